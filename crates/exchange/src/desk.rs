@@ -1,0 +1,123 @@
+//! Descriptors: how a body that lies in a file comes from the front to the thread that has claimed the request.
+//!
+//! Any thread may claim any request, so the front cannot send the file along. The thread asks for it: it sends the
+//! ticket and one end of a fresh socketpair over a socket that all children share; the file comes back on the other
+//! end. When the front dies on the way, the end is closed and the thread hears that.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+use crate::ids::Ticket;
+
+/// The shared pair of sockets.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) front: OwnedFd,
+    pub(crate) children: OwnedFd,
+}
+
+/// A thread waits for the file of this request.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request.
+    pub ticket: Ticket,
+    /// Where the file goes; dropped unanswered, the thread hears that there is none.
+    pub reply: OwnedFd,
+}
+
+impl Desk {
+    pub(crate) fn open() -> io::Result<Self> {
+        let (front, children) = pair()?;
+        // The front must not wait for a child; the children may wait for the front.
+        rustix::io::ioctl_fionbio(&front, true)?;
+        Ok(Self { front, children })
+    }
+
+    /// Asks the front for the file of `ticket`, and waits for it.
+    pub(crate) fn fetch(&self, ticket: Ticket) -> io::Result<OwnedFd> {
+        let (ours, theirs) = pair()?;
+        send(
+            self.children.as_fd(),
+            &ticket.pack().to_le_bytes(),
+            theirs.as_fd(),
+        )?;
+        drop(theirs);
+        let mut byte = [0; 1];
+        match receive(ours.as_fd(), &mut byte)? {
+            (1, Some(file)) => Ok(file),
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the front no longer holds the body of this request",
+            )),
+        }
+    }
+
+    /// The next thread that asks; `WouldBlock` when none does.
+    pub(crate) fn asked(&self) -> io::Result<Option<Asked>> {
+        let mut bytes = [0; 8];
+        let (length, reply) = receive(self.front.as_fd(), &mut bytes)?;
+        // What no thread of ours sends is dropped, with its descriptor.
+        let asked = reply.filter(|_| length == bytes.len());
+        Ok(asked.map(|reply| Asked {
+            ticket: Ticket::unpack(u64::from_le_bytes(bytes)),
+            reply,
+        }))
+    }
+}
+
+impl Asked {
+    /// Gives the thread its file.
+    ///
+    /// # Errors
+    /// When the thread is no longer there.
+    pub fn give(self, file: BorrowedFd<'_>) -> io::Result<()> {
+        send(self.reply.as_fd(), &[1], file)
+    }
+}
+
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+fn send(to: BorrowedFd<'_>, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    rustix::io::retry_on_intr(|| {
+        sendmsg(
+            to,
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
+    })?;
+    Ok(())
+}
+
+fn receive(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(bytes)];
+    let received = rustix::io::retry_on_intr(|| {
+        recvmsg(from, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((received.bytes, descriptor))
+}

@@ -1,0 +1,146 @@
+//! The exchange as a whole.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::board::{Board, InFlight};
+use crate::desk::{Asked, Desk};
+use crate::ids::ChildId;
+use crate::layout::{Geometry, Mapping};
+use crate::queue::Queue;
+use crate::store;
+use crate::wire::Request;
+use crate::word::Word;
+
+/// The mapping and the descriptors that belong to it. Made once, before anything is forked; every process that is
+/// forked later has it.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(crate) mapping: Mapping,
+    pub(crate) desk: Desk,
+    geometry: Geometry,
+    /// A pipe rather than an eventfd, which costs as much and fits any event loop.
+    doorbell: (OwnedFd, OwnedFd),
+}
+
+impl Exchange {
+    /// Makes an empty exchange.
+    ///
+    /// # Errors
+    /// When the geometry is impossible, or the kernel has no memory or descriptors left.
+    pub fn create(geometry: Geometry) -> io::Result<Self> {
+        let mapping = Mapping::create(geometry)?;
+        let doorbell = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Self {
+            mapping,
+            geometry,
+            doorbell,
+            desk: Desk::open()?,
+        })
+    }
+
+    /// What the exchange was made for.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// The scoreboard.
+    #[must_use]
+    pub fn board(&self) -> Board<'_> {
+        Board::new(&self.mapping, self.geometry.threads)
+    }
+
+    /// The descriptors that a process of the server keeps open.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let (ear, bell) = &self.doorbell;
+        let ends = [ear, bell, &self.desk.front, &self.desk.children];
+        ends.map(AsRawFd::as_raw_fd)
+            .into_iter()
+            .chain([self.mapping.descriptor()])
+            .collect()
+    }
+
+    /// A pipe that is readable when a child has something for a front that sleeps; what it holds means nothing.
+    pub fn doorbell(&self) -> BorrowedFd<'_> {
+        self.doorbell.0.as_fd()
+    }
+
+    /// Wakes the front, unless it is awake. What it is to see has been published.
+    pub(crate) fn wake_front(&self) {
+        if self.mapping.header().front.stir() {
+            // A full pipe is heard anyway.
+            let _ = rustix::io::write(&self.doorbell.1, &[0]);
+        }
+    }
+
+    /// Readable when a thread waits for a file.
+    pub fn desk(&self) -> BorrowedFd<'_> {
+        self.desk.front.as_fd()
+    }
+
+    /// The next thread that waits for a file; `None` for a question that no thread of ours asks.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nobody waits.
+    pub fn asked(&self) -> io::Result<Option<Asked>> {
+        self.desk.asked()
+    }
+
+    /// The requests that the child's threads have taken and not yet answered.
+    #[must_use]
+    pub fn in_flight(&self, child: ChildId) -> Vec<InFlight> {
+        let mut bytes = Vec::new();
+        let mut found = Vec::new();
+        for (slot, word) in (0..).zip(self.mapping.words()) {
+            let Word::Claimed(owner, seq) = word.read() else {
+                continue;
+            };
+            if owner.child != child || store::read(&self.mapping, slot, &mut bytes).is_err() {
+                continue;
+            }
+            let Ok(request) = Request::decode(&bytes) else {
+                continue;
+            };
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let (method, path) = (text(request.method), text(request.path));
+            found.push(InFlight {
+                child,
+                thread: owner.thread,
+                ticket: crate::Ticket { slot, seq },
+                method,
+                path,
+            });
+        }
+        found
+    }
+
+    pub(crate) fn queue(&self) -> Queue<'_> {
+        let header = self.mapping.header();
+        let (entries, words) = (self.mapping.entries(), self.mapping.words());
+        Queue {
+            head: &header.head,
+            tail: &header.tail,
+            entries,
+            words,
+        }
+    }
+
+    /// Where a thread stands in the tables.
+    pub(crate) fn thread_index(&self, child: u16, thread: u8) -> usize {
+        usize::from(child) * usize::from(self.geometry.threads) + usize::from(thread)
+    }
+
+    /// Wakes a thread that sleeps, first ones of each child first: so the children with the fewest running requests
+    /// are preferred, and within a child the threads that ran last. What it is to see has been published.
+    pub(crate) fn wake_a_thread(&self) -> bool {
+        let threads = self.mapping.threads();
+        let children = usize::from(self.geometry.children);
+        let of_each = usize::from(self.geometry.threads);
+        (0..of_each)
+            .any(|thread| (0..children).any(|child| threads[child * of_each + thread].bell.ring()))
+    }
+}

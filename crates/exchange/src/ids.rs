@@ -1,0 +1,38 @@
+//! The names by which processes, threads and requests know each other.
+
+use std::fmt;
+
+/// One life in a child slot: which slot, and which of the lives that the slot has had.
+///
+/// The life is what keeps a late word about a dead child from hitting its successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChildId {
+    /// The child's slot, from 0.
+    pub slot: u16,
+    /// Counts the lives of that slot, wrapping.
+    pub life: u8,
+}
+
+impl fmt::Display for ChildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.life)
+    }
+}
+
+/// One application thread of one child: what a claim is signed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The child.
+    pub child: ChildId,
+    /// Its thread, from 0 to 255.
+    pub thread: u8,
+}
+
+/// A request as long as it lives: the slot that holds it, and the number of requests that the slot held before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The request's slot.
+    pub slot: u32,
+    /// Grows with each request of the slot, wrapping.
+    pub seq: u32,
+}

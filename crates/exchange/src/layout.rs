@@ -1,0 +1,315 @@
+//! The mapping: what lies where. The only place of this crate that handles pointers.
+//!
+//! Everything that is shared is either an atomic (and then all-zero bytes are its valid first state), or plain bytes
+//! that are copied in and out within checked bounds and never lent.
+#![expect(
+    unsafe_code,
+    reason = "a shared mapping is made of pointers; they stay in this file"
+)]
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+
+use crate::bell::Bell;
+use crate::board::{ChildPlace, ThreadPlace};
+use crate::sync::{AtomicU32, AtomicU64};
+use crate::word::{MAX_CHILDREN, SlotWord};
+
+/// How much of everything the mapping holds; fixed for the life of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    /// Child slots, at most 4096.
+    pub children: u16,
+    /// Application threads of each child, 1 to 255.
+    pub threads: u8,
+    /// Requests that may wait for a thread at the same time.
+    pub queue: u32,
+}
+
+/// Bytes of a request that lie in its slot; most requests need no more.
+pub(crate) const INLINE: usize = 4096 - 256;
+/// Bytes of one block, of which a larger request takes several.
+pub(crate) const BLOCK: usize = 16 * 1024;
+/// Blocks that one request may take: room for the default head limits and a body in memory.
+pub(crate) const BLOCKS_A_SLOT: usize = 60;
+/// Bytes of the ring into which one thread writes its answers.
+pub(crate) const RING: usize = 256 * 1024;
+
+/// Blocks in all, for this many bytes of larger requests at the same time; above that, bodies go to files.
+const BLOCKS: usize = 1024;
+/// A slot's bytes keep this distance, not a power of two, so that neighbours do not share cache sets.
+const INLINE_STRIDE: usize = INLINE + 64;
+
+/// What there is once.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) head: AtomicU64,
+    _own_line: [u64; 7],
+    pub(crate) tail: AtomicU64,
+    _own_line_too: [u64; 7],
+    /// What the front sleeps on (its eventfd does the waking).
+    pub(crate) front: Bell,
+}
+
+/// What stands in a slot beside its word and its bytes. Written by the front before the word says "queued".
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct SlotPlace {
+    /// Bytes of the request.
+    pub(crate) length: AtomicU32,
+    /// The request of this number has been given up: its answer is for nobody.
+    pub(crate) given_up: AtomicU32,
+    /// The blocks that hold what the slot does not, in order.
+    pub(crate) blocks: [AtomicU32; BLOCKS_A_SLOT],
+}
+
+/// The shared memory, mapped for the life of the process and of every process forked from it.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    length: usize,
+    places: Places,
+    // Named in /proc/PID/maps as `memfd:rwsgi-exchange`; the descriptor is for whoever looks from outside.
+    memory: OwnedFd,
+}
+
+// SAFETY: the mapping is never moved or unmapped, and everything in it is atomic or copied by `Area` in whole bytes.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; no method hands out a reference to anything that is not atomic.
+unsafe impl Sync for Mapping {}
+
+/// Offset and count of each table.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    dirty: (usize, usize),
+    words: (usize, usize),
+    entries: (usize, usize),
+    slots: (usize, usize),
+    children: (usize, usize),
+    threads: (usize, usize),
+    inline: (usize, usize),
+    blocks: (usize, usize),
+    rings: (usize, usize),
+    end: usize,
+}
+
+impl Places {
+    fn of(geometry: Geometry) -> Self {
+        let children = usize::from(geometry.children);
+        let threads = children * usize::from(geometry.threads);
+        // A thread may already run its next request while the front still sends the last one.
+        let slots = geometry.queue as usize + 2 * threads;
+        let mut at = size_of::<Header>();
+        let mut place = |count: usize, bytes: usize, align: usize| {
+            let start = at.next_multiple_of(align);
+            at = start + count * bytes;
+            (start, count)
+        };
+        const LINE: usize = 64;
+        const PAGE: usize = 4096;
+        let dirty = place(threads.div_ceil(64), size_of::<AtomicU64>(), LINE);
+        let words = place(slots, size_of::<SlotWord>(), LINE);
+        let entries = place(
+            (2 * slots).next_power_of_two(),
+            size_of::<AtomicU64>(),
+            LINE,
+        );
+        let slots_ = place(slots, size_of::<SlotPlace>(), LINE);
+        let children = place(children, size_of::<ChildPlace>(), LINE);
+        let threads_ = place(threads, size_of::<ThreadPlace>(), LINE);
+        let inline = place(slots, INLINE_STRIDE, LINE);
+        let blocks = place(BLOCKS, BLOCK, PAGE);
+        let rings = place(threads, RING, PAGE);
+        Self {
+            dirty,
+            words,
+            entries,
+            slots: slots_,
+            children,
+            threads: threads_,
+            inline,
+            blocks,
+            rings,
+            end: at,
+        }
+    }
+}
+
+impl Mapping {
+    pub(crate) fn create(geometry: Geometry) -> io::Result<Self> {
+        if geometry.children > MAX_CHILDREN || geometry.children == 0 || geometry.threads == 0 {
+            let wrong = format!(
+                "{} children of {} threads",
+                geometry.children, geometry.threads
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, wrong));
+        }
+        let places = Places::of(geometry);
+        let memory = memfd_create("rwsgi-exchange", MemfdFlags::CLOEXEC)?;
+        ftruncate(&memory, places.end as u64)?;
+        // SAFETY: a new mapping at an address of the kernel's choice, of a file that we have just made that long.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                places.end,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &memory,
+                0,
+            )
+        }?;
+        let base = NonNull::new(base.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self {
+            base,
+            length: places.end,
+            places,
+            memory,
+        })
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.memory.as_raw_fd()
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: the mapping begins, page-aligned, with the header, which is valid as zeros and only has atomics
+        // and padding that nobody touches.
+        unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    /// A bit for each thread whose ring has something new.
+    pub(crate) fn dirty(&self) -> &[AtomicU64] {
+        self.table(self.places.dirty)
+    }
+
+    pub(crate) fn words(&self) -> &[SlotWord] {
+        self.table(self.places.words)
+    }
+
+    pub(crate) fn entries(&self) -> &[AtomicU64] {
+        self.table(self.places.entries)
+    }
+
+    pub(crate) fn slots(&self) -> &[SlotPlace] {
+        self.table(self.places.slots)
+    }
+
+    pub(crate) fn children(&self) -> &[ChildPlace] {
+        self.table(self.places.children)
+    }
+
+    pub(crate) fn threads(&self) -> &[ThreadPlace] {
+        self.table(self.places.threads)
+    }
+
+    pub(crate) fn block_count(&self) -> usize {
+        self.places.blocks.1
+    }
+
+    /// The bytes of a slot.
+    pub(crate) fn inline(&self, slot: usize) -> Area<'_> {
+        self.area(self.places.inline, slot, INLINE_STRIDE, INLINE)
+    }
+
+    /// The bytes of a block.
+    pub(crate) fn block(&self, block: usize) -> Area<'_> {
+        self.area(self.places.blocks, block, BLOCK, BLOCK)
+    }
+
+    /// The bytes of a thread's ring.
+    pub(crate) fn ring(&self, thread: usize) -> Area<'_> {
+        self.area(self.places.rings, thread, RING, RING)
+    }
+
+    /// A table of `Places`, as atomics.
+    fn table<T: SharedAtomics>(&self, (start, count): (usize, usize)) -> &[T] {
+        debug_assert!(
+            start + count * size_of::<T>() <= self.length && start.is_multiple_of(align_of::<T>())
+        );
+        // SAFETY: `Places::of` has laid `count` of them at `start`, aligned, before `end`, which is the mapping's length.
+        let first = unsafe { self.base.add(start) }.cast::<T>();
+        // SAFETY: as above; T consists of atomics (`SharedAtomics`), valid as zeros and shareable with other processes.
+        unsafe { std::slice::from_raw_parts(first.as_ptr(), count) }
+    }
+
+    fn area(
+        &self,
+        (start, count): (usize, usize),
+        index: usize,
+        stride: usize,
+        length: usize,
+    ) -> Area<'_> {
+        assert!(index < count, "index {index} of {count}");
+        debug_assert!(start + count * stride <= self.length);
+        // SAFETY: `index < count`, and `Places::of` has laid `count` strides at `start` within the mapping.
+        let base = unsafe { self.base.add(start + index * stride) };
+        Area {
+            base,
+            length,
+            mapping: std::marker::PhantomData,
+        }
+    }
+}
+
+/// Marks the types of which the mapping's tables consist.
+///
+/// # Safety
+/// `repr(C)`, made of atomics (or padding) alone, valid as zeros.
+pub(crate) unsafe trait SharedAtomics {}
+// SAFETY: an atomic.
+unsafe impl SharedAtomics for AtomicU64 {}
+// SAFETY: `repr(C)`, one atomic.
+unsafe impl SharedAtomics for SlotWord {}
+// SAFETY: `repr(C)`, atomics alone.
+unsafe impl SharedAtomics for SlotPlace {}
+// SAFETY: `repr(C)`, atomics alone.
+unsafe impl SharedAtomics for ChildPlace {}
+// SAFETY: `repr(C)`, atomics alone.
+unsafe impl SharedAtomics for ThreadPlace {}
+
+/// Bytes of the mapping. They are copied, never lent: another process may write them at any time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Area<'a> {
+    base: NonNull<u8>,
+    length: usize,
+    mapping: std::marker::PhantomData<&'a Mapping>,
+}
+
+impl Area<'_> {
+    /// Copies `bytes` to `at`.
+    pub(crate) fn copy_in(&self, at: usize, bytes: &[u8]) {
+        assert!(
+            at <= self.length && bytes.len() <= self.length - at,
+            "{} bytes at {at} of {}",
+            bytes.len(),
+            self.length
+        );
+        // SAFETY: `at` is within the area by the assertion.
+        let target = unsafe { self.base.add(at) };
+        // SAFETY: the assertion has bounded the target; `bytes` is Rust's own memory, so the two cannot overlap.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_ptr(), bytes.len()) };
+    }
+
+    /// Appends `length` bytes from `at` to `out`.
+    pub(crate) fn copy_out(&self, at: usize, length: usize, out: &mut Vec<u8>) {
+        assert!(
+            at <= self.length && length <= self.length - at,
+            "{length} bytes at {at} of {}",
+            self.length
+        );
+        out.reserve(length);
+        // SAFETY: `at` is within the area by the assertion.
+        let source = unsafe { self.base.add(at) };
+        // SAFETY: `reserve` made room for `length` bytes after the vector's last.
+        let target = unsafe { out.as_mut_ptr().add(out.len()) };
+        // SAFETY: the assertion has bounded the source, `reserve` the target; the vector is Rust's own memory.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target, length) };
+        // SAFETY: these `length` bytes have just been written.
+        unsafe { out.set_len(out.len() + length) };
+    }
+}

@@ -1,0 +1,61 @@
+//! The exchange: one shared mapping between the front and the children, which is dispatch queue, scoreboard and
+//! black box in one. Whoever is killed, what its threads were doing can be read from outside.
+//!
+//! A request's way through it:
+//! 1. the front writes the request into a free slot and [offers](Dispatcher::offer) it: the slot's word says *queued*;
+//! 2. any idle thread [takes](Seat::take) it with one compare-and-swap that writes its own name into the word;
+//! 3. the thread writes the answer into its own ring, frame by frame ([`Reply`]);
+//! 4. the front [reads](Dispatcher::pump) the frames and, after the last, frees the slot.
+//!
+//! What holds whatever dies and whenever:
+//! - only the front allocates and frees slots and blocks; a child owns nothing but the name in a word;
+//! - a request is claimed at most once: by the compare-and-swap; its answer counts as far as complete frames go;
+//! - nobody sleeps while there is work ([`bell`]): by the order of publishing and looking, not by a timer. The one
+//!   wake-up that can be lost is the one given to a child that is then killed, and the supervisor's word of its death
+//!   makes the front give it again;
+//! - every length and index that another process wrote is checked before use.
+
+mod bell;
+#[cfg(not(loom))]
+mod board;
+#[cfg(not(loom))]
+mod desk;
+#[cfg(not(loom))]
+mod dispatcher;
+mod ids;
+#[cfg(not(loom))]
+mod layout;
+pub mod notice;
+mod queue;
+mod reply;
+#[cfg(not(loom))]
+mod ring;
+#[cfg(not(loom))]
+mod seat;
+#[cfg(not(loom))]
+mod store;
+mod sync;
+pub mod wire;
+mod word;
+
+#[cfg(all(test, loom))]
+mod model;
+
+pub use ids::{ChildId, Owner, Ticket};
+pub use reply::{After, Gone, Reply};
+pub use wire::{Body, Head, HeaderWriter, Headers, Malformed, Request};
+
+#[cfg(not(loom))]
+pub use {
+    board::{Board, ChildPlace, ChildState, InFlight},
+    desk::Asked,
+    dispatcher::{Dispatcher, Full, Part, Sink, Wish},
+    exchange::Exchange,
+    layout::Geometry,
+    ring::MAX_HEAD,
+    seat::{Claim, Seat, wake_child},
+    store::MAX_REQUEST,
+};
+
+#[cfg(not(loom))]
+mod exchange;

@@ -1,0 +1,41 @@
+//! The seam between the application's answer and whoever carries it.
+
+use crate::wire::Head;
+
+/// How an answer goes on after this part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Further parts follow.
+    More,
+    /// This was all, and all is well.
+    Complete,
+    /// The application broke off: what the client has must not look complete.
+    Broken,
+}
+
+/// Nobody waits for this answer any more: the client has gone, or the front has given the request up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client has gone")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+/// Takes the parts of one answer, in order.
+///
+/// The head comes with the first part and only there. `After::Broken` before any head stands for an application
+/// that failed with nothing sent: the carrier answers 500 in its place.
+pub trait Reply: Send {
+    /// Whether [`Reply::send`] of a part of so many bytes (encoded head and data) would not wait for the reader.
+    fn fits(&self, bytes: usize) -> bool;
+
+    /// Sends one part; waits while the reader is slow, so detach from the interpreter before unless it [`Reply::fits`].
+    ///
+    /// # Errors
+    /// [`Gone`] when nobody wants the answer; later parts will fail the same way.
+    fn send(&mut self, head: Option<&Head<'_>>, data: &[u8], after: After) -> Result<(), Gone>;
+}

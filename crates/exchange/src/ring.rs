@@ -1,0 +1,148 @@
+//! The ring into which one thread writes its answers and from which the front reads them: frames, one after another.
+//!
+//! A frame counts once the writer has moved `written` past it, so a writer that is killed half-way has written nothing.
+
+use crate::ids::Ticket;
+use crate::layout::{Area, RING};
+use crate::reply::After;
+use crate::wire::Malformed;
+
+/// Bytes of a frame before its head.
+const HEADER: usize = 24;
+/// The most bytes of head and data in one frame: the front can begin to send while the rest is being written.
+pub(crate) const MAX_PAYLOAD: usize = RING / 4;
+/// The most bytes that the head of an answer may have as [`crate::Head::encode`] writes it.
+pub const MAX_HEAD: usize = MAX_PAYLOAD;
+
+/// What stands before the head and the data of each frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) ticket: Ticket,
+    /// Bytes of the head; without any, this frame goes on with an answer.
+    pub(crate) head: usize,
+    /// Bytes of the body.
+    pub(crate) data: usize,
+    pub(crate) after: After,
+}
+
+impl Frame {
+    /// Bytes of the ring that a frame with so many bytes of payload takes.
+    pub(crate) fn size(payload: usize) -> usize {
+        HEADER + payload.next_multiple_of(8)
+    }
+
+    fn encode(self) -> [u8; HEADER] {
+        let number = |n: usize| {
+            u32::try_from(n)
+                .expect("a payload is at most MAX_PAYLOAD")
+                .to_le_bytes()
+        };
+        let after: u32 = match self.after {
+            After::More => 1,
+            After::Complete => 2,
+            After::Broken => 3,
+        };
+        let words = [
+            number(self.head),
+            number(self.data),
+            self.ticket.slot.to_le_bytes(),
+            self.ticket.seq.to_le_bytes(),
+            after.to_le_bytes(),
+            [0; 4],
+        ];
+        let mut bytes = [0; HEADER];
+        bytes.copy_from_slice(words.as_flattened());
+        bytes
+    }
+
+    /// Reads a header, given how many bytes have been written after it.
+    fn decode(bytes: &[u8], written: usize) -> Result<Self, Malformed> {
+        let word = |n: usize| -> Result<u32, Malformed> {
+            let bytes = bytes
+                .get(4 * n..4 * n + 4)
+                .and_then(|bytes| bytes.try_into().ok())
+                .ok_or(Malformed)?;
+            Ok(u32::from_le_bytes(bytes))
+        };
+        let (head, data) = (word(0)? as usize, word(1)? as usize);
+        let ticket = Ticket {
+            slot: word(2)?,
+            seq: word(3)?,
+        };
+        let after = match word(4)? {
+            1 => After::More,
+            2 => After::Complete,
+            3 => After::Broken,
+            _ => return Err(Malformed),
+        };
+        // Each is bounded before the sum: two large lengths must not wrap around.
+        if head > MAX_PAYLOAD
+            || data > MAX_PAYLOAD
+            || head + data > MAX_PAYLOAD
+            || Self::size(head + data) > written
+        {
+            return Err(Malformed);
+        }
+        Ok(Self {
+            ticket,
+            head,
+            data,
+            after,
+        })
+    }
+}
+
+/// Writes a frame at position `written`, of which there is room. The caller then moves `written` by the answer.
+pub(crate) fn write(ring: Area<'_>, written: u64, frame: Frame, head: &[u8], data: &[u8]) -> usize {
+    let mut at = written;
+    for bytes in [&frame.encode()[..], head, data] {
+        copy_in(ring, at, bytes);
+        at += bytes.len() as u64;
+    }
+    Frame::size(head.len() + data.len())
+}
+
+/// The frame at position `read`, when one has been written there.
+pub(crate) fn peek(ring: Area<'_>, read: u64, written: u64) -> Result<Option<Frame>, Malformed> {
+    let available = usize::try_from(written.wrapping_sub(read)).map_err(|_| Malformed)?;
+    match available {
+        0 => Ok(None),
+        HEADER..=RING => {
+            let mut header = Vec::with_capacity(HEADER);
+            copy_out(ring, read, HEADER, &mut header);
+            Frame::decode(&header, available).map(Some)
+        }
+        _ => Err(Malformed),
+    }
+}
+
+/// Head and data of the frame at position `read`.
+pub(crate) fn payload(ring: Area<'_>, read: u64, frame: Frame) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(frame.head + frame.data);
+    copy_out(
+        ring,
+        read + HEADER as u64,
+        frame.head + frame.data,
+        &mut bytes,
+    );
+    bytes
+}
+
+fn copy_in(ring: Area<'_>, at: u64, bytes: &[u8]) {
+    let at = offset(at);
+    let (before_the_end, rest) = bytes.split_at(bytes.len().min(RING - at));
+    ring.copy_in(at, before_the_end);
+    ring.copy_in(0, rest);
+}
+
+fn copy_out(ring: Area<'_>, at: u64, length: usize, out: &mut Vec<u8>) {
+    let at = offset(at);
+    let before_the_end = length.min(RING - at);
+    ring.copy_out(at, before_the_end, out);
+    ring.copy_out(0, length - before_the_end, out);
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "smaller than RING")]
+fn offset(position: u64) -> usize {
+    (position % RING as u64) as usize
+}

@@ -1,0 +1,233 @@
+//! A thread's side: it takes requests and writes their answers.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as Stop};
+
+use crate::bell::published;
+use crate::exchange::Exchange;
+use crate::ids::{ChildId, Owner, Ticket};
+use crate::layout::RING;
+use crate::reply::{After, Gone, Reply};
+use crate::ring::{self, Frame, MAX_HEAD, MAX_PAYLOAD};
+use crate::store;
+use crate::sync::Ordering;
+use crate::wire::{Head, Malformed, Request};
+
+/// One application thread's place at the exchange, for the thread's whole life.
+#[derive(Debug)]
+pub struct Seat {
+    exchange: Arc<Exchange>,
+    owner: Owner,
+    /// Index of the thread in the tables.
+    index: usize,
+    /// Memory for requests and heads, used again and again.
+    request: Vec<u8>,
+    head: Vec<u8>,
+}
+
+/// A request that this thread has taken.
+///
+/// Dropped without a last part, the answer counts as broken off: no request is left without an end.
+#[derive(Debug)]
+pub struct Claim<'s> {
+    request: Vec<u8>,
+    answer: Answer<'s>,
+}
+
+/// The way back of a claimed request.
+#[derive(Debug)]
+struct Answer<'s> {
+    seat: &'s mut Seat,
+    ticket: Ticket,
+    ended: bool,
+}
+
+impl Seat {
+    /// The place of this thread of this child.
+    #[must_use]
+    pub fn new(exchange: Arc<Exchange>, child: ChildId, thread: u8) -> Self {
+        let index = exchange.thread_index(child.slot, thread);
+        Self {
+            exchange,
+            owner: Owner { child, thread },
+            index,
+            request: Vec::new(),
+            head: Vec::new(),
+        }
+    }
+
+    /// Waits for a request and takes it; `None` once `stop` says so and [`wake_child`] has been called.
+    pub fn take(&mut self, stop: &AtomicBool) -> Option<Claim<'_>> {
+        let ticket = loop {
+            if stop.load(Stop::Acquire) {
+                self.pass_on();
+                return None;
+            }
+            if let Some(ticket) = self.exchange.queue().claim(self.owner) {
+                break ticket;
+            }
+            let bell = &self.exchange.mapping.threads()[self.index].bell;
+            bell.sleep_unless(|| stop.load(Stop::Acquire) || !self.exchange.queue().is_empty());
+        };
+        let mut request = std::mem::take(&mut self.request);
+        if store::read(&self.exchange.mapping, ticket.slot, &mut request).is_err() {
+            request.clear();
+        }
+        Some(Claim {
+            request,
+            answer: Answer {
+                seat: self,
+                ticket,
+                ended: false,
+            },
+        })
+    }
+
+    /// The wake-up that this thread may have been given goes to another, since this one leaves.
+    fn pass_on(&self) {
+        published();
+        if !self.exchange.queue().is_empty() {
+            self.exchange.wake_a_thread();
+        }
+    }
+}
+
+/// Wakes the sleeping threads of this process's child so that they see that they are to stop.
+pub fn wake_child(exchange: &Exchange, child: ChildId) {
+    published();
+    for thread in 0..exchange.geometry().threads {
+        exchange.mapping.threads()[exchange.thread_index(child.slot, thread)]
+            .bell
+            .ring();
+    }
+}
+
+impl Claim<'_> {
+    /// The request, and where its answer goes.
+    ///
+    /// # Errors
+    /// When what stands in the slot is no request.
+    pub fn split(&mut self) -> Result<(Request<'_>, &mut dyn Reply), Malformed> {
+        Ok((Request::decode(&self.request)?, &mut self.answer))
+    }
+
+    /// The file that holds the body, when the request says that one does.
+    ///
+    /// # Errors
+    /// When the front no longer has it.
+    pub fn body_file(&self) -> io::Result<OwnedFd> {
+        self.answer.seat.exchange.desk.fetch(self.answer.ticket)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.answer.ended {
+            // Nobody waits any more, or somebody hears that the answer is broken: both is an end.
+            let _ = self.answer.send(None, &[], After::Broken);
+        }
+        let served = &self.answer.seat.exchange.mapping.threads()[self.answer.seat.index].served;
+        served.store(served.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.answer.seat.request = std::mem::take(&mut self.request);
+    }
+}
+
+impl Reply for Answer<'_> {
+    fn fits(&self, bytes: usize) -> bool {
+        // Of each MAX_PAYLOAD bytes becomes one frame.
+        self.free() >= Frame::size(bytes) + bytes / MAX_PAYLOAD * Frame::size(0)
+    }
+
+    fn send(&mut self, head: Option<&Head<'_>>, data: &[u8], after: After) -> Result<(), Gone> {
+        let mut encoded = std::mem::take(&mut self.seat.head);
+        encoded.clear();
+        if let Some(head) = head {
+            head.encode(&mut encoded);
+        }
+        let sent = if encoded.len() > MAX_HEAD {
+            self.frame(&[], &[], After::Broken)
+        } else {
+            self.frames(&encoded, data, after)
+        };
+        self.seat.head = encoded;
+        sent
+    }
+}
+
+impl Answer<'_> {
+    fn frames(&mut self, head: &[u8], data: &[u8], after: After) -> Result<(), Gone> {
+        let (first, mut rest) = data.split_at(data.len().min(MAX_PAYLOAD - head.len()));
+        self.frame(
+            head,
+            first,
+            if rest.is_empty() { after } else { After::More },
+        )?;
+        while !rest.is_empty() {
+            let (next, behind) = rest.split_at(rest.len().min(MAX_PAYLOAD));
+            self.frame(
+                &[],
+                next,
+                if behind.is_empty() {
+                    after
+                } else {
+                    After::More
+                },
+            )?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Writes one frame as soon as there is room, and says so to a front that sleeps.
+    fn frame(&mut self, head: &[u8], data: &[u8], after: After) -> Result<(), Gone> {
+        if self.ended {
+            return Err(Gone);
+        }
+        let mapping = &self.seat.exchange.mapping;
+        let place = &mapping.threads()[self.seat.index];
+        let size = Frame::size(head.len() + data.len());
+        while self.free() < size {
+            place.room.sleep_unless(|| self.free() >= size);
+        }
+        let gone = self.given_up();
+        // For nobody, the end alone is written: by it the front knows that the slot is free.
+        let (head, data, after) = if gone {
+            (&[][..], &[][..], After::Broken)
+        } else {
+            (head, data, after)
+        };
+        let frame = Frame {
+            ticket: self.ticket,
+            head: head.len(),
+            data: data.len(),
+            after,
+        };
+        let written = place.written.load(Ordering::Relaxed);
+        let size = ring::write(mapping.ring(self.seat.index), written, frame, head, data);
+        self.ended = after != After::More;
+        place
+            .written
+            .store(written + size as u64, Ordering::Release);
+        mapping.dirty()[self.seat.index / 64]
+            .fetch_or(1 << (self.seat.index % 64), Ordering::AcqRel);
+        published();
+        self.seat.exchange.wake_front();
+        if gone { Err(Gone) } else { Ok(()) }
+    }
+
+    fn given_up(&self) -> bool {
+        let place = &self.seat.exchange.mapping.slots()[self.ticket.slot as usize];
+        place.given_up.load(Ordering::Acquire) == self.ticket.seq
+    }
+
+    fn free(&self) -> usize {
+        let place = &self.seat.exchange.mapping.threads()[self.seat.index];
+        let unread = place
+            .written
+            .load(Ordering::Relaxed)
+            .wrapping_sub(place.read.load(Ordering::Acquire));
+        RING.saturating_sub(usize::try_from(unread).unwrap_or(RING))
+    }
+}

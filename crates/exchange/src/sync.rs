@@ -1,0 +1,127 @@
+//! The atomics that the protocols are written with: std's, or loom's when the model checker runs.
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{Ordering, fence};
+#[cfg(loom)]
+pub(crate) use mortal::{AtomicU32, AtomicU64};
+
+/// Sleeps until `word` is no longer `expected`, or for no reason at all: the caller looks again.
+#[cfg(not(loom))]
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
+    use rustix::thread::futex;
+    // Every error means "look again": the value has changed, or a signal came. The futex is shared between processes.
+    let _ = futex::wait(word, futex::Flags::empty(), expected, None);
+}
+
+/// Wakes the one who sleeps on `word`.
+#[cfg(not(loom))]
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    use rustix::thread::futex;
+    let _ = futex::wake(word, futex::Flags::empty(), 1);
+}
+
+/// Under the model checker, the kernel's part is played by a lock around looking and falling asleep; a wake-up that is
+/// lost becomes a deadlock, which loom reports.
+#[cfg(loom)]
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
+    let guard = word.sleepers.0.lock().unwrap();
+    // Not a step of the sleeper: a kill strikes it before or after, never with the kernel's lock in its hand.
+    if word.value.load(Ordering::Acquire) == expected {
+        drop(word.sleepers.1.wait(guard).unwrap());
+    }
+}
+
+#[cfg(loom)]
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    let _guard = word.sleepers.0.lock().unwrap();
+    word.sleepers.1.notify_all();
+}
+
+/// Atomics that a modelled SIGKILL can strike at: a thread with a fuse dies before its n-th operation.
+#[cfg(loom)]
+pub(crate) mod mortal {
+    use loom::sync::atomic::{self, Ordering};
+    use loom::sync::{Condvar, Mutex};
+    use std::cell::Cell;
+
+    loom::thread_local! {
+        static FUSE: Cell<Option<u32>> = Cell::new(None);
+    }
+
+    /// What a killed thread unwinds with.
+    #[derive(Debug)]
+    pub(crate) struct Killed;
+
+    /// Runs `life`; the thread is killed before its `operations`-th atomic operation, and then the answer is `None`.
+    pub(crate) fn with_fuse<T>(operations: u32, life: impl FnOnce() -> T) -> Option<T> {
+        FUSE.with(|fuse| fuse.set(Some(operations)));
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+        FUSE.with(|fuse| fuse.set(None));
+        match end {
+            Ok(value) => Some(value),
+            Err(cause) if cause.is::<Killed>() => None,
+            Err(cause) => std::panic::resume_unwind(cause),
+        }
+    }
+
+    fn burn() {
+        FUSE.with(|fuse| match fuse.get() {
+            None => {}
+            Some(0) => {
+                fuse.set(None);
+                std::panic::resume_unwind(Box::new(Killed));
+            }
+            Some(left) => fuse.set(Some(left - 1)),
+        });
+    }
+
+    macro_rules! mortal {
+        ($name:ident, $int:ty) => {
+            #[derive(Debug)]
+            pub(crate) struct $name {
+                pub(crate) value: atomic::$name,
+                pub(crate) sleepers: (Mutex<()>, Condvar),
+            }
+
+            impl $name {
+                pub(crate) fn new(value: $int) -> Self {
+                    Self {
+                        value: atomic::$name::new(value),
+                        sleepers: (Mutex::new(()), Condvar::new()),
+                    }
+                }
+                pub(crate) fn load(&self, order: Ordering) -> $int {
+                    burn();
+                    self.value.load(order)
+                }
+                pub(crate) fn store(&self, value: $int, order: Ordering) {
+                    burn();
+                    self.value.store(value, order);
+                }
+                pub(crate) fn swap(&self, value: $int, order: Ordering) -> $int {
+                    burn();
+                    self.value.swap(value, order)
+                }
+                pub(crate) fn fetch_or(&self, value: $int, order: Ordering) -> $int {
+                    burn();
+                    self.value.fetch_or(value, order)
+                }
+                pub(crate) fn compare_exchange(
+                    &self,
+                    current: $int,
+                    new: $int,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$int, $int> {
+                    burn();
+                    self.value.compare_exchange(current, new, success, failure)
+                }
+            }
+        };
+    }
+    mortal!(AtomicU32, u32);
+    mortal!(AtomicU64, u64);
+}

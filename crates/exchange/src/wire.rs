@@ -1,0 +1,306 @@
+//! How a request and the head of an answer are written into the exchange, and read back.
+//!
+//! Everything is a length (little endian) and its bytes. The reader checks every length and owns a copy before it
+//! looks, so what the other side does to the shared memory meanwhile changes nothing.
+
+/// A request as the front hands it over. Bytes are as the client sent them, already found well-formed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The method's token.
+    pub method: &'a [u8],
+    /// The path of the target, still percent-encoded, without the query. `*` for `OPTIONS *`.
+    pub path: &'a [u8],
+    /// What follows the first `?`, still percent-encoded; empty without one.
+    pub query: &'a [u8],
+    /// HTTP/1.0, when not HTTP/1.1.
+    pub http10: bool,
+    /// The request came over TLS.
+    pub https: bool,
+    /// The client's IP address as text; empty on a unix socket.
+    pub remote_addr: &'a [u8],
+    /// The client's port; 0 on a unix socket.
+    pub remote_port: u16,
+    /// Name of the server, as of RFC 3875 section 4.1.14: from the Host field, else the listener's address.
+    pub server_name: &'a [u8],
+    /// The port that belongs to that name.
+    pub server_port: u16,
+    /// The header fields.
+    pub headers: Headers<'a>,
+    /// The body.
+    pub body: Body<'a>,
+}
+
+/// Where the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// Here. Empty when there is none.
+    Memory(&'a [u8]),
+    /// In a file of this many bytes; the descriptor is fetched from the front.
+    File(u64),
+}
+
+/// Header fields in the order of the message: lower-case name and value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Headers<'a>(&'a [u8]);
+
+/// Bytes that are no request or no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("what stands in the exchange is not what the other side writes")
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+const HTTP10: u8 = 1;
+const HTTPS: u8 = 2;
+const IN_FILE: u8 = 4;
+
+/// Collects header fields as [`Headers`] reads them.
+#[derive(Debug, Default)]
+pub struct HeaderWriter(Vec<u8>);
+
+impl HeaderWriter {
+    /// Adds one field.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        put(&mut self.0, name);
+        put(&mut self.0, value);
+    }
+
+    /// Forgets the fields, keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// What has been collected.
+    #[must_use]
+    pub fn headers(&self) -> Headers<'_> {
+        Headers(&self.0)
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Appends the request to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let (in_file, size) = match self.body {
+            Body::Memory(bytes) => (0, bytes.len() as u64),
+            Body::File(size) => (IN_FILE, size),
+        };
+        out.push(
+            if self.http10 { HTTP10 } else { 0 } | if self.https { HTTPS } else { 0 } | in_file,
+        );
+        out.extend_from_slice(&self.remote_port.to_le_bytes());
+        out.extend_from_slice(&self.server_port.to_le_bytes());
+        out.extend_from_slice(&size.to_le_bytes());
+        for bytes in [
+            self.method,
+            self.path,
+            self.query,
+            self.remote_addr,
+            self.server_name,
+            self.headers.0,
+        ] {
+            put(out, bytes);
+        }
+        if let Body::Memory(bytes) = self.body {
+            out.extend_from_slice(bytes);
+        }
+    }
+
+    /// Reads what [`Request::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`Malformed`] when a length does not fit the bytes.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut rest = bytes;
+        let [flags] = array(&mut rest)?;
+        let remote_port = u16::from_le_bytes(array(&mut rest)?);
+        let server_port = u16::from_le_bytes(array(&mut rest)?);
+        let size = u64::from_le_bytes(array(&mut rest)?);
+        let method = take(&mut rest)?;
+        let path = take(&mut rest)?;
+        let query = take(&mut rest)?;
+        let remote_addr = take(&mut rest)?;
+        let server_name = take(&mut rest)?;
+        let headers = Headers::checked(take(&mut rest)?)?;
+        let body = if flags & IN_FILE != 0 {
+            if !rest.is_empty() {
+                return Err(Malformed);
+            }
+            Body::File(size)
+        } else if rest.len() as u64 == size {
+            Body::Memory(rest)
+        } else {
+            return Err(Malformed);
+        };
+        let (http10, https) = (flags & HTTP10 != 0, flags & HTTPS != 0);
+        Ok(Self {
+            method,
+            path,
+            query,
+            http10,
+            https,
+            remote_addr,
+            remote_port,
+            server_name,
+            server_port,
+            headers,
+            body,
+        })
+    }
+}
+
+/// The head of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// The status code, 100 to 999.
+    pub status: u16,
+    /// The reason phrase, as the application gave it.
+    pub reason: &'a [u8],
+    /// The header fields, names as the application wrote them.
+    pub headers: Headers<'a>,
+}
+
+impl<'a> Head<'a> {
+    /// Appends the head to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.status.to_le_bytes());
+        put(out, self.reason);
+        put(out, self.headers.0);
+    }
+
+    /// How many bytes [`Head::encode`] appends.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        2 + 4 + self.reason.len() + 4 + self.headers.0.len()
+    }
+
+    /// Reads what [`Head::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`Malformed`] when a length does not fit the bytes.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut rest = bytes;
+        let status = u16::from_le_bytes(array(&mut rest)?);
+        let reason = take(&mut rest)?;
+        let headers = Headers::checked(take(&mut rest)?)?;
+        if rest.is_empty() && (100..1000).contains(&status) {
+            Ok(Self {
+                status,
+                reason,
+                headers,
+            })
+        } else {
+            Err(Malformed)
+        }
+    }
+}
+
+impl<'a> Headers<'a> {
+    /// No fields at all.
+    pub const NONE: Headers<'static> = Headers(&[]);
+
+    fn checked(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            take(&mut rest)?;
+            take(&mut rest)?;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The fields in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut rest = self.0;
+        // The lengths were checked when the fields were read, or written by `HeaderWriter`.
+        std::iter::from_fn(move || Some((take(&mut rest).ok()?, take(&mut rest).ok()?)))
+    }
+}
+
+impl std::fmt::Debug for Headers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Names only: a value may be a secret, and this may land in a log.
+        f.debug_list()
+            .entries(
+                self.iter()
+                    .map(|(name, _)| String::from_utf8_lossy(name).into_owned()),
+            )
+            .finish()
+    }
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length =
+        u32::try_from(bytes.len()).expect("heads and bodies in memory are limited far below 4 GiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
+    let length = u32::from_le_bytes(array(rest)?) as usize;
+    let (bytes, after) = rest.split_at_checked(length).ok_or(Malformed)?;
+    *rest = after;
+    Ok(bytes)
+}
+
+fn array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Malformed> {
+    let (bytes, after) = rest.split_first_chunk::<N>().ok_or(Malformed)?;
+    *rest = after;
+    Ok(*bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn field() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_is_read_as_it_was_written(
+            texts in proptest::collection::vec(field(), 5),
+            fields in proptest::collection::vec((field(), field()), 0..5),
+            flags in any::<(bool, bool, u16, u16)>(),
+            body in proptest::option::of(field()),
+        ) {
+            let mut headers = HeaderWriter::default();
+            for (name, value) in &fields {
+                headers.push(name, value);
+            }
+            let request = Request {
+                method: &texts[0], path: &texts[1], query: &texts[2], http10: flags.0, https: flags.1,
+                remote_addr: &texts[3], remote_port: flags.2, server_name: &texts[4], server_port: flags.3,
+                headers: headers.headers(), body: body.as_deref().map_or(Body::File(7), Body::Memory),
+            };
+            let mut bytes = Vec::new();
+            request.encode(&mut bytes);
+            prop_assert_eq!(Request::decode(&bytes), Ok(request));
+            let read: Vec<_> = request.headers.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
+            prop_assert_eq!(read, fields);
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Request::decode(&bytes);
+            let _ = Head::decode(&bytes);
+        }
+
+        #[test]
+        fn a_cut_request_is_malformed(cut in 0usize..1000) {
+            let request = Request {
+                method: b"GET", path: b"/", query: b"", http10: false, https: false, remote_addr: b"::1", remote_port: 1,
+                server_name: b"localhost", server_port: 80, headers: Headers::NONE, body: Body::Memory(b"body"),
+            };
+            let mut bytes = Vec::new();
+            request.encode(&mut bytes);
+            bytes.truncate(cut % bytes.len());
+            prop_assert_eq!(Request::decode(&bytes), Err(Malformed));
+        }
+    }
+}
