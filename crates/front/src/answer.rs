@@ -1,0 +1,170 @@
+//! The answer's way back: parts from the exchange become a response that hyper sends as it can.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use exchange::{After, Head, Part};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::ext::ReasonPhrase;
+use tokio::time::Instant;
+use tracing::error;
+
+use crate::connection::{Clock, Phase};
+use crate::counter::{Awaited, Next};
+use crate::refuse::Refusal;
+
+/// Waits for the first part and makes the response of it. `clock` turns to idle when the answer is out.
+pub(crate) async fn response(awaited: Awaited, clock: Clock) -> Result<Response<Body>, Refusal> {
+    let first = std::future::poll_fn(|context| awaited.poll_next(context.waker())).await;
+    let Next::Part(part) = first else {
+        return Err(Refusal::ChildLost);
+    };
+    if part.head == 0 {
+        // Broken before any head: the application failed, and its traceback is in the log.
+        return Err(Refusal::ApplicationFailed);
+    }
+    let Part { bytes, head, after } = part;
+    let bytes = Bytes::from(bytes);
+    let mut response = head_of(&bytes[..head])?;
+    *response.body_mut() = Body {
+        data: (bytes.len() > head).then(|| bytes.slice(head..)),
+        rest: match after {
+            After::Complete => Rest::Nothing,
+            After::Broken => Rest::Broken,
+            After::More => Rest::Awaited(awaited),
+        },
+        clock: Some(clock),
+    };
+    Ok(response)
+}
+
+fn head_of(bytes: &[u8]) -> Result<Response<Body>, Refusal> {
+    let unspeakable = |what: &dyn fmt::Display| {
+        error!(%what, "the application's head cannot be sent");
+        Refusal::ApplicationFailed
+    };
+    let head = Head::decode(bytes).map_err(|error| unspeakable(&error))?;
+    let status = StatusCode::from_u16(head.status).map_err(|error| unspeakable(&error))?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    if status
+        .canonical_reason()
+        .is_none_or(|usual| usual.as_bytes() != head.reason)
+    {
+        let reason = ReasonPhrase::try_from(head.reason).map_err(|error| unspeakable(&error))?;
+        response.extensions_mut().insert(reason);
+    }
+    for (name, value) in head.headers.iter() {
+        let name = HeaderName::from_bytes(name).map_err(|error| unspeakable(&error))?;
+        let value = HeaderValue::from_bytes(value).map_err(|error| unspeakable(&error))?;
+        response.headers_mut().append(name, value);
+    }
+    Ok(response)
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub(crate) struct Body {
+    data: Option<Bytes>,
+    rest: Rest,
+    clock: Option<Clock>,
+}
+
+#[derive(Debug)]
+enum Rest {
+    Nothing,
+    Broken,
+    Awaited(Awaited),
+}
+
+/// The application, or its child, did not finish the answer: hyper breaks the connection off, so that what the client
+/// has does not look complete.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BrokenOff;
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer was broken off")
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
+impl Body {
+    pub(crate) fn empty() -> Self {
+        Self {
+            data: None,
+            rest: Rest::Nothing,
+            clock: None,
+        }
+    }
+
+    pub(crate) fn whole(data: Bytes) -> Self {
+        Self {
+            data: Some(data),
+            rest: Rest::Nothing,
+            clock: None,
+        }
+    }
+
+    /// Lets `clock` turn to idle when the response is out.
+    pub(crate) fn timed(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        loop {
+            if let Some(data) = self.data.take() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            let awaited = match &self.rest {
+                Rest::Nothing => return Poll::Ready(None),
+                Rest::Broken => return Poll::Ready(Some(Err(BrokenOff))),
+                Rest::Awaited(awaited) => awaited,
+            };
+            match std::task::ready!(awaited.poll_next(context.waker())) {
+                Next::Lost => self.rest = Rest::Broken,
+                Next::Part(part) => {
+                    match part.after {
+                        After::More => {}
+                        After::Complete => self.rest = Rest::Nothing,
+                        After::Broken => self.rest = Rest::Broken,
+                    }
+                    self.data = (!part.bytes.is_empty()).then(|| part.bytes.into());
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none() && matches!(self.rest, Rest::Nothing)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let here = self.data.as_ref().map_or(0, |data| data.len() as u64);
+        match self.rest {
+            Rest::Nothing => SizeHint::with_exact(here),
+            Rest::Broken | Rest::Awaited(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Some(clock) = self.clock.take() {
+            clock.set(Phase::Idle(Instant::now()));
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Where requests are handed over to the exchange and answers are called out.
+//!
+//! The state is the thread's own: tokio's hooks around sleeping, which read answers and wake children in one go, have
+//! no other way to it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use exchange::notice::FromFront;
+use exchange::{
+    After, Asked, ChildId, Dispatcher, Exchange, Full, Part, Request, Sink, Ticket, Wish,
+};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
+use tracing::{debug, error};
+
+use crate::link::Link;
+
+/// Bytes of one answer that are kept for a slow reader before the application's thread has to wait.
+const BUFFER: usize = 1024 * 1024;
+/// Offered requests after which children are woken even while the front has more to do.
+const MOST_UNANNOUNCED: u32 = 32;
+/// How long a front that has more to do leaves answers unread and requests unannounced.
+const LONGEST_TURN: Duration = Duration::from_micros(500);
+
+thread_local! {
+    static COUNTER: RefCell<Option<Counter>> = const { RefCell::new(None) };
+}
+
+struct Counter {
+    dispatcher: Dispatcher,
+    waiting: Waiting,
+    link: Rc<Link>,
+    /// When answers were last read and children last woken.
+    last_turn: Instant,
+    /// Memory for encoding requests, used again and again.
+    scratch: Vec<u8>,
+}
+
+/// Who waits for which slot's answer.
+struct Waiting(Vec<Option<Waiter>>);
+
+struct Waiter {
+    seq: u32,
+    answer: Rc<RefCell<Inbox>>,
+    file: Option<File>,
+}
+
+/// What has come of an answer.
+#[derive(Debug, Default)]
+struct Inbox {
+    parts: VecDeque<Part>,
+    bytes: usize,
+    end: Option<End>,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The last part is in the inbox, or was.
+    Said,
+    /// The child died.
+    Lost,
+}
+
+/// A request that has been offered. Dropped before its end, it is given up.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    ticket: Ticket,
+    inbox: Rc<RefCell<Inbox>>,
+}
+
+/// What comes next of an answer.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A part of it.
+    Part(Part),
+    /// Nothing more: the child has died.
+    Lost,
+}
+
+/// Opens the counter on this thread.
+pub(crate) fn open(exchange: Arc<Exchange>, link: Rc<Link>) -> io::Result<()> {
+    let doorbell = Receiver::from_owned_fd(exchange.doorbell().try_clone_to_owned()?)?;
+    let desk = UnixStream::from_std(StdStream::from(exchange.desk().try_clone_to_owned()?))?;
+    tokio::task::spawn_local(answer_the_door(doorbell));
+    tokio::task::spawn_local(hand_files_out(desk, Arc::clone(&exchange)));
+    let dispatcher = Dispatcher::open(exchange);
+    let (last_turn, scratch, waiting) = (Instant::now(), Vec::new(), Waiting(Vec::new()));
+    COUNTER.set(Some(Counter {
+        dispatcher,
+        waiting,
+        link,
+        last_turn,
+        scratch,
+    }));
+    Ok(())
+}
+
+/// Runs just before the runtime sleeps, and whenever it only looks for events: answers are read, children are woken
+/// for all requests of this turn together, and the children hear that they must ring from now on.
+pub(crate) fn before_sleep() {
+    with(|counter| {
+        loop {
+            counter.turn();
+            if counter.dispatcher.lie_down() {
+                break;
+            }
+        }
+    });
+}
+
+/// Runs when the runtime goes on.
+pub(crate) fn after_sleep() {
+    with(|counter| counter.dispatcher.get_up());
+}
+
+/// Offers a request to the children.
+///
+/// # Errors
+/// [`Full`] when there is no room.
+pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
+    COUNTER.with_borrow_mut(|counter| {
+        let counter = counter
+            .as_mut()
+            .expect("the counter is opened before the first connection");
+        counter.scratch.clear();
+        request.encode(&mut counter.scratch);
+        let ticket = counter.dispatcher.offer(&counter.scratch)?;
+        let inbox = Rc::new(RefCell::new(Inbox::default()));
+        counter.waiting.enter(
+            ticket,
+            Waiter {
+                seq: ticket.seq,
+                answer: Rc::clone(&inbox),
+                file: None,
+            },
+        );
+        if counter.dispatcher.unannounced() >= MOST_UNANNOUNCED
+            || counter.last_turn.elapsed() > LONGEST_TURN
+        {
+            counter.turn();
+        }
+        Ok(Awaited { ticket, inbox })
+    })
+}
+
+/// Takes back what a dead child held.
+pub(crate) fn gone(child: ChildId) {
+    with(|counter| counter.dispatcher.gone(child, &mut counter.waiting));
+}
+
+/// Tells the supervisor.
+pub(crate) fn tell(message: FromFront) {
+    with(|counter| counter.link.tell(message));
+}
+
+impl Awaited {
+    /// Keeps the file of the body for the thread that will ask for it.
+    pub(crate) fn keep(&self, file: File) {
+        with(|counter| {
+            if let Some(waiter) = counter.waiting.get(self.ticket) {
+                waiter.file = Some(file);
+            }
+        });
+    }
+
+    /// The next part of the answer.
+    pub(crate) fn poll_next(&self, waker: &Waker) -> Poll<Next> {
+        let mut inbox = self.inbox.borrow_mut();
+        if let Some(part) = inbox.parts.pop_front() {
+            let was_full = inbox.bytes >= BUFFER;
+            inbox.bytes -= part.bytes.len();
+            if was_full && inbox.bytes < BUFFER {
+                drop(inbox);
+                with(Counter::turn);
+            }
+            return Poll::Ready(Next::Part(part));
+        }
+        if inbox.end == Some(End::Lost) {
+            return Poll::Ready(Next::Lost);
+        }
+        if !inbox
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            inbox.waker = Some(waker.clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if self.inbox.borrow().end.is_none() {
+            with(|counter| {
+                counter.dispatcher.give_up(self.ticket);
+                counter.waiting.leave(self.ticket);
+            });
+        }
+    }
+}
+
+impl Counter {
+    /// Reads what has been answered, and wakes children for what has been offered.
+    fn turn(&mut self) {
+        for child in self.dispatcher.pump(&mut self.waiting) {
+            error!(
+                child = child.slot,
+                "wrote what no child writes into the exchange"
+            );
+            self.link.tell(FromFront::Corrupt(child));
+        }
+        self.dispatcher.announce();
+        self.last_turn = Instant::now();
+    }
+
+    /// Gives a thread the file of its request's body.
+    fn hand_out(&mut self, asked: Asked) {
+        let file = self
+            .waiting
+            .get(asked.ticket)
+            .and_then(|waiter| waiter.file.take());
+        // Without one, the thread hears that when `asked` is dropped.
+        let Some(file) = file else { return };
+        if let Err(error) = asked.give(file.as_fd()) {
+            debug!(%error, "the thread that asked for a body is gone");
+        }
+    }
+}
+
+impl Waiting {
+    fn enter(&mut self, ticket: Ticket, waiter: Waiter) {
+        let slot = ticket.slot as usize;
+        if self.0.len() <= slot {
+            self.0.resize_with(slot + 1, || None);
+        }
+        self.0[slot] = Some(waiter);
+    }
+
+    fn get(&mut self, ticket: Ticket) -> Option<&mut Waiter> {
+        let waiter = self.0.get_mut(ticket.slot as usize)?.as_mut()?;
+        (waiter.seq == ticket.seq).then_some(waiter)
+    }
+
+    fn leave(&mut self, ticket: Ticket) {
+        if self.get(ticket).is_some() {
+            self.0[ticket.slot as usize] = None;
+        }
+    }
+
+    fn deliver(&mut self, ticket: Ticket, part: Option<Part>) {
+        let Some(waiter) = self.get(ticket) else {
+            return;
+        };
+        let mut inbox = waiter.answer.borrow_mut();
+        let end = match &part {
+            None => Some(End::Lost),
+            Some(part) => (part.after != After::More).then_some(End::Said),
+        };
+        if let Some(part) = part {
+            inbox.bytes += part.bytes.len();
+            inbox.parts.push_back(part);
+        }
+        inbox.end = end;
+        let waker = inbox.waker.take();
+        drop(inbox);
+        if end.is_some() {
+            self.leave(ticket);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Sink for Waiting {
+    fn wish(&mut self, ticket: Ticket) -> Wish {
+        match self.get(ticket) {
+            Some(waiter) if waiter.answer.borrow().bytes >= BUFFER => Wish::Later,
+            _ => Wish::More,
+        }
+    }
+
+    fn part(&mut self, ticket: Ticket, part: Part) {
+        self.deliver(ticket, Some(part));
+    }
+
+    fn lost(&mut self, ticket: Ticket) {
+        self.deliver(ticket, None);
+    }
+}
+
+fn with(act: impl FnOnce(&mut Counter)) {
+    COUNTER.with_borrow_mut(|counter| {
+        // There is none before the first connection, and hooks run before that.
+        if let Some(counter) = counter {
+            act(counter);
+        }
+    });
+}
+
+/// Children ring when the front sleeps; being woken was all that it was for.
+async fn answer_the_door(doorbell: Receiver) {
+    while doorbell.readable().await.is_ok() {
+        // Found empty, it is waited for again.
+        let _ = doorbell.try_read(&mut [0; 64]);
+        with(Counter::turn);
+    }
+}
+
+/// Gives threads the files that hold the bodies of the requests they have claimed.
+async fn hand_files_out(desk: UnixStream, exchange: Arc<Exchange>) {
+    while desk.readable().await.is_ok() {
+        match desk.try_io(Interest::READABLE, || exchange.asked()) {
+            Ok(Some(asked)) => with(|counter| counter.hand_out(asked)),
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => error!(%error, "no body file can be handed out"),
+        }
+    }
+}

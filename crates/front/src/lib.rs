@@ -1,0 +1,99 @@
+//! The front: every connection lives here, from its acceptance to its last byte.
+//!
+//! One process, one thread, no Python. A request's way through this crate, from top to bottom:
+//! [`accept`] takes the connection, [`connection`] watches over its time limits while hyper reads the head, and
+//! [`request`] is the rest of the journey: checks, the whole body ([`body`]), a place in the exchange ([`counter`]), and the
+//! answer's way back ([`answer`]). What cannot be served is told to the client by [`refuse`].
+//!
+//! Not here: which child takes a request (any idle thread does, by itself), and what becomes of dead children (the
+//! supervisor tells, by [`exchange::notice`]).
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod answer;
+mod body;
+mod connection;
+mod counter;
+mod link;
+mod refuse;
+mod request;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use exchange::Exchange;
+use tokio::runtime::{Builder, LocalOptions};
+
+/// A socket on which connections arrive.
+#[derive(Debug)]
+pub struct Listening {
+    /// The listening socket.
+    pub socket: OwnedFd,
+    /// Where it listens.
+    pub place: Place,
+}
+
+/// Where a socket listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On a TCP port; the name is used as `SERVER_NAME` for a request without a Host.
+    Tcp {
+        /// The local address as text.
+        name: String,
+        /// The local port.
+        port: u16,
+    },
+    /// On a unix socket.
+    Unix,
+}
+
+/// What bounds a connection and a request.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long an idle connection is kept for its next request; zero closes after each answer.
+    pub keep_alive: Duration,
+    /// How long a request's head may take.
+    pub header_timeout: Duration,
+    /// The longest pause in a body.
+    pub body_timeout: Duration,
+    /// Bytes of the request target, above which the answer is 414.
+    pub limit_request_line: usize,
+    /// Header fields of a request, above which the answer is 431.
+    pub limit_request_fields: usize,
+    /// Bytes of one header field, name and value, above which the answer is 431.
+    pub limit_request_field_size: usize,
+    /// Bytes of a body, above which the answer is 413.
+    pub limit_request_body: u64,
+    /// Connections at the same time; further ones wait in the listeners' backlog.
+    pub max_connections: usize,
+}
+
+/// Serves until the supervisor says that it is enough, or is gone.
+///
+/// `link` is the channel to the supervisor, which carries [`exchange::notice`] messages.
+///
+/// # Errors
+/// When the runtime or a socket cannot be set up.
+pub fn serve(
+    settings: Settings,
+    exchange: Arc<Exchange>,
+    listeners: Vec<Listening>,
+    link: OwnedFd,
+) -> io::Result<()> {
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .on_thread_park(counter::before_sleep)
+        .on_thread_unpark(counter::after_sleep)
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let link = Rc::new(link::Link::open(link)?);
+        counter::open(exchange, Rc::clone(&link))?;
+        let drain = accept::start(Rc::new(settings), listeners)?;
+        link::follow(&link, drain).await
+    })
+}
