@@ -1,0 +1,396 @@
+//! The rules as scenarios. A scene is written as text: `F` front, `M` mold, then a letter for each child slot.
+//!
+//! Front: `-` absent, `s` starting, `F` serving. Mold: `-` absent, `l` loading, `M` ready, `x` leaving.
+//! Child: `.` vacant, `o` ordered, `s` starting, `R` ready, `x` leaving, `g` gone. All since second 0.
+
+use std::time::Duration;
+
+use crate::Event::{self, Born, DiedStarting, ForkFailed, FrontDied, MoldDied};
+use crate::{Action, Child, Front, Limits, Memory, Mold, Observed, decide};
+
+const SINCE: Duration = Duration::ZERO;
+
+struct Scene {
+    front: Front,
+    mold: Mold,
+    children: Vec<Child>,
+}
+
+fn scene(text: &str) -> Scene {
+    let mut letters = text.chars();
+    let front = match letters.next() {
+        Some('-') => Front::Absent,
+        Some('s') => Front::Starting,
+        Some('F') => Front::Serving { since: SINCE },
+        other => panic!("{other:?} is no front"),
+    };
+    let mold = match letters.next() {
+        Some('-') => Mold::Absent,
+        Some('l') => Mold::Loading { since: SINCE },
+        Some('M') => Mold::Ready { since: SINCE },
+        Some('x') => Mold::Leaving,
+        other => panic!("{other:?} is no mold"),
+    };
+    let children = letters
+        .map(|letter| match letter {
+            '.' => Child::Vacant,
+            'o' => Child::Ordered { since: SINCE },
+            's' => Child::Starting { since: SINCE },
+            'R' => Child::Ready { since: SINCE },
+            'x' => Child::Leaving,
+            'g' => Child::Gone,
+            other => panic!("{other:?} is no child"),
+        })
+        .collect();
+    Scene {
+        front,
+        mold,
+        children,
+    }
+}
+
+/// The decision as text: `front`, `mold`, `kill-mold`, `+slot`, `-slot`, `@milliseconds`.
+fn text(actions: &[Action]) -> String {
+    let words = actions.iter().map(|action| match action {
+        Action::StartFront => "front".to_owned(),
+        Action::BuildMold => "mold".to_owned(),
+        Action::KillMold => "kill-mold".to_owned(),
+        Action::Spawn { slot } => format!("+{slot}"),
+        Action::Kill { slot } => format!("-{slot}"),
+        Action::LookAgain { at } => format!("@{}", at.as_millis()),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Looks one after the other, with one memory: (seconds, scene, events, decision).
+fn check(looks: &[(f64, &str, &[Event], &str)]) {
+    let mut memory = Memory::default();
+    for (index, (seconds, letters, events, expected)) in looks.iter().enumerate() {
+        let Scene {
+            front,
+            mold,
+            children,
+        } = scene(letters);
+        let processes = u16::try_from(children.len()).unwrap();
+        let limits = Limits {
+            processes,
+            startup_timeout: Duration::from_secs(60),
+        };
+        let now = Duration::from_secs_f64(*seconds);
+        let actions = decide(
+            &limits,
+            &mut memory,
+            &Observed {
+                now,
+                front,
+                mold,
+                children: &children,
+                events,
+            },
+        );
+        assert_eq!(
+            text(&actions),
+            *expected,
+            "look {index}: {letters} at {seconds}"
+        );
+    }
+}
+
+#[test]
+fn at_the_start_front_and_mold_come_at_once_and_children_wait_for_the_mold() {
+    check(&[
+        (0.0, "--...", &[], "front mold"),
+        (0.1, "sl...", &[], "@60000"),
+        (1.0, "FM...", &[], "+0 +1 +2"),
+    ]);
+}
+
+#[test]
+fn a_full_pool_is_left_alone() {
+    check(&[(1.0, "FMRRR", &[], ""), (100.0, "FMRRR", &[], "")]);
+}
+
+#[test]
+fn a_child_that_died_serving_is_replaced_at_once_however_often() {
+    check(&[
+        (1.0, "FMR.R", &[], "+1"),
+        (1.1, "FMR.R", &[], "+1"),
+        (1.2, "FM.R.", &[], "+0 +2"),
+    ]);
+}
+
+#[test]
+fn a_slot_that_is_not_cleared_has_no_other_life() {
+    check(&[
+        (1.0, "FMRgR", &[], ""),
+        (1.1, "FMRxR", &[], ""),
+        (1.2, "FMR.R", &[], "+1"),
+    ]);
+}
+
+#[test]
+fn an_ordered_or_starting_child_is_not_ordered_twice() {
+    check(&[
+        (1.0, "FMoR.", &[], "+2 @60000"),
+        (1.1, "FMsRo", &[], "@60000"),
+    ]);
+}
+
+#[test]
+fn children_that_die_while_starting_are_ordered_again_more_and_more_slowly() {
+    check(&[
+        (1.0, "FM.", &[DiedStarting], "+0"),
+        (1.5, "FM.", &[DiedStarting], "@1600"),
+        (1.6, "FM.", &[], "+0"),
+        (2.0, "FM.", &[DiedStarting], "@2200"),
+        (2.2, "FM.", &[], "+0"),
+        (3.0, "FM.", &[DiedStarting], "@3400"),
+    ]);
+}
+
+#[test]
+fn children_that_die_together_count_once() {
+    check(&[
+        (
+            1.0,
+            "FM...",
+            &[DiedStarting, DiedStarting, DiedStarting],
+            "+0 +1 +2",
+        ),
+        (2.0, "FM.s.", &[DiedStarting, DiedStarting], "@2100"),
+        (2.05, "FM...", &[DiedStarting], "@2100"),
+        (2.1, "FM...", &[], "+0 +1 +2"),
+    ]);
+}
+
+#[test]
+fn a_child_that_was_ready_before_the_trouble_does_not_end_the_back_off() {
+    check(&[
+        (10.0, "FMR.", &[DiedStarting], "+1"),
+        (10.1, "FMR.", &[DiedStarting], "@10200"),
+        (30.0, "FMR.", &[DiedStarting], "@30200"),
+    ]);
+}
+
+#[test]
+fn a_child_that_stays_up_ends_the_back_off() {
+    let mut memory = Memory::default();
+    let limits = Limits {
+        processes: 2,
+        startup_timeout: Duration::from_secs(60),
+    };
+    let mut look = |millis: u64, child: Child, events: &[Event]| {
+        let (now, since) = (Duration::from_millis(millis), SINCE);
+        let children = [child, Child::Vacant];
+        let (front, mold) = (Front::Serving { since }, Mold::Ready { since });
+        text(&decide(
+            &limits,
+            &mut memory,
+            &Observed {
+                now,
+                front,
+                mold,
+                children: &children,
+                events,
+            },
+        ))
+    };
+    let ready = Child::Ready {
+        since: Duration::from_millis(1500),
+    };
+    assert_eq!(look(1000, Child::Leaving, &[DiedStarting]), "+1");
+    assert_eq!(look(1100, Child::Leaving, &[DiedStarting]), "@1200");
+    assert_eq!(
+        look(6400, ready, &[DiedStarting]),
+        "@6600",
+        "it has not been up for long enough"
+    );
+    let ready = Child::Ready {
+        since: Duration::from_millis(7000),
+    };
+    assert_eq!(
+        look(12_000, ready, &[DiedStarting]),
+        "+1",
+        "the count begins anew"
+    );
+}
+
+#[test]
+fn failed_forks_are_tried_again_one_at_a_time_and_at_a_pace() {
+    check(&[
+        (1.0, "FM...", &[], "+0 +1 +2"),
+        (1.1, "FM...", &[ForkFailed, ForkFailed, ForkFailed], "@2100"),
+        (2.1, "FM...", &[], "+0"),
+        (2.2, "FM.o.", &[], "@60000"),
+        (2.3, "FM...", &[ForkFailed], "@4300"),
+        (4.3, "FM...", &[], "+0"),
+        (4.4, "FMs..", &[Born], "+1 +2 @60000"),
+    ]);
+}
+
+#[test]
+fn a_dead_mold_is_rebuilt_at_once_then_more_and_more_slowly() {
+    check(&[
+        (1.0, "F-RR", &[MoldDied], "mold"),
+        (1.5, "F-RR", &[MoldDied], "@1600"),
+        (1.6, "F-RR", &[], "mold"),
+        (1.7, "F-RR", &[MoldDied], "@1900"),
+    ]);
+}
+
+#[test]
+fn a_mold_that_leaves_is_waited_for() {
+    check(&[(1.0, "Fx..", &[], ""), (1.1, "F-..", &[], "mold")]);
+}
+
+#[test]
+fn a_dead_front_is_started_again_at_once_then_more_and_more_slowly() {
+    check(&[
+        (1.0, "-MRR", &[FrontDied], "front"),
+        (1.1, "-MRR", &[FrontDied], "@1200"),
+        (1.2, "-MRR", &[], "front"),
+        (1.3, "-MRR", &[FrontDied], "@1500"),
+    ]);
+}
+
+#[test]
+fn who_takes_longer_than_the_startup_timeout_is_killed() {
+    check(&[
+        (59.0, "Fl..", &[], "@60000"),
+        (60.0, "Fl..", &[], "kill-mold"),
+    ]);
+    check(&[(59.0, "FMsR", &[], "@60000"), (60.0, "FMsR", &[], "-0")]);
+}
+
+#[test]
+fn a_mold_that_carries_out_no_order_is_killed_and_gets_no_further_one() {
+    check(&[(60.0, "FMo.", &[], "kill-mold")]);
+}
+
+#[test]
+fn a_long_line_of_orders_is_handed_over_in_portions() {
+    let vacant = ".".repeat(100);
+    let first = (0..32)
+        .map(|slot| format!("+{slot}"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    check(&[(1.0, &format!("FM{vacant}"), &[], &first)]);
+    let rest = format!("FM{}{}{}", "s".repeat(10), "o".repeat(22), ".".repeat(68));
+    let next = (32..42)
+        .map(|slot| format!("+{slot}"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    check(&[(1.0, &rest, &[], &format!("{next} @60000"))]);
+}
+
+/// A small generator of numbers that look random, the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+}
+
+#[test]
+fn whatever_is_observed_the_decision_is_sound() {
+    let mut dice = Dice(7);
+    for _ in 0..200 {
+        let mut memory = Memory::default();
+        let mut now = Duration::ZERO;
+        for _ in 0..50 {
+            now += Duration::from_millis(dice.below(4000) as u64);
+            let letters: String = (0..6)
+                .map(|_| ['.', 'o', 's', 'R', 'x', 'g'][dice.below(6)])
+                .collect();
+            let (front, mold) = (
+                ['-', 's', 'F'][dice.below(3)],
+                ['-', 'l', 'M', 'x'][dice.below(4)],
+            );
+            let all = [Born, DiedStarting, ForkFailed, FrontDied, MoldDied];
+            let events: Vec<_> = (0..dice.below(3)).map(|_| all[dice.below(5)]).collect();
+            let Scene {
+                front,
+                mold,
+                children,
+            } = scene(&format!("{front}{mold}{letters}"));
+            let seen = Observed {
+                now,
+                front,
+                mold,
+                children: &children,
+                events: &events,
+            };
+            let limits = Limits {
+                processes: 6,
+                startup_timeout: Duration::from_secs(60),
+            };
+            sound(&seen, &decide(&limits, &mut memory, &seen));
+        }
+    }
+}
+
+fn sound(seen: &Observed<'_>, actions: &[Action]) {
+    let spawned: Vec<u16> = actions
+        .iter()
+        .filter_map(|action| {
+            if let Action::Spawn { slot } = action {
+                Some(*slot)
+            } else {
+                None
+            }
+        })
+        .collect();
+    for slot in &spawned {
+        assert_eq!(
+            seen.children[usize::from(*slot)],
+            Child::Vacant,
+            "only a vacant slot has a new life"
+        );
+        assert_eq!(
+            spawned.iter().filter(|other| *other == slot).count(),
+            1,
+            "no slot is ordered twice"
+        );
+    }
+    assert!(
+        spawned.is_empty() || matches!(seen.mold, Mold::Ready { .. }),
+        "only a ready mold is ordered to fork"
+    );
+    let again = actions.iter().find_map(|action| {
+        if let Action::LookAgain { at } = action {
+            Some(*at)
+        } else {
+            None
+        }
+    });
+    assert!(
+        again.is_none_or(|at| at > seen.now),
+        "nobody is told to look again at once"
+    );
+    let idle =
+        |missing: bool, action: Action| missing && !actions.contains(&action) && again.is_none();
+    assert!(
+        !idle(seen.front == Front::Absent, Action::StartFront),
+        "a missing front is started now or later"
+    );
+    assert!(
+        !idle(seen.mold == Mold::Absent, Action::BuildMold),
+        "a missing mold is built now or later"
+    );
+    let ordered = seen
+        .children
+        .iter()
+        .any(|child| matches!(child, Child::Ordered { .. }));
+    let vacant = seen.children.contains(&Child::Vacant);
+    if vacant && !ordered && matches!(seen.mold, Mold::Ready { .. }) {
+        assert!(
+            !spawned.is_empty() || again.is_some(),
+            "a vacant slot is filled now or later"
+        );
+    }
+}

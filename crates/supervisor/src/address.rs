@@ -1,0 +1,182 @@
+//! Where to listen, as it is typed. Nothing is opened or looked up here.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A place to listen: what `--bind` takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A host name or IP address (IPv6 without its brackets) and a port; port 0 lets the kernel pick one.
+    Tcp {
+        /// The host; `0.0.0.0` when only a port was given.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+    /// A socket that listens already, inherited under this number.
+    Fd(RawFd),
+}
+
+/// Text that is no [`Address`], by what is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// A host without `:PORT`.
+    #[error("has no port: write HOST:PORT, :PORT, unix:PATH or fd://N")]
+    NoPort,
+    /// The port is no number from 0 to 65535.
+    #[error("has a port that is not a number from 0 to 65535")]
+    Port,
+    /// Colons in the host, but no brackets around it.
+    #[error("has an IPv6 address without brackets: write [ADDRESS]:PORT")]
+    Unbracketed,
+    /// What stands in brackets is no IPv6 address.
+    #[error("has brackets around what is not an IPv6 address")]
+    Ipv6,
+    /// The host has a character that neither a name nor an address has.
+    #[error("has a host that is neither a name nor an IP address")]
+    Host,
+    /// `unix:` without a path.
+    #[error("names no path after unix:")]
+    NoPath,
+    /// `fd://` without the number of a descriptor.
+    #[error("has no descriptor's number after fd://")]
+    Descriptor,
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err(AddressError::NoPath)
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        if let Some(number) = text.strip_prefix("fd://") {
+            return number
+                .parse()
+                .ok()
+                .filter(|fd| *fd >= 0)
+                .map(Self::Fd)
+                .ok_or(AddressError::Descriptor);
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(AddressError::NoPort)?;
+        let host = host_name(host, text)?;
+        // `u16::from_str` takes a sign, a port has none.
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = if digits { port.parse().ok() } else { None }.ok_or(AddressError::Port)?;
+        Ok(Self::Tcp { host, port })
+    }
+}
+
+/// The host of `text`, which is `host:port`, without brackets.
+fn host_name(host: &str, text: &str) -> Result<String, AddressError> {
+    if host.is_empty() {
+        return Ok("0.0.0.0".to_owned());
+    }
+    if let Some(inner) = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        return inner
+            .parse::<Ipv6Addr>()
+            .map(|_| inner.to_owned())
+            .map_err(|_| AddressError::Ipv6);
+    }
+    if text.starts_with('[') && text.ends_with(']') {
+        return Err(AddressError::NoPort);
+    }
+    // `::1` splits into the host `:` and the port 1.
+    if text.parse::<Ipv6Addr>().is_ok() || host.parse::<Ipv6Addr>().is_ok() {
+        return Err(AddressError::Unbracketed);
+    }
+    if host
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+    {
+        Ok(host.to_owned())
+    } else {
+        Err(AddressError::Host)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Fd(fd) => write!(f, "fd://{fd}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads `text` and expects it to be shown as `shown`.
+    fn check(text: &str, shown: &str) {
+        assert_eq!(
+            text.parse::<Address>().map(|address| address.to_string()),
+            Ok(shown.to_owned()),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_typed_is_shown_again() {
+        for text in [
+            "127.0.0.1:8000",
+            "localhost:0",
+            "[::1]:8000",
+            "[::]:80",
+            "unix:/run/a b.sock",
+            "unix:x",
+            "fd://3",
+        ] {
+            check(text, text);
+        }
+        check(":8000", "0.0.0.0:8000");
+    }
+
+    #[test]
+    fn the_host_is_kept_without_brackets() {
+        let address = Address::Tcp {
+            host: "::1".to_owned(),
+            port: 8000,
+        };
+        assert_eq!("[::1]:8000".parse(), Ok(address));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_by_what_is_wrong_with_it() {
+        for (text, error) in [
+            ("", AddressError::NoPort),
+            ("8000", AddressError::NoPort),
+            ("localhost", AddressError::NoPort),
+            ("[::1]", AddressError::NoPort),
+            ("localhost:", AddressError::Port),
+            ("localhost:http", AddressError::Port),
+            ("localhost:+80", AddressError::Port),
+            (":65536", AddressError::Port),
+            ("::1", AddressError::Unbracketed),
+            ("fe80::1:8000", AddressError::Unbracketed),
+            ("[localhost]:80", AddressError::Ipv6),
+            ("http://localhost:80", AddressError::Host),
+            ("a b:80", AddressError::Host),
+            ("unix:", AddressError::NoPath),
+            ("fd://", AddressError::Descriptor),
+            ("fd://-1", AddressError::Descriptor),
+        ] {
+            assert_eq!(text.parse::<Address>(), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! How processes of the server come into being: what each does first, and the mold's double fork.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use exchange::ChildId;
+use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, getpid, getppid};
+use tracing::{debug, error};
+
+use crate::channel::Channel;
+use crate::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
+use crate::signals;
+use crate::sys::fork::{Side, fork, leave};
+use crate::sys::title;
+use crate::sys::wait::{Exit, until_ended};
+use crate::verdict::Verdict;
+
+/// What has to be done around a fork, beyond forking: CPython's fork hooks.
+pub trait AroundFork {
+    /// Before the fork.
+    fn before(&self);
+    /// After it, in the process that was there before.
+    fn in_parent(&self);
+    /// After it, in the new process.
+    fn in_child(&self);
+}
+
+/// Nothing has to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct NothingAround;
+
+impl AroundFork for NothingAround {
+    fn before(&self) {}
+    fn in_parent(&self) {}
+    fn in_child(&self) {}
+}
+
+/// The mold's end of its line to the supervisor.
+#[derive(Debug)]
+pub struct MoldLink {
+    channel: Channel<MoldReport, Order>,
+    supervisor: Pid,
+    application: String,
+}
+
+impl MoldLink {
+    pub(crate) fn new(end: OwnedFd, supervisor: Pid, application: &str) -> Self {
+        Self {
+            channel: Channel::over(end),
+            supervisor,
+            application: application.to_owned(),
+        }
+    }
+
+    /// Tells the supervisor.
+    ///
+    /// # Errors
+    /// When there is no supervisor any more.
+    pub fn report(&self, report: MoldReport) -> io::Result<()> {
+        Ok(self.channel.say(report)?)
+    }
+
+    /// Waits for the next order. `None` when there will be none: leave.
+    #[must_use]
+    pub fn next_order(&self) -> Option<Order> {
+        self.channel.hear()
+    }
+}
+
+/// A child's end of its line to the supervisor. Any thread may use it.
+#[derive(Debug)]
+pub struct ChildLink {
+    channel: Channel<ChildReport, ChildOrder>,
+    child: ChildId,
+    generation: u32,
+}
+
+impl ChildLink {
+    /// Who this child is.
+    #[must_use]
+    pub fn child(&self) -> ChildId {
+        self.child
+    }
+
+    /// The generation it belongs to.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Tells the supervisor.
+    ///
+    /// # Errors
+    /// When there is no supervisor any more.
+    pub fn report(&self, report: ChildReport) -> io::Result<()> {
+        Ok(self.channel.say(report)?)
+    }
+
+    /// Waits for the next order. `None` when the supervisor is gone: leave.
+    #[must_use]
+    pub fn next_order(&self) -> Option<ChildOrder> {
+        self.channel.hear()
+    }
+
+    /// A second handle.
+    ///
+    /// # Errors
+    /// When there are too many descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            channel: self.channel.try_clone()?,
+            child: self.child,
+            generation: self.generation,
+        })
+    }
+}
+
+/// Forks the child that the supervisor has ordered, in the mold, and goes on there; `live` is the child's life and
+/// returns its exit code. A failure is reported to the supervisor.
+///
+/// The fork is a double one: the process between the mold and the child ends at once, and so the child is adopted by
+/// the supervisor, which is a subreaper. The second fork, by which the child comes to be, has `around` around it.
+///
+/// What the application has opened in the mold stays open in the child; the mold's line to the supervisor does not.
+///
+/// # Errors
+/// When the supervisor is gone.
+pub fn fork_child(
+    link: &MoldLink,
+    spawn: Spawn,
+    around: &dyn AroundFork,
+    live: &mut dyn FnMut(ChildLink) -> u8,
+) -> io::Result<()> {
+    let child = spawn.child;
+    let outcome = match fork() {
+        // The process between never gets past this, nor does the child.
+        Ok(Side::Child) => leave(guarded(|| between(link, spawn, around, live))),
+        Ok(Side::Parent(between)) => match until_ended(between) {
+            Ok(Exit::Code(0)) => Ok(()),
+            Ok(Exit::Code(errno)) => Err(i32::from(errno)),
+            Ok(Exit::Signal { .. }) => Err(libc::EINTR),
+            Err(errno) => Err(errno as i32),
+        },
+        Err(errno) => Err(errno as i32),
+    };
+    match outcome {
+        Ok(()) => Ok(()),
+        // Said before our copy of the child's channel is closed (with `spawn`, which `between` has not taken here), so
+        // that the supervisor does not hear the end of the channel first.
+        Err(errno) => link.report(MoldReport::ForkFailed { child, errno }),
+    }
+}
+
+/// The life of the process between: its exit code is zero, or why the second fork failed.
+fn between(
+    link: &MoldLink,
+    spawn: Spawn,
+    around: &dyn AroundFork,
+    live: &mut dyn FnMut(ChildLink) -> u8,
+) -> ! {
+    let parent = getpid();
+    around.before();
+    match fork() {
+        Ok(Side::Child) => {
+            around.in_child();
+            be_child(link, spawn, parent, live)
+        }
+        Ok(Side::Parent(_)) => {
+            around.in_parent();
+            leave(0)
+        }
+        // Linux has no error numbers above 133.
+        Err(errno) => leave(u8::try_from(errno as i32).unwrap_or(u8::MAX)),
+    }
+}
+
+/// The child's life, from its first step to its end.
+fn be_child(
+    link: &MoldLink,
+    spawn: Spawn,
+    parent: Pid,
+    live: &mut dyn FnMut(ChildLink) -> u8,
+) -> ! {
+    let Spawn {
+        child,
+        generation,
+        channel,
+    } = spawn;
+    let born = adopted(parent, link.supervisor).and_then(|()| signals::stay_out_of_it());
+    if let Err(errno) = born {
+        error!(child = child.slot, r#gen = generation, %errno, "cannot be born");
+        leave(Verdict::CannotStart.code());
+    }
+    // The child keeps no end that is the mold's: held open, the supervisor would not hear of the mold's end. Its owner
+    // is on the stack below, which this process never returns to.
+    let _ = nix::unistd::close(link.channel.as_fd().as_raw_fd());
+    let slot = child.slot;
+    title::set(
+        &format!(
+            "rwsgi: child {slot} gen {generation} ({})",
+            link.application
+        ),
+        &format!("rwsgi:child{slot}"),
+    );
+    let link = ChildLink {
+        channel: Channel::over(channel),
+        child,
+        generation,
+    };
+    // Kept to the end of the process, so that the supervisor hears the end of the line when the process ends, and not
+    // when `live` happens to let go of it.
+    let kept = link.try_clone();
+    if kept.is_err()
+        || link
+            .report(ChildReport::Born {
+                pid: getpid().as_raw().cast_unsigned(),
+            })
+            .is_err()
+    {
+        leave(Verdict::CannotStart.code());
+    }
+    leave(guarded(|| live(link)))
+}
+
+/// Waits until the process between has ended and the supervisor is the parent, and sees to it that this process does
+/// not outlive the supervisor.
+fn adopted(between: Pid, supervisor: Pid) -> nix::Result<()> {
+    // The kernel itself says when the parent has ended: with a signal that waits here until it is asked for. It is sent
+    // after the new parent has been entered. Should the parent end before this takes effect, it is no longer `between`.
+    // One that comes and is not asked for does nothing when it is unblocked: that is what this signal does by default.
+    let word = SigSet::from(Signal::SIGWINCH);
+    word.thread_block()?;
+    set_pdeathsig(Signal::SIGWINCH)?;
+    while getppid() == between {
+        word.wait()?;
+    }
+    die_with(supervisor)
+}
+
+/// Has this process killed when the supervisor ends; if it has ended already, this process follows it.
+fn die_with(supervisor: Pid) -> nix::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() == supervisor {
+        return Ok(());
+    }
+    debug!("the supervisor has gone");
+    Err(Errno::ESRCH)
+}
+
+/// The life of a process that the supervisor has forked: what each does first, then `live`, which returns the exit
+/// code.
+pub(crate) fn be(supervisor: Pid, title: &str, name: &str, live: impl FnOnce() -> u8) -> ! {
+    if let Err(errno) = die_with(supervisor).and_then(|()| signals::leave_to_supervisor()) {
+        error!(%errno, "a process of the server cannot start");
+        leave(Verdict::CannotStart.code());
+    }
+    title::set(title, name);
+    leave(guarded(live))
+}
+
+/// Runs a life. A panic ends it: what lies below on the stack belongs to the process that this one was forked from.
+fn guarded(live: impl FnOnce() -> u8) -> u8 {
+    // Nothing that the panic may have left half done is looked at again.
+    catch_unwind(AssertUnwindSafe(live)).unwrap_or_else(|_| Verdict::Internal.code())
+}

@@ -1,0 +1,296 @@
+//! A line between two processes: whole messages of known types, each with at most one descriptor.
+
+use std::io::{self, IoSlice};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use exchange::notice::{FromFront, ToFront};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, shutdown,
+    socketpair,
+};
+
+use crate::sys::socket::receive;
+
+/// No message is longer; texts are cut to fit.
+pub(crate) const LONGEST: usize = 16 * 1024;
+
+/// Something that can be said over a channel.
+pub(crate) trait Message: Sized {
+    /// The message as it travels.
+    fn encode(self) -> Envelope;
+
+    /// The message, or `None` when this is none.
+    fn decode(bytes: &[u8], descriptor: Option<OwnedFd>) -> Option<Self>;
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    /// At least one byte and at most [`LONGEST`].
+    pub(crate) bytes: Vec<u8>,
+    /// The descriptor that goes with it. Our copy closes once it is sent.
+    pub(crate) descriptor: Option<OwnedFd>,
+}
+
+/// One end of a line: says `Out`, hears `In`. No process that we start inherits it by accident.
+#[derive(Debug)]
+pub(crate) struct Channel<Out, In> {
+    socket: OwnedFd,
+    types: PhantomData<fn(Out) -> In>,
+}
+
+/// What was heard without waiting.
+#[derive(Debug)]
+pub(crate) enum Heard<In> {
+    /// A message.
+    Said(In),
+    /// Nothing for now.
+    Silence,
+    /// The other end is closed: its process, and whoever it gave the end to, is gone.
+    End,
+}
+
+impl<Out: Message, In: Message> Channel<Out, In> {
+    /// A new line: our end, and the other as it is handed over.
+    pub(crate) fn pair() -> nix::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        Ok((Self::over(ours), theirs))
+    }
+
+    /// The end that was handed over.
+    pub(crate) fn over(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            types: PhantomData,
+        }
+    }
+
+    /// A second handle of this end: the other side hears the end when both are closed.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::over(self.socket.try_clone()?))
+    }
+
+    /// Says something, waiting while the line is full.
+    pub(crate) fn say(&self, message: Out) -> nix::Result<()> {
+        self.send(message, MsgFlags::empty())
+    }
+
+    /// Says something if the line has room for it; `EAGAIN` if not.
+    pub(crate) fn say_now(&self, message: Out) -> nix::Result<()> {
+        self.send(message, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Says that nothing more will be said: the other side hears the end, and can still say something itself.
+    ///
+    /// Closing would instead have it hear an error, if words of its own are on the way.
+    pub(crate) fn finish(&self) {
+        // It fails only when the other side is gone.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Waits for a message. `None` when there will be no more.
+    pub(crate) fn hear(&self) -> Option<In> {
+        match self.receive(MsgFlags::empty()) {
+            Heard::Said(message) => Some(message),
+            Heard::Silence | Heard::End => None,
+        }
+    }
+
+    /// A message that is there already.
+    pub(crate) fn hear_now(&self) -> Heard<In> {
+        self.receive(MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn send(&self, message: Out, flags: MsgFlags) -> nix::Result<()> {
+        let envelope = message.encode();
+        let numbers: Vec<_> = envelope.descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+        let with = [ControlMessage::ScmRights(&numbers)];
+        let with = if numbers.is_empty() {
+            &[][..]
+        } else {
+            &with[..]
+        };
+        let parts = [IoSlice::new(&envelope.bytes)];
+        let flags = flags | MsgFlags::MSG_NOSIGNAL;
+        loop {
+            match sendmsg::<()>(self.socket.as_raw_fd(), &parts, with, flags, None) {
+                Ok(_) => return Ok(()),
+                // A peer that closed with words of ours unread is told of once; after that it is simply gone.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    fn receive(&self, flags: MsgFlags) -> Heard<In> {
+        let mut buffer = [0; LONGEST];
+        loop {
+            return match receive(self.socket.as_fd(), &mut buffer, flags) {
+                Ok((0, _)) => Heard::End,
+                // What cannot be read was not written by us: somebody else has the other end.
+                Ok((length, with)) => {
+                    In::decode(&buffer[..length], with).map_or(Heard::End, Heard::Said)
+                }
+                // A peer that closed with words of ours unread is told of once, before what it has said itself.
+                Err(Errno::EINTR | Errno::ECONNRESET) => continue,
+                Err(Errno::EAGAIN) => Heard::Silence,
+                Err(_) => Heard::End,
+            };
+        }
+    }
+}
+
+impl<Out, In> AsFd for Channel<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Message for ToFront {
+    fn encode(self) -> Envelope {
+        Envelope {
+            bytes: Self::encode(self).to_vec(),
+            descriptor: None,
+        }
+    }
+
+    fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
+        Self::decode(bytes)
+    }
+}
+
+impl Message for FromFront {
+    fn encode(self) -> Envelope {
+        Envelope {
+            bytes: Self::encode(self).to_vec(),
+            descriptor: None,
+        }
+    }
+
+    fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
+        Self::decode(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
+    use exchange::ChildId;
+    use std::io::{Read, Write};
+
+    type Ours = Channel<Order, MoldReport>;
+    type Theirs = Channel<MoldReport, Order>;
+
+    fn line() -> (Ours, Theirs) {
+        let (ours, theirs) = Ours::pair().unwrap();
+        (ours, Channel::over(theirs))
+    }
+
+    #[test]
+    fn what_is_said_is_heard_in_order() {
+        let (ours, theirs) = line();
+        theirs
+            .say(MoldReport::Ready {
+                about: "CPython 3.11".to_owned(),
+            })
+            .unwrap();
+        theirs.say(MoldReport::Unloadable).unwrap();
+        assert_eq!(
+            ours.hear(),
+            Some(MoldReport::Ready {
+                about: "CPython 3.11".to_owned()
+            })
+        );
+        assert!(matches!(
+            ours.hear_now(),
+            Heard::Said(MoldReport::Unloadable)
+        ));
+        assert!(matches!(ours.hear_now(), Heard::Silence));
+    }
+
+    #[test]
+    fn a_descriptor_travels_with_its_order_and_leaves_no_copy() {
+        let (ours, theirs) = line();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let child = ChildId { slot: 3, life: 9 };
+        ours.say(Order::Spawn(Spawn {
+            child,
+            generation: 7,
+            channel: writer.into(),
+        }))
+        .unwrap();
+        let Some(Order::Spawn(spawn)) = theirs.hear() else {
+            panic!("no order")
+        };
+        assert_eq!((spawn.child, spawn.generation), (child, 7));
+        let mut arrived = std::fs::File::from(spawn.channel);
+        arrived.write_all(b"through").unwrap();
+        drop(arrived);
+        // The end of the pipe comes only when the last copy of its writing end is closed.
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn an_order_that_nobody_reads_is_closed_with_the_line() {
+        let (ours, theirs) = line();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let child = ChildId { slot: 0, life: 0 };
+        ours.say(Order::Spawn(Spawn {
+            child,
+            generation: 1,
+            channel: writer.into(),
+        }))
+        .unwrap();
+        drop(theirs);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn last_words_are_heard_although_the_speaker_has_not_read_ours() {
+        let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
+        let theirs = Channel::<ChildReport, ChildOrder>::over(theirs);
+        ours.say(ChildOrder::Drain).unwrap();
+        theirs.say(ChildReport::Born { pid: 71 }).unwrap();
+        drop(theirs);
+        assert_eq!(ours.hear(), Some(ChildReport::Born { pid: 71 }));
+        assert!(matches!(ours.hear_now(), Heard::End));
+        assert_eq!(ours.say(ChildOrder::Drain), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn who_has_finished_speaking_still_hears() {
+        let (ours, theirs) = line();
+        theirs.say(MoldReport::Unloadable).unwrap();
+        ours.finish();
+        assert!(
+            matches!(theirs.hear_now(), Heard::End),
+            "and no error, although a report has not been heard"
+        );
+        theirs.say(MoldReport::Unloadable).unwrap();
+        assert_eq!(ours.hear(), Some(MoldReport::Unloadable));
+        assert_eq!(ours.hear(), Some(MoldReport::Unloadable));
+    }
+
+    #[test]
+    fn a_full_line_is_told_and_nothing_is_lost() {
+        let (ours, theirs) = Channel::<ToFront, FromFront>::pair().unwrap();
+        let theirs = Channel::<FromFront, ToFront>::over(theirs);
+        let mut said = 0;
+        while ours.say_now(ToFront::Drain).is_ok() {
+            said += 1;
+        }
+        assert_eq!(ours.say_now(ToFront::Drain), Err(Errno::EAGAIN));
+        drop(ours);
+        assert_eq!(std::iter::from_fn(|| theirs.hear()).count(), said);
+    }
+}

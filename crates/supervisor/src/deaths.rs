@@ -1,0 +1,157 @@
+//! How processes end, and what is said about it.
+
+use exchange::{ChildId, ChildState};
+use nix::unistd::Pid;
+use tracing::{debug, error, info, warn};
+
+use crate::family::{Child, Phase, Place, Slot, Word};
+use crate::monitor::Monitor;
+use crate::stopping::Stage;
+use crate::sys::wait::{Exit, ended, release};
+use crate::verdict::Verdict;
+
+/// A process of the server.
+#[derive(Clone, Copy, Debug)]
+enum Who {
+    Front,
+    Mold,
+    Child(u16),
+}
+
+impl Monitor<'_> {
+    /// Buries whoever has ended. As long as a process is not released, its number is nobody else's.
+    pub(crate) fn reap(&mut self) {
+        while let Some((pid, exit)) = ended() {
+            let who = self.who(pid).or_else(|| {
+                // It may have told of its birth just before it died.
+                self.hear_unborn();
+                self.who(pid)
+            });
+            // What it has said before its end is heard before.
+            match who {
+                Some(Who::Front) => {
+                    self.hear_front();
+                    self.bury_front(exit);
+                }
+                Some(Who::Mold) => {
+                    self.hear_mold();
+                    self.bury_mold(exit);
+                }
+                Some(Who::Child(slot)) => {
+                    self.hear_child(slot);
+                    self.bury_child(slot, exit);
+                }
+                // The supervisor adopts what the application's programs leave behind.
+                None => debug!(
+                    pid = pid.as_raw(),
+                    cause = exit.to_string(),
+                    "an adopted process ended"
+                ),
+            }
+            release(pid);
+        }
+    }
+
+    fn who(&self, pid: Pid) -> Option<Who> {
+        if self.front.as_ref().is_some_and(|front| front.pid == pid) {
+            return Some(Who::Front);
+        }
+        if self.mold.as_ref().is_some_and(|mold| mold.pid == pid) {
+            return Some(Who::Mold);
+        }
+        let child = self
+            .slots
+            .iter()
+            .filter_map(Slot::child)
+            .find(|child| child.pid == Some(pid));
+        child.map(|child| Who::Child(child.id.slot))
+    }
+
+    fn hear_unborn(&mut self) {
+        for slot in 0..self.settings.processes {
+            if self.slots[usize::from(slot)]
+                .child()
+                .is_some_and(|child| child.pid.is_none())
+            {
+                self.hear_child(slot);
+            }
+        }
+    }
+
+    fn bury_front(&mut self, exit: Exit) {
+        let Some(front) = self.front.take() else {
+            return;
+        };
+        let (pid, cause) = (front.pid.as_raw(), exit.to_string());
+        if self.stage == Stage::Up {
+            warn!(pid, cause, "front died");
+            self.events.push(pool::Event::FrontDied);
+        } else {
+            info!(pid, cause, "front left");
+        }
+    }
+
+    fn bury_mold(&mut self, exit: Exit) {
+        let Some(mold) = self.mold.take() else { return };
+        let (generation, pid, cause) = (mold.generation, mold.pid.as_raw(), exit.to_string());
+        if mold.leaving {
+            info!(r#gen = generation, pid, cause, "mold left");
+            return;
+        }
+        warn!(r#gen = generation, pid, cause, "mold died");
+        self.events.push(pool::Event::MoldDied);
+        if !self.startup.child_was_ready {
+            error!("the mold has ended before any child was ready");
+            self.fail(match exit {
+                Exit::Code(70) => Verdict::Internal,
+                Exit::Code(71) => Verdict::CannotStart,
+                Exit::Code(_) | Exit::Signal { .. } => Verdict::Unloadable,
+            });
+        }
+    }
+
+    fn bury_child(&mut self, slot: u16, exit: Exit) {
+        let place = &mut self.slots[usize::from(slot)].place;
+        let Place::Taken(child) = std::mem::replace(place, Place::Vacant) else {
+            return;
+        };
+        let in_flight = self.in_flight(child.id);
+        // From the end of the child's life to the front's answer nobody else may use its places in the exchange.
+        self.exchange
+            .board()
+            .child(slot)
+            .set_state(ChildState::Gone);
+        self.slots[usize::from(slot)].place = Place::Gone(child.id, Word::Owed);
+        say_it_ended(&child, exit, in_flight.as_deref());
+        if !child.leaving && child.phase != Phase::Ready {
+            self.events.push(pool::Event::DiedStarting);
+        }
+    }
+
+    /// The requests that a dead child had taken: method and path of each.
+    fn in_flight(&self, id: ChildId) -> Option<String> {
+        let requests = self.exchange.in_flight(id);
+        let requests: Vec<_> = requests
+            .into_iter()
+            .map(|request| format!("{} {}", request.method, request.path))
+            .collect();
+        (!requests.is_empty()).then(|| requests.join(", "))
+    }
+}
+
+fn say_it_ended(child: &Child, exit: Exit, in_flight: Option<&str>) {
+    let (slot, generation, pid) = (child.id.slot, child.generation, child.pid.map(Pid::as_raw));
+    let cause = exit.to_string();
+    if child.leaving && in_flight.is_none() {
+        info!(child = slot, r#gen = generation, pid, cause, "left");
+    } else {
+        warn!(
+            child = slot,
+            r#gen = generation,
+            pid,
+            cause,
+            in_flight,
+            "died"
+        );
+    }
+}

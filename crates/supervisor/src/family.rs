@@ -1,0 +1,190 @@
+//! The processes of the server as the supervisor knows them.
+
+use std::time::Duration;
+
+use exchange::ChildId;
+use exchange::notice::{FromFront, ToFront};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tracing::debug;
+
+use crate::channel::Channel;
+use crate::message::{ChildOrder, ChildReport, MoldReport, Order};
+
+/// The front.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) pid: Pid,
+    /// Gone once either side has closed it.
+    pub(crate) link: Option<Channel<ToFront, FromFront>>,
+    /// Since when it accepts connections.
+    pub(crate) serving: Option<Duration>,
+    pub(crate) drain: Drain,
+}
+
+/// How far the front is with finishing its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drain {
+    /// Nobody asked for it.
+    Unasked,
+    /// To be told as soon as the line has room.
+    Owed,
+    /// Told.
+    Asked,
+    /// Every connection has ended.
+    Done,
+}
+
+/// The mold.
+#[derive(Debug)]
+pub(crate) struct Mold {
+    pub(crate) pid: Pid,
+    pub(crate) generation: u32,
+    /// Gone once either side has closed it.
+    pub(crate) link: Option<Channel<Order, MoldReport>>,
+    pub(crate) since: Duration,
+    /// Since when it forks children.
+    pub(crate) ready: Option<Duration>,
+    /// It has been killed or told to go: its end is no news.
+    pub(crate) leaving: bool,
+}
+
+/// A child slot. The number of its present life, or of the last one, outlives the life.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) life: u8,
+    pub(crate) place: Place,
+}
+
+/// Who is in a slot.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// Nobody.
+    Vacant,
+    /// A child that has been ordered and not been reaped.
+    Taken(Child),
+    /// A child that has been reaped, until the front has cleared what it left.
+    Gone(ChildId, Word),
+}
+
+/// Whether the front knows that a child is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// To be told as soon as the line has room, or as there is a front.
+    Owed,
+    /// Told.
+    Sent,
+    /// It was so when the front was forked, which clears such slots before it serves.
+    Inherited,
+}
+
+/// A child.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) id: ChildId,
+    pub(crate) generation: u32,
+    /// Known once it has been born.
+    pub(crate) pid: Option<Pid>,
+    /// Gone once either side has closed it.
+    pub(crate) link: Option<Channel<ChildOrder, ChildReport>>,
+    pub(crate) since: Duration,
+    pub(crate) phase: Phase,
+    /// It has been killed or told to go: its end is no news.
+    pub(crate) leaving: bool,
+}
+
+/// How far a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The mold has been told.
+    Ordered,
+    /// It is born.
+    Starting,
+    /// It takes requests.
+    Ready,
+}
+
+impl Slot {
+    /// The child in this slot.
+    pub(crate) fn child(&self) -> Option<&Child> {
+        match &self.place {
+            Place::Taken(child) => Some(child),
+            Place::Vacant | Place::Gone(..) => None,
+        }
+    }
+
+    /// The child in this slot, to be changed.
+    pub(crate) fn child_mut(&mut self) -> Option<&mut Child> {
+        match &mut self.place {
+            Place::Taken(child) => Some(child),
+            Place::Vacant | Place::Gone(..) => None,
+        }
+    }
+
+    /// The slot as the rules see it.
+    pub(crate) fn observed(&self) -> pool::Child {
+        match &self.place {
+            Place::Vacant => pool::Child::Vacant,
+            Place::Gone(..) => pool::Child::Gone,
+            Place::Taken(Child { leaving: true, .. }) => pool::Child::Leaving,
+            Place::Taken(Child { phase, since, .. }) => match phase {
+                Phase::Ordered => pool::Child::Ordered { since: *since },
+                Phase::Starting => pool::Child::Starting { since: *since },
+                Phase::Ready => pool::Child::Ready { since: *since },
+            },
+        }
+    }
+}
+
+impl Front {
+    /// The front as the rules see it.
+    pub(crate) fn observed(front: Option<&Self>) -> pool::Front {
+        match front {
+            None => pool::Front::Absent,
+            Some(Self { serving: None, .. }) => pool::Front::Starting,
+            Some(Self {
+                serving: Some(since),
+                ..
+            }) => pool::Front::Serving { since: *since },
+        }
+    }
+}
+
+impl Mold {
+    /// The mold as the rules see it.
+    pub(crate) fn observed(mold: Option<&Self>) -> pool::Mold {
+        match mold {
+            None => pool::Mold::Absent,
+            Some(Self { leaving: true, .. }) => pool::Mold::Leaving,
+            Some(Self {
+                ready: None, since, ..
+            }) => pool::Mold::Loading { since: *since },
+            Some(Self {
+                ready: Some(since), ..
+            }) => pool::Mold::Ready { since: *since },
+        }
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(&mut self) {
+        self.leaving = true;
+        kill_now(self.pid);
+    }
+}
+
+impl Child {
+    /// Kills it, if it has been born; if not, as soon as it is.
+    pub(crate) fn kill(&mut self) {
+        self.leaving = true;
+        if let Some(pid) = self.pid {
+            kill_now(pid);
+        }
+    }
+}
+
+/// Kills a process of ours. It has not been reaped, or nobody would know it any more, so the number is its own.
+pub(crate) fn kill_now(pid: Pid) {
+    if let Err(errno) = kill(pid, Signal::SIGKILL) {
+        debug!(pid = pid.as_raw(), %errno, "cannot be killed");
+    }
+}

@@ -1,0 +1,250 @@
+//! What the front, the mold and the children say.
+
+use exchange::notice::{FromFront, ToFront};
+use exchange::{ChildId, ChildState};
+use nix::unistd::Pid;
+use tracing::{error, info, warn};
+
+use crate::Preload;
+use crate::channel::Heard;
+use crate::family::{Drain, Phase, Place, Slot, Word, kill_now};
+use crate::message::{ChildReport, MoldReport};
+use crate::monitor::Monitor;
+use crate::stopping::Stage;
+use crate::verdict::Verdict;
+
+impl Monitor<'_> {
+    /// Hears all that the front has to say.
+    pub(crate) fn hear_front(&mut self) {
+        while let Some(front) = &mut self.front
+            && let Some(link) = &front.link
+        {
+            match link.hear_now() {
+                Heard::Said(word) => self.front_says(word),
+                Heard::Silence => return,
+                Heard::End => {
+                    front.link = None;
+                    // A front that cannot be told of a child's death would keep its requests waiting for ever.
+                    if self.stage == Stage::Up {
+                        kill_now(front.pid);
+                    }
+                }
+            }
+        }
+    }
+
+    fn front_says(&mut self, word: FromFront) {
+        let now = self.now();
+        match word {
+            FromFront::Serving => {
+                if let Some(front) = &mut self.front {
+                    info!(pid = front.pid.as_raw(), "front serving");
+                    front.serving = Some(now);
+                }
+                for slot in 0..self.settings.processes {
+                    if let Place::Gone(_, Word::Inherited) = self.slots[usize::from(slot)].place {
+                        self.vacate(slot);
+                    }
+                }
+            }
+            FromFront::Cleared(id) => {
+                if self
+                    .slot_of(id)
+                    .is_some_and(|slot| matches!(slot.place, Place::Gone(..)))
+                {
+                    self.vacate(id.slot);
+                }
+            }
+            FromFront::Drained => {
+                if let Some(front) = &mut self.front {
+                    front.drain = Drain::Done;
+                }
+            }
+            FromFront::Corrupt(id) => {
+                if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
+                    let pid = child.pid.map(Pid::as_raw);
+                    error!(
+                        child = id.slot,
+                        r#gen = child.generation,
+                        pid,
+                        "wrote what no child writes"
+                    );
+                    if let Some(pid) = child.pid {
+                        kill_now(pid);
+                    }
+                }
+            }
+        }
+    }
+
+    /// There is something that the front has to be told as soon as its line has room.
+    pub(crate) fn owes_front(&self) -> bool {
+        let drain = self
+            .front
+            .as_ref()
+            .is_some_and(|front| front.drain == Drain::Owed);
+        drain
+            || self
+                .slots
+                .iter()
+                .any(|slot| matches!(slot.place, Place::Gone(_, Word::Owed)))
+    }
+
+    /// Tells the front what it has to know, as far as its line has room.
+    pub(crate) fn pass_words_on(&mut self) {
+        let Some(front) = &mut self.front else { return };
+        let Some(link) = &front.link else { return };
+        for slot in &mut self.slots {
+            if let Place::Gone(id, word @ Word::Owed) = &mut slot.place {
+                if link.say_now(ToFront::Gone(*id)).is_err() {
+                    return;
+                }
+                *word = Word::Sent;
+            }
+        }
+        if front.drain == Drain::Owed && link.say_now(ToFront::Drain).is_ok() {
+            front.drain = Drain::Asked;
+        }
+    }
+
+    /// Hears all that the mold has to say.
+    pub(crate) fn hear_mold(&mut self) {
+        while let Some(mold) = &mut self.mold
+            && let Some(link) = &mold.link
+        {
+            match link.hear_now() {
+                Heard::Said(report) => self.mold_says(report),
+                Heard::Silence => return,
+                Heard::End => {
+                    mold.link = None;
+                    // It can be told nothing any more; mostly it is about to end anyway.
+                    kill_now(mold.pid);
+                }
+            }
+        }
+    }
+
+    fn mold_says(&mut self, report: MoldReport) {
+        let now = self.now();
+        // What a mold that has been given up still says is about nothing that is waited for.
+        let Some(mold) = self.mold.as_mut().filter(|mold| !mold.leaving) else {
+            return;
+        };
+        let (generation, pid) = (mold.generation, mold.pid.as_raw());
+        match report {
+            MoldReport::Ready { about } => {
+                info!(r#gen = generation, pid, "mold ready");
+                mold.ready = Some(now);
+                self.startup.progress = now;
+                self.about = about;
+            }
+            MoldReport::Unloadable => self.application_unloadable(),
+            MoldReport::Unshareable { why } => {
+                warn!(
+                    r#gen = generation,
+                    pid, why, "what the application has set up cannot be shared by children"
+                );
+                if self.settings.preload == Preload::Auto && self.preload {
+                    warn!("each child loads the application itself, as with --preload off");
+                    self.preload = false;
+                    mold.kill();
+                }
+            }
+            MoldReport::ForkFailed { child, errno } => {
+                let errno = nix::errno::Errno::from_raw(errno);
+                warn!(child = child.slot, r#gen = generation, %errno, "cannot be forked");
+                self.startup.forks_failed = true;
+                self.events.push(pool::Event::ForkFailed);
+                if self
+                    .slot_of(child)
+                    .is_some_and(|slot| slot.child().is_some())
+                {
+                    self.vacate(child.slot);
+                }
+            }
+        }
+    }
+
+    fn application_unloadable(&mut self) {
+        error!("the application cannot be loaded");
+        if !self.startup.child_was_ready {
+            self.fail(Verdict::Unloadable);
+        }
+    }
+
+    /// Hears all that a child has to say.
+    pub(crate) fn hear_child(&mut self, slot: u16) {
+        while let Some(child) = self.slots[usize::from(slot)].child_mut()
+            && let Some(link) = &child.link
+        {
+            let id = child.id;
+            match link.hear_now() {
+                Heard::Said(report) => self.child_says(id, report),
+                Heard::Silence => return,
+                Heard::End if child.pid.is_some() => {
+                    child.link = None;
+                    // It is about to end, or has closed what it does not know: then it can be told nothing any more.
+                    child.pid.into_iter().for_each(kill_now);
+                }
+                Heard::End => self.never_born(id),
+            }
+        }
+    }
+
+    /// The line of a child has ended before its birth.
+    fn never_born(&mut self, id: ChildId) {
+        // The mold may have told why, or may be on its way out: then its own end is what counts.
+        self.hear_mold();
+        if self.slot_of(id).is_some_and(|slot| slot.child().is_some()) {
+            if self
+                .mold
+                .as_ref()
+                .is_some_and(|mold| mold.link.is_some() && !mold.leaving)
+            {
+                warn!(child = id.slot, "died before it was born");
+                self.events.push(pool::Event::DiedStarting);
+            }
+            self.vacate(id.slot);
+        }
+    }
+
+    fn child_says(&mut self, id: ChildId, report: ChildReport) {
+        let now = self.now();
+        let stage = self.stage;
+        let Some(child) = self.slots[usize::from(id.slot)].child_mut() else {
+            return;
+        };
+        let generation = child.generation;
+        let place = self.exchange.board().child(id.slot);
+        match (report, child.phase) {
+            (ChildReport::Born { pid }, Phase::Ordered) => {
+                info!(child = id.slot, r#gen = generation, pid, "started");
+                place.set_pid(pid);
+                child.pid = Some(Pid::from_raw(pid.cast_signed()));
+                (child.phase, child.since) = (Phase::Starting, now);
+                if stage == Stage::Killing {
+                    child.kill();
+                }
+                self.events.push(pool::Event::Born);
+            }
+            (ChildReport::Ready, Phase::Starting) => {
+                let pid = child.pid.map(Pid::as_raw);
+                info!(child = id.slot, r#gen = generation, pid, "ready");
+                (child.phase, child.since) = (Phase::Ready, now);
+                if !child.leaving {
+                    place.set_state(ChildState::Ready);
+                }
+                self.startup.child_was_ready = true;
+            }
+            (ChildReport::Unloadable, Phase::Starting) => self.application_unloadable(),
+            // Nobody is born or ready twice, and whoever has been ready has loaded the application.
+            (report, phase) => warn!(
+                child = id.slot,
+                r#gen = generation,
+                ?report,
+                ?phase,
+                "said what makes no sense"
+            ),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The effects: processes, signals, listeners, generations.
+//!
+//! [`run`] is the supervisor's life: it starts the front and the mold, has the mold fork children, and sees to it that
+//! there are always as many as there should be. What to do next is decided by the crate `pool`; here it is done.
+//! It runs in one thread and sleeps in `poll`. It neither accepts a connection nor touches Python.
+//!
+//! Each process that it starts begins with an empty table: signals back to harmless, the supervisor's descriptors
+//! closed, and the kernel told to kill it should the supervisor die.
+
+mod address;
+mod birth;
+mod channel;
+mod deaths;
+mod family;
+mod hearing;
+mod listeners;
+mod message;
+mod monitor;
+mod signals;
+mod stack;
+mod stopping;
+mod sys;
+mod unix_socket;
+mod verdict;
+
+/// Titles of processes.
+pub mod title {
+    pub use crate::sys::title::prepare;
+}
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use exchange::Exchange;
+use nix::unistd::getpid;
+use tracing::{error, warn};
+
+pub use address::{Address, AddressError};
+pub use birth::{AroundFork, ChildLink, MoldLink, NothingAround, fork_child};
+pub use listeners::{BindError, Listener, Local};
+pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
+pub use stack::limit_main_stack;
+pub use verdict::Verdict;
+
+use monitor::{End, Monitor, Newborn};
+
+/// What the operator has set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Children to keep; as many as the exchange has places for.
+    pub processes: u16,
+    /// Application threads of each child.
+    pub threads: u16,
+    /// Whether the application is loaded before children are forked.
+    pub preload: Preload,
+    /// How long a mold or a child may take until it is ready.
+    pub startup_timeout: Duration,
+    /// How long a graceful stop may take.
+    pub shutdown_timeout: Duration,
+    /// The application's name, for the titles of processes.
+    pub title: String,
+}
+
+/// Whether the application is loaded in the mold, before children are forked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preload {
+    /// Yes, unless something in it cannot be shared with forked children.
+    Auto,
+    /// Yes, in any case.
+    On,
+    /// No: each child loads it.
+    Off,
+}
+
+/// The lives of the processes that are not the supervisor. Each runs in a fresh process of its own and returns its
+/// exit code; what must happen at the end of that process is up to it.
+pub trait Roles {
+    /// The front: accepts on the listeners, and exchanges the messages of [`exchange::notice`] over `link`, a
+    /// sequential-packet socket (blocking until told otherwise). Its end means that the supervisor wants nothing more.
+    fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8;
+
+    /// The mold: loads the application or not, reports, and carries out orders until there are no more.
+    fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8;
+
+    /// What has to be done around the fork of a mold, in a supervisor that lives in a Python process.
+    fn around_mold(&self) -> &dyn AroundFork {
+        &NothingAround
+    }
+}
+
+/// What a mold is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MoldBirth {
+    /// The generation.
+    pub generation: u32,
+    /// The application is to be loaded, audited and frozen here; if not, children load it.
+    pub preload: bool,
+    /// The application was found not to be shareable by a mold before this one.
+    pub is_fallback: bool,
+}
+
+/// The server serves.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// What the mold has told about itself.
+    pub about: String,
+    /// Where clients find the server, in the order of the listeners.
+    pub urls: Vec<String>,
+    /// The application was loaded before the children were forked.
+    pub preload: bool,
+}
+
+/// Serves until told to stop, and returns when no process is left. `announce` is called once, when the front accepts
+/// and the first child takes requests.
+///
+/// In the processes that are forked here, this function does not return.
+pub fn run(
+    settings: &Settings,
+    listeners: Vec<Listener>,
+    exchange: &Exchange,
+    announce: &dyn Fn(&Serving),
+    roles: &dyn Roles,
+) -> Verdict {
+    let supervisor = getpid();
+    let application = &settings.title;
+    // Forks copy one thread only, and the kernel kills by the thread that forked: both want a process with one.
+    if let Some(threads @ 2..) = sys::fork::threads() {
+        warn!(threads, "the supervisor should have one thread");
+    }
+    sys::title::set(
+        &format!("rwsgi: supervisor ({application})"),
+        "rwsgi:supervisr",
+    );
+    let end = match Monitor::begin(settings, listeners, exchange, announce, roles.around_mold()) {
+        Ok(monitor) => monitor.watch(),
+        Err(errno) => {
+            error!(%errno, "cannot start");
+            End::Stopped(Verdict::CannotStart)
+        }
+    };
+    // In a process just forked, too, the monitor is gone here, and with it every descriptor that is the supervisor's.
+    match end {
+        End::Stopped(verdict) => verdict,
+        End::Became(Newborn::Front { link, listeners }) => {
+            let title = format!("rwsgi: front ({application})");
+            birth::be(supervisor, &title, "rwsgi:front", || {
+                roles.front(link, listeners)
+            })
+        }
+        End::Became(Newborn::Mold { link, birth }) => {
+            let generation = birth.generation;
+            let title = format!("rwsgi: mold gen {generation} ({application})");
+            birth::be(
+                supervisor,
+                &title,
+                &format!("rwsgi:mold{generation}"),
+                || roles.mold(MoldLink::new(link, supervisor, application), birth),
+            )
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What supervisor, mold and children say to each other.
+
+use std::os::fd::OwnedFd;
+
+use exchange::ChildId;
+
+use crate::channel::{Envelope, LONGEST, Message};
+
+/// From the supervisor to the mold.
+#[derive(Debug)]
+pub enum Order {
+    /// Fork a child.
+    Spawn(Spawn),
+    /// Leave.
+    Retire,
+}
+
+/// A child to be born.
+#[derive(Debug)]
+pub struct Spawn {
+    /// Who it will be.
+    pub child: ChildId,
+    /// The generation it belongs to.
+    pub generation: u32,
+    /// Its end of the line to the supervisor.
+    pub channel: OwnedFd,
+}
+
+/// From the mold to the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoldReport {
+    /// Children can be forked.
+    Ready {
+        /// What the operator may want to know: the Python version and the like, one line each.
+        about: String,
+    },
+    /// The application cannot be loaded; the traceback has been written.
+    Unloadable,
+    /// What the application has set up cannot be shared with forked children.
+    Unshareable {
+        /// What it is.
+        why: String,
+    },
+    /// A child could not be forked.
+    ForkFailed {
+        /// Which.
+        child: ChildId,
+        /// Why, as the kernel says it.
+        errno: i32,
+    },
+}
+
+/// From the supervisor to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildOrder {
+    /// Take no further request, and leave when the last answer has been given.
+    Drain,
+}
+
+/// From a child to the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildReport {
+    /// The process is there and the supervisor's own child.
+    Born {
+        /// Its number.
+        pid: u32,
+    },
+    /// Requests are taken.
+    Ready,
+    /// The application cannot be loaded; the traceback has been written.
+    Unloadable,
+}
+
+impl Message for Order {
+    fn encode(self) -> Envelope {
+        match self {
+            Self::Spawn(Spawn {
+                child,
+                generation,
+                channel,
+            }) => Envelope {
+                bytes: about(1, child, generation),
+                descriptor: Some(channel),
+            },
+            Self::Retire => bare(2),
+        }
+    }
+
+    fn decode(bytes: &[u8], descriptor: Option<OwnedFd>) -> Option<Self> {
+        match (bytes.split_first()?, descriptor) {
+            ((1, rest), Some(channel)) => {
+                let (child, generation) = who(rest)?;
+                Some(Self::Spawn(Spawn {
+                    child,
+                    generation,
+                    channel,
+                }))
+            }
+            ((2, []), None) => Some(Self::Retire),
+            _ => None,
+        }
+    }
+}
+
+impl Message for MoldReport {
+    fn encode(self) -> Envelope {
+        match self {
+            Self::Ready { about } => text(1, &about),
+            Self::Unloadable => bare(2),
+            Self::Unshareable { why } => text(3, &why),
+            Self::ForkFailed { child, errno } => Envelope {
+                bytes: about(4, child, errno.cast_unsigned()),
+                descriptor: None,
+            },
+        }
+    }
+
+    fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
+        match bytes.split_first()? {
+            (1, rest) => Some(Self::Ready {
+                about: String::from_utf8(rest.to_vec()).ok()?,
+            }),
+            (2, []) => Some(Self::Unloadable),
+            (3, rest) => Some(Self::Unshareable {
+                why: String::from_utf8(rest.to_vec()).ok()?,
+            }),
+            (4, rest) => {
+                let (child, errno) = who(rest)?;
+                Some(Self::ForkFailed {
+                    child,
+                    errno: errno.cast_signed(),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Message for ChildOrder {
+    fn encode(self) -> Envelope {
+        match self {
+            Self::Drain => bare(1),
+        }
+    }
+
+    fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
+        (bytes == [1]).then_some(Self::Drain)
+    }
+}
+
+impl Message for ChildReport {
+    fn encode(self) -> Envelope {
+        match self {
+            Self::Born { pid } => {
+                let mut bytes = vec![1];
+                bytes.extend_from_slice(&pid.to_le_bytes());
+                Envelope {
+                    bytes,
+                    descriptor: None,
+                }
+            }
+            Self::Ready => bare(2),
+            Self::Unloadable => bare(3),
+        }
+    }
+
+    fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
+        match bytes.split_first()? {
+            (1, rest) => Some(Self::Born {
+                pid: u32::from_le_bytes(rest.try_into().ok()?),
+            }),
+            (2, []) => Some(Self::Ready),
+            (3, []) => Some(Self::Unloadable),
+            _ => None,
+        }
+    }
+}
+
+/// A message that says all by its kind.
+fn bare(kind: u8) -> Envelope {
+    Envelope {
+        bytes: vec![kind],
+        descriptor: None,
+    }
+}
+
+/// A message with a text, cut where it is too long.
+fn text(kind: u8, text: &str) -> Envelope {
+    let mut bytes = vec![kind];
+    bytes.extend_from_slice(&text.as_bytes()[..text.floor_char_boundary(LONGEST - 1)]);
+    Envelope {
+        bytes,
+        descriptor: None,
+    }
+}
+
+/// The bytes of a message about a child, with a number.
+fn about(kind: u8, child: ChildId, number: u32) -> Vec<u8> {
+    let mut bytes = vec![kind, child.life];
+    bytes.extend_from_slice(&child.slot.to_le_bytes());
+    bytes.extend_from_slice(&number.to_le_bytes());
+    bytes
+}
+
+/// Reads what [`about`] wrote after the kind.
+fn who(bytes: &[u8]) -> Option<(ChildId, u32)> {
+    let &[life, low, high, a, b, c, d] = bytes else {
+        return None;
+    };
+    Some((
+        ChildId {
+            slot: u16::from_le_bytes([low, high]),
+            life,
+        },
+        u32::from_le_bytes([a, b, c, d]),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back<M: Message>(message: M) -> Option<M> {
+        let envelope = message.encode();
+        assert!((1..=LONGEST).contains(&envelope.bytes.len()));
+        M::decode(&envelope.bytes, envelope.descriptor)
+    }
+
+    #[test]
+    fn reports_survive_the_journey() {
+        let child = ChildId {
+            slot: 511,
+            life: 255,
+        };
+        for report in [
+            MoldReport::Ready {
+                about: "Python 3.11".to_owned(),
+            },
+            MoldReport::Ready {
+                about: String::new(),
+            },
+            MoldReport::Unloadable,
+            MoldReport::Unshareable {
+                why: "thread „x“".to_owned(),
+            },
+            MoldReport::ForkFailed { child, errno: 11 },
+        ] {
+            assert_eq!(there_and_back(report.clone()), Some(report));
+        }
+        for report in [
+            ChildReport::Born { pid: 4_194_304 },
+            ChildReport::Ready,
+            ChildReport::Unloadable,
+        ] {
+            assert_eq!(there_and_back(report), Some(report));
+        }
+        assert_eq!(there_and_back(ChildOrder::Drain), Some(ChildOrder::Drain));
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_cut_between_characters() {
+        let Some(MoldReport::Unshareable { why }) = there_and_back(MoldReport::Unshareable {
+            why: "é".repeat(LONGEST),
+        }) else {
+            panic!("no report")
+        };
+        assert_eq!(why, "é".repeat((LONGEST - 1) / 2));
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for bytes in [&[][..], &[0], &[1], &[2, 0], &[4, 1, 2, 3], &[9]] {
+            assert!(Order::decode(bytes, None).is_none());
+            assert_eq!(ChildReport::decode(bytes, None), None);
+        }
+        assert!(MoldReport::decode(&[1, 0xff], None).is_none(), "no UTF-8");
+        assert!(
+            Order::decode(&about(1, ChildId { slot: 0, life: 0 }, 1), None).is_none(),
+            "no channel"
+        );
+    }
+}

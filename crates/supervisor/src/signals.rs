@@ -1,0 +1,56 @@
+//! Signals: the supervisor reads them one by one, every other process of the server leaves them to it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::sys::signal::{Give, calm, report_children};
+
+/// The signals that the supervisor acts upon, as something to wait for.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    queue: SignalFd,
+}
+
+impl Signals {
+    /// From here on these signals wait until they are read. The others keep doing what they did.
+    pub(crate) fn take() -> nix::Result<Self> {
+        report_children();
+        let ours = SigSet::from_iter([
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGCHLD,
+        ]);
+        ours.thread_block()?;
+        Ok(Self {
+            queue: SignalFd::with_flags(&ours, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
+        })
+    }
+
+    /// The next signal, if there is one.
+    pub(crate) fn next(&self) -> Option<Signal> {
+        let info = self.queue.read_signal().ok().flatten()?;
+        Signal::try_from(info.ssi_signo.cast_signed()).ok()
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}
+
+/// Leaves signals to the supervisor, in a process that it has just forked.
+pub(crate) fn leave_to_supervisor() -> nix::Result<()> {
+    calm(Give::All);
+    SigSet::empty().thread_set_mask()
+}
+
+/// Leaves signals to the supervisor, in a child that a mold has just forked: what the application has set up in the
+/// mold stays.
+pub(crate) fn stay_out_of_it() -> nix::Result<()> {
+    calm(Give::Unhandled);
+    SigSet::empty().thread_set_mask()
+}

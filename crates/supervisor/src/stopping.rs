@@ -1,0 +1,219 @@
+//! How the server ends: what has begun is finished first, and at the end no process is left.
+
+use std::time::Duration;
+
+use exchange::ChildState;
+use nix::sys::signal::Signal;
+use tracing::{error, info, warn};
+
+use crate::family::{Drain, Slot, kill_now};
+use crate::message::{ChildOrder, Order};
+use crate::monitor::Monitor;
+use crate::verdict::Verdict;
+
+/// How long the front and the mold may take to leave when nothing is left to do.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How far the server is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It serves, or is about to.
+    Up,
+    /// The front finishes its connections. Children are replaced as before: requests may still wait for them.
+    FrontDrains {
+        /// At most until then.
+        until: Duration,
+    },
+    /// Children finish what nobody waits for any more.
+    ChildrenDrain {
+        /// At most until then.
+        until: Duration,
+    },
+    /// The front and the mold leave.
+    Farewell {
+        /// At most until then.
+        until: Duration,
+    },
+    /// Whoever is left has been killed, and is waited for.
+    Killing,
+}
+
+impl Stage {
+    /// When it ends at the latest.
+    pub(crate) fn due(self) -> Option<Duration> {
+        match self {
+            Self::Up | Self::Killing => None,
+            Self::FrontDrains { until }
+            | Self::ChildrenDrain { until }
+            | Self::Farewell { until } => Some(until),
+        }
+    }
+
+    /// Whether dead processes are replaced.
+    pub(crate) fn keeps_pool(self) -> bool {
+        matches!(self, Self::Up | Self::FrontDrains { .. })
+    }
+}
+
+impl Monitor<'_> {
+    /// A signal asks for the end: QUIT at once, TERM and INT gracefully, INT at once the second time.
+    pub(crate) fn asked_to_stop(&mut self, signal: Signal) {
+        let gracefully = match signal {
+            // Before anything has been served there is nothing to finish.
+            _ if !self.startup.announced => false,
+            Signal::SIGQUIT => false,
+            Signal::SIGINT => self.stage == Stage::Up,
+            _ => true,
+        };
+        if !gracefully {
+            if self.stage != Stage::Killing {
+                info!(%signal, "stopping at once");
+                self.kill_all();
+            }
+        } else if self.stage == Stage::Up {
+            info!(%signal, "stopping");
+            if let Some(front) = &mut self.front {
+                front.drain = Drain::Owed;
+            }
+            self.stage = Stage::FrontDrains {
+                until: self.now() + self.settings.shutdown_timeout,
+            };
+            self.pass_words_on();
+        }
+    }
+
+    /// The server cannot go on.
+    pub(crate) fn fail(&mut self, verdict: Verdict) {
+        // A stop that was asked for stays one, whatever breaks on the way.
+        if self.stage == Stage::Up {
+            self.verdict = verdict;
+            self.kill_all();
+        }
+    }
+
+    /// When the start is judged next.
+    pub(crate) fn startup_due(&self) -> Option<Duration> {
+        let open = !self.startup.announced && self.stage == Stage::Up;
+        open.then(|| self.startup.progress + self.settings.startup_timeout)
+    }
+
+    /// Gives up when the server does not come to serve.
+    pub(crate) fn judge_startup(&mut self) {
+        if self.startup_due().is_none_or(|due| self.now() < due) {
+            return;
+        }
+        if self.startup.child_was_ready {
+            error!("the front does not come to serve within the startup timeout");
+            self.fail(Verdict::CannotStart);
+        } else if self.startup.forks_failed {
+            error!("no child could be started within the startup timeout");
+            self.fail(Verdict::CannotStart);
+        } else {
+            error!("no child was ready within the startup timeout");
+            self.fail(Verdict::Unloadable);
+        }
+    }
+
+    /// Goes from stage to stage as far as possible. True when no process is left.
+    pub(crate) fn stop_by_stages(&mut self) -> bool {
+        loop {
+            let now = self.now();
+            match self.stage {
+                Stage::Up => return false,
+                Stage::FrontDrains { until } => {
+                    let done = self
+                        .front
+                        .as_ref()
+                        .is_none_or(|front| front.drain == Drain::Done);
+                    if !done && now < until {
+                        return false;
+                    }
+                    if !done {
+                        warn!("connections are left at the end of the shutdown timeout");
+                    }
+                    self.drain_children();
+                    self.stage = Stage::ChildrenDrain { until };
+                }
+                Stage::ChildrenDrain { until } => {
+                    let left = self
+                        .slots
+                        .iter()
+                        .filter(|slot| slot.child().is_some())
+                        .count();
+                    if left > 0 && now < until {
+                        return false;
+                    }
+                    if left > 0 {
+                        warn!(
+                            children = left,
+                            "not finished at the end of the shutdown timeout"
+                        );
+                        self.kill_all();
+                    } else {
+                        self.dismiss_front_and_mold();
+                        self.stage = Stage::Farewell {
+                            until: until.min(now + FAREWELL),
+                        };
+                    }
+                }
+                Stage::Farewell { until } => {
+                    if (self.front.is_some() || self.mold.is_some()) && now < until {
+                        return false;
+                    }
+                    self.kill_all();
+                }
+                Stage::Killing => {
+                    let child_left = self.slots.iter().any(|slot| slot.child().is_some());
+                    return self.front.is_none() && self.mold.is_none() && !child_left;
+                }
+            }
+        }
+    }
+
+    /// Tells every child to finish. One that is not born yet hears it as soon as it is.
+    fn drain_children(&mut self) {
+        for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
+            child.leaving = true;
+            self.exchange
+                .board()
+                .child(child.id.slot)
+                .set_state(ChildState::Draining);
+            // A line that has ended belongs to a child that has, too; nothing else was ever said on it.
+            let _ = child
+                .link
+                .as_ref()
+                .map(|link| link.say_now(ChildOrder::Drain));
+        }
+    }
+
+    fn dismiss_front_and_mold(&mut self) {
+        if let Some(link) = self.front.as_ref().and_then(|front| front.link.as_ref()) {
+            link.finish();
+        }
+        if let Some(mold) = &mut self.mold {
+            let told = mold
+                .link
+                .as_ref()
+                .is_some_and(|link| link.say_now(Order::Retire).is_ok());
+            mold.leaving = true;
+            // While it loads the application it hears nothing.
+            if mold.ready.is_none() || !told {
+                mold.kill();
+            }
+        }
+    }
+
+    /// Kills whoever is left. Who is not born yet is killed at birth, and is not born once the mold is dead.
+    fn kill_all(&mut self) {
+        self.stage = Stage::Killing;
+        if let Some(front) = &self.front {
+            kill_now(front.pid);
+        }
+        if let Some(mold) = &mut self.mold {
+            mold.kill();
+        }
+        for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
+            child.kill();
+        }
+    }
+}

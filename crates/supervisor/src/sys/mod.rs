@@ -1,0 +1,7 @@
+//! What the compiler cannot check: calls into the kernel and memory that is not Rust's. No decision is made here.
+
+pub(crate) mod fork;
+pub(crate) mod signal;
+pub(crate) mod socket;
+pub(crate) mod title;
+pub(crate) mod wait;

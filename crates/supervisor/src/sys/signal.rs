@@ -1,0 +1,78 @@
+//! What signals do to a process.
+#![expect(unsafe_code, reason = "sigaction")]
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use libc::{c_int, sighandler_t};
+
+/// Signals that only the supervisor acts upon, and two that would end a process for a broken pipe or a large file,
+/// which Rust and Python report as errors.
+const CALMED: [c_int; 8] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGPIPE,
+    libc::SIGXFSZ,
+];
+
+/// The last signal's number on Linux.
+const LAST: c_int = 64;
+
+/// Which handlers give way to the one that does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Give {
+    /// Every handler: none of them was made for this process.
+    All,
+    /// No handler that the application has set up, only the default and "ignored".
+    Unhandled,
+}
+
+/// Makes the signals that are the supervisor's business do nothing here, and leaves none ignored.
+///
+/// A handler that does nothing, not "ignored": programs that this process starts get the default back, where
+/// "ignored" would stay.
+pub(crate) fn calm(give: Give) {
+    for signal in 1..=LAST {
+        let Some(now) = handler(signal) else { continue };
+        let unhandled = now == libc::SIG_DFL || now == libc::SIG_IGN;
+        if CALMED.contains(&signal) {
+            if unhandled || give == Give::All {
+                set(signal, nothing as extern "C" fn(c_int) as sighandler_t);
+            }
+        } else if now == libc::SIG_IGN {
+            set(signal, libc::SIG_DFL);
+        }
+    }
+}
+
+/// Has the ends of children reported: with SIGCHLD ignored, as a parent may have left it, they would vanish unseen.
+pub(crate) fn report_children() {
+    set(libc::SIGCHLD, libc::SIG_DFL);
+}
+
+extern "C" fn nothing(_signal: c_int) {}
+
+/// What handles `signal`; `None` when it is one of the two that are the C library's own.
+fn handler(signal: c_int) -> Option<sighandler_t> {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: nothing is changed, and `action` is a sigaction that may be written into.
+    let done = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: all-zero bytes are a sigaction, and what the kernel writes is one.
+    let action = unsafe { action.assume_init() };
+    (done == 0).then_some(action.sa_sigaction)
+}
+
+/// Has `signal` handled by `handler`: the default, or [`nothing`].
+fn set(signal: c_int, handler: sighandler_t) {
+    // SAFETY: all-zero bytes are a sigaction with an empty mask.
+    let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
+    action.sa_sigaction = handler;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: `action` is complete; the handler is the default or a function that touches nothing at all.
+    // It cannot fail: `signal` is one whose handler has just been read, or SIGCHLD.
+    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+}

@@ -1,0 +1,51 @@
+//! Descriptors that arrive: in a message, or inherited from whoever started the server.
+#![expect(
+    unsafe_code,
+    reason = "a descriptor arrives as a number; here it becomes owned"
+)]
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+/// Receives one message, and the descriptor that came with it. No bytes mean the end.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: MsgFlags,
+) -> nix::Result<(usize, Option<OwnedFd>)> {
+    let mut control = nix::cmsg_space!([RawFd; 1]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let mut descriptor = None;
+    for part in message.cmsgs()? {
+        let ControlMessageOwned::ScmRights(numbers) = part else {
+            continue;
+        };
+        for number in numbers {
+            // SAFETY: the kernel has just made this descriptor for us, nobody else knows its number.
+            descriptor = Some(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+    Ok((message.bytes, descriptor))
+}
+
+/// Takes over the descriptor that this process has inherited under `number`, and keeps it from those it starts.
+///
+/// # Errors
+/// When there is no such descriptor, or it is one of standard input, output and error.
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= libc::STDERR_FILENO {
+        return Err(Errno::EBADF.into());
+    }
+    // SAFETY: borrowed for one call, which fails when the number is no descriptor.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // SAFETY: the call above has found it open, and the operator has named it to be ours alone. That no other part
+    // of the program owns it follows from when this runs: at the start, where only what was inherited is open.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

@@ -1,0 +1,165 @@
+//! What `ps` and `top` show of a process.
+#![expect(
+    unsafe_code,
+    reason = "the title is written over the arguments that the kernel laid out"
+)]
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr::NonNull;
+use std::sync::Mutex;
+
+use super::fork;
+
+/// Where the title may be written, once [`prepare`] has found and emptied it.
+static SPACE: Mutex<Option<Space>> = Mutex::new(None);
+
+/// The bytes at which the kernel finds this process's command line.
+struct Space {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the bytes are part of the process's first stack, which is mapped as long as the process lives.
+unsafe impl Send for Space {}
+
+unsafe extern "C" {
+    static mut environ: *mut *mut c_char;
+}
+
+/// Makes room for titles: to be called once at the start, after the arguments have been read and while there is one
+/// thread only. What was typed (it may hold secrets) is then gone from the list of processes with the first title.
+///
+/// Without `/proc`, or with several threads, titles stay as short as a thread's name.
+pub fn prepare() {
+    if fork::threads() != Some(1) {
+        return;
+    }
+    let Some(bounds) = std::fs::read_to_string("/proc/self/stat")
+        .ok()
+        .as_deref()
+        .and_then(Bounds::read)
+    else {
+        return;
+    };
+    let end = if bounds.environment_start == bounds.arguments_end {
+        move_environment_away();
+        bounds.environment_end
+    } else {
+        bounds.arguments_end
+    };
+    let start = std::ptr::with_exposed_provenance_mut(bounds.arguments_start);
+    if let (Some(start), Some(length @ 2..)) =
+        (NonNull::new(start), end.checked_sub(bounds.arguments_start))
+    {
+        *SPACE.lock().expect("nothing panics with the lock held") = Some(Space { start, length });
+    }
+}
+
+/// Names this process: `title` in full where there is room for it, and its `name` (15 bytes) as a thread's name.
+///
+/// To be called while the process has one thread: right after its start or the fork that made it.
+pub(crate) fn set(title: &str, name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // Longer names are cut by the kernel.
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+    if let Some(space) = &*SPACE.lock().expect("nothing panics with the lock held") {
+        let shown = title.as_bytes();
+        let shown = &shown[..shown.len().min(space.length - 1)];
+        // SAFETY: `prepare` has found these bytes to be the arguments and the environment on the stack, whose strings
+        // nobody uses any more: the environment has moved, and arguments are read before.
+        unsafe { space.start.write_bytes(0, space.length) };
+        // SAFETY: as above, and at least one byte shorter.
+        unsafe {
+            space
+                .start
+                .copy_from_nonoverlapping(NonNull::from(shown).cast(), shown.len())
+        };
+    }
+}
+
+/// Gives the environment another place, so that its first one can be written over.
+fn move_environment_away() {
+    let mut moved = Vec::new();
+    // SAFETY: one thread only, as `prepare` has counted, so nobody changes the variable meanwhile.
+    let mut at = unsafe { environ };
+    while !at.is_null() {
+        // SAFETY: `at` has not passed the null pointer that ends the array.
+        let entry = unsafe { *at };
+        if entry.is_null() {
+            break;
+        }
+        // SAFETY: entries are strings that end with a zero byte.
+        let text = unsafe { CStr::from_ptr(entry) };
+        moved.push(text.to_owned().into_raw());
+        // SAFETY: the entry just read was not the last one.
+        at = unsafe { at.add(1) };
+    }
+    moved.push(std::ptr::null_mut());
+    // Both the array and the strings live as long as the process: others may keep pointers into the environment.
+    let moved = moved.leak().as_mut_ptr();
+    // SAFETY: one thread only, as above; `moved` is an array as the C library expects it.
+    unsafe { environ = moved };
+}
+
+/// The addresses at which the kernel laid out arguments and environment.
+#[derive(Debug, PartialEq, Eq)]
+struct Bounds {
+    arguments_start: usize,
+    arguments_end: usize,
+    environment_start: usize,
+    environment_end: usize,
+}
+
+impl Bounds {
+    /// Reads fields 48 to 51 of `/proc/PID/stat`.
+    fn read(stat: &str) -> Option<Self> {
+        // The second field is the name in parentheses, which may hold anything; the third follows it.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest
+            .split_ascii_whitespace()
+            .skip(48 - 3)
+            .map(|field| field.parse().ok());
+        let mut next = || fields.next().flatten().filter(|address| *address != 0);
+        Some(Self {
+            arguments_start: next()?,
+            arguments_end: next()?,
+            environment_start: next()?,
+            environment_end: next()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_found_behind_any_name() {
+        let between = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 \
+                       35 36 37 38 39 40 41 42 43 44";
+        let bounds = Bounds {
+            arguments_start: 100,
+            arguments_end: 200,
+            environment_start: 200,
+            environment_end: 300,
+        };
+        assert_eq!(
+            Bounds::read(&format!("7 (a) b) ) {between} 100 200 200 300 0\n")),
+            Some(bounds)
+        );
+        assert_eq!(
+            Bounds::read(&format!("7 (x) {between} 0 0 0 0 0\n")),
+            None,
+            "hidden by the kernel"
+        );
+        assert_eq!(Bounds::read("7 (x) S 1"), None);
+    }
+
+    #[test]
+    fn the_bounds_of_this_process_enclose_its_arguments() {
+        let bounds = Bounds::read(&std::fs::read_to_string("/proc/self/stat").unwrap()).unwrap();
+        let typed: usize = std::env::args_os().map(|argument| argument.len() + 1).sum();
+        assert_eq!(bounds.arguments_end - bounds.arguments_start, typed);
+    }
+}

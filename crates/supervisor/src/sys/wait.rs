@@ -1,0 +1,130 @@
+//! How processes end.
+#![expect(
+    unsafe_code,
+    reason = "waitid: nix loses a process that died from a realtime signal"
+)]
+
+use std::fmt;
+use std::mem::MaybeUninit;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It left with this code.
+    Code(u8),
+    /// It was killed.
+    Signal {
+        /// By this signal.
+        number: i32,
+        /// And its memory was written to a core file.
+        core: bool,
+    },
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => {
+                write!(f, "exit {code}")?;
+                match code {
+                    70 => f.write_str(" (internal error)"),
+                    71 => f.write_str(" (cannot start)"),
+                    78 => f.write_str(" (application cannot be loaded)"),
+                    _ => Ok(()),
+                }
+            }
+            Self::Signal { number, core } => {
+                write!(f, "signal {number}")?;
+                if let Ok(signal) = Signal::try_from(number) {
+                    write!(f, " ({signal})")?;
+                }
+                if core {
+                    f.write_str(", core dumped")
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+/// Some child process that has ended and stays a zombie, so that its number is still its own, until [`release`].
+pub(crate) fn ended() -> Option<(Pid, Exit)> {
+    wait(libc::P_ALL, 0, libc::WNOHANG | libc::WNOWAIT)
+        .ok()
+        .flatten()
+}
+
+/// Lets a zombie go.
+pub(crate) fn release(pid: Pid) {
+    // It has been seen to have ended, so this neither waits nor fails.
+    let _ = wait(libc::P_PID, pid.as_raw().cast_unsigned(), libc::WNOHANG);
+}
+
+/// Waits for the end of one child process.
+pub(crate) fn until_ended(pid: Pid) -> nix::Result<Exit> {
+    loop {
+        match wait(libc::P_PID, pid.as_raw().cast_unsigned(), 0) {
+            Ok(Some((_, exit))) => return Ok(exit),
+            Ok(None) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn wait(
+    which: libc::idtype_t,
+    id: libc::id_t,
+    options: libc::c_int,
+) -> nix::Result<Option<(Pid, Exit)>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: `info` is a siginfo_t that the kernel may write into.
+    Errno::result(unsafe { libc::waitid(which, id, info.as_mut_ptr(), options | libc::WEXITED) })?;
+    // SAFETY: all-zero bytes are a siginfo_t, and what the kernel writes is one.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: waitid fills the fields of a SIGCHLD, or leaves zero when nobody has ended.
+    let pid = unsafe { info.si_pid() };
+    if pid == 0 {
+        return Ok(None);
+    }
+    // SAFETY: as above, and somebody has ended.
+    let status = unsafe { info.si_status() };
+    let exit = match info.si_code {
+        // A code is what the process gave, cut to its lowest byte by the kernel.
+        libc::CLD_EXITED => Exit::Code(status.to_le_bytes()[0]),
+        code => Exit::Signal {
+            number: status,
+            core: code == libc::CLD_DUMPED,
+        },
+    };
+    Ok(Some((Pid::from_raw(pid), exit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// How a shell that runs `script` ends.
+    fn end_of(script: &str) -> String {
+        let mut shell = Command::new("/bin/sh")
+            .args(["-c", script])
+            .spawn()
+            .unwrap();
+        let exit = until_ended(Pid::from_raw(shell.id().cast_signed())).unwrap();
+        assert!(shell.wait().is_err(), "it is no zombie any more");
+        exit.to_string()
+    }
+
+    #[test]
+    fn causes_are_told_by_name() {
+        assert_eq!(end_of("exit 3"), "exit 3");
+        assert_eq!(end_of("exit 78"), "exit 78 (application cannot be loaded)");
+        assert_eq!(end_of("kill -9 $$"), "signal 9 (SIGKILL)");
+        assert_eq!(end_of("kill -40 $$"), "signal 40");
+    }
+}

@@ -1,0 +1,441 @@
+//! What happens to the server, and what must come of it.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Nothing here takes longer, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+type Scenario = (&'static str, fn());
+
+const SCENARIOS: &[Scenario] = &[
+    (
+        "a_server_serves_and_stops_gracefully",
+        a_server_serves_and_stops_gracefully,
+    ),
+    (
+        "titles_tell_role_slot_and_generation",
+        titles_tell_role_slot_and_generation,
+    ),
+    ("a_killed_child_is_replaced", a_killed_child_is_replaced),
+    (
+        "a_killed_mold_is_rebuilt_and_children_live_on",
+        a_killed_mold_is_rebuilt_and_children_live_on,
+    ),
+    (
+        "a_killed_front_is_started_again",
+        a_killed_front_is_started_again,
+    ),
+    (
+        "a_killed_supervisor_leaves_nobody",
+        a_killed_supervisor_leaves_nobody,
+    ),
+    ("quit_stops_at_once", quit_stops_at_once),
+    (
+        "a_slow_import_is_stopped_at_once",
+        a_slow_import_is_stopped_at_once,
+    ),
+    (
+        "a_second_interrupt_stops_at_once",
+        a_second_interrupt_stops_at_once,
+    ),
+    (
+        "the_shutdown_timeout_ends_a_graceful_stop",
+        the_shutdown_timeout_ends_a_graceful_stop,
+    ),
+    (
+        "an_application_that_cannot_be_loaded_ends_the_server",
+        an_application_that_cannot_be_loaded_ends_the_server,
+    ),
+    (
+        "children_that_cannot_share_load_for_themselves",
+        children_that_cannot_share_load_for_themselves,
+    ),
+    (
+        "a_child_has_no_descriptor_that_is_not_its_own",
+        a_child_has_no_descriptor_that_is_not_its_own,
+    ),
+    (
+        "programs_inherit_neither_signals_nor_descriptors",
+        programs_inherit_neither_signals_nor_descriptors,
+    ),
+    (
+        "only_the_supervisor_acts_upon_signals",
+        only_the_supervisor_acts_upon_signals,
+    ),
+];
+
+/// Runs the scenarios whose names contain `filter`.
+pub(crate) fn run(filter: Option<&str>) -> ExitCode {
+    close_inherited();
+    let mut failed = false;
+    for (name, scenario) in SCENARIOS {
+        if filter.is_none_or(|filter| name.contains(filter)) {
+            let fine = std::panic::catch_unwind(scenario).is_ok();
+            println!("test {name} ... {}", if fine { "ok" } else { "FAILED" });
+            failed |= !fine;
+        }
+    }
+    ExitCode::from(u8::from(failed))
+}
+
+/// Closes what whoever runs the tests has left open, so that what is open in a server is the server's.
+fn close_inherited() {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let numbers: Vec<i32> = open
+        .map(|entry| {
+            entry
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // The folder itself has been closed already.
+        let _ = nix::unistd::close(number);
+    }
+}
+
+fn a_server_serves_and_stops_gracefully() {
+    let mut server = Server::up(&[]);
+    server.signal(Signal::SIGTERM);
+    server.line("draining");
+    server.line("drained");
+    server.line("drained");
+    server.ends_with(0);
+}
+
+fn titles_tell_role_slot_and_generation() {
+    let server = Server::up(&[
+        "with",
+        "some",
+        "further",
+        "arguments",
+        "so",
+        "that",
+        "there",
+        "is",
+        "room",
+    ]);
+    let title = |pid: i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        String::from_utf8(line)
+            .unwrap()
+            .trim_end_matches('\0')
+            .to_owned()
+    };
+    let name = |pid: i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    };
+    assert_eq!(title(server.pid), "rwsgi: supervisor (test)");
+    assert_eq!(title(server.front), "rwsgi: front (test)");
+    assert_eq!(title(server.mold), "rwsgi: mold gen 1 (test)");
+    assert_eq!(title(server.children[1]), "rwsgi: child 1 gen 1 (test)");
+    assert_eq!(name(server.pid), "rwsgi:supervisr");
+    assert_eq!(name(server.children[1]), "rwsgi:child1");
+}
+
+fn a_killed_child_is_replaced() {
+    let mut server = Server::up(&[]);
+    for slot in [1, 0, 1, 1] {
+        server.kill(server.children[slot]);
+        let child = server.child();
+        assert_eq!(child.slot, slot);
+        assert_ne!(child.pid, server.children[slot]);
+        server.children[slot] = child.pid;
+    }
+    server.signal(Signal::SIGTERM);
+    server.ends_with(0);
+}
+
+fn a_killed_mold_is_rebuilt_and_children_live_on() {
+    let mut server = Server::up(&[]);
+    server.kill(server.mold);
+    let mold = server.number("mold");
+    assert_ne!(mold, server.mold);
+    server.signal(Signal::SIGTERM);
+    server.line("drained");
+    server.line("drained");
+    server.ends_with(0);
+}
+
+fn a_killed_front_is_started_again() {
+    let mut server = Server::up(&[]);
+    server.kill(server.front);
+    let front = server.number("front");
+    assert_ne!(front, server.front);
+    // The new front must clear what a child leaves behind, or there is no successor.
+    server.kill(server.children[0]);
+    assert_eq!(server.child().slot, 0);
+    // A child may die while there is no front.
+    server.kill(front);
+    server.kill(server.children[1]);
+    server.line("front");
+    assert_eq!(server.child().slot, 1);
+    server.signal(Signal::SIGTERM);
+    server.ends_with(0);
+}
+
+fn a_killed_supervisor_leaves_nobody() {
+    let mut server = Server::up(&[]);
+    server.kill(server.pid);
+    server.everybody_leaves();
+}
+
+fn quit_stops_at_once() {
+    let mut server = Server::up(&["front-never-drains"]);
+    server.signal(Signal::SIGQUIT);
+    server.ends_with(0);
+}
+
+fn a_slow_import_is_stopped_at_once() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        let mut server = Server::start(&["mold-never-ready"]);
+        server.line("mold");
+        server.signal(signal);
+        server.ends_with(0);
+    }
+}
+
+fn a_second_interrupt_stops_at_once() {
+    let mut server = Server::up(&["front-never-drains"]);
+    server.signal(Signal::SIGINT);
+    server.line("draining");
+    server.signal(Signal::SIGINT);
+    server.ends_with(0);
+}
+
+fn the_shutdown_timeout_ends_a_graceful_stop() {
+    let mut server = Server::up(&["front-never-drains", "short-stop"]);
+    server.signal(Signal::SIGTERM);
+    server.line("draining");
+    server.ends_with(0);
+}
+
+fn an_application_that_cannot_be_loaded_ends_the_server() {
+    for options in [
+        &["mold-unloadable"][..],
+        &["mold-dies"],
+        &["mold-never-ready", "impatient"],
+        &["child-unloadable", "preload-off"],
+        &["child-dies", "preload-off", "impatient"],
+    ] {
+        Server::start(options).ends_with(78);
+    }
+}
+
+fn children_that_cannot_share_load_for_themselves() {
+    let mut server = Server::start(&["mold-unshareable"]);
+    assert!(server.line("mold").ends_with(" preload"));
+    assert!(server.line("mold").ends_with(" fallback"));
+    server.line("serving");
+    server.signal(Signal::SIGTERM);
+    server.ends_with(0);
+}
+
+fn a_child_has_no_descriptor_that_is_not_its_own() {
+    let mut server = Server::start(&["tell-descriptors"]);
+    for _ in 0..2 {
+        // Its line twice: the application's handle, and the one that is kept to the end of the process.
+        assert_eq!(
+            server.line("descriptors"),
+            "descriptors application socket socket"
+        );
+    }
+}
+
+fn programs_inherit_neither_signals_nor_descriptors() {
+    // As a shell starts a background job, and as Rust and Python start themselves.
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "trap '' INT QUIT PIPE; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap());
+    let mut server = Server::spawn(&mut command, &["start-program"]);
+    let line = server.line("program");
+    let words: Vec<_> = line.split(' ').collect();
+    let signals = |word: &str| u64::from_str_radix(word, 16).unwrap();
+    // The C library lets nobody change its own two signals, 32 and 33, in case they came ignored.
+    let its_own = 0b11 << 31;
+    assert_eq!((words[1], signals(words[2])), ("SigBlk:", 0));
+    assert_eq!((words[3], signals(words[4]) & !its_own), ("SigIgn:", 0));
+    // The last number is the folder that `ls` itself reads.
+    assert_eq!(words[5..], ["0", "1", "2", "3"]);
+}
+
+fn only_the_supervisor_acts_upon_signals() {
+    let mut server = Server::up(&[]);
+    for pid in [
+        server.front,
+        server.mold,
+        server.children[0],
+        server.children[1],
+    ] {
+        for signal in [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+        ] {
+            kill(Pid::from_raw(pid), signal).unwrap();
+        }
+    }
+    server.signal(Signal::SIGTERM);
+    for expected in ["draining", "drained", "drained"] {
+        assert!(
+            server.next().unwrap().starts_with(expected),
+            "everybody is still there to be told"
+        );
+    }
+    server.ends_with(0);
+}
+
+/// A server that runs, and what has been heard of it.
+struct Server {
+    process: Child,
+    lines: Receiver<String>,
+    pid: i32,
+    front: i32,
+    mold: i32,
+    children: [i32; 2],
+}
+
+/// A child that has told of itself.
+struct Born {
+    slot: usize,
+    pid: i32,
+}
+
+impl Server {
+    fn start(options: &[&str]) -> Self {
+        Self::spawn(&mut Command::new(std::env::current_exe().unwrap()), options)
+    }
+
+    fn spawn(command: &mut Command, options: &[&str]) -> Self {
+        let mut process = command
+            .arg("serve")
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        let reader = std::thread::Builder::new().name("lines".to_owned());
+        // It ends when the last process that could write has ended, or nobody listens any more.
+        let read = move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .all(|line| sender.send(line).is_ok())
+        };
+        reader.spawn(read).unwrap();
+        let pid = process.id().cast_signed();
+        Self {
+            process,
+            lines,
+            pid,
+            front: 0,
+            mold: 0,
+            children: [0; 2],
+        }
+    }
+
+    /// A server with everybody up.
+    fn up(options: &[&str]) -> Self {
+        let mut server = Self::start(options);
+        let (mut serving, mut children) = (false, 0);
+        while !serving || children < 2 {
+            let line = server.next().expect("the server comes up");
+            let words: Vec<_> = line.split(' ').collect();
+            let number = |index: usize| words[index].parse::<i32>().unwrap();
+            match words[0] {
+                "serving" => serving = true,
+                "front" => server.front = number(1),
+                "mold" => server.mold = number(1),
+                "child" => {
+                    assert_eq!(number(3), server.pid, "a child is the supervisor's own");
+                    server.children[words[1].parse::<usize>().unwrap()] = number(2);
+                    children += 1;
+                }
+                _ => panic!("{line}"),
+            }
+        }
+        server
+    }
+
+    /// The next line, or `None` when nobody is left who could write one.
+    fn next(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing happens"),
+        }
+    }
+
+    /// The next line that begins with `word`.
+    fn line(&mut self, word: &str) -> String {
+        loop {
+            let line = self
+                .next()
+                .unwrap_or_else(|| panic!("the server ended without {word}"));
+            if line.starts_with(word) {
+                return line;
+            }
+        }
+    }
+
+    /// The number in the next line that begins with `word`.
+    fn number(&mut self, word: &str) -> i32 {
+        self.line(word).split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    fn child(&mut self) -> Born {
+        let line = self.line("child");
+        let words: Vec<_> = line.split(' ').collect();
+        Born {
+            slot: words[1].parse().unwrap(),
+            pid: words[2].parse().unwrap(),
+        }
+    }
+
+    fn kill(&self, pid: i32) {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid), signal).unwrap();
+    }
+
+    fn everybody_leaves(&mut self) {
+        while self.next().is_some() {}
+    }
+
+    /// Nobody is left, and the server has told so by its exit code, long before it would have been made to.
+    fn ends_with(&mut self, code: i32) {
+        let started = Instant::now();
+        self.everybody_leaves();
+        let status = self.process.wait().unwrap();
+        assert_eq!((status.code(), status.signal()), (Some(code), None));
+        assert!(started.elapsed() < PATIENCE);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Whatever is left of it: the others follow the supervisor.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,228 @@
+//! A server whose processes do nothing but what the scenarios ask for.
+//!
+//! Lines: `serving`, `front PID`, `draining`, `mold PID preload|plain|fallback`, `child SLOT PID PARENT`, `drained SLOT`.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::parent_id;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use exchange::notice::{FromFront, ToFront};
+use exchange::{Exchange, Geometry};
+use rwsgi_supervisor::{
+    AroundFork, ChildLink, ChildOrder, ChildReport, Listener, MoldBirth, MoldLink, MoldReport,
+    Order, Preload, Roles, Settings, fork_child, run, title,
+};
+
+/// Serves with `options`: words that change what the processes do.
+pub(crate) fn serve(options: &[String]) -> ExitCode {
+    title::prepare();
+    let given = |name: &str| options.iter().any(|option| option == name);
+    let settings = Settings {
+        processes: 2,
+        threads: 1,
+        preload: if given("preload-off") {
+            Preload::Off
+        } else {
+            Preload::Auto
+        },
+        startup_timeout: if given("impatient") {
+            Duration::from_millis(300)
+        } else {
+            Duration::from_secs(60)
+        },
+        shutdown_timeout: if given("short-stop") {
+            Duration::from_millis(300)
+        } else {
+            Duration::from_secs(30)
+        },
+        title: "test".to_owned(),
+    };
+    let exchange = Exchange::create(Geometry {
+        children: 2,
+        threads: 1,
+        queue: 4,
+    })
+    .unwrap();
+    let listeners = Listener::open(&"127.0.0.1:0".parse().unwrap(), 8).unwrap();
+    let roles = Actors {
+        options: options.to_vec(),
+        exchange: &exchange,
+    };
+    let announce = |_: &rwsgi_supervisor::Serving| println!("serving");
+    ExitCode::from(run(&settings, listeners, &exchange, &announce, &roles).code())
+}
+
+struct Actors<'a> {
+    options: Vec<String>,
+    exchange: &'a Exchange,
+}
+
+impl Actors<'_> {
+    fn given(&self, name: &str) -> bool {
+        self.options.iter().any(|option| option == name)
+    }
+
+    fn child(&self, link: &ChildLink, opened: &File) -> u8 {
+        let slot = link.child().slot;
+        if self.given("child-dies") {
+            return 3;
+        }
+        if self.given("child-unloadable") {
+            link.report(ChildReport::Unloadable).unwrap();
+            return 78;
+        }
+        if self.given("tell-descriptors") {
+            println!(
+                "descriptors {}",
+                self.descriptors(opened.as_raw_fd()).join(" ")
+            );
+        }
+        if self.given("start-program") && slot == 0 {
+            let script =
+                "echo program $(grep -E 'Sig(Blk|Ign)' /proc/self/status) $(ls /proc/self/fd)";
+            assert!(
+                Command::new("/bin/sh")
+                    .args(["-c", script])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+        println!("child {slot} {} {}", std::process::id(), parent_id());
+        if link.report(ChildReport::Ready).is_err() {
+            // The supervisor has been killed meanwhile.
+            return 1;
+        }
+        match link.next_order() {
+            Some(ChildOrder::Drain) => {
+                println!("drained {slot}");
+                0
+            }
+            None => 1,
+        }
+    }
+
+    /// What is open beside the standard streams, the exchange's descriptors and the folder that is being read.
+    fn descriptors(&self, opened: RawFd) -> Vec<String> {
+        let known = self.exchange.descriptors();
+        let open = std::fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|entry| {
+                let entry = entry.unwrap();
+                let number: RawFd = entry.file_name().to_str().unwrap().parse().unwrap();
+                let target = std::fs::read_link(entry.path())
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                let kind = target.split(':').next().unwrap().to_owned();
+                let other = number > 2 && !known.contains(&number) && !target.contains("/proc/");
+                other.then(|| {
+                    if number == opened {
+                        "application".to_owned()
+                    } else {
+                        kind
+                    }
+                })
+            });
+        let mut open: Vec<_> = open.collect();
+        open.sort();
+        open
+    }
+}
+
+impl Roles for Actors<'_> {
+    fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8 {
+        assert_eq!(listeners.len(), 1);
+        println!("front {}", std::process::id());
+        let link = UnixDatagram::from(link);
+        let say =
+            |word: FromFront| assert_eq!(link.send(&word.encode()).unwrap(), exchange::notice::LEN);
+        say(FromFront::Serving);
+        let mut buffer = [0; 64];
+        loop {
+            let length = link.recv(&mut buffer).unwrap();
+            match ToFront::decode(&buffer[..length]) {
+                Some(ToFront::Gone(child)) => say(FromFront::Cleared(child)),
+                Some(ToFront::Drain) => {
+                    println!("draining");
+                    if !self.given("front-never-drains") {
+                        say(FromFront::Drained);
+                    }
+                }
+                None => return 0,
+            }
+        }
+    }
+
+    fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8 {
+        let kind = match birth {
+            MoldBirth { preload: true, .. } => "preload",
+            MoldBirth {
+                is_fallback: true, ..
+            } => "fallback",
+            MoldBirth { .. } => "plain",
+        };
+        println!("mold {} {kind}", std::process::id());
+        if self.given("mold-dies") {
+            return 3;
+        }
+        if self.given("mold-unloadable") {
+            link.report(MoldReport::Unloadable).unwrap();
+            return 78;
+        }
+        if self.given("mold-never-ready") {
+            return u8::from(link.next_order().is_some());
+        }
+        if self.given("mold-unshareable") && birth.preload {
+            link.report(MoldReport::Unshareable {
+                why: "a thread".to_owned(),
+            })
+            .unwrap();
+        }
+        let opened = File::open("/dev/null").unwrap();
+        link.report(MoldReport::Ready {
+            about: "a test".to_owned(),
+        })
+        .unwrap();
+        while let Some(Order::Spawn(spawn)) = link.next_order() {
+            let hooks = Hooks {
+                seen: Cell::new(""),
+            };
+            let mut live = |link: ChildLink| {
+                assert_eq!(hooks.seen.get(), "before, in child");
+                self.child(&link, &opened)
+            };
+            fork_child(&link, spawn, &hooks, &mut live).unwrap();
+            assert_eq!(
+                hooks.seen.get(),
+                "",
+                "the mold itself does not fork the child"
+            );
+        }
+        0
+    }
+}
+
+/// Remembers which hooks this process has run.
+struct Hooks {
+    seen: Cell<&'static str>,
+}
+
+impl AroundFork for Hooks {
+    fn before(&self) {
+        self.seen.set("before");
+    }
+
+    fn in_parent(&self) {
+        self.seen.set("before, in parent");
+    }
+
+    fn in_child(&self) {
+        assert_eq!(self.seen.replace("before, in child"), "before");
+    }
+}
