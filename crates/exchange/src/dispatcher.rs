@@ -270,6 +270,12 @@ impl Dispatcher {
         self.exchange.queue().waiting(0)
     }
 
+    /// Blocks that hold nothing.
+    #[cfg(test)]
+    pub(crate) fn free_blocks(&self) -> usize {
+        self.free_blocks.len()
+    }
+
     fn read_ring(
         &mut self,
         thread: usize,

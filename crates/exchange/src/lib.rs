@@ -40,6 +40,8 @@ mod word;
 
 #[cfg(all(test, loom))]
 mod model;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use ids::{ChildId, Owner, Ticket};
 pub use reply::{After, Gone, Reply};
@@ -53,7 +55,7 @@ pub use {
     exchange::Exchange,
     layout::Geometry,
     ring::MAX_HEAD,
-    seat::{Claim, Seat, wake_child},
+    seat::{Answer, Claim, Seat, wake_child},
     store::MAX_REQUEST,
 };
 

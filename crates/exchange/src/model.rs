@@ -207,6 +207,23 @@ fn model_a_queue_full_of_withdrawn_requests_loses_none_that_waits() {
     });
 }
 
+/// A thread that looks while withdrawn requests are cleared away must not find an empty queue and sleep on it: what
+/// waits has been announced before and is not announced again.
+#[test]
+fn model_compaction_hides_nothing_from_a_thread_that_is_about_to_sleep() {
+    check(3, || {
+        let shared = Shared::new(2, 1);
+        shared.queue().push(Ticket { slot: 0, seq: 1 });
+        let child = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.take(0).slot)
+        };
+        shared.announce(1);
+        shared.queue().waiting(1);
+        assert_eq!(child.join().unwrap(), 0);
+    });
+}
+
 #[test]
 fn model_the_front_never_sleeps_on_an_answer() {
     check(3, || {

@@ -15,7 +15,7 @@ pub(crate) struct Queue<'a> {
     pub(crate) head: &'a AtomicU64,
     /// Position after the newest entry.
     pub(crate) tail: &'a AtomicU64,
-    /// The entries; more of them than slots.
+    /// The entries; at least twice as many as slots, so that all that waits fits in once more.
     pub(crate) entries: &'a [AtomicU64],
     /// The words of all slots.
     pub(crate) words: &'a [SlotWord],
@@ -84,14 +84,21 @@ impl Queue<'_> {
                     .is_some_and(|word| word.read() == Word::Queued(ticket.seq))
             })
             .collect();
-        self.head.swap(tail, Ordering::AcqRel);
-        let mut tail = tail;
+        let mut new_tail = tail;
         for ticket in waiting {
-            self.entry(tail).store(ticket.pack(), Ordering::Release);
-            tail += 1;
+            self.entry(new_tail).store(ticket.pack(), Ordering::Release);
+            new_tail += 1;
         }
-        self.tail.store(tail, Ordering::Release);
-        tail
+        // The head moves last: at no moment does the queue look empty to a thread that is about to sleep.
+        self.tail.store(new_tail, Ordering::Release);
+        let mut head = head;
+        while head < tail {
+            let moved = self
+                .head
+                .compare_exchange(head, tail, Ordering::AcqRel, Ordering::Acquire);
+            head = moved.map_or_else(|actual| actual, |_| tail);
+        }
+        new_tail
     }
 
     fn entry(&self, position: u64) -> &AtomicU64 {

@@ -38,7 +38,7 @@ pub struct Claim<'s> {
 
 /// The way back of a claimed request.
 #[derive(Debug)]
-struct Answer<'s> {
+pub struct Answer<'s> {
     seat: &'s mut Seat,
     ticket: Ticket,
     ended: bool,
@@ -104,21 +104,23 @@ pub fn wake_child(exchange: &Exchange, child: ChildId) {
     }
 }
 
-impl Claim<'_> {
+impl<'s> Claim<'s> {
     /// The request, and where its answer goes.
     ///
     /// # Errors
     /// When what stands in the slot is no request.
-    pub fn split(&mut self) -> Result<(Request<'_>, &mut dyn Reply), Malformed> {
+    pub fn split(&mut self) -> Result<(Request<'_>, &mut Answer<'s>), Malformed> {
         Ok((Request::decode(&self.request)?, &mut self.answer))
     }
+}
 
+impl Answer<'_> {
     /// The file that holds the body, when the request says that one does.
     ///
     /// # Errors
     /// When the front no longer has it.
     pub fn body_file(&self) -> io::Result<OwnedFd> {
-        self.answer.seat.exchange.desk.fetch(self.answer.ticket)
+        self.seat.exchange.desk.fetch(self.ticket)
     }
 }
 
