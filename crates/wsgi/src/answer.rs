@@ -1,0 +1,200 @@
+//! One request from the exchange's bytes to the last part of the answer.
+
+use std::os::fd::OwnedFd;
+
+use exchange::{Reply, Request};
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use tracing::{debug, error, warn};
+
+use crate::app::App;
+use crate::input::Input;
+use crate::prelude;
+use crate::said::Said;
+use crate::start_response::{Refused, StartResponse, Wants, with_reply};
+
+/// Why an answer was not completed.
+enum Failure {
+    Raised(PyErr),
+    Refused(Refused),
+}
+
+impl From<PyErr> for Failure {
+    fn from(raised: PyErr) -> Self {
+        Self::Raised(raised)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl App {
+    /// Runs the application for one request, and sends its answer.
+    ///
+    /// `body_file` is the file that [`exchange::Body::File`] stands for. Whatever the application does, `reply` gets a
+    /// last part unless the client has gone; what went wrong is logged here.
+    pub fn answer(
+        &self,
+        py: Python<'_>,
+        request: &Request<'_>,
+        body_file: Option<OwnedFd>,
+        reply: &mut dyn Reply,
+    ) {
+        let start = match Bound::new(py, StartResponse::new(request.method == b"HEAD")) {
+            Ok(start) => start,
+            // No memory is left: without a last part, the carrier breaks the answer off.
+            Err(raised) => return log(py, request, &Failure::Raised(raised)),
+        };
+        with_reply(reply, || {
+            if let Err(failure) = self.run(py, request, body_file, &start) {
+                give_up(py, request, &start, &failure);
+            }
+        });
+        let surplus = start.borrow_mut().close();
+        if surplus > 0 {
+            let (method, path) = place(request);
+            warn!(%method, %path, surplus, "the application gave more than its Content-Length: cut");
+        }
+    }
+
+    fn run(
+        &self,
+        py: Python<'_>,
+        request: &Request<'_>,
+        body_file: Option<OwnedFd>,
+        start: &Bound<'_, StartResponse>,
+    ) -> Result<(), Failure> {
+        let input = Input::open(py, request.body, body_file)?;
+        let Some(environ) = self.environs.make(py, request, input.object())? else {
+            let mut start = start.borrow_mut();
+            start.say(Said::plain(404, "Not Found"));
+            return Ok(start.whole(py, b"Nothing is mounted at this path.\n")?);
+        };
+        let called = self.call(py, request, environ, start);
+        let closed = input.close();
+        called?;
+        Ok(closed?)
+    }
+
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        request: &Request<'_>,
+        environ: Bound<'py, PyDict>,
+        start: &Bound<'py, StartResponse>,
+    ) -> Result<(), Failure> {
+        let start_response = start.getattr(intern!(py, "start_response"))?;
+        let body = self.callable.bind(py).call1((environ, start_response))?;
+        if let Err(failure) = deliver(py, &body, start) {
+            // The client hears of the failure before the application cleans up.
+            give_up(py, request, start, &failure);
+        }
+        // PEP 3333: whatever came before.
+        if let Err(raised) = close(&body) {
+            log(py, request, &Failure::Raised(raised));
+        }
+        Ok(())
+    }
+}
+
+fn deliver(
+    py: Python<'_>,
+    body: &Bound<'_, PyAny>,
+    start: &Bound<'_, StartResponse>,
+) -> Result<(), Failure> {
+    if let Some(only) = only_item(body)? {
+        let data = bytes(&only)?;
+        return Ok(start.borrow_mut().whole(py, data.as_bytes())?);
+    }
+    for item in body.try_iter()? {
+        let item = item?;
+        let data = bytes(&item)?.as_bytes();
+        if !data.is_empty() && start.borrow_mut().part(py, data)? == Wants::Nothing {
+            break;
+        }
+    }
+    Ok(start.borrow_mut().end(py)?)
+}
+
+/// The item of a list or tuple of one: then the length of the body is known beforehand.
+fn only_item<'py>(body: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Ok(list) = body.cast_exact::<PyList>() {
+        return if list.len() == 1 {
+            list.get_item(0).map(Some)
+        } else {
+            Ok(None)
+        };
+    }
+    match body.cast_exact::<PyTuple>() {
+        Ok(tuple) if tuple.len() == 1 => tuple.get_item(0).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn bytes<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyBytes>> {
+    item.cast().map_err(|_| {
+        let kind = item
+            .get_type()
+            .name()
+            .map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+        PyTypeError::new_err(format!("the application must give bytes, not {kind}"))
+    })
+}
+
+fn close(body: &Bound<'_, PyAny>) -> PyResult<()> {
+    if body.is_exact_instance_of::<PyList>() || body.is_exact_instance_of::<PyTuple>() {
+        return Ok(());
+    }
+    if let Some(close) = body.getattr_opt(intern!(body.py(), "close"))? {
+        close.call0()?;
+    }
+    Ok(())
+}
+
+fn give_up(
+    py: Python<'_>,
+    request: &Request<'_>,
+    start: &Bound<'_, StartResponse>,
+    failure: &Failure,
+) {
+    let mut state = start.borrow_mut();
+    state.break_off(py);
+    let gone = state.client_has_gone();
+    // Released first: printing runs code of the application.
+    drop(state);
+    if gone {
+        let (method, path) = place(request);
+        debug!(%method, %path, "the client has gone");
+    } else {
+        log(py, request, failure);
+    }
+}
+
+fn log(py: Python<'_>, request: &Request<'_>, failure: &Failure) {
+    let (method, path) = place(request);
+    match failure {
+        Failure::Raised(raised) => {
+            error!(%method, %path, error = %prelude::summary(py, raised), "the application failed");
+            prelude::print_traceback(py, raised);
+        }
+        Failure::Refused(Refused::NotStarted) => {
+            error!(%method, %path, "the application did not call start_response");
+        }
+        Failure::Refused(Refused::Short(missing)) => {
+            error!(%method, %path, missing, "the application gave less than its Content-Length: broken off");
+        }
+        Failure::Refused(Refused::Gone) => debug!(%method, %path, "the client has gone"),
+    }
+}
+
+fn place<'a>(request: &Request<'a>) -> (std::borrow::Cow<'a, str>, std::borrow::Cow<'a, str>) {
+    (
+        String::from_utf8_lossy(request.method),
+        String::from_utf8_lossy(request.path),
+    )
+}

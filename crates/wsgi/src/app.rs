@@ -1,0 +1,182 @@
+//! The application: loaded, looked over before the fork, made ready after it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::environ::{Environs, Fixed};
+use crate::prelude;
+
+/// What to load, and what the application is to know about its surroundings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Where the application is.
+    pub target: Target,
+    /// Modules that are imported as well.
+    pub imports: Vec<String>,
+    /// Directories for `sys.path`, behind the current one.
+    pub python_path: Vec<PathBuf>,
+    /// Variables for `os.environ`, set before anything of the application runs.
+    pub env: Vec<(String, String)>,
+    /// The mount point, decoded: empty or like `/shop`.
+    pub script_name: String,
+    /// Another thread of the process may call the application at the same time.
+    pub multithread: bool,
+    /// Another process may.
+    pub multiprocess: bool,
+}
+
+/// Where the application is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An attribute of a module; `application`, else `app`, when none is named.
+    Module {
+        /// The module's full name.
+        module: String,
+        /// The attribute, perhaps of an attribute: `site.app`.
+        callable: Option<String>,
+    },
+    /// A file of Python code, whatever its suffix, that defines `application` or `app`.
+    File(PathBuf),
+    /// What the settings of a Django project call `WSGI_APPLICATION`.
+    Django {
+        /// The module of the settings, unless `DJANGO_SETTINGS_MODULE` names another.
+        settings: String,
+    },
+}
+
+/// The application cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// There is no application where it should be.
+    #[error("{0}")]
+    NotThere(String),
+    /// Code of the application raised an exception; the traceback is on standard error.
+    #[error("{0}")]
+    Raised(String),
+}
+
+/// What stands against sharing the loaded application by fork.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// What cannot be shared, one reason each: threads, connections.
+    pub reasons: Vec<String>,
+    /// What may do no harm, but has been seen to.
+    pub warnings: Vec<String>,
+}
+
+/// A loaded application. All threads of a process share one.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) callable: Py<PyAny>,
+    pub(crate) environs: Environs,
+}
+
+impl App {
+    /// Loads the application.
+    ///
+    /// From now on `signal.signal` does nothing in this process and in those forked from it for further children.
+    ///
+    /// # Errors
+    /// [`LoadError`], when an exception was the cause after its traceback has been printed.
+    pub fn load(py: Python<'_>, spec: &Spec) -> Result<Self, LoadError> {
+        load(py, spec).map_err(|raised| {
+            let not_there =
+                prelude::module(py).and_then(|module| module.getattr(intern!(py, "NotThereError")));
+            if not_there.is_ok_and(|kind| raised.get_type(py).is(&kind)) {
+                return LoadError::NotThere(raised.value(py).to_string());
+            }
+            prelude::print_traceback(py, &raised);
+            LoadError::Raised(prelude::summary(py, &raised))
+        })
+    }
+
+    /// Closes the connections that the framework can open again, and looks for what a fork would break.
+    #[must_use]
+    pub fn audit(&self, py: Python<'_>) -> Audit {
+        let found =
+            prelude::module(py).and_then(|module| module.call_method0(intern!(py, "audit")));
+        match found.and_then(|found| found.extract()) {
+            Ok((reasons, warnings)) => Audit { reasons, warnings },
+            Err(raised) => {
+                prelude::print_traceback(py, &raised);
+                Audit {
+                    reasons: vec![prelude::summary(py, &raised)],
+                    warnings: Vec::new(),
+                }
+            }
+        }
+    }
+
+    /// Prepares the memory for being shared: collects garbage and moves all objects out of the collector's sight.
+    ///
+    /// To be called last before the first fork.
+    pub fn freeze(&self, py: Python<'_>) {
+        run(py, "freeze");
+    }
+
+    /// Makes a forked child its own: seeds numpy's generator, and says which process `signal.signal` is to spare.
+    ///
+    /// To be called in each child once [`crate::after_fork_child`] has been.
+    pub fn after_fork(&self, py: Python<'_>) {
+        run(py, "after_fork");
+    }
+}
+
+fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
+    let prelude = prelude::module(py)?;
+    prelude.call_method1(intern!(py, "prepare"), (&spec.python_path, &spec.env))?;
+    let (kind, place, callable) = match &spec.target {
+        Target::Module { module, callable } => (
+            "module",
+            module.as_str().into_pyobject(py)?.into_any(),
+            callable.as_deref(),
+        ),
+        Target::File(path) => ("file", path.as_os_str().into_pyobject(py)?.into_any(), None),
+        Target::Django { settings } => (
+            "django",
+            settings.as_str().into_pyobject(py)?.into_any(),
+            None,
+        ),
+    };
+    let callable =
+        prelude.call_method1(intern!(py, "load"), (kind, place, callable, &spec.imports))?;
+    let errors = prelude.call_method0(intern!(py, "errors"))?;
+    let fixed = Fixed {
+        script_name: &spec.script_name,
+        multithread: spec.multithread,
+        multiprocess: spec.multiprocess,
+        errors,
+    };
+    Ok(App {
+        callable: callable.unbind(),
+        environs: Environs::new(py, &fixed)?,
+    })
+}
+
+/// What the prelude does here is worth a word when it fails, not the server's life.
+fn run(py: Python<'_>, name: &str) {
+    if let Err(raised) = prelude::module(py).and_then(|module| module.call_method0(name)) {
+        tracing::error!(step = name, error = %prelude::summary(py, &raised), "preparing the application failed");
+        prelude::print_traceback(py, &raised);
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Module {
+                module,
+                callable: Some(callable),
+            } => write!(f, "{module}:{callable}"),
+            Self::Module {
+                module,
+                callable: None,
+            } => f.write_str(module),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Django { settings } => write!(f, "the Django project of {settings}"),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The dictionary that the application is called with: PEP 3333 and RFC 3875.
+//!
+//! What is the same for every request is a template that is copied; keys are interned once.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
+
+use exchange::{Body, Request};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use crate::names::{Field, Names};
+use crate::text::{Digits, Last, characters, text};
+
+/// What is the same for every request of an application.
+pub(crate) struct Fixed<'a, 'py> {
+    pub(crate) script_name: &'a str,
+    pub(crate) multithread: bool,
+    pub(crate) multiprocess: bool,
+    /// `wsgi.errors`.
+    pub(crate) errors: Bound<'py, PyAny>,
+}
+
+/// Makes environs.
+#[derive(Debug)]
+pub(crate) struct Environs {
+    template: Py<PyDict>,
+    /// Bytes of the mount point, without a slash at the end.
+    script_name: Vec<u8>,
+    memory: Mutex<Memory>,
+}
+
+/// What is kept from one request for the next ones.
+#[derive(Debug)]
+struct Memory {
+    names: Names,
+    server_name: Last,
+    server_port: Last,
+    remote_addr: Last,
+}
+
+impl Environs {
+    pub(crate) fn new(py: Python<'_>, fixed: &Fixed<'_, '_>) -> PyResult<Self> {
+        let script_name = fixed.script_name.trim_end_matches('/').as_bytes().to_vec();
+        let template = PyDict::new(py);
+        for (key, value) in [
+            ("GATEWAY_INTERFACE", "CGI/1.1"),
+            (
+                "SERVER_SOFTWARE",
+                concat!("rwsgi/", env!("CARGO_PKG_VERSION")),
+            ),
+            // These hold the place: a copy in which they are replaced need not grow.
+            ("REQUEST_METHOD", "GET"),
+            ("PATH_INFO", ""),
+            ("QUERY_STRING", ""),
+            ("REQUEST_URI", "/"),
+            ("SERVER_NAME", ""),
+            ("SERVER_PORT", ""),
+            ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("REMOTE_ADDR", ""),
+            ("REMOTE_PORT", ""),
+            ("wsgi.url_scheme", "http"),
+        ] {
+            template.set_item(PyString::intern(py, key), PyString::intern(py, value))?;
+        }
+        template.set_item(intern!(py, "SCRIPT_NAME"), text(py, &script_name)?)?;
+        template.set_item(intern!(py, "wsgi.version"), PyTuple::new(py, [1, 0])?)?;
+        template.set_item(intern!(py, "wsgi.errors"), &fixed.errors)?;
+        template.set_item(intern!(py, "wsgi.input"), py.None())?;
+        template.set_item(intern!(py, "wsgi.input_terminated"), true)?;
+        template.set_item(intern!(py, "wsgi.multithread"), fixed.multithread)?;
+        template.set_item(intern!(py, "wsgi.multiprocess"), fixed.multiprocess)?;
+        template.set_item(intern!(py, "wsgi.run_once"), false)?;
+        make_room(&template)?;
+        Ok(Self {
+            template: template.unbind(),
+            script_name,
+            memory: Mutex::new(Memory {
+                names: Names::new(py),
+                server_name: Last::new(),
+                server_port: Last::new(),
+                remote_addr: Last::new(),
+            }),
+        })
+    }
+
+    /// The environ of a request; `None` when its path lies outside the mount point.
+    pub(crate) fn make<'py>(
+        &self,
+        py: Python<'py>,
+        request: &Request<'_>,
+        input: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let path = percent_decoded(request.path);
+        let Some(path) = self.below_mount(&path) else {
+            return Ok(None);
+        };
+        let environ = self.template.bind(py).copy()?;
+        let path_info = text(py, path)?;
+        environ.set_item(intern!(py, "PATH_INFO"), &path_info)?;
+        environ.set_item(intern!(py, "wsgi.input"), input)?;
+        request_line(py, &environ, request)?;
+        // Nothing below runs code of the application, so no other thread waits for long.
+        let mut memory = self
+            .memory
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner);
+        memory.addresses(py, &environ, request)?;
+        let framed = memory.fields(py, &environ, request)?;
+        drop(memory);
+        let length = match request.body {
+            Body::Memory(bytes) => bytes.len() as u64,
+            Body::File(length) => length,
+        };
+        if framed || length > 0 {
+            let length = Digits::new(length);
+            environ.set_item(intern!(py, "CONTENT_LENGTH"), text(py, length.as_bytes())?)?;
+        }
+        Ok(Some(environ))
+    }
+
+    /// What follows the mount point in a decoded path.
+    fn below_mount<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        if path == b"*" {
+            // OPTIONS for the server as a whole. PEP 3333 knows only paths; REQUEST_URI tells the difference.
+            return Some(b"/");
+        }
+        let rest = path.strip_prefix(self.script_name.as_slice())?;
+        (self.script_name.is_empty() || rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
+    }
+}
+
+impl Memory {
+    fn addresses(
+        &mut self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        request: &Request<'_>,
+    ) -> PyResult<()> {
+        let server_port = Digits::new(request.server_port.into());
+        environ.set_item(
+            intern!(py, "SERVER_NAME"),
+            self.server_name.text(py, request.server_name)?,
+        )?;
+        environ.set_item(
+            intern!(py, "SERVER_PORT"),
+            self.server_port.text(py, server_port.as_bytes())?,
+        )?;
+        if !request.remote_addr.is_empty() {
+            let remote_port = Digits::new(request.remote_port.into());
+            environ.set_item(
+                intern!(py, "REMOTE_ADDR"),
+                self.remote_addr.text(py, request.remote_addr)?,
+            )?;
+            environ.set_item(
+                intern!(py, "REMOTE_PORT"),
+                text(py, remote_port.as_bytes())?,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Adds the header fields; tells whether one of them announced a body.
+    fn fields(
+        &mut self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        request: &Request<'_>,
+    ) -> PyResult<bool> {
+        let mut framed = false;
+        for (name, value) in request.headers.iter() {
+            match self.names.find(py, name, value)? {
+                Field::Dropped => {}
+                // The body is here without its framing, and its length is known better than from the client.
+                Field::Framing => framed = true,
+                Field::Kept(key, text) => {
+                    if !environ.set_default(&key, text)? {
+                        join(environ, &key, value)?;
+                    }
+                }
+            }
+        }
+        Ok(framed)
+    }
+}
+
+/// Lets the table grow to the next size now, so that copies have room for header fields.
+fn make_room(template: &Bound<'_, PyDict>) -> PyResult<()> {
+    // A dict of 22 items has a table for 42, which it keeps, also in copies, when some are taken out again.
+    let extra = template.len()..22;
+    for key in extra.clone() {
+        template.set_item(key.to_string(), ())?;
+    }
+    for key in extra {
+        template.del_item(key.to_string())?;
+    }
+    Ok(())
+}
+
+/// A further field of a name: RFC 3875 section 4.1.18 wants one value.
+fn join(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyString>, value: &[u8]) -> PyResult<()> {
+    let former = environ.get_item(key)?;
+    let former = former
+        .as_ref()
+        .map(|former| former.cast::<PyString>())
+        .transpose()?;
+    let former = former.map_or(Ok(""), |former| former.to_str())?;
+    // RFC 9113 section 8.2.3 for cookies: they may be split, and semicolons join them.
+    let separator = if *key == "HTTP_COOKIE" { "; " } else { "," };
+    environ.set_item(key, format!("{former}{separator}{}", characters(value)))?;
+    Ok(())
+}
+
+fn request_line(
+    py: Python<'_>,
+    environ: &Bound<'_, PyDict>,
+    request: &Request<'_>,
+) -> PyResult<()> {
+    let method = match request.method {
+        b"GET" => None,
+        b"POST" => Some(intern!(py, "POST").clone()),
+        other => Some(text(py, other)?),
+    };
+    if let Some(method) = method {
+        environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
+    }
+    if request.query.is_empty() {
+        environ.set_item(intern!(py, "REQUEST_URI"), text(py, request.path)?)?;
+    } else {
+        environ.set_item(intern!(py, "QUERY_STRING"), text(py, request.query)?)?;
+        let target = [request.path, b"?", request.query].concat();
+        environ.set_item(intern!(py, "REQUEST_URI"), text(py, &target)?)?;
+    }
+    if request.http10 {
+        environ.set_item(intern!(py, "SERVER_PROTOCOL"), intern!(py, "HTTP/1.0"))?;
+    }
+    if request.https {
+        environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+        environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
+    }
+    Ok(())
+}
+
+fn percent_decoded(path: &[u8]) -> Cow<'_, [u8]> {
+    if !path.contains(&b'%') {
+        return Cow::Borrowed(path);
+    }
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        let byte = match (first, behind) {
+            (b'%', [high, low, after @ ..]) => hex(*high)
+                .zip(hex(*low))
+                .map(|(high, low)| (high << 4 | low, after)),
+            _ => None,
+        };
+        // What is no escape stands for itself.
+        decoded.push(byte.map_or(*first, |(byte, after)| {
+            rest = after;
+            byte
+        }));
+    }
+    Cow::Owned(decoded)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_decoded_and_anything_else_stands_for_itself() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("/a%20b", "/a b"),
+            ("/%2F%2f", "///"),
+            ("/%41%4", "/A%4"),
+            ("/%", "/%"),
+            ("/%zz%%41", "/%zz%A"),
+            ("/%25%32%30", "/%20"),
+        ] {
+            assert_eq!(
+                percent_decoded(path.as_bytes()),
+                expected.as_bytes(),
+                "{path}"
+            );
+        }
+        assert_eq!(*percent_decoded(b"/%C3%A4"), *"/\u{e4}".as_bytes());
+    }
+}

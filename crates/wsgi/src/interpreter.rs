@@ -1,0 +1,461 @@
+//! Starts CPython inside this program, or adopts the one that this program runs in, and carries it through forks.
+#![expect(
+    unsafe_code,
+    reason = "starting an interpreter and forking it are calls of CPython's C API"
+)]
+
+use std::path::{Path, PathBuf};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use tracing::debug;
+
+#[cfg(feature = "embed")]
+pub use embed::Start;
+
+/// The interpreter of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interpreter {
+    version: (u8, u8),
+    about: String,
+}
+
+/// There is no interpreter to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The Python that was asked for does not exist.
+    #[error("there is no Python at {0}")]
+    NotThere(PathBuf),
+    /// The virtual environment belongs to another version.
+    #[error(
+        "virtual environment {environment} is for Python {version}, but this rwsgi is linked with libpython {linked}"
+    )]
+    OtherVersion {
+        /// The virtual environment.
+        environment: PathBuf,
+        /// The version it was made for.
+        version: String,
+        /// The version of this program.
+        linked: String,
+    },
+    /// What was asked for is neither a virtual environment nor the Python of this program.
+    #[error(
+        "{python} is not the Python of this rwsgi, which is {own}, and not in a virtual environment of it"
+    )]
+    Foreign {
+        /// What was asked for.
+        python: PathBuf,
+        /// Where the Python of this program lives.
+        own: PathBuf,
+    },
+    /// CPython refuses to start.
+    #[error("CPython does not start: {0}")]
+    Refused(String),
+}
+
+impl Interpreter {
+    /// Whether an interpreter runs in this process, so that [`Interpreter::adopt`] is the way.
+    #[must_use]
+    pub fn is_running() -> bool {
+        // SAFETY: CPython allows this call at any time, before initialisation too.
+        unsafe { ffi::Py_IsInitialized() != 0 }
+    }
+
+    /// Takes over the interpreter that runs in this process, which has just been forked from the one that started it.
+    ///
+    /// Does for CPython what it wants done around that fork, so it must be called on the only thread of the process.
+    ///
+    /// # Errors
+    /// When `python` names another interpreter or environment than this one, or Python code fails.
+    pub fn adopt(python: Option<&Path>) -> Result<Self, StartError> {
+        Python::attach(|py| {
+            // The fork itself was plain, since the process before it did no Python: the hooks may follow it in one go.
+            before_fork(py);
+            after_fork_child(py);
+            let sys = py.import("sys").map_err(refused)?;
+            if let Some(python) = python {
+                let (executable, prefix): (PathBuf, PathBuf) =
+                    (attribute(&sys, "executable")?, attribute(&sys, "prefix")?);
+                // Environments share the program they link to: what tells them apart is the folder.
+                let same = match environment_of(python) {
+                    Some(environment) => is_same(&environment, &prefix),
+                    None => is_same(python, &executable),
+                };
+                if !same {
+                    return Err(StartError::Foreign {
+                        python: python.to_owned(),
+                        own: executable,
+                    });
+                }
+            }
+            Self::look(py)
+        })
+    }
+
+    /// Major and minor version.
+    #[must_use]
+    pub fn version(&self) -> (u8, u8) {
+        self.version
+    }
+
+    /// Version and place, for people: `3.11.7 (/srv/venv/bin/python)`.
+    #[must_use]
+    pub fn about(&self) -> &str {
+        &self.about
+    }
+
+    fn look(py: Python<'_>) -> Result<Self, StartError> {
+        // The first thread that imports it is the main thread for Python.
+        py.import("threading").map_err(refused)?;
+        let version = py.version_info();
+        let executable: PathBuf = attribute(&py.import("sys").map_err(refused)?, "executable")?;
+        let about = format!(
+            "{}.{}.{} ({})",
+            version.major,
+            version.minor,
+            version.patch,
+            executable.display()
+        );
+        debug!(python = about, "interpreter ready");
+        Ok(Self {
+            version: (version.major, version.minor),
+            about,
+        })
+    }
+}
+
+/// To be called just before a fork, by the thread that forks and stays attached until one of the other two hooks.
+pub fn before_fork(_attached: Python<'_>) {
+    // SAFETY: `_attached` proves that this thread is attached to the interpreter.
+    unsafe { ffi::PyOS_BeforeFork() }
+}
+
+/// To be called after a fork in the process that forked, by the same thread.
+pub fn after_fork_parent(_attached: Python<'_>) {
+    // SAFETY: `_attached` proves that this thread is attached to the interpreter.
+    unsafe { ffi::PyOS_AfterFork_Parent() }
+}
+
+/// To be called after a fork in the new process, by its only thread.
+pub fn after_fork_child(_attached: Python<'_>) {
+    // SAFETY: `_attached` proves that this thread is attached to the interpreter.
+    unsafe { ffi::PyOS_AfterFork_Child() }
+}
+
+fn attribute<T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>>(
+    object: &Bound<'_, PyModule>,
+    name: &str,
+) -> Result<T, StartError> {
+    object
+        .getattr(name)
+        .and_then(|value| value.extract())
+        .map_err(refused)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+fn refused(raised: PyErr) -> StartError {
+    StartError::Refused(raised.to_string())
+}
+
+/// The virtual environment that a path names, or that the program at a path belongs to.
+fn environment_of(python: &Path) -> Option<PathBuf> {
+    python
+        .ancestors()
+        .take(3)
+        .find(|folder| folder.join("pyvenv.cfg").is_file())
+        .map(Path::to_owned)
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+#[cfg(feature = "embed")]
+mod embed {
+    //! The start by `PyConfig`, which is outside the stable ABI.
+
+    use std::ffi::{CStr, CString, c_int};
+    use std::fs;
+    use std::mem::MaybeUninit;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::{Path, PathBuf};
+
+    use pyo3::ffi::{self, PyConfig, PyStatus};
+    use pyo3::prelude::*;
+
+    use super::{Interpreter, StartError, environment_of, is_same};
+
+    /// How CPython is to be started.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Start {
+        /// A virtual environment or its `python`; without it, the Python that this program is linked with.
+        pub python: Option<PathBuf>,
+    }
+
+    impl Interpreter {
+        /// Starts CPython on this thread, which becomes Python's main thread. It is detached afterwards.
+        ///
+        /// Handlers of signals stay as they are, except that Python takes SIGINT when its action is still the default.
+        ///
+        /// # Errors
+        /// [`StartError`]; a wrong `python` is found before anything is started.
+        ///
+        /// # Panics
+        /// When an interpreter is running already.
+        pub fn start(start: &Start) -> Result<Self, StartError> {
+            assert!(
+                !Self::is_running(),
+                "an interpreter runs in this process already"
+            );
+            let version = linked_version();
+            let home = linked_prefix(&version);
+            let program = match &start.python {
+                Some(python) => Some(chosen_program(python, home.as_deref(), &version)?),
+                None => home
+                    .as_ref()
+                    .map(|home| home.join(format!("bin/python{version}"))),
+            };
+            pre_initialize()?;
+            let mut config = Config::new();
+            // The standard library of the libpython that is linked, whatever made the environment: another build of
+            // the same version may lack or duplicate what this one has built in.
+            if let Some(home) = home {
+                config.set(Text::Home, &home)?;
+            }
+            if let Some(program) = program {
+                config.set(Text::ProgramName, &program)?;
+            }
+            config.initialize()?;
+            Python::attach(Self::look)
+        }
+    }
+
+    /// Which text of the configuration.
+    #[derive(Clone, Copy)]
+    enum Text {
+        Home,
+        ProgramName,
+    }
+
+    /// A `PyConfig` whose memory is given back.
+    struct Config(Box<PyConfig>);
+
+    impl Config {
+        fn new() -> Self {
+            let mut config = Box::new(MaybeUninit::<PyConfig>::uninit());
+            // SAFETY: the pointer is to memory of the right size, which the call fills.
+            unsafe { ffi::PyConfig_InitPythonConfig(config.as_mut_ptr()) };
+            // SAFETY: the call above has filled it.
+            let mut config = unsafe { config.assume_init() };
+            // Signals are the supervisor's, the command line and the standard streams are the program's.
+            config.install_signal_handlers = 0;
+            config.parse_argv = 0;
+            config.configure_c_stdio = 0;
+            Self(config)
+        }
+
+        fn set(&mut self, text: Text, value: &Path) -> Result<(), StartError> {
+            let value = CString::new(value.as_os_str().as_bytes()).map_err(|_| {
+                StartError::Refused(format!("a NUL in the path {}", value.display()))
+            })?;
+            let config: *mut PyConfig = &raw mut *self.0;
+            let field = match text {
+                // SAFETY: `config` points to the whole, initialised struct; only an address in it is taken.
+                Text::Home => unsafe { &raw mut (*config).home },
+                // SAFETY: as above.
+                Text::ProgramName => unsafe { &raw mut (*config).program_name },
+            };
+            // SAFETY: both pointers come from the struct just above, and `value` ends with a NUL.
+            check(unsafe { ffi::PyConfig_SetBytesString(config, field, value.as_ptr()) })
+        }
+
+        fn initialize(mut self) -> Result<(), StartError> {
+            // SAFETY: `start` has found no interpreter running, and the struct is initialised.
+            check(unsafe { ffi::Py_InitializeFromConfig(&raw mut *self.0) })?;
+            // SAFETY: the successful call above has left this thread attached. Its state stays bound to the thread,
+            // and `Python::attach` finds it there.
+            unsafe { ffi::PyEval_SaveThread() };
+            Ok(())
+        }
+    }
+
+    impl Drop for Config {
+        fn drop(&mut self) {
+            // SAFETY: `new` has initialised the struct, and nobody uses its texts any more.
+            unsafe { ffi::PyConfig_Clear(&raw mut *self.0) };
+        }
+    }
+
+    fn pre_initialize() -> Result<(), StartError> {
+        let mut config = MaybeUninit::<ffi::PyPreConfig>::uninit();
+        // SAFETY: the pointer is to memory of the right size, which the call fills.
+        unsafe { ffi::PyPreConfig_InitPythonConfig(config.as_mut_ptr()) };
+        // SAFETY: the call above has filled it.
+        let mut config = unsafe { config.assume_init() };
+        config.parse_argv = 0;
+        // SAFETY: `start` has found no interpreter running, and the struct is initialised.
+        check(unsafe { ffi::Py_PreInitialize(&raw const config) })
+    }
+
+    fn check(status: PyStatus) -> Result<(), StartError> {
+        // SAFETY: `status` is what a call of CPython has just returned.
+        let failed: c_int = unsafe { ffi::PyStatus_Exception(status) };
+        if failed == 0 {
+            return Ok(());
+        }
+        let message = if status.err_msg.is_null() {
+            "no reason given".into()
+        } else {
+            // SAFETY: not null as just seen; such messages are literals of CPython.
+            unsafe { CStr::from_ptr(status.err_msg) }.to_string_lossy()
+        };
+        Err(StartError::Refused(message.into_owned()))
+    }
+
+    /// `3.11`
+    fn linked_version() -> String {
+        // SAFETY: CPython allows this call before initialisation, and returns text of its own that stays.
+        let version = unsafe { ffi::Py_GetVersion() };
+        // SAFETY: as above.
+        let version = unsafe { CStr::from_ptr(version) }.to_string_lossy();
+        minor(&version).unwrap_or_default()
+    }
+
+    /// The first two numbers of a version.
+    fn minor(version: &str) -> Option<String> {
+        let mut numbers = version
+            .trim()
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|number| !number.is_empty());
+        Some(format!("{}.{}", numbers.next()?, numbers.next()?))
+    }
+
+    /// The prefix of the libpython that is loaded: asked of the kernel, since a library may be moved after the build.
+    ///
+    /// `None` when libpython is part of the program; CPython then searches by itself.
+    fn linked_prefix(version: &str) -> Option<PathBuf> {
+        let maps = fs::read_to_string("/proc/self/maps").ok()?;
+        prefix_in(&maps, version, |folder| {
+            ["lib", "lib64"].iter().any(|lib| {
+                folder
+                    .join(lib)
+                    .join(format!("python{version}/os.py"))
+                    .is_file()
+            })
+        })
+    }
+
+    fn prefix_in(
+        maps: &str,
+        version: &str,
+        has_library: impl Fn(&Path) -> bool,
+    ) -> Option<PathBuf> {
+        let start = format!("libpython{version}");
+        let mapped = maps
+            .lines()
+            .filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
+        let mut named = mapped.filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            // Behind it may stand the letters of a build variant, but no further digit.
+            name.and_then(|name| name.strip_prefix(&start))
+                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+        });
+        named
+            .next()?
+            .ancestors()
+            .skip(1)
+            .find(|folder| has_library(folder))
+            .map(Path::to_owned)
+    }
+
+    /// The program whose environment CPython is to take, once it has been found to be for this libpython.
+    fn chosen_program(
+        python: &Path,
+        home: Option<&Path>,
+        version: &str,
+    ) -> Result<PathBuf, StartError> {
+        if !python.exists() {
+            return Err(StartError::NotThere(python.to_owned()));
+        }
+        if let Some(environment) = environment_of(python) {
+            let settings = fs::read_to_string(environment.join("pyvenv.cfg")).unwrap_or_default();
+            match environment_version(&settings) {
+                Some(made_for) if minor(&made_for).as_deref() != Some(version) => {
+                    return Err(StartError::OtherVersion {
+                        environment,
+                        version: made_for,
+                        linked: version.to_owned(),
+                    });
+                }
+                _ => {
+                    return Ok(if python.is_dir() {
+                        environment.join("bin/python")
+                    } else {
+                        python.to_owned()
+                    });
+                }
+            }
+        }
+        let own = home
+            .map(|home| home.join(format!("bin/python{version}")))
+            .unwrap_or_default();
+        if is_same(python, &own) {
+            Ok(own)
+        } else {
+            Err(StartError::Foreign {
+                python: python.to_owned(),
+                own,
+            })
+        }
+    }
+
+    /// What `pyvenv.cfg` says: `version` by venv, `version_info` by virtualenv and uv.
+    fn environment_version(settings: &str) -> Option<String> {
+        settings.lines().find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            matches!(key.trim(), "version" | "version_info").then(|| value.trim().to_owned())
+        })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn an_environment_says_its_version_in_one_of_two_ways() {
+            let venv = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11.2\n";
+            assert_eq!(environment_version(venv).as_deref(), Some("3.11.2"));
+            assert_eq!(
+                environment_version("version_info = 3.12.1.final.0").as_deref(),
+                Some("3.12.1.final.0")
+            );
+            assert_eq!(environment_version("home = /version = 3\n"), None);
+        }
+
+        #[test]
+        fn the_minor_version_is_the_first_two_numbers() {
+            for (text, expected) in [
+                ("3.11.7 (main, Jan 1)", "3.11"),
+                ("3.13", "3.13"),
+                ("3.12.1.final.0", "3.12"),
+            ] {
+                assert_eq!(minor(text).as_deref(), Some(expected));
+            }
+            assert_eq!(minor("three"), None);
+        }
+
+        #[test]
+        fn the_prefix_is_above_the_library_that_is_mapped() {
+            let maps = "7f0-7f1 r--p 00000000 08:01 42    /opt/x/lib/libpython3.1.so\n\
+                        7f1-7f2 r-xp 00000000 08:01 42    /usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0\n\
+                        7f2-7f3 rw-p 00000000 00:00 0 \n";
+            let usr = |folder: &Path| folder == Path::new("/usr");
+            assert_eq!(prefix_in(maps, "3.11", usr), Some(PathBuf::from("/usr")));
+            assert_eq!(prefix_in(maps, "3.12", usr), None);
+            assert_eq!(
+                prefix_in(maps, "3.1", |folder| folder.ends_with("x")),
+                Some(PathBuf::from("/opt/x"))
+            );
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The bridge to Python: starts or adopts an interpreter, loads the application, and turns a request of the exchange
+//! into a WSGI call and its result into an answer.
+//!
+//! A request's way: [`App::answer`] builds the dictionary (`environ`), calls the application with `start_response`,
+//! and hands each part to the [`exchange::Reply`] as soon as the application has produced it (`answer`).
+//! What needs no speed (loading, looking for what must not be forked, taking leave) is Python, in `prelude.py`.
+//!
+//! Deliberately not here: making threads, processes, sockets. Whoever calls owns them.
+
+mod answer;
+mod app;
+mod environ;
+mod input;
+mod interpreter;
+mod names;
+mod prelude;
+mod said;
+mod serve;
+mod start_response;
+mod text;
+mod warmup;
+
+pub use app::{App, Audit, LoadError, Spec, Target};
+#[cfg(feature = "embed")]
+pub use interpreter::Start;
+pub use interpreter::{Interpreter, StartError, after_fork_child, after_fork_parent, before_fork};
+pub use prelude::leave;
+pub use pyo3::Python;
+pub use serve::{name_thread, serve};
+pub use warmup::Warmed;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! Names of header fields as keys of the environ: each is made once.
+
+use std::collections::HashMap;
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::text::{Last, text};
+
+/// How many names are kept. What comes later, from clients that invent names, is made anew each time.
+const LIMIT: usize = 256;
+
+/// Longer names are not kept either.
+const LONGEST: usize = 64;
+
+/// Kept from the start, so that no client can use up their places.
+const COMMON: [&str; 51] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-type",
+    "cookie",
+    "date",
+    "dnt",
+    "expect",
+    "forwarded",
+    "from",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "origin",
+    "pragma",
+    "priority",
+    "range",
+    "referer",
+    "sec-ch-ua",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-platform",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-fetch-user",
+    "sec-gpc",
+    "te",
+    "traceparent",
+    "tracestate",
+    "upgrade",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "via",
+    "x-csrftoken",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-real-ip",
+    "x-request-id",
+    "x-requested-with",
+    "x-scheme",
+];
+
+/// Credentials stay in memory no longer than their request.
+const SECRET: [&str; 2] = ["authorization", "cookie"];
+
+/// What becomes of a field.
+pub(crate) enum Field<'py> {
+    /// It does not reach the application.
+    Dropped,
+    /// It says how long the body is.
+    Framing,
+    /// Its key and its value.
+    Kept(Bound<'py, PyString>, Bound<'py, PyString>),
+}
+
+/// The names that have been seen, with their keys and last values.
+#[derive(Debug)]
+pub(crate) struct Names(HashMap<Box<[u8]>, Known>);
+
+#[derive(Debug)]
+struct Known {
+    key: Py<PyString>,
+    /// `None` where values are not to be kept.
+    last: Option<Last>,
+}
+
+impl Names {
+    pub(crate) fn new(py: Python<'_>) -> Self {
+        let mut names = Self(HashMap::with_capacity(LIMIT));
+        for name in COMMON {
+            let last = (!SECRET.contains(&name)).then(Last::new);
+            names.learn(name.as_bytes(), interned(py, name.as_bytes()), last);
+        }
+        names
+    }
+
+    /// What becomes of a field, whose name is in lower case.
+    pub(crate) fn find<'py>(
+        &mut self,
+        py: Python<'py>,
+        name: &[u8],
+        value: &[u8],
+    ) -> PyResult<Field<'py>> {
+        if let Some(known) = self.0.get_mut(name) {
+            let value = match &mut known.last {
+                Some(last) => last.text(py, value)?,
+                None => text(py, value)?,
+            };
+            return Ok(Field::Kept(known.key.bind(py).clone(), value));
+        }
+        Ok(match name {
+            b"content-length" | b"transfer-encoding" => Field::Framing,
+            // As HTTP_PROXY it would tell CGI-minded libraries where to send their requests ("httpoxy").
+            b"proxy" => Field::Dropped,
+            // It would pass for the one with a hyphen, which a proxy may have checked or removed.
+            _ if name.contains(&b'_') => Field::Dropped,
+            _ => {
+                let key = interned(py, name);
+                if self.0.len() < LIMIT && name.len() <= LONGEST {
+                    // Who knows what it is: a value may be a key to something.
+                    self.learn(name, key.clone(), None);
+                }
+                Field::Kept(key, text(py, value)?)
+            }
+        })
+    }
+
+    fn learn(&mut self, name: &[u8], key: Bound<'_, PyString>, last: Option<Last>) {
+        let key = key.unbind();
+        self.0.insert(name.into(), Known { key, last });
+    }
+}
+
+fn interned<'py>(py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
+    PyString::intern(py, &key(name))
+}
+
+fn key(name: &[u8]) -> String {
+    let upper = name.iter().map(|&byte| match byte {
+        b'-' => '_',
+        byte => char::from(byte.to_ascii_uppercase()),
+    });
+    let prefix = if name == b"content-type" { "" } else { "HTTP_" };
+    prefix.chars().chain(upper).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_the_common_gateway_interface() {
+        assert_eq!(key(b"x-request-id"), "HTTP_X_REQUEST_ID");
+        assert_eq!(key(b"content-type"), "CONTENT_TYPE");
+    }
+
+    #[test]
+    fn the_names_kept_from_the_start_differ_and_leave_room() {
+        let mut names = COMMON.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), COMMON.len());
+        assert!(COMMON.len() < LIMIT / 2);
+        assert!(COMMON.iter().all(|name| name.len() <= LONGEST));
+    }
+}

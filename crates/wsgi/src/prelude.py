@@ -1,0 +1,244 @@
+"""What rwsgi does in Python around the application: load it, look it over before the fork, take leave.
+
+Runs as the module ``_rwsgi_prelude``; Rust calls the functions without an underscore.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import gc
+import importlib
+import importlib.machinery
+import importlib.util
+import os
+import signal
+import stat
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType, ModuleType
+from typing import Any, TextIO
+
+_Handler = Callable[[int, "FrameType | None"], Any] | int | None
+
+_loaders = (
+    __file__,
+    importlib.__file__,
+    "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>",
+)
+_own_pid = os.getpid()
+_ignored_signals: set[int] = set()
+_set_handler = signal.signal
+
+
+class NotThereError(Exception):
+    """There is no application where it should be."""
+
+
+def prepare(python_path: list[str], env: list[tuple[str, str]]) -> None:
+    """Make the process what the application expects."""
+    os.environ.update(env)
+    # Through the console script the folder of programs stands first, where no module of an application is.
+    if sys.argv and sys.argv[0] and sys.path[:1] == [os.path.dirname(os.path.realpath(sys.argv[0]))]:
+        del sys.path[0]
+    sys.path[:0] = [os.getcwd(), *map(os.fspath, python_path)]
+    # The server's options are not the application's.
+    sys.argv = ["rwsgi"]
+    # In a pipe, prints would show up only after thousands of bytes.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(line_buffering=True)
+    signal.signal = _ignore_handler
+
+
+def load(kind: str, place: str, name: str | None, imports: list[str]) -> Any:
+    """Import the application, and what it would import with its first requests."""
+    application: Any
+    if kind == "django":
+        application = _django_application(place)
+    else:
+        module = _file_module(place) if kind == "file" else importlib.import_module(place)
+        application = _attribute(module, place, name)
+    if not callable(application):
+        raise NotThereError(f"what {place} offers as its application cannot be called: {application!r}")
+    for extra in imports:
+        importlib.import_module(extra)
+    _resolve_urls()
+    return application
+
+
+def errors() -> TextIO:
+    """``wsgi.errors``, also when standard error is closed."""
+    return sys.stderr or open(os.devnull, "w", encoding="utf-8")
+
+
+def audit() -> tuple[list[str], list[str]]:
+    """What cannot be shared by a fork, and what only may not."""
+    _close_connections()
+    main = threading.main_thread()
+    threads = [thread for thread in threading.enumerate() if thread is not main]
+    reasons = [f"thread {thread.name!r} is running: the children would lack it" for thread in threads]
+    reasons += [f"file descriptor {fd} is connected to {peer}" for fd, peer in _connections()]
+    native = len(os.listdir("/proc/self/task")) - 1 - len(threads)
+    warnings = [f"{native} native threads are running: the children will lack them"] if native > 0 else []
+    return reasons, warnings
+
+
+def freeze() -> None:
+    """Let the memory be shared: no garbage, nothing for the collector to write to, nothing to print twice."""
+    _close_connections()
+    gc.collect()
+    gc.freeze()
+    _flush()
+
+
+def after_fork() -> None:
+    """Tell a child from its siblings. CPython has seeded ``random`` itself."""
+    global _own_pid
+    _own_pid = os.getpid()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def report(error: BaseException) -> None:
+    """Print a traceback in one piece, beginning where the application begins."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename in _loaders:
+        trace = trace.tb_next
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    if sys.stderr is not None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def leave() -> None:
+    """Do what the end of the interpreter would do for the application."""
+    try:
+        atexit._run_exitfuncs()
+    except BaseException as error:  # whatever it is, the process ends now
+        report(error)
+    _flush()
+
+
+def _attribute(module: ModuleType, place: str, name: str | None) -> Any:
+    if name is None:
+        for usual in ("application", "app"):
+            if hasattr(module, usual):
+                return getattr(module, usual)
+        raise NotThereError(f"{place} has neither `application` nor `app`")
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise NotThereError(f"{place} has no attribute `{name}`") from None
+    return found
+
+
+def _file_module(path: str) -> ModuleType:
+    if not os.path.isfile(path):
+        raise NotThereError(f"there is no file {path}")
+    name = os.path.splitext(os.path.basename(path))[0]
+    if not name.isidentifier() or importlib.util.find_spec(name) is not None:
+        # It must not hide a module that the application imports.
+        name = "_rwsgi_application"
+    loader = importlib.machinery.SourceFileLoader(name, os.path.abspath(path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None, "a loader was given"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
+
+
+def _django_application(settings: str) -> Any:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings)
+    conf = importlib.import_module("django.conf")
+    place = getattr(conf.settings, "WSGI_APPLICATION", None)
+    if place is None:
+        return importlib.import_module("django.core.wsgi").get_wsgi_application()
+    module, _, name = place.rpartition(".")
+    if not module:
+        raise NotThereError(f"WSGI_APPLICATION is {place!r}, not like 'mysite.wsgi.application'")
+    return _attribute(importlib.import_module(module), module, name)
+
+
+def _django_settings() -> Any | None:
+    conf = sys.modules.get("django.conf")
+    return conf.settings if conf is not None and conf.settings.configured else None
+
+
+def _resolve_urls() -> None:
+    """Load the views. Django imports them with the first request, after which nothing is shared any more."""
+    if getattr(_django_settings(), "ROOT_URLCONF", None):
+        waiting = [importlib.import_module("django.urls").get_resolver()]
+        while waiting:
+            waiting += [entry for entry in waiting.pop().url_patterns if hasattr(entry, "url_patterns")]
+
+
+def _close_connections() -> None:
+    if _django_settings() is None:
+        return
+    for place, name in (("django.db", "connections"), ("django.core.cache", "caches")):
+        module = sys.modules.get(place)
+        if module is not None:
+            getattr(module, name).close_all()
+
+
+def _sockets() -> Iterator[tuple[int, int]]:
+    """File descriptor and inode of each open socket."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            status = os.fstat(int(name))
+        except OSError:  # the one that listed the folder
+            continue
+        if stat.S_ISSOCK(status.st_mode):
+            yield int(name), status.st_ino
+
+
+def _connections() -> Iterator[tuple[int, str]]:
+    """File descriptor and peer of each connection that the application has opened."""
+    import _socket
+
+    streams = (_socket.SOCK_STREAM, _socket.SOCK_SEQPACKET)
+    for fd, inode in _sockets():
+        if inode in _own_sockets:
+            continue
+        probe = _socket.socket(fileno=os.dup(fd))
+        try:
+            peer = probe.getpeername()
+        except OSError:  # not connected
+            continue
+        finally:
+            kind = probe.type
+            probe.close()
+        # Pairs of sockets inside the process have no name.
+        if kind in streams and peer:
+            yield fd, f"{peer[0]} port {peer[1]}" if isinstance(peer, tuple) else repr(peer)
+
+
+@functools.wraps(_set_handler)
+def _ignore_handler(signalnum: int, handler: _Handler) -> _Handler:
+    if os.getpid() != _own_pid:
+        # The application has forked a process of its own: there it may do as it likes.
+        return _set_handler(signalnum, handler)
+    if signalnum not in _ignored_signals:
+        _ignored_signals.add(signalnum)
+        errors().write(f"rwsgi: a handler for signal {signalnum:d} was ignored: signals are the server's\n")
+    return signal.getsignal(signalnum)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # there is none, nobody reads it, it is closed
+            continue
+
+
+# Whatever is open before the application is imported is the server's.
+_own_sockets = frozenset(inode for _, inode in _sockets())

@@ -1,0 +1,61 @@
+//! Rust's side of `prelude.py`.
+
+use std::ffi::CStr;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyModule;
+use tracing::error;
+
+/// NUL-terminated, as CPython's compiler wants its source.
+const SOURCE: &str = concat!(include_str!("prelude.py"), "\0");
+
+/// The module, executed on first use.
+pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || {
+        let source = CStr::from_bytes_with_nul(SOURCE.as_bytes())
+            .expect("the only NUL is the one just added");
+        PyModule::from_code(py, source, c"rwsgi/prelude.py", c"_rwsgi_prelude").map(Bound::unbind)
+    })?;
+    Ok(module.bind(py))
+}
+
+/// Runs what the application registered with `atexit`, and flushes standard output and error.
+///
+/// To be called last and on the main thread; then leave by `_exit`. The interpreter is not torn down: that would touch
+/// every object, and so copy the memory that this process shares with its siblings.
+pub fn leave(py: Python<'_>) {
+    if let Err(raised) = module(py).and_then(|module| module.call_method0(intern!(py, "leave"))) {
+        error!(error = %summary(py, &raised), "taking leave of the application failed");
+    }
+}
+
+/// An exception in one line.
+pub(crate) fn summary(py: Python<'_>, raised: &PyErr) -> String {
+    let kind = raised
+        .get_type(py)
+        .name()
+        .map_or_else(|_| "exception".to_owned(), |name| name.to_string());
+    // The text is the application's: its __str__ may fail, and it must not forge a line of the log.
+    match raised.value(py).str().map(|text| text.to_string()) {
+        Ok(text) if text.is_empty() => kind,
+        Ok(text) => {
+            let printable: Vec<&str> = text.split(char::is_control).collect();
+            format!("{kind}: {}", printable.join(" "))
+        }
+        Err(_) => kind,
+    }
+}
+
+/// Prints the traceback on Python's standard error.
+pub(crate) fn print_traceback(py: Python<'_>, raised: &PyErr) {
+    // Up to CPython 3.11 an exception that was caught from C does not yet know its traceback: this tells it.
+    let value = raised.clone_ref(py).into_value(py);
+    let printed =
+        module(py).and_then(|module| module.call_method1(intern!(py, "report"), (value,)));
+    if let Err(failed) = printed {
+        error!(error = %summary(py, &failed), "the traceback could not be printed");
+    }
+}

@@ -1,0 +1,49 @@
+//! An application thread's work: take a request, answer it, take the next.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+
+use exchange::{Body, Claim, Seat};
+use pyo3::intern;
+use pyo3::prelude::*;
+use tracing::error;
+
+use crate::app::App;
+
+/// Serves requests until `stop` is set and the thread has been woken. The thread stays attached for its whole life but
+/// for the time that it waits, and so keeps one thread state: `threading.local` survives from request to request.
+pub fn serve(py: Python<'_>, app: &App, seat: &mut Seat, stop: &AtomicBool) {
+    while let Some(mut claim) = py.detach(|| seat.take(stop)) {
+        // A panic costs the request, whose claim ends it as broken off, and not the thread's other requests.
+        if catch_unwind(AssertUnwindSafe(|| answer(py, app, &mut claim))).is_err() {
+            error!("a panic while answering a request");
+        }
+    }
+}
+
+/// Gives the thread a name that logs of the application can show.
+pub fn name_thread(py: Python<'_>, name: &str) {
+    let named = py
+        .import(intern!(py, "threading"))
+        .and_then(|threading| threading.call_method0(intern!(py, "current_thread")))
+        .and_then(|thread| thread.setattr(intern!(py, "name"), name));
+    if let Err(raised) = named {
+        error!(error = %raised, "the thread cannot be named");
+    }
+}
+
+fn answer(py: Python<'_>, app: &App, claim: &mut Claim<'_>) {
+    let (request, reply) = match claim.split() {
+        Ok(parts) => parts,
+        Err(error) => return error!(%error, "a request that cannot be read is not run"),
+    };
+    let file = match request.body {
+        Body::Memory(_) => None,
+        Body::File(_) => match py.detach(|| reply.body_file()) {
+            Ok(file) => Some(file),
+            // The front has let go of the request: nobody waits for an answer.
+            Err(error) => return error!(%error, "a request without its body is not run"),
+        },
+    };
+    app.answer(py, &request, file, reply);
+}

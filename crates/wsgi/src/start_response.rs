@@ -1,0 +1,262 @@
+//! `start_response` and `write`: what the application says about its answer, and how far the answer has come.
+//!
+//! One object a request is both: its method `start_response` goes to the application, and called itself it is `write`.
+
+use exchange::{After, Gone, Head, Reply};
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use scoped_tls_hkt::scoped_thread_local;
+
+use crate::said::Said;
+
+scoped_thread_local!(
+    /// Where the answer of the request that runs on this thread goes.
+    static mut REPLY: for<'a> &'a mut (dyn Reply + 'a)
+);
+
+/// Runs `call`; what this thread sends meanwhile goes to `reply`.
+pub(crate) fn with_reply<T>(reply: &mut dyn Reply, call: impl FnOnce() -> T) -> T {
+    REPLY.set(reply, call)
+}
+
+/// How far the answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing has been sent.
+    Before,
+    /// The head has been sent. Of an announced length so many bytes are left, never 0.
+    Streaming { left: Option<u64> },
+    /// The last part has been sent.
+    Ended,
+    /// Nobody wants the answer any more.
+    Gone,
+}
+
+/// Why a part cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The application has not called `start_response`.
+    NotStarted,
+    /// The application announced so many bytes more than it gave.
+    Short(u64),
+    /// The client has gone.
+    Gone,
+}
+
+/// What may follow a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// Further parts.
+    More,
+    /// Nothing: the answer is complete.
+    Nothing,
+}
+
+/// One request's `start_response`, `write`, and answer.
+#[pyclass(module = "rwsgi", name = "StartResponse")]
+#[derive(Debug)]
+pub(crate) struct StartResponse {
+    /// The request is HEAD: its answer has no body, whatever the application gives.
+    head_only: bool,
+    said: Option<Said>,
+    phase: Phase,
+    /// Bytes beyond the announced length, which were not sent.
+    surplus: u64,
+    /// The request is over: an application that kept this object cannot reach the next request's answer with it.
+    over: bool,
+}
+
+#[pymethods]
+impl StartResponse {
+    #[pyo3(name = "start_response", signature = (status, headers, exc_info=None))]
+    fn begin<'py>(
+        slf: Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        exc_info: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        // Checked before the borrow: it may run code of the application.
+        let said = Said::check(status, headers)?;
+        let mut this = slf.try_borrow_mut()?;
+        if this.over {
+            return Err(over());
+        }
+        match exc_info {
+            Some(exc_info) if this.phase != Phase::Before => {
+                // The client has seen the head of the former answer: what is left is to let the error break it off.
+                return Err(PyErr::from_value(exc_info.get_item(1)?));
+            }
+            None if this.said.is_some() => {
+                return Err(PyAssertionError::new_err(
+                    "start_response was called before, and there is no exc_info",
+                ));
+            }
+            _ => this.said = Some(said),
+        }
+        drop(this);
+        Ok(slf)
+    }
+
+    /// `write` of PEP 3333.
+    fn __call__(&mut self, py: Python<'_>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
+        if self.over {
+            return Err(over());
+        }
+        if !REPLY.is_set() {
+            return Err(PyRuntimeError::new_err(
+                "write() works in the thread that runs the request, and only there",
+            ));
+        }
+        let data = data.as_bytes();
+        if data.is_empty() {
+            return Ok(());
+        }
+        match self.part(py, data) {
+            Ok(_) => Ok(()),
+            Err(Refused::Gone) => Err(PyBrokenPipeError::new_err("the client has gone")),
+            Err(Refused::NotStarted | Refused::Short(_)) => Err(PyRuntimeError::new_err(
+                "write() comes after start_response",
+            )),
+        }
+    }
+}
+
+fn over() -> PyErr {
+    PyRuntimeError::new_err("the request that this start_response belongs to is over")
+}
+
+impl StartResponse {
+    pub(crate) fn new(head_only: bool) -> Self {
+        Self {
+            head_only,
+            said: None,
+            phase: Phase::Before,
+            surplus: 0,
+            over: false,
+        }
+    }
+
+    /// An answer of the server's own in the place of the application's.
+    pub(crate) fn say(&mut self, said: Said) {
+        self.said = Some(said);
+    }
+
+    /// Sends a part of the body. It must not be empty: the first part that is not takes the head along.
+    pub(crate) fn part(&mut self, py: Python<'_>, data: &[u8]) -> Result<Wants, Refused> {
+        let left = match self.phase {
+            Phase::Before => self.said.as_ref().ok_or(Refused::NotStarted)?.length,
+            Phase::Streaming { left } => left,
+            Phase::Ended => {
+                if !self.bodyless() {
+                    self.surplus += data.len() as u64;
+                }
+                return Ok(Wants::Nothing);
+            }
+            Phase::Gone => return Err(Refused::Gone),
+        };
+        if self.bodyless() {
+            self.send(py, &[], After::Complete)?;
+            return Ok(Wants::Nothing);
+        }
+        let Some(left) = left else {
+            self.send(py, data, After::More)?;
+            return Ok(Wants::More);
+        };
+        let fitting = usize::try_from(left).map_or(data.len(), |left| left.min(data.len()));
+        self.surplus += (data.len() - fitting) as u64;
+        let left = left - fitting as u64;
+        let (after, wants) = if left == 0 {
+            (After::Complete, Wants::Nothing)
+        } else {
+            (After::More, Wants::More)
+        };
+        self.send(py, &data[..fitting], after)?;
+        if let Phase::Streaming { left: known } = &mut self.phase {
+            *known = Some(left);
+        }
+        Ok(wants)
+    }
+
+    /// Sends a body of one part, and its length.
+    pub(crate) fn whole(&mut self, py: Python<'_>, data: &[u8]) -> Result<(), Refused> {
+        // No bytes in answer to HEAD tell nothing about the length that GET would have.
+        let telling = !(self.head_only && data.is_empty());
+        if let (Phase::Before, Some(said)) = (self.phase, &mut self.said)
+            && telling
+            && said.has_body()
+        {
+            said.length.get_or_insert(data.len() as u64);
+        }
+        if !data.is_empty() {
+            self.part(py, data)?;
+        }
+        self.end(py)
+    }
+
+    /// The application has given everything.
+    pub(crate) fn end(&mut self, py: Python<'_>) -> Result<(), Refused> {
+        match self.phase {
+            Phase::Ended => Ok(()),
+            Phase::Gone => Err(Refused::Gone),
+            Phase::Streaming { left: Some(left) } => Err(Refused::Short(left)),
+            Phase::Streaming { left: None } => self.send(py, &[], After::Complete),
+            Phase::Before => {
+                let bodyless = self.bodyless();
+                let said = self.said.as_mut().ok_or(Refused::NotStarted)?;
+                if !bodyless {
+                    match *said.length.get_or_insert(0) {
+                        0 => {}
+                        missing => return Err(Refused::Short(missing)),
+                    }
+                }
+                self.send(py, &[], After::Complete)
+            }
+        }
+    }
+
+    /// The application has failed: what was sent must not look complete.
+    pub(crate) fn break_off(&mut self, py: Python<'_>) {
+        if !matches!(self.phase, Phase::Ended | Phase::Gone) {
+            // A client that has gone by now misses nothing.
+            let _ = self.send(py, &[], After::Broken);
+        }
+    }
+
+    /// The request is over. Tells how many bytes beyond the announced length were dropped.
+    pub(crate) fn close(&mut self) -> u64 {
+        self.over = true;
+        self.surplus
+    }
+
+    pub(crate) fn client_has_gone(&self) -> bool {
+        self.phase == Phase::Gone
+    }
+
+    fn bodyless(&self) -> bool {
+        self.head_only || self.said.as_ref().is_some_and(|said| !said.has_body())
+    }
+
+    fn send(&mut self, py: Python<'_>, data: &[u8], after: After) -> Result<(), Refused> {
+        let head = match &mut self.said {
+            Some(said) if self.phase == Phase::Before && after != After::Broken => {
+                Some(said.head())
+            }
+            _ => None,
+        };
+        let size = head.as_ref().map_or(0, Head::encoded_len) + data.len();
+        let sent = REPLY.with(|reply| {
+            if reply.fits(size) {
+                reply.send(head.as_ref(), data, after)
+            } else {
+                py.detach(|| reply.send(head.as_ref(), data, after))
+            }
+        });
+        self.phase = match (sent, after) {
+            (Err(Gone), _) => Phase::Gone,
+            (Ok(()), After::More) => Phase::Streaming { left: None },
+            (Ok(()), After::Complete | After::Broken) => Phase::Ended,
+        };
+        sent.map_err(|Gone| Refused::Gone)
+    }
+}

@@ -1,0 +1,282 @@
+//! How an application is found, warmed up and looked over.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::{App, LoadError, Target, Warmed};
+use pyo3::prelude::*;
+
+use super::support::{Ask, attached, load, module, spec};
+
+fn scratch(name: &str, text: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("rwsgi-loading-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// The body of the answer of what was loaded.
+fn body(py: Python<'_>, target: Target) -> Result<String, LoadError> {
+    App::load(py, &spec(target)).map(|app| Ask::get("/").send(py, &app).body())
+}
+
+fn saying(name: &str, word: &str) -> String {
+    format!("def {name}(e, s):\n s('200 OK', [])\n return [b'{word}']\n")
+}
+
+#[test]
+fn the_callable_is_the_one_named_else_application_else_app() {
+    attached(|py| {
+        let both = saying("app", "app")
+            + &saying("application", "application")
+            + "class inner:\n own = app\n";
+        let target = |callable: Option<&str>| {
+            let module = module(py, &both).1;
+            Target::Module {
+                module,
+                callable: callable.map(str::to_owned),
+            }
+        };
+        assert_eq!(body(py, target(None)).unwrap(), "application");
+        assert_eq!(body(py, target(Some("app"))).unwrap(), "app");
+        let (_, module) = module(py, &saying("app", "only app"));
+        assert_eq!(
+            body(
+                py,
+                Target::Module {
+                    module,
+                    callable: None
+                }
+            )
+            .unwrap(),
+            "only app"
+        );
+    });
+}
+
+#[test]
+fn an_attribute_of_an_attribute_may_be_named() {
+    attached(|py| {
+        let code = saying("app", "app") + "class site:\n pass\nsite.app = app\n";
+        let target = Target::Module {
+            module: module(py, &code).1,
+            callable: Some("site.app".into()),
+        };
+        assert_eq!(body(py, target).unwrap(), "app");
+    });
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    attached(|py| {
+        let missing = |target| match body(py, target) {
+            Err(LoadError::NotThere(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        let empty = || module(py, "").1;
+        let text = missing(Target::Module {
+            module: empty(),
+            callable: None,
+        });
+        assert!(
+            text.ends_with("has neither `application` nor `app`"),
+            "{text}"
+        );
+        let text = missing(Target::Module {
+            module: empty(),
+            callable: Some("site.app".into()),
+        });
+        assert!(text.ends_with("has no attribute `site.app`"), "{text}");
+        let text = missing(Target::Module {
+            module: module(py, "app = 3").1,
+            callable: None,
+        });
+        assert!(text.ends_with("cannot be called: 3"), "{text}");
+        let text = missing(Target::File("/nowhere/site.wsgi".into()));
+        assert_eq!(text, "there is no file /nowhere/site.wsgi");
+    });
+}
+
+#[test]
+fn an_exception_at_import_is_told_in_one_line() {
+    attached(|py| {
+        for (code, expected) in [
+            ("raise ValueError('a\\nb')", "ValueError: a b"),
+            ("import sys; sys.exit(3)", "SystemExit: 3"),
+            ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+            (
+                "import a_module_that_nobody_has",
+                "ModuleNotFoundError: No module named 'a_module_that_nobody_has'",
+            ),
+        ] {
+            let path = scratch(&format!("failing-{}.wsgi", code.len()), code);
+            match body(py, Target::File(path)) {
+                Err(LoadError::Raised(text)) => assert_eq!(text, expected),
+                other => panic!("{code}: {other:?}"),
+            }
+        }
+        let module = "a_module_that_nobody_has".to_owned();
+        assert!(matches!(
+            body(
+                py,
+                Target::Module {
+                    module,
+                    callable: None
+                }
+            ),
+            Err(LoadError::Raised(_))
+        ));
+    });
+}
+
+#[test]
+fn a_file_is_loaded_whatever_its_suffix_and_hides_no_module() {
+    attached(|py| {
+        let wsgi = scratch("site.wsgi", &saying("application", "wsgi"));
+        assert_eq!(body(py, Target::File(wsgi)).unwrap(), "wsgi");
+        let code = format!(
+            "import json\nassert json.dumps(1) == '1'\n{}",
+            saying("app", "json")
+        );
+        let json = scratch("json.py", &code);
+        assert_eq!(body(py, Target::File(json)).unwrap(), "json");
+    });
+}
+
+#[test]
+fn paths_variables_and_further_imports_are_in_place() {
+    attached(|py| {
+        let folder = scratch("extra_of_rwsgi.py", "loaded = True")
+            .parent()
+            .unwrap()
+            .to_owned();
+        let code = "import os\nvalue = os.environ['RWSGI_TEST_VARIABLE']\n".to_owned()
+            + "def app(e, s):\n import sys\n s('200 OK', [])\n"
+            + " return [(value + str('extra_of_rwsgi' in sys.modules) + str(sys.path[0] == os.getcwd())).encode()]\n";
+        let mut spec = spec(Target::File(scratch("surroundings.py", &code)));
+        spec.python_path = vec![folder];
+        spec.env = vec![("RWSGI_TEST_VARIABLE".into(), "v ".into())];
+        spec.imports = vec!["extra_of_rwsgi".into()];
+        let app = App::load(py, &spec).unwrap();
+        assert_eq!(Ask::get("/").send(py, &app).body(), "v TrueTrue");
+    });
+}
+
+#[test]
+fn the_warm_up_runs_requests_and_tells_their_status() {
+    attached(|py| {
+        let app = load(py, r"
+def app(environ, start_response):
+    if environ['PATH_INFO'] == '/fail':
+        raise ValueError
+    assert environ['wsgi.url_scheme'] == 'https' and environ['HTTP_HOST'] == 'site.example' or environ['HTTP_HOST'] == 'localhost'
+    start_response('404 No' if environ['QUERY_STRING'] else '200 OK', [])
+    return [b'one', b'two']
+").unwrap();
+        let urls = ["/", "/a?b", "/fail", "https://site.example/x"].map(str::to_owned);
+        let statuses = [Some(200), Some(404), None, Some(200)];
+        let expected: Vec<_> = urls
+            .iter()
+            .zip(statuses)
+            .map(|(url, status)| Warmed {
+                url: url.clone(),
+                status,
+            })
+            .collect();
+        assert_eq!(app.warm_up(py, &urls), expected);
+    });
+}
+
+#[test]
+fn the_audit_finds_threads_and_connections() {
+    attached(|py| {
+        let (module, name) = module(
+            py,
+            r"
+import socket, threading
+listener = socket.create_server(('127.0.0.1', 0))
+inside = socket.socketpair()
+def app(environ, start_response): pass
+def begin():
+    global client, server, thread, leave
+    client = socket.create_connection(listener.getsockname())
+    server, _ = listener.accept()
+    leave = threading.Event()
+    thread = threading.Thread(target=leave.wait, name='busy')
+    thread.start()
+def end():
+    leave.set()
+    thread.join()
+    client.close(); server.close()
+",
+        );
+        let app = App::load(
+            py,
+            &spec(Target::Module {
+                module: name,
+                callable: None,
+            }),
+        )
+        .unwrap();
+        let port: u16 = py_eval(&module, "listener.getsockname()[1]");
+        let is_mine = |reason: &&String| {
+            reason.contains(&format!("127.0.0.1 port {port}")) || reason.contains("'busy'")
+        };
+        assert_eq!(app.audit(py).reasons.iter().filter(is_mine).count(), 0);
+        module.call_method0("begin").unwrap();
+        let audit = app.audit(py);
+        module.call_method0("end").unwrap();
+        assert_eq!(audit.reasons.iter().filter(is_mine).count(), 2, "{audit:?}");
+        let pairs = audit
+            .reasons
+            .iter()
+            .filter(|reason| reason.contains("connected to ''"))
+            .count();
+        assert_eq!(pairs, 0, "{audit:?}");
+    });
+}
+
+fn py_eval(module: &Bound<'_, PyModule>, code: &str) -> u16 {
+    let code = std::ffi::CString::new(code).unwrap();
+    module
+        .py()
+        .eval(&code, Some(&module.dict()), None)
+        .unwrap()
+        .extract()
+        .unwrap()
+}
+
+#[test]
+fn handlers_of_signals_are_ignored_but_not_in_processes_that_the_application_forks() {
+    attached(|py| {
+        let app = load(
+            py,
+            r"
+import os, signal
+def app(environ, start_response):
+    former = signal.getsignal(signal.SIGUSR1)
+    assert signal.signal(signal.SIGUSR1, signal.SIG_IGN) == former
+    assert signal.getsignal(signal.SIGUSR1) == former
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        os._exit(signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN)
+    start_response('200 OK', [])
+    return [b'%d' % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+",
+        )
+        .unwrap();
+        assert_eq!(Ask::get("/").send(py, &app).story(), ["200 1 Complete"]);
+    });
+}
+
+#[test]
+fn freezing_and_the_hooks_leave_a_working_application() {
+    attached(|py| {
+        let app = load(py, &saying("app", "fine")).unwrap();
+        app.freeze(py);
+        app.after_fork(py);
+        assert_eq!(Ask::get("/").send(py, &app).body(), "fine");
+    });
+}

@@ -1,0 +1,221 @@
+//! A running interpreter, applications from a few lines, requests from a few words, answers as values.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Once, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use crate::{App, LoadError, Spec, Target};
+use exchange::{After, Body, Gone, Head, HeaderWriter, Reply, Request};
+use pyo3::prelude::*;
+use pyo3::types::PyModule;
+
+/// Runs `test` in the interpreter that all tests share.
+pub(super) fn attached<T>(test: impl FnOnce(Python<'_>) -> T) -> T {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        #[cfg(feature = "embed")]
+        crate::Interpreter::start(&crate::Start::default()).unwrap();
+        #[cfg(not(feature = "embed"))]
+        Python::initialize();
+    });
+    Python::attach(test)
+}
+
+pub(super) fn spec(target: Target) -> Spec {
+    Spec {
+        target,
+        imports: Vec::new(),
+        python_path: Vec::new(),
+        env: Vec::new(),
+        script_name: String::new(),
+        multithread: false,
+        multiprocess: true,
+    }
+}
+
+/// Makes a module of its own of `code`; returns the module and its name.
+pub(super) fn module<'py>(py: Python<'py>, code: &str) -> (Bound<'py, PyModule>, String) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("case_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let c_name = CString::new(name.as_str()).unwrap();
+    let module = PyModule::from_code(py, &CString::new(code).unwrap(), &c_name, &c_name).unwrap();
+    (module, name)
+}
+
+pub(super) fn load(py: Python<'_>, code: &str) -> Result<App, LoadError> {
+    let (_, module) = module(py, code);
+    App::load(
+        py,
+        &spec(Target::Module {
+            module,
+            callable: None,
+        }),
+    )
+}
+
+/// One part as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) status: Option<u16>,
+    pub(super) data: String,
+    pub(super) after: After,
+}
+
+/// Collects an answer.
+pub(super) struct Recorder {
+    pub(super) parts: Vec<Part>,
+    pub(super) reason: String,
+    pub(super) headers: Vec<(String, String)>,
+    /// Parts that are taken before the client goes.
+    pub(super) patience: usize,
+    /// Whether parts are said to fit. Where they do not, sending takes until another thread has been attached.
+    pub(super) roomy: bool,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            parts: Vec::new(),
+            reason: String::new(),
+            headers: Vec::new(),
+            patience: usize::MAX,
+            roomy: true,
+        }
+    }
+}
+
+impl Reply for Recorder {
+    fn fits(&self, _bytes: usize) -> bool {
+        self.roomy
+    }
+
+    fn send(&mut self, head: Option<&Head<'_>>, data: &[u8], after: After) -> Result<(), Gone> {
+        if !self.roomy {
+            let_another_attach();
+        }
+        if self.parts.len() == self.patience {
+            return Err(Gone);
+        }
+        if let Some(head) = head {
+            assert!(self.parts.is_empty(), "the head comes with the first part");
+            self.reason = latin1(head.reason);
+            self.headers = head
+                .headers
+                .iter()
+                .map(|(name, value)| (latin1(name), latin1(value)))
+                .collect();
+        }
+        let part = Part {
+            status: head.map(|head| head.status),
+            data: latin1(data),
+            after,
+        };
+        assert!(
+            self.parts
+                .last()
+                .is_none_or(|last| last.after == After::More),
+            "{part:?} after the end"
+        );
+        self.parts.push(part);
+        Ok(())
+    }
+}
+
+impl Recorder {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(candidate, _)| candidate == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn body(&self) -> String {
+        self.parts.iter().map(|part| part.data.as_str()).collect()
+    }
+
+    /// `200:head body|More`, one word a part.
+    pub(super) fn story(&self) -> Vec<String> {
+        let part = |part: &Part| match part.status {
+            Some(status) => format!("{status} {} {:?}", part.data, part.after),
+            None => format!("{} {:?}", part.data, part.after),
+        };
+        self.parts.iter().map(part).collect()
+    }
+}
+
+/// Waits until another thread has had the interpreter, which this one must have released.
+fn let_another_attach() {
+    let (ready, is_ready) = mpsc::channel();
+    let attach = move || Python::attach(|_| ready.send(()).unwrap());
+    thread::Builder::new().spawn(attach).unwrap();
+    is_ready
+        .recv_timeout(Duration::from_secs(20))
+        .expect("the interpreter was not released");
+}
+
+/// A request in the making.
+pub(super) struct Ask {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) query: &'static str,
+    pub(super) headers: Vec<(&'static str, &'static [u8])>,
+    pub(super) body: Vec<u8>,
+    pub(super) file: Option<(OwnedFd, u64)>,
+    pub(super) http10: bool,
+    pub(super) https: bool,
+    pub(super) remote: (&'static str, u16),
+}
+
+impl Ask {
+    pub(super) fn get(path: &'static str) -> Self {
+        Self {
+            method: "GET",
+            path,
+            query: "",
+            headers: vec![("host", b"site.example:8000")],
+            body: Vec::new(),
+            file: None,
+            http10: false,
+            https: false,
+            remote: ("192.0.2.7", 50123),
+        }
+    }
+
+    pub(super) fn send(self, py: Python<'_>, app: &App) -> Recorder {
+        let mut recorder = Recorder::default();
+        self.send_to(py, app, &mut recorder);
+        recorder
+    }
+
+    pub(super) fn send_to(self, py: Python<'_>, app: &App, reply: &mut dyn Reply) {
+        let mut headers = HeaderWriter::default();
+        for (name, value) in &self.headers {
+            headers.push(name.as_bytes(), value);
+        }
+        let body = self
+            .file
+            .as_ref()
+            .map_or(Body::Memory(&self.body), |(_, size)| Body::File(*size));
+        let request = Request {
+            method: self.method.as_bytes(),
+            path: self.path.as_bytes(),
+            query: self.query.as_bytes(),
+            http10: self.http10,
+            https: self.https,
+            remote_addr: self.remote.0.as_bytes(),
+            remote_port: self.remote.1,
+            server_name: b"site.example",
+            server_port: 8000,
+            headers: headers.headers(),
+            body,
+        };
+        app.answer(py, &request, self.file.map(|(file, _)| file), reply);
+    }
+}
+
+pub(super) fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}

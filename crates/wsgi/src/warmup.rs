@@ -1,0 +1,182 @@
+//! Requests that the server makes itself before the application is shared, so that what a framework loads with the
+//! first requests is loaded once.
+
+use exchange::{After, Body, Gone, Head, HeaderWriter, Reply, Request};
+use pyo3::prelude::*;
+
+use crate::app::App;
+
+/// The outcome of one request of the warm-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warmed {
+    /// The URL as it was given.
+    pub url: String,
+    /// The status of the answer; `None` when the application broke off.
+    pub status: Option<u16>,
+}
+
+impl App {
+    /// Requests each URL, which is a path or begins with `http://` or `https://`, and drops the answer.
+    pub fn warm_up(&self, py: Python<'_>, urls: &[String]) -> Vec<Warmed> {
+        urls.iter()
+            .map(|url| Warmed {
+                url: url.clone(),
+                status: self.request(py, url),
+            })
+            .collect()
+    }
+
+    fn request(&self, py: Python<'_>, url: &str) -> Option<u16> {
+        let url = Url::read(url);
+        let mut headers = HeaderWriter::default();
+        headers.push(b"host", url.authority.as_bytes());
+        headers.push(
+            b"user-agent",
+            concat!("rwsgi/", env!("CARGO_PKG_VERSION"), " (warm-up)").as_bytes(),
+        );
+        headers.push(b"accept", b"*/*");
+        let request = Request {
+            method: b"GET",
+            path: url.path.as_bytes(),
+            query: url.query.as_bytes(),
+            http10: false,
+            https: url.https,
+            remote_addr: b"127.0.0.1",
+            remote_port: 0,
+            server_name: url.host.as_bytes(),
+            server_port: url.port,
+            headers: headers.headers(),
+            body: Body::Memory(b""),
+        };
+        let mut sink = Sink::default();
+        self.answer(py, &request, None, &mut sink);
+        sink.status
+    }
+}
+
+/// Drops an answer but for its status.
+#[derive(Default)]
+struct Sink {
+    status: Option<u16>,
+}
+
+impl Reply for Sink {
+    fn fits(&self, _bytes: usize) -> bool {
+        true
+    }
+
+    fn send(&mut self, head: Option<&Head<'_>>, _data: &[u8], after: After) -> Result<(), Gone> {
+        self.status = match after {
+            After::Broken => None,
+            After::More | After::Complete => head.map_or(self.status, |head| Some(head.status)),
+        };
+        Ok(())
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Url<'a> {
+    https: bool,
+    /// As the Host field has it.
+    authority: &'a str,
+    host: &'a str,
+    port: u16,
+    path: &'a str,
+    query: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn read(url: &'a str) -> Self {
+        let (https, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (false, Some(rest)),
+            (None, rest) => (true, rest),
+        };
+        let (https, authority, target) = match rest {
+            Some(rest) => {
+                let (authority, target) =
+                    rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+                (https, authority, target)
+            }
+            None => (false, "localhost", url),
+        };
+        let standard = if https { 443 } else { 80 };
+        let (host, port) = match authority
+            .rsplit_once(':')
+            .map(|(host, port)| (host, port.parse()))
+        {
+            Some((host, Ok(port))) => (host, port),
+            _ => (authority, standard),
+        };
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let path = if path.is_empty() { "/" } else { path };
+        Self {
+            https,
+            authority,
+            host,
+            port,
+            path,
+            query,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_path_or_names_a_host() {
+        let check = |url, https, authority, host, port, path, query| {
+            assert_eq!(
+                Url::read(url),
+                Url {
+                    https,
+                    authority,
+                    host,
+                    port,
+                    path,
+                    query
+                },
+                "{url}"
+            );
+        };
+        check("/", false, "localhost", "localhost", 80, "/", "");
+        check(
+            "/a/b?c=d?e",
+            false,
+            "localhost",
+            "localhost",
+            80,
+            "/a/b",
+            "c=d?e",
+        );
+        check(
+            "http://site.example",
+            false,
+            "site.example",
+            "site.example",
+            80,
+            "/",
+            "",
+        );
+        check(
+            "http://site.example:8080?x",
+            false,
+            "site.example:8080",
+            "site.example",
+            8080,
+            "/",
+            "x",
+        );
+        check(
+            "https://[::1]:8443/a",
+            true,
+            "[::1]:8443",
+            "[::1]",
+            8443,
+            "/a",
+            "",
+        );
+        check("https://[::1]/a", true, "[::1]", "[::1]", 443, "/a", "");
+    }
+}
