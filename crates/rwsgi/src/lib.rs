@@ -1,0 +1,90 @@
+//! rwsgi, a preforking WSGI application server: the roof over its rooms.
+//!
+//! [`run`] is the whole program. Options are read ([`options`]); then either one thing is printed, or the application
+//! is checked ([`check`]), or it is served ([`serve`]): listeners are bound, the exchange is made, and this process
+//! becomes the supervisor. The lives of the processes that it forks begin in [`roles`]: the front, the mold ([`mold`]) and
+//! the children ([`child`]).
+
+#![forbid(unsafe_code)]
+
+mod announce;
+mod check;
+mod child;
+mod log;
+mod module;
+mod mold;
+pub mod options;
+mod roles;
+mod serve;
+mod threads;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use options::Command;
+
+/// Exit codes beyond those of the supervisor's verdict (see sysexits.h).
+mod exit {
+    /// The command line is wrong.
+    pub(crate) const OK: u8 = 0;
+    /// A listener's address is taken.
+    pub(crate) const ADDRESS_IN_USE: u8 = 69;
+    /// Something that the program relies on failed.
+    pub(crate) const INTERNAL: u8 = 70;
+    /// The system refuses what the server needs.
+    pub(crate) const CANNOT_START: u8 = 71;
+    /// The configuration is wrong, or the application cannot be loaded.
+    pub(crate) const CONFIGURATION: u8 = 78;
+}
+
+/// Runs the command `rwsgi` with these arguments (without the program's name), and returns its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    supervisor::title::prepare();
+    let start = match std::env::current_dir() {
+        Ok(folder) => folder,
+        Err(error) => {
+            return complain(
+                exit::CANNOT_START,
+                "the current folder cannot be found",
+                &error,
+            );
+        }
+    };
+    match options::read(arguments, std::env::vars_os(), &start) {
+        Ok(Command::Print(text)) => print(&text),
+        Ok(Command::Check(config)) => {
+            log::start(config.log_level);
+            check::run(&config)
+        }
+        Ok(Command::Serve(config)) => {
+            log::start(config.log_level);
+            serve::run(*config)
+        }
+        Err(error) => complain(error.exit_code(), &error.to_string(), &error),
+    }
+}
+
+/// What was asked for goes to standard output, unless nobody reads it any more.
+fn print(text: &str) -> u8 {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => exit::OK,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::OK,
+        Err(error) => complain(
+            exit::CANNOT_START,
+            "cannot write to standard output",
+            &error,
+        ),
+    }
+}
+
+/// One line with the error's causes on standard error.
+fn complain(code: u8, what: &str, error: &dyn std::error::Error) -> u8 {
+    let chain = if what == error.to_string() {
+        log::causes(error.source())
+    } else {
+        log::causes(Some(error))
+    };
+    // Nobody can be told that standard error is closed.
+    let _ = writeln!(std::io::stderr(), "rwsgi: {what}{chain}");
+    code
+}

@@ -1,0 +1,7 @@
+//! The binary's door: CPython is embedded.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(rwsgi::run(std::env::args_os().skip(1)))
+}

@@ -1,0 +1,169 @@
+//! A mold's life: start Python, load the application, warm it up, look it over, freeze it, then fork children for as
+//! long as the supervisor wants some. It takes no request of a client.
+
+use std::sync::Arc;
+
+use exchange::Exchange;
+use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order};
+use tracing::{error, info, warn};
+use wsgi::{App, Interpreter, Python, Spec, StartError};
+
+use crate::options::{Config, Preload};
+use crate::{child, exit, log, threads};
+
+/// The whole life; its exit code.
+pub(crate) fn live(
+    config: &Config,
+    exchange: &Arc<Exchange>,
+    link: &MoldLink,
+    birth: MoldBirth,
+) -> u8 {
+    let interpreter = match start_python(config) {
+        Ok(interpreter) => interpreter,
+        Err(problem) => {
+            error!(error = %format!("{problem}{}", log::causes(std::error::Error::source(&problem))), "no Python");
+            return unloadable(link);
+        }
+    };
+    threads::warn_of_small_stack(config.stack_size, interpreter.version());
+    Python::attach(|py| {
+        let spec = spec(config);
+        let app = if birth.preload {
+            match preload(py, config, &spec) {
+                Preloaded::Ready(app) => Some(app),
+                Preloaded::Unloadable => return unloadable(link),
+                Preloaded::Unshareable(why) => {
+                    // Without a supervisor, there is nobody to make another mold either.
+                    let _ = link.report(MoldReport::Unshareable { why });
+                    return exit::OK;
+                }
+            }
+        } else {
+            None
+        };
+        if link
+            .report(MoldReport::Ready {
+                about: interpreter.about().to_owned(),
+            })
+            .is_err()
+        {
+            return exit::OK;
+        }
+        while let Some(Order::Spawn(spawn)) = py.detach(|| link.next_order()) {
+            let mut live = |link| child::live(py, app.as_ref(), config, &spec, exchange, link);
+            if supervisor::fork_child(link, spawn, &Hooks(py), &mut live).is_err() {
+                break;
+            }
+        }
+        wsgi::leave(py);
+        exit::OK
+    })
+}
+
+/// Starts CPython, or adopts the interpreter that this program runs in.
+pub(crate) fn start_python(config: &Config) -> Result<Interpreter, StartError> {
+    if Interpreter::is_running() {
+        return Interpreter::adopt(config.python.as_deref());
+    }
+    #[cfg(feature = "embed")]
+    {
+        let environment = || {
+            std::env::var_os("VIRTUAL_ENV")
+                .filter(|folder| !folder.is_empty())
+                .map(Into::into)
+        };
+        Interpreter::start(&wsgi::Start {
+            python: config.python.clone().or_else(environment),
+        })
+    }
+    #[cfg(not(feature = "embed"))]
+    Interpreter::adopt(config.python.as_deref())
+}
+
+/// What the application's bridge needs of the options.
+pub(crate) fn spec(config: &Config) -> Spec {
+    Spec {
+        target: config.app.clone(),
+        imports: config.import.clone(),
+        python_path: config.python_path.clone(),
+        env: config.env.clone(),
+        script_name: config.script_name.clone(),
+        multithread: config.threads > 1,
+        multiprocess: config.processes > 1,
+    }
+}
+
+enum Preloaded {
+    Ready(App),
+    Unloadable,
+    Unshareable(String),
+}
+
+/// Loads the application and makes it fit to be shared.
+fn preload(py: Python<'_>, config: &Config, spec: &Spec) -> Preloaded {
+    let Some(app) = load(py, spec) else {
+        return Preloaded::Unloadable;
+    };
+    warm_up(py, &app, &config.warmup);
+    let audit = app.audit(py);
+    for warning in audit.warnings {
+        warn!(%warning, "preload");
+    }
+    if !audit.reasons.is_empty() {
+        let why = audit.reasons.join("; ");
+        if config.preload == Preload::Auto {
+            return Preloaded::Unshareable(why);
+        }
+        warn!(%why, "forked children will share what they should not");
+    }
+    app.freeze(py);
+    Preloaded::Ready(app)
+}
+
+/// Loads the application; says so when it cannot be.
+pub(crate) fn load(py: Python<'_>, spec: &Spec) -> Option<App> {
+    match App::load(py, spec) {
+        Ok(app) => Some(app),
+        Err(problem) => {
+            error!(app = %spec.target, error = %problem, "the application cannot be loaded");
+            None
+        }
+    }
+}
+
+/// Runs the warm-up requests and reports each.
+pub(crate) fn warm_up(py: Python<'_>, app: &App, urls: &[String]) {
+    for warmed in app.warm_up(py, urls) {
+        match warmed.status {
+            Some(status @ 200..400) => info!(url = warmed.url, status, "warmed up"),
+            Some(status) => warn!(
+                url = warmed.url,
+                status, "the warm-up was answered with an error"
+            ),
+            None => warn!(url = warmed.url, "the warm-up was broken off"),
+        }
+    }
+}
+
+fn unloadable(link: &MoldLink) -> u8 {
+    // Without a supervisor there is nobody to tell; the exit code says the same.
+    let _ = link.report(MoldReport::Unloadable);
+    exit::CONFIGURATION
+}
+
+/// CPython's fork hooks.
+struct Hooks<'py>(Python<'py>);
+
+impl AroundFork for Hooks<'_> {
+    fn before(&self) {
+        wsgi::before_fork(self.0);
+    }
+
+    fn in_parent(&self) {
+        wsgi::after_fork_parent(self.0);
+    }
+
+    fn in_child(&self) {
+        wsgi::after_fork_child(self.0);
+    }
+}

@@ -1,0 +1,133 @@
+//! What the options mean: plain data, complete and within bounds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+pub use wsgi::Target;
+
+use supervisor::Address;
+
+/// Everything that a server is told. Every path is absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The application.
+    pub app: Target,
+    /// Where to listen.
+    pub bind: Vec<Address>,
+    /// `bind` was given; otherwise it is the default, which sockets passed by systemd replace.
+    pub bind_given: bool,
+    /// Connections that the kernel holds ready for `accept`.
+    pub backlog: u32,
+    /// Connections open at once.
+    pub max_connections: u32,
+    /// Children in the pool.
+    pub processes: u16,
+    /// Application threads of each child.
+    pub threads: u16,
+    /// Stack of each application thread, in bytes.
+    pub stack_size: u64,
+    /// Time for the first child to become ready.
+    pub startup_timeout: Duration,
+    /// Time for requests in flight to finish when the server stops.
+    pub shutdown_timeout: Duration,
+    /// Where the application is imported.
+    pub preload: Preload,
+    /// Modules to import besides the application.
+    pub import: Vec<String>,
+    /// Paths or URLs requested in the mold before it is frozen.
+    pub warmup: Vec<String>,
+    /// Mount point, without the slash at its end: empty for the root.
+    pub script_name: String,
+    /// Folder to change to.
+    pub chdir: Option<PathBuf>,
+    /// Folders put in front of `sys.path`.
+    pub python_path: Vec<PathBuf>,
+    /// A Python interpreter, or the folder of a virtual environment.
+    pub python: Option<PathBuf>,
+    /// Variables set in the application's environment, each once: those of `env_file`, overruled by `--env`.
+    pub env: Vec<(String, String)>,
+    /// The file that `env` was read from; nothing is left to be done with it.
+    pub env_file: Option<PathBuf>,
+    /// How long a connection may stay idle between two requests; zero closes it after each response.
+    pub keep_alive: Duration,
+    /// Time for the head of a request.
+    pub header_timeout: Duration,
+    /// Longest pause within the body of a request.
+    pub body_timeout: Duration,
+    /// Longest request line, in bytes.
+    pub limit_request_line: u32,
+    /// Most header fields of a request.
+    pub limit_request_fields: u32,
+    /// Longest header field, in bytes.
+    pub limit_request_field_size: u32,
+    /// Largest body of a request, in bytes; `u64::MAX` when there is no limit.
+    pub limit_request_body: u64,
+    /// Most requests that wait for an application thread.
+    pub max_queue: u32,
+    /// What is logged.
+    pub log_level: LogLevel,
+    /// The configuration file that was read.
+    pub file: Option<PathBuf>,
+}
+
+/// Where the application is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preload {
+    /// In the mold, unless the audit finds what cannot be shared.
+    Auto,
+    /// In the mold.
+    On,
+    /// In each child.
+    Off,
+}
+
+/// The least severe level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Config {
+    /// What the rows of the table are applied to. Each field without a natural "nothing" belongs to a row that has a
+    /// default, and `app` is set last, so none of the zeros here is ever seen.
+    pub(super) fn blank() -> Self {
+        Self {
+            app: Target::Module {
+                module: String::new(),
+                callable: None,
+            },
+            bind: Vec::new(),
+            bind_given: false,
+            backlog: 0,
+            max_connections: 0,
+            processes: 0,
+            threads: 0,
+            stack_size: 0,
+            startup_timeout: Duration::ZERO,
+            shutdown_timeout: Duration::ZERO,
+            preload: Preload::Auto,
+            import: Vec::new(),
+            warmup: Vec::new(),
+            script_name: String::new(),
+            chdir: None,
+            python_path: Vec::new(),
+            python: None,
+            env: Vec::new(),
+            env_file: None,
+            keep_alive: Duration::ZERO,
+            header_timeout: Duration::ZERO,
+            body_timeout: Duration::ZERO,
+            limit_request_line: 0,
+            limit_request_fields: 0,
+            limit_request_field_size: 0,
+            limit_request_body: 0,
+            max_queue: 0,
+            log_level: LogLevel::Info,
+            file: None,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the values mean: each within its bounds, put into the configuration.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use supervisor::Address;
+
+use super::app;
+use super::config::{Config, Target};
+use super::error::{Error, Origin, hint, nearest};
+use super::opt::{Kind, Opt};
+use super::quantity;
+use super::table::OPTIONS;
+use super::typed::{Typed, Value};
+
+/// The configuration that was typed. `app` is only set when one was given: see [`find_app`].
+pub(super) fn configure(typed: &Typed, start: &Path) -> Result<Config, Error> {
+    let mut config = Config::blank();
+    for row in OPTIONS {
+        for value in typed.of(row.name) {
+            apply(row, value, start, &mut config)?;
+        }
+    }
+    config.bind_given = typed
+        .of("bind")
+        .iter()
+        .any(|value| value.origin != Origin::Default);
+    for address in &mut config.bind {
+        if let Address::Unix(path) = address {
+            *path = start.join(&*path);
+        }
+    }
+    if let (Some(folder), [value]) = (&config.chdir, typed.of("chdir"))
+        && !folder.is_dir()
+    {
+        return Err(wrong("chdir", value, "is not a folder"));
+    }
+    let folder = config.chdir.as_deref().unwrap_or(start);
+    for path in &mut config.python_path {
+        *path = folder.join(&*path);
+    }
+    if let [value] = typed.of("app") {
+        config.app =
+            app::settle(config.app, folder).map_err(|problem| wrong("app", value, &problem))?;
+    }
+    merge_env(typed, &mut config)?;
+    Ok(config)
+}
+
+/// The application when none was given: that of a Django project in the folder.
+pub(super) fn find_app(
+    config: &Config,
+    env: &[(String, String)],
+    start: &Path,
+) -> Result<Target, Error> {
+    let folder = config.chdir.as_deref().unwrap_or(start);
+    app::of_django_project(folder, app::django_settings(&config.env, env))
+}
+
+/// Reads a value as its row says, and puts it into the configuration.
+pub(super) fn apply(
+    row: &Opt,
+    value: &Value,
+    start: &Path,
+    config: &mut Config,
+) -> Result<(), Error> {
+    let text = value.text.as_str();
+    let bad = || wrong(row.name, value, &problem(row, text));
+    match &row.kind {
+        Kind::Switch(_) => {}
+        Kind::Count(bounds, set) => set(
+            config,
+            within(quantity::number(text), bounds).ok_or_else(bad)?,
+        ),
+        Kind::Size(bounds, set) => set(
+            config,
+            within(quantity::size(text), bounds).ok_or_else(bad)?,
+        ),
+        Kind::Time(bounds, set) => set(
+            config,
+            within(quantity::time(text), bounds).ok_or_else(bad)?,
+        ),
+        Kind::Choice(choices) => {
+            let (_, set) = choices
+                .iter()
+                .find(|(name, _)| *name == text)
+                .ok_or_else(bad)?;
+            set(config);
+        }
+        Kind::Path(_) if text.is_empty() => {
+            return Err(wrong(row.name, value, "must not be empty"));
+        }
+        Kind::Path(set) => set(config, start.join(text)),
+        Kind::Text(set) | Kind::List(set) => {
+            set(config, text).map_err(|problem| wrong(row.name, value, &problem))?;
+        }
+    }
+    Ok(())
+}
+
+fn within<T: PartialOrd>(value: Option<T>, bounds: &RangeInclusive<T>) -> Option<T> {
+    value.filter(|value| bounds.contains(value))
+}
+
+/// What a value should have been.
+fn problem(row: &Opt, text: &str) -> String {
+    let must = format!("must be {}", row.kind.takes().unwrap_or_default());
+    match &row.kind {
+        Kind::Choice(choices) => {
+            must + &hint(nearest(
+                text,
+                choices.iter().map(|(name, _)| (*name, *name)),
+            ))
+        }
+        _ => must,
+    }
+}
+
+fn wrong(option: &'static str, value: &Value, problem: &str) -> Error {
+    Error::Value {
+        option,
+        value: value.text.clone(),
+        problem: problem.to_owned(),
+        place: value.origin.clone(),
+    }
+}
+
+/// Makes `env` hold each variable once: the last one given, and those of the file only where none was given.
+fn merge_env(typed: &Typed, config: &mut Config) -> Result<(), Error> {
+    let mut all = Vec::new();
+    if let (Some(path), [value]) = (&config.env_file, typed.of("env-file")) {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
+            option: "env-file",
+            path: value.text.clone().into(),
+            place: value.origin.clone(),
+            source,
+        })?;
+        all = app::variables(&text).map_err(|(line, problem)| Error::Malformed {
+            problem,
+            place: Origin::File {
+                path: value.text.clone().into(),
+                line,
+            },
+        })?;
+    }
+    all.append(&mut config.env);
+    for (name, value) in all {
+        match config.env.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, old)) => *old = value,
+            None => config.env.push((name, value)),
+        }
+    }
+    Ok(())
+}

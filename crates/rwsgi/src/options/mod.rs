@@ -1,0 +1,96 @@
+//! The options: one table, and from it what was typed, what it means, and every page that explains it.
+//!
+//! Nothing here acts on an option. Besides the arguments, only the configuration file, the environment file and a
+//! `manage.py` are read.
+
+mod app;
+mod command_line;
+mod config;
+mod environment;
+mod error;
+mod file;
+mod meaning;
+mod opt;
+mod quantity;
+#[cfg(test)]
+mod reference;
+mod table;
+#[cfg(test)]
+mod tests;
+mod typed;
+mod write;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+pub use config::{Config, LogLevel, Preload, Target};
+pub use error::{Error, Origin};
+
+use opt::Switch;
+use typed::Typed;
+
+/// What is asked for.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve.
+    Serve(Box<Config>),
+    /// Load the application, report, and exit.
+    Check(Box<Config>),
+    /// Write this text to standard output, and exit with 0.
+    Print(String),
+}
+
+/// Reads the options: `args` without the program's name, the whole environment `env`, and `start`, the absolute path
+/// of the folder in which the server is started.
+///
+/// # Errors
+/// The first thing that is wrong, with its place; [`Error::exit_code`] is what to exit with.
+pub fn read(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+    start: &Path,
+) -> Result<Command, Error> {
+    let env = texts(env)?;
+    let typed = Typed::read(args, &env, start)?;
+    match typed.switch {
+        Some(Switch::Help) => return Ok(Command::Print(write::help())),
+        Some(Switch::Version) => return Ok(Command::Print(write::version())),
+        Some(Switch::Check | Switch::PrintConfig) | None => {}
+    }
+    let mut config = Box::new(meaning::configure(&typed, start)?);
+    if typed.switch == Some(Switch::PrintConfig) {
+        return Ok(Command::Print(write::config(&typed)));
+    }
+    if typed.of("app").is_empty() {
+        config.app = meaning::find_app(&config, &env, start)?;
+    }
+    Ok(if typed.switch == Some(Switch::Check) {
+        Command::Check(config)
+    } else {
+        Command::Serve(config)
+    })
+}
+
+/// The environment as text. What is not UTF-8 is none of our variables' values, unless its name says so.
+fn texts(
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, Error> {
+    let mut texts = Vec::new();
+    for (name, value) in env {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        match value.into_string() {
+            Ok(value) => texts.push((name, value)),
+            Err(value) if name.starts_with(environment::PREFIX) => {
+                let place = Origin::Environment(name);
+                return Err(Error::Malformed {
+                    problem: format!("{value:?} is not UTF-8"),
+                    place,
+                });
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(texts)
+}

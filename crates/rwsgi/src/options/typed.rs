@@ -1,0 +1,114 @@
+//! What was typed, where, and which of it counts. What it means is not looked at here.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::command_line;
+use super::environment;
+use super::error::{Error, Origin};
+use super::file;
+use super::opt::{Opt, Switch};
+use super::table::OPTIONS;
+
+/// The configuration file that is read when it is there.
+const DEFAULT_FILE: &str = "rwsgi.toml";
+
+/// One value of one option.
+#[derive(Clone, Debug)]
+pub(super) struct Value {
+    pub(super) text: String,
+    pub(super) origin: Origin,
+}
+
+/// What one source gives: each value with its option, in order.
+pub(super) type Given = Vec<(&'static Opt, Value)>;
+
+/// The values of each option from the first source that gives any: command line, environment, file, default.
+#[derive(Debug)]
+pub(super) struct Typed {
+    values: BTreeMap<&'static str, Vec<Value>>,
+    /// What is asked for instead of serving.
+    pub(super) switch: Option<Switch>,
+}
+
+impl Typed {
+    /// Reads every source. Relative paths are taken from `start`.
+    pub(super) fn read(
+        args: impl IntoIterator<Item = OsString>,
+        env: &[(String, String)],
+        start: &Path,
+    ) -> Result<Self, Error> {
+        let (given, switch) = command_line::read(args)?;
+        let mut typed = Self {
+            values: BTreeMap::new(),
+            switch,
+        };
+        if matches!(switch, Some(Switch::Help | Switch::Version)) {
+            return Ok(typed);
+        }
+        typed.add(given);
+        typed.add(environment::read(env)?);
+        if let Some(value) = typed
+            .of("config")
+            .last()
+            .cloned()
+            .or_else(|| default_file(start))
+        {
+            let given = file::read(start, &PathBuf::from(&value.text), &value.origin)?;
+            typed.add(given);
+            typed.add(vec![(row("config"), value)]);
+        }
+        typed.add(defaults());
+        Ok(typed)
+    }
+
+    /// The values of an option: at most one, when it is no list.
+    pub(super) fn of(&self, name: &str) -> &[Value] {
+        self.values.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds a source that comes after those that have been added.
+    fn add(&mut self, given: Given) {
+        let mut added: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
+        for (row, value) in given {
+            let values = added.entry(row.name).or_default();
+            // Of an option that takes one value the last one counts, so that a script can append to a command line.
+            if !row.is_list() {
+                values.clear();
+            }
+            values.push(value);
+        }
+        for (name, values) in added {
+            self.values.entry(name).or_insert(values);
+        }
+    }
+}
+
+/// The option of this name.
+fn row(name: &str) -> &'static Opt {
+    OPTIONS
+        .iter()
+        .find(|row| row.name == name)
+        .expect("only names of the table are asked for")
+}
+
+fn default_file(start: &Path) -> Option<Value> {
+    // A dangling link or a file that may not be looked at is not "no file": it is read, and the error is shown.
+    let there = start.join(DEFAULT_FILE).symlink_metadata().is_ok();
+    there.then(|| Value {
+        text: DEFAULT_FILE.to_owned(),
+        origin: Origin::Default,
+    })
+}
+
+fn defaults() -> Given {
+    let default = |text: &str| Value {
+        text: text.to_owned(),
+        origin: Origin::Default,
+    };
+    OPTIONS
+        .iter()
+        .filter_map(|row| Some((row, default(row.default?))))
+        .collect()
+}

@@ -1,0 +1,67 @@
+//! The lives of the processes that are not the supervisor, as far as they begin here.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use exchange::Exchange;
+use supervisor::{Listener, Local, MoldBirth, MoldLink};
+use tracing::error;
+
+use crate::options::Config;
+use crate::{exit, mold};
+
+/// What every process knows.
+#[derive(Debug)]
+pub(crate) struct Roles<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) exchange: Arc<Exchange>,
+}
+
+impl supervisor::Roles for Roles<'_> {
+    fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8 {
+        let listeners = listeners.into_iter().map(listening).collect();
+        match front::serve(
+            settings(self.config),
+            Arc::clone(&self.exchange),
+            listeners,
+            link,
+        ) {
+            Ok(()) => exit::OK,
+            Err(problem) => {
+                error!(error = %problem, "the front cannot serve");
+                exit::INTERNAL
+            }
+        }
+    }
+
+    fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8 {
+        mold::live(self.config, &self.exchange, &link, birth)
+    }
+}
+
+fn listening(listener: Listener) -> front::Listening {
+    let place = match listener.local() {
+        Local::Unix(_) => front::Place::Unix,
+        Local::Tcp(address) => front::Place::Tcp {
+            name: address.ip().to_string(),
+            port: address.port(),
+        },
+    };
+    front::Listening {
+        socket: listener.into_socket(),
+        place,
+    }
+}
+
+fn settings(config: &Config) -> front::Settings {
+    front::Settings {
+        keep_alive: config.keep_alive,
+        header_timeout: config.header_timeout,
+        body_timeout: config.body_timeout,
+        limit_request_line: config.limit_request_line as usize,
+        limit_request_fields: config.limit_request_fields as usize,
+        limit_request_field_size: config.limit_request_field_size as usize,
+        limit_request_body: config.limit_request_body,
+        max_connections: config.max_connections as usize,
+    }
+}

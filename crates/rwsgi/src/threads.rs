@@ -1,0 +1,73 @@
+//! The application's threads: how many, on which stacks, each with one thread state of Python's for its whole life.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+
+use exchange::Seat;
+use tracing::warn;
+use wsgi::{App, Python};
+
+use crate::options::Config;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Serves with all threads until `stop`. A single thread is the main thread: what an application expects that was
+/// written for one thread (signals, SQLite's check of the thread, one database connection) holds then.
+pub(crate) fn serve(
+    py: Python<'_>,
+    app: &App,
+    config: &Config,
+    stop: &AtomicBool,
+    seat: &(dyn Fn(u8) -> Seat + Sync),
+) -> io::Result<()> {
+    if config.threads == 1 {
+        supervisor::limit_main_stack(config.stack_size)?;
+        wsgi::serve(py, app, &mut seat(0), stop);
+        return Ok(());
+    }
+    let stack = usize::try_from(config.stack_size).map_err(io::Error::other)?;
+    py.detach(|| {
+        std::thread::scope(|scope| {
+            for number in 0..config.threads {
+                let thread = u8::try_from(number).map_err(io::Error::other)?;
+                let builder = std::thread::Builder::new()
+                    .name(format!("rwsgi-{number}"))
+                    .stack_size(stack);
+                builder.spawn_scoped(scope, move || {
+                    Python::attach(|py| {
+                        wsgi::name_thread(py, &format!("rwsgi-{number}"));
+                        wsgi::serve(py, app, &mut seat(thread), stop);
+                    });
+                })?;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Says once when the stack is below what was measured safe for this Python: there, deep recursion in C code (a sort
+/// key, a JSON document) ends in a segmentation fault instead of a `RecursionError`.
+pub(crate) fn warn_of_small_stack(stack_size: u64, (major, minor): (u8, u8)) {
+    let safe = if (major, minor) < (3, 12) {
+        2 * MIB
+    } else {
+        3 * MIB
+    };
+    if stack_size < safe {
+        warn!(
+            stack_size = %in_units(stack_size),
+            safe = %in_units(safe),
+            python = %format!("{major}.{minor}"),
+            "deep recursion in C code can crash a child on stacks this small",
+        );
+    }
+}
+
+/// A size as the option takes it.
+pub(crate) fn in_units(bytes: u64) -> String {
+    match bytes {
+        _ if bytes.is_multiple_of(MIB) => format!("{}M", bytes / MIB),
+        _ if bytes.is_multiple_of(1024) => format!("{}K", bytes / 1024),
+        _ => bytes.to_string(),
+    }
+}
