@@ -1,0 +1,96 @@
+# Builds rwsgi, serves the demo site, runs every test. `make help` lists the targets.
+#
+# PYTHON chooses the interpreter, VENV the virtual environment made from it:
+#     make serve PYTHON=python3.13 VENV=.venv-3.13
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIND   ?= 127.0.0.1:8000
+
+DEMO   := python/examples/demo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(TARGET)/release/rwsgi
+IN     := $(abspath $(VENV))/bin
+PIP    := $(IN)/python -m pip --disable-pip-version-check
+
+# What is done is noted inside the environment, so that removing the environment forgets it too.
+DONE := $(VENV)/done
+
+# The embedding binary and the tests link the libpython of the interpreter that they will be run with.
+export PYO3_PYTHON := $(IN)/python
+
+RUST   := $(shell find crates -name '*.rs' -o -name '*.py' -o -name Cargo.toml) $(wildcard Cargo.toml Cargo.lock)
+PYTHON_PACKAGE := $(wildcard python/rwsgi/*)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# The steps of a target share one build folder and one environment.
+.NOTPARALLEL:
+.PHONY: help serve build wheel test test-rust test-model test-demo test-end-to-end lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: $(DONE)/wheel $(DONE)/demo ## serve the demo site on http://127.0.0.1:8000 (or on BIND=)
+	@$(IN)/python $(DEMO)/manage.py fill
+	@exec $(IN)/rwsgi --processes 5 --threads 1 --bind $(BIND) --chdir $(DEMO) mysite.wsgi
+
+build: $(DONE)/venv ## build the binary that embeds Python: target/release/rwsgi
+	cargo build --release --package rwsgi
+
+wheel: $(DONE)/wheel ## build the wheel and install it in the virtual environment
+
+test: test-rust test-model test-demo test-end-to-end ## run every test
+
+test-rust: $(DONE)/venv ## run the tests of the crates
+	cargo test --workspace
+
+test-model: ## check the model of the exchange
+	RUSTFLAGS="--cfg loom" cargo test --package rwsgi-exchange --release --lib --target-dir $(TARGET)/loom model
+
+test-demo: $(DONE)/demo ## run the tests of the demo site
+	$(IN)/python -W error $(DEMO)/manage.py test $(DEMO)
+
+test-end-to-end: build $(DONE)/wheel $(DONE)/demo $(DONE)/dev ## run the real server, through both doors
+	RWSGI_BINARY=$(abspath $(BINARY)) RWSGI_WHEEL=$(IN)/rwsgi $(IN)/python -m pytest
+
+lint: $(DONE)/dev $(DONE)/demo ## check formats, lints and types
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo clippy --package rwsgi --no-default-features --features abi3 -- --deny warnings
+	$(IN)/ruff check
+	$(IN)/ruff format --check
+	$(IN)/mypy
+
+format: $(DONE)/dev ## format all code
+	cargo fmt --all
+	$(IN)/ruff check --fix
+	$(IN)/ruff format
+
+clean: ## remove what was built, and the demo's database
+	rm -rf $(TARGET) $(VENV) $(DEMO)/var
+
+# Debian splits ensurepip off its Python: there, the pip that is installed puts one into the environment.
+$(DONE)/venv:
+	@echo "virtual environment: $(VENV) from $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed" if sys.version_info < (3, 10) else 0)'
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+	    $(PYTHON) -m venv $(VENV); \
+	else \
+	    $(PYTHON) -m venv --without-pip $(VENV) && \
+	    $(PYTHON) -m pip --python $(IN)/python install pip; \
+	fi || { echo "No virtual environment could be made. On Debian: apt install python3-venv" >&2; exit 1; }
+	@mkdir -p $(DONE) && touch $@
+
+# Verbose, because a build of some minutes should show what it does.
+$(DONE)/wheel: $(DONE)/venv $(RUST) $(PYTHON_PACKAGE) pyproject.toml
+	$(PIP) install --verbose --force-reinstall --no-deps .
+	@touch $@
+
+$(DONE)/demo: $(DONE)/venv $(DEMO)/requirements.txt
+	$(PIP) install --requirement $(DEMO)/requirements.txt
+	@touch $@
+
+$(DONE)/dev: $(DONE)/venv python/requirements-dev.txt
+	$(PIP) install --requirement python/requirements-dev.txt
+	@touch $@

@@ -1,0 +1,18 @@
+"""rwsgi: a preforking WSGI application server.
+
+The server is a command, `rwsgi` (or `python -m rwsgi`); an application needs nothing from this package.
+"""
+
+__all__ = ["__version__"]
+
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    # Asked for only when wanted: the reader of package metadata costs more memory than all else that
+    # this package loads, in a process that lives as long as the server.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rwsgi")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,2 @@
+def main(argv: list[str]) -> int:
+    """Run the server with this command line, whose first element names the command; return its exit code."""
