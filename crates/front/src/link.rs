@@ -1,6 +1,6 @@
 //! The channel to the supervisor.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 
@@ -13,20 +13,27 @@ use crate::counter;
 
 /// Our end of the channel: a sequence of whole messages.
 #[derive(Debug)]
-pub(crate) struct Link(UnixStream);
+pub(crate) struct Link {
+    ear: UnixStream,
+    /// The same socket without the runtime, which would first have to find out that it can be written.
+    mouth: StdStream,
+}
 
 impl Link {
     pub(crate) fn open(link: OwnedFd) -> io::Result<Self> {
         let stream = StdStream::from(link);
         stream.set_nonblocking(true)?;
-        Ok(Self(UnixStream::from_std(stream)?))
+        Ok(Self {
+            mouth: stream.try_clone()?,
+            ear: UnixStream::from_std(stream)?,
+        })
     }
 
     /// Tells the supervisor.
     pub(crate) fn tell(&self, message: FromFront) {
         // The socket holds hundreds of messages, and the supervisor reads whenever it is awake; without a
         // supervisor there is nobody to tell.
-        if let Err(error) = self.0.try_write(&message.encode()) {
+        if let Err(error) = (&self.mouth).write(&message.encode()) {
             warn!(%error, ?message, "the supervisor could not be told");
         }
     }
@@ -34,9 +41,9 @@ impl Link {
     /// The next message; `None` when the supervisor has gone.
     async fn hear(&self) -> io::Result<Option<ToFront>> {
         loop {
-            self.0.readable().await?;
+            self.ear.readable().await?;
             let mut bytes = [0; notice::LEN];
-            match self.0.try_read(&mut bytes) {
+            match self.ear.try_read(&mut bytes) {
                 Ok(0) => return Ok(None),
                 Ok(length) => match ToFront::decode(&bytes[..length]) {
                     Some(message) => return Ok(Some(message)),
