@@ -58,6 +58,7 @@ lint: $(DONE)/dev $(DONE)/demo ## check formats, lints and types
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --package rwsgi --no-default-features --features abi3 -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps
 	$(IN)/ruff check
 	$(IN)/ruff format --check
 	$(IN)/mypy

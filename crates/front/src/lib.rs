@@ -1,9 +1,9 @@
 //! The front: every connection lives here, from its acceptance to its last byte.
 //!
 //! One process, one thread, no Python. A request's way through this crate, from top to bottom:
-//! [`accept`] takes the connection, [`connection`] watches over its time limits while hyper reads the head, and
-//! [`request`] is the rest of the journey: checks, the whole body ([`body`]), a place in the exchange ([`counter`]), and the
-//! answer's way back ([`answer`]). What cannot be served is told to the client by [`refuse`].
+//! `accept` takes the connection, `connection` watches over its time limits while hyper reads the head, and
+//! `request` is the rest of the journey: checks, the whole body (`body`), a place in the exchange (`counter`), and the
+//! answer's way back (`answer`). What cannot be served is told to the client by `refuse`.
 //!
 //! Not here: which child takes a request (any idle thread does, by itself), and what becomes of dead children (the
 //! supervisor tells, by [`exchange::notice`]).

@@ -1,9 +1,9 @@
 //! rwsgi, a preforking WSGI application server: the roof over its rooms.
 //!
 //! [`run`] is the whole program. Options are read ([`options`]); then either one thing is printed, or the application
-//! is checked ([`check`]), or it is served ([`serve`]): listeners are bound, the exchange is made, and this process
-//! becomes the supervisor. The lives of the processes that it forks begin in [`roles`]: the front, the mold ([`mold`]) and
-//! the children ([`child`]).
+//! is checked (`check`), or it is served (`serve`): listeners are bound, the exchange is made, and this process
+//! becomes the supervisor. The lives of the processes that it forks begin in `roles`: the front, the mold (`mold`) and
+//! the children (`child`).
 
 #![forbid(unsafe_code)]
 

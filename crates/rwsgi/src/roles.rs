@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use exchange::Exchange;
 use supervisor::{Listener, Local, MoldBirth, MoldLink};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::options::Config;
 use crate::{exit, mold};
@@ -19,6 +19,7 @@ pub(crate) struct Roles<'a> {
 
 impl supervisor::Roles for Roles<'_> {
     fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8 {
+        allow_connections(self.config.max_connections);
         let listeners = listeners.into_iter().map(listening).collect();
         match front::serve(
             settings(self.config),
@@ -36,6 +37,24 @@ impl supervisor::Roles for Roles<'_> {
 
     fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8 {
         mold::live(self.config, &self.exchange, &link, birth)
+    }
+}
+
+/// Only the front needs many descriptors; the application keeps the limit that it was started with.
+fn allow_connections(connections: u32) {
+    // Listeners, the exchange, body files and what the runtime opens for itself.
+    const OWN: u64 = 64;
+    let wanted = u64::from(connections) + OWN;
+    match supervisor::allow_descriptors(wanted) {
+        Ok(allowed) if allowed < wanted => {
+            warn!(
+                max_connections = connections,
+                descriptors = allowed,
+                "the limit of open files allows fewer connections"
+            );
+        }
+        Ok(_) => {}
+        Err(problem) => warn!(error = %problem, "the limit of open files cannot be raised"),
     }
 }
 

@@ -13,11 +13,11 @@ mod channel;
 mod deaths;
 mod family;
 mod hearing;
+mod limits;
 mod listeners;
 mod message;
 mod monitor;
 mod signals;
-mod stack;
 mod stopping;
 mod sys;
 mod unix_socket;
@@ -37,9 +37,9 @@ use tracing::{error, warn};
 
 pub use address::{Address, AddressError};
 pub use birth::{AroundFork, ChildLink, MoldLink, NothingAround, fork_child};
+pub use limits::{allow_descriptors, limit_main_stack};
 pub use listeners::{BindError, Listener, Local};
 pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
-pub use stack::limit_main_stack;
 pub use verdict::Verdict;
 
 use monitor::{End, Monitor, Newborn};
