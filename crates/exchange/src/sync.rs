@@ -27,16 +27,29 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
 /// lost becomes a deadlock, which loom reports.
 #[cfg(loom)]
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
-    let guard = word.sleepers.0.lock().unwrap();
+    let guard = word
+        .sleepers
+        .0
+        .lock()
+        .expect("nobody panics while holding it");
     // Not a step of the sleeper: a kill strikes it before or after, never with the kernel's lock in its hand.
     if word.value.load(Ordering::Acquire) == expected {
-        drop(word.sleepers.1.wait(guard).unwrap());
+        drop(
+            word.sleepers
+                .1
+                .wait(guard)
+                .expect("nobody panics while holding it"),
+        );
     }
 }
 
 #[cfg(loom)]
 pub(crate) fn futex_wake(word: &AtomicU32) {
-    let _guard = word.sleepers.0.lock().unwrap();
+    let _guard = word
+        .sleepers
+        .0
+        .lock()
+        .expect("nobody panics while holding it");
     word.sleepers.1.notify_all();
 }
 
