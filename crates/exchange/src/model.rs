@@ -69,11 +69,12 @@ impl Shared {
         self.bells[usize::from(child)].get_up();
         let mut lost = 0;
         for (word, answered) in self.words.iter().zip(&self.answered) {
-            if let Word::Claimed(holder, seq) = word.read() {
-                if holder == owner(child) && answered.load(Ordering::Acquire) == 0 {
-                    word.write(Word::Free(seq));
-                    lost += 1;
-                }
+            if let Word::Claimed(holder, seq) = word.read()
+                && holder == owner(child)
+                && answered.load(Ordering::Acquire) == 0
+            {
+                word.write(Word::Free(seq));
+                lost += 1;
             }
         }
         self.announce(self.words.len());
