@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_local};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::connection;
 use crate::request::Peer;
@@ -77,6 +77,10 @@ impl Drain {
         // Nobody listens when there is neither listener nor connection.
         let _ = self.say.send(true);
         while self.listeners.join_next().await.is_some() {}
+        info!(
+            connections = self.all as usize - self.permits.available_permits(),
+            "front draining"
+        );
         // All permits are back when no connection is left.
         let _ = self.permits.acquire_many(self.all).await;
     }

@@ -36,6 +36,7 @@ pub(crate) async fn response(awaited: Awaited, clock: Clock) -> Result<Response<
             After::Broken => Rest::Broken,
             After::More => Rest::Awaited(awaited),
         },
+        unsent: true,
         clock: Some(clock),
     };
     Ok(response)
@@ -70,6 +71,8 @@ fn head_of(bytes: &[u8]) -> Result<Response<Body>, Refusal> {
 pub(crate) struct Body {
     data: Option<Bytes>,
     rest: Rest,
+    /// The head, or data, may still be in hyper's hands.
+    unsent: bool,
     clock: Option<Clock>,
 }
 
@@ -98,6 +101,7 @@ impl Body {
         Self {
             data: None,
             rest: Rest::Nothing,
+            unsent: false,
             clock: None,
         }
     }
@@ -106,6 +110,7 @@ impl Body {
         Self {
             data: Some(data),
             rest: Rest::Nothing,
+            unsent: false,
             clock: None,
         }
     }
@@ -127,10 +132,18 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         loop {
             if let Some(data) = self.data.take() {
+                self.unsent = true;
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             let awaited = match &self.rest {
                 Rest::Nothing => return Poll::Ready(None),
+                Rest::Broken if self.unsent => {
+                    // hyper throws away what it has not yet sent when a body fails, and the head with it: before it
+                    // hears of the failure, it gets the turn in which it sends.
+                    self.unsent = false;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Rest::Broken => return Poll::Ready(Some(Err(BrokenOff))),
                 Rest::Awaited(awaited) => awaited,
             };

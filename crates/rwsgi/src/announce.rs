@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use supervisor::Serving;
-use tracing::info;
 
+use crate::log;
 use crate::options::{Config, LogLevel};
 use crate::threads::in_units;
 
@@ -36,5 +36,9 @@ pub(crate) fn serving(config: &Config, serving: &Serving) {
         // Nobody can be told that standard error is closed.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
-    info!(url = serving.urls.join(","), pid, "ready");
+    // Machines wait for this one, however little is logged.
+    log::always(
+        format_args!("url={} pid={pid}", serving.urls.join(",")),
+        "ready",
+    );
 }

@@ -34,6 +34,15 @@ pub(crate) fn start(level: LogLevel) {
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
+/// Writes a line whatever the level is: `fields` are written as they are.
+pub(crate) fn always(fields: fmt::Arguments<'_>, message: &str) {
+    let mut line = String::new();
+    // Neither writing to a string nor telling the time fails, and nobody can be told that standard error is closed.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut line));
+    let _ = writeln!(line, " INFO {fields} {message}");
+    let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
+}
+
 /// The causes of an error, each after a colon.
 pub(crate) fn causes(mut error: Option<&dyn Error>) -> String {
     let mut text = String::new();

@@ -39,7 +39,6 @@ pub(crate) fn run(config: Config) -> u8 {
     };
     let settings = supervisor::Settings {
         processes: config.processes,
-        threads: config.threads,
         preload: match config.preload {
             Preload::Auto => supervisor::Preload::Auto,
             Preload::On => supervisor::Preload::On,

@@ -29,16 +29,6 @@ pub trait AroundFork {
     fn in_child(&self);
 }
 
-/// Nothing has to be done.
-#[derive(Clone, Copy, Debug)]
-pub struct NothingAround;
-
-impl AroundFork for NothingAround {
-    fn before(&self) {}
-    fn in_parent(&self) {}
-    fn in_child(&self) {}
-}
-
 /// The mold's end of its line to the supervisor.
 #[derive(Debug)]
 pub struct MoldLink {

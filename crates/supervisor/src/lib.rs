@@ -36,7 +36,7 @@ use nix::unistd::getpid;
 use tracing::{error, warn};
 
 pub use address::{Address, AddressError};
-pub use birth::{AroundFork, ChildLink, MoldLink, NothingAround, fork_child};
+pub use birth::{AroundFork, ChildLink, MoldLink, fork_child};
 pub use limits::{allow_descriptors, limit_main_stack};
 pub use listeners::{BindError, Listener, Local};
 pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
@@ -49,8 +49,6 @@ use monitor::{End, Monitor, Newborn};
 pub struct Settings {
     /// Children to keep; as many as the exchange has places for.
     pub processes: u16,
-    /// Application threads of each child.
-    pub threads: u16,
     /// Whether the application is loaded before children are forked.
     pub preload: Preload,
     /// How long a mold or a child may take until it is ready.
@@ -81,11 +79,6 @@ pub trait Roles {
 
     /// The mold: loads the application or not, reports, and carries out orders until there are no more.
     fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8;
-
-    /// What has to be done around the fork of a mold, in a supervisor that lives in a Python process.
-    fn around_mold(&self) -> &dyn AroundFork {
-        &NothingAround
-    }
 }
 
 /// What a mold is made for.
@@ -95,8 +88,6 @@ pub struct MoldBirth {
     pub generation: u32,
     /// The application is to be loaded, audited and frozen here; if not, children load it.
     pub preload: bool,
-    /// The application was found not to be shareable by a mold before this one.
-    pub is_fallback: bool,
 }
 
 /// The server serves.
@@ -131,7 +122,7 @@ pub fn run(
         &format!("rwsgi: supervisor ({application})"),
         "rwsgi:supervisr",
     );
-    let end = match Monitor::begin(settings, listeners, exchange, announce, roles.around_mold()) {
+    let end = match Monitor::begin(settings, listeners, exchange, announce) {
         Ok(monitor) => monitor.watch(),
         Err(errno) => {
             error!(%errno, "cannot start");

@@ -14,7 +14,6 @@ use nix::sys::signal::Signal;
 use pool::Action;
 use tracing::{info, warn};
 
-use crate::birth::AroundFork;
 use crate::channel::Channel;
 use crate::family::{Child, Drain, Front, Mold, Phase, Place, Slot, Word};
 use crate::listeners::Listener;
@@ -58,7 +57,6 @@ pub(crate) struct Monitor<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) exchange: &'a Exchange,
     announce: &'a dyn Fn(&Serving),
-    around_mold: &'a dyn AroundFork,
     start: Instant,
     signals: Signals,
     pub(crate) listeners: Vec<Listener>,
@@ -108,7 +106,6 @@ impl<'a> Monitor<'a> {
         listeners: Vec<Listener>,
         exchange: &'a Exchange,
         announce: &'a dyn Fn(&Serving),
-        around_mold: &'a dyn AroundFork,
     ) -> nix::Result<Self> {
         set_child_subreaper(true)?;
         let startup = Startup {
@@ -121,7 +118,6 @@ impl<'a> Monitor<'a> {
             settings,
             exchange,
             announce,
-            around_mold,
             start: Instant::now(),
             signals: Signals::take()?,
             listeners,
@@ -262,19 +258,11 @@ impl<'a> Monitor<'a> {
 
     fn build_mold(&mut self) -> ControlFlow<Newborn> {
         let generation = self.generation;
-        let is_fallback = !self.preload && self.settings.preload != Preload::Off;
         let birth = MoldBirth {
             generation,
             preload: self.preload,
-            is_fallback,
         };
-        self.around_mold.before();
         let born = Channel::pair().and_then(|ends| Ok((ends, fork()?)));
-        if let Ok((_, Side::Child)) = &born {
-            self.around_mold.in_child();
-        } else {
-            self.around_mold.in_parent();
-        }
         match born {
             Ok(((_, link), Side::Child)) => ControlFlow::Break(Newborn::Mold { link, birth }),
             Ok(((link, _), Side::Parent(pid))) => {

@@ -6,7 +6,7 @@ use exchange::ChildState;
 use nix::sys::signal::Signal;
 use tracing::{error, info, warn};
 
-use crate::family::{Drain, Slot, kill_now};
+use crate::family::{Drain, Phase, Slot, kill_now};
 use crate::message::{ChildOrder, Order};
 use crate::monitor::Monitor;
 use crate::verdict::Verdict;
@@ -72,6 +72,7 @@ impl Monitor<'_> {
             }
         } else if self.stage == Stage::Up {
             info!(%signal, "stopping");
+            self.stop_listening();
             if let Some(front) = &mut self.front {
                 front.drain = Drain::Owed;
             }
@@ -79,6 +80,14 @@ impl Monitor<'_> {
                 until: self.now() + self.settings.shutdown_timeout,
             };
             self.pass_words_on();
+        }
+    }
+
+    /// The front takes what has already arrived; with our copies gone, too, whoever comes later is refused instead of
+    /// waiting for nobody.
+    fn stop_listening(&mut self) {
+        for listener in self.listeners.drain(..) {
+            listener.remove_file();
         }
     }
 
@@ -170,9 +179,13 @@ impl Monitor<'_> {
         }
     }
 
-    /// Tells every child to finish. One that is not born yet hears it as soon as it is.
+    /// Tells every child to finish. One that is not ready has nothing to finish, and may not listen for long.
     fn drain_children(&mut self) {
         for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
+            if child.phase != Phase::Ready {
+                child.kill();
+                continue;
+            }
             child.leaving = true;
             self.exchange
                 .board()

@@ -40,6 +40,9 @@ class NotThereError(Exception):
 
 def prepare(python_path: list[str], env: list[tuple[str, str]]) -> None:
     """Make the process what the application expects."""
+    # Sockets that systemd has handed over are the server's: a program of the application must not look for them.
+    for name in ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"):
+        os.environ.pop(name, None)
     os.environ.update(env)
     # Through the console script the folder of programs stands first, where no module of an application is.
     if sys.argv and sys.argv[0] and sys.path[:1] == [os.path.dirname(os.path.realpath(sys.argv[0]))]:

@@ -239,7 +239,7 @@ fn an_application_that_cannot_be_loaded_ends_the_server() {
 fn children_that_cannot_share_load_for_themselves() {
     let mut server = Server::start(&["mold-unshareable"]);
     assert!(server.line("mold").ends_with(" preload"));
-    assert!(server.line("mold").ends_with(" fallback"));
+    assert!(server.line("mold").ends_with(" plain"));
     server.line("serving");
     server.signal(Signal::SIGTERM);
     server.ends_with(0);

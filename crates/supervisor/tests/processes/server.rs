@@ -1,6 +1,6 @@
 //! A server whose processes do nothing but what the scenarios ask for.
 //!
-//! Lines: `serving`, `front PID`, `draining`, `mold PID preload|plain|fallback`, `child SLOT PID PARENT`, `drained SLOT`.
+//! Lines: `serving`, `front PID`, `draining`, `mold PID preload|plain`, `child SLOT PID PARENT`, `drained SLOT`.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -23,7 +23,6 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
     let given = |name: &str| options.iter().any(|option| option == name);
     let settings = Settings {
         processes: 2,
-        threads: 1,
         preload: if given("preload-off") {
             Preload::Off
         } else {
@@ -162,10 +161,7 @@ impl Roles for Actors<'_> {
     fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8 {
         let kind = match birth {
             MoldBirth { preload: true, .. } => "preload",
-            MoldBirth {
-                is_fallback: true, ..
-            } => "fallback",
-            MoldBirth { .. } => "plain",
+            MoldBirth { preload: false, .. } => "plain",
         };
         println!("mold {} {kind}", std::process::id());
         if self.given("mold-dies") {

@@ -1,0 +1,268 @@
+"""An application that tells where it runs, does as it is told, and misbehaves on demand.
+
+Its log lines go to standard error, as those of the server do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import hashlib
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+Query = dict[str, str]
+
+IMPORTED_IN = os.getpid()
+LOCAL = threading.local()
+MEETINGS: dict[str, threading.Barrier] = {}
+LOCK = threading.Lock()
+
+
+def say(line: str) -> None:
+    """One line in one piece: other threads and processes write to the same log."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+say(f"imported in {IMPORTED_IN}")
+
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    LOCAL.served = getattr(LOCAL, "served", 0) + 1
+    act = ACTS.get(environ["PATH_INFO"])
+    if act is None:
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"not here\n"]
+    said = act(environ, dict(parse_qsl(environ["QUERY_STRING"])))
+    if isinstance(said, Iterator):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return said
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(said).encode()]
+
+
+def where(environ: WSGIEnvironment, query: Query) -> object:
+    return {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "imported_in": IMPORTED_IN,
+        "thread": threading.get_native_id(),
+        "ident": threading.get_ident(),
+        "is_main": threading.current_thread() is threading.main_thread(),
+        "served": LOCAL.served,
+        "multithread": environ["wsgi.multithread"],
+        "multiprocess": environ["wsgi.multiprocess"],
+        "random": random.random(),
+        "frozen": gc.get_freeze_count(),
+        "folder": os.getcwd(),
+        "path": sys.path,
+        "arguments": sys.argv,
+    }
+
+
+def wait_at(gate: str) -> None:
+    """Say that we are here, and wait until somebody writes into the named pipe."""
+    # Opened before it is said, so that whoever has heard it can write without waiting for us.
+    descriptor = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        say(f"holding {gate} in {os.getpid()}")
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+    finally:
+        os.close(descriptor)
+
+
+def hold(environ: WSGIEnvironment, query: Query) -> object:
+    wait_at(query["gate"])
+    return where(environ, query)
+
+
+def stream(environ: WSGIEnvironment, query: Query) -> Iterator[bytes]:
+    yield b"one\n"
+    wait_at(query["gate"])
+    yield b"two\n"
+
+
+def broken(environ: WSGIEnvironment, query: Query) -> Iterator[bytes]:
+    yield b"one\n"
+    raise RuntimeError("broken on purpose")
+
+
+def meet(environ: WSGIEnvironment, query: Query) -> object:
+    """Answers when so many requests are here at once."""
+    with LOCK:
+        barrier = MEETINGS.setdefault(query["name"], threading.Barrier(int(query["of"])))
+    barrier.wait(timeout=20)
+    return where(environ, query)
+
+
+def spin(environ: WSGIEnvironment, query: Query) -> object:
+    """Keeps a core busy until a file is there."""
+    say(f"spinning in {os.getpid()}")
+    while not os.path.exists(query["until"]):
+        pass
+    return where(environ, query)
+
+
+def leave(environ: WSGIEnvironment, query: Query) -> object:
+    ways: dict[str, Callable[[], object]] = {
+        "os._exit": lambda: os._exit(3),
+        "sys.exit": lambda: sys.exit(3),
+        "abort": os.abort,
+        "segfault": lambda: ctypes.string_at(0),
+        "interrupt": lambda: (_ for _ in ()).throw(KeyboardInterrupt),
+        "raise": lambda: 1 // 0,
+    }
+    return ways[query["how"]]()
+
+
+def leave_thread(environ: WSGIEnvironment, query: Query) -> object:
+    thread = threading.Thread(target=sys.exit, args=(3,))
+    thread.start()
+    thread.join()
+    return where(environ, query)
+
+
+def variables(environ: WSGIEnvironment, query: Query) -> object:
+    return {name: value for name, value in environ.items() if isinstance(value, str)}
+
+
+def process_environment(environ: WSGIEnvironment, query: Query) -> object:
+    return dict(os.environ)
+
+
+def body(environ: WSGIEnvironment, query: Query) -> object:
+    size, digest = 0, hashlib.sha256()
+    while part := environ["wsgi.input"].read(65536):
+        size += len(part)
+        digest.update(part)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+# Programs that tell what they were started with: `self` is `cat`, then `ls`.
+LOOK = "cat /proc/self/status; ls -l /proc/self/fd"
+
+
+def program(environ: WSGIEnvironment, query: Query) -> object:
+    """Starts a program in one of the ways of Python, and returns what it finds of signals and descriptors."""
+    found = f"found-{os.getpid()}"
+
+    def spawn() -> None:
+        to_file = [
+            (os.POSIX_SPAWN_OPEN, 1, found, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+        ]
+        pid = os.posix_spawn("/bin/sh", ["sh", "-c", LOOK], os.environ, file_actions=to_file)
+        os.waitpid(pid, 0)
+
+    def fork() -> None:
+        pid = os.fork()
+        if pid == 0:
+            os.execv("/bin/sh", ["sh", "-c", f"({LOOK}) > {found}"])
+        os.waitpid(pid, 0)
+
+    def run(restore_signals: bool) -> None:
+        with open(found, "wb") as file:
+            subprocess.run(
+                ["/bin/sh", "-c", LOOK],
+                stdout=file,
+                close_fds=False,
+                restore_signals=restore_signals,
+                check=True,
+            )
+
+    ways: dict[str, Callable[[], object]] = {
+        "os.system": lambda: os.system(f"({LOOK}) > {found}"),
+        "os.posix_spawn": spawn,
+        "os.fork": fork,
+        "subprocess": lambda: run(restore_signals=True),
+        "subprocess, signals as they are": lambda: run(restore_signals=False),
+    }
+    ways[query["way"]]()
+    with open(found, encoding="utf-8") as file:
+        return file.read()
+
+
+def orphan(environ: WSGIEnvironment, query: Query) -> object:
+    """Leaves a process behind, whose parent has gone."""
+    os.system("(sleep 0.01; echo orphan ends >&2) &")
+    return where(environ, query)
+
+
+def handler(environ: WSGIEnvironment, query: Query) -> object:
+    """Sets handlers for signals that belong to the server."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda *_: say("handled in the application"))
+    return where(environ, query)
+
+
+def handler_in_fork(environ: WSGIEnvironment, query: Query) -> object:
+    """Sets a handler in a process of its own, and returns what it exits with."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGUSR1, lambda *_: os._exit(42))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def stack(environ: WSGIEnvironment, query: Query) -> object:
+    """The size of this thread's stack, as the C library has it."""
+    library = ctypes.CDLL(None)
+    library.pthread_self.restype = ctypes.c_void_p
+    # Larger than a pthread_attr_t on any machine.
+    attributes = ctypes.create_string_buffer(256)
+    size = ctypes.c_size_t()
+    assert library.pthread_getattr_np(ctypes.c_void_p(library.pthread_self()), attributes) == 0
+    assert library.pthread_attr_getstacksize(attributes, ctypes.byref(size)) == 0
+    library.pthread_attr_destroy(attributes)
+    return size.value
+
+
+def recurse(environ: WSGIEnvironment, query: Query) -> object:
+    """Recurs through C, which takes the most stack, until Python puts an end to it."""
+
+    def deep(_: int) -> int:
+        return sorted([0], key=deep)[0]
+
+    try:
+        deep(0)
+    except RecursionError:
+        return "RecursionError"
+    return "no end"
+
+
+Act = Callable[["WSGIEnvironment", Query], object]
+
+ACTS: dict[str, Act] = {
+    "/": where,
+    "/hold": hold,
+    "/stream": stream,
+    "/broken": broken,
+    "/meet": meet,
+    "/spin": spin,
+    "/leave": leave,
+    "/leave-thread": leave_thread,
+    "/environ": variables,
+    "/os.environ": process_environment,
+    "/body": body,
+    "/program": program,
+    "/orphan": orphan,
+    "/handler": handler,
+    "/handler-in-fork": handler_in_fork,
+    "/stack": stack,
+    "/recurse": recurse,
+}

@@ -1,0 +1,9 @@
+"""An application that wants to know of the server's signals."""
+
+import signal
+
+from probe import application as application  # type: ignore[import-not-found]
+from probe import say
+
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
+    signal.signal(number, lambda *_: say("handled at import"))

@@ -1,0 +1,119 @@
+"""What every test gets: a door, and servers that go through it."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.server import APPS, ROOT, Door, Ran, Server
+
+PROGRAMS = {
+    "binary": ("RWSGI_BINARY", ROOT / "target" / "release" / "rwsgi"),
+    "wheel": ("RWSGI_WHEEL", Path(sys.prefix) / "bin" / "rwsgi"),
+}
+
+
+def open_door(name: str) -> Door:
+    variable, usual = PROGRAMS[name]
+    program = Path(os.environ.get(variable) or usual).absolute()
+    # Not skipped: what has not been run must not look as if it had passed.
+    assert os.access(program, os.X_OK), (
+        f"{program} is not built: run `make test-end-to-end`, or set {variable}"
+    )
+    return Door(name, program)
+
+
+@pytest.fixture(scope="session", params=["binary", "wheel"])
+def door(request: pytest.FixtureRequest) -> Door:
+    """The way in which the server is installed: each test runs through both."""
+    return open_door(request.param)
+
+
+class Start(Protocol):
+    """Starts a server."""
+
+    def __call__(
+        self,
+        *arguments: str,
+        bind: str | None = "127.0.0.1:0",
+        children: int | None = 1,
+        environment: Mapping[str, str] | None = None,
+        inherited: Iterable[int] = (),
+        before: Iterable[str] = (),
+    ) -> Server: ...
+
+
+class Servers:
+    """The servers of a test, in one folder."""
+
+    def __init__(self, door: Door, folder: Path) -> None:
+        self._door = door
+        self._folder = folder
+        self._all: list[Server] = []
+
+    def start(
+        self,
+        *arguments: str,
+        bind: str | None = "127.0.0.1:0",
+        children: int | None = 1,
+        environment: Mapping[str, str] | None = None,
+        inherited: Iterable[int] = (),
+        before: Iterable[str] = (),
+    ) -> Server:
+        """Start one, and wait until so many children are ready; `None` does not wait."""
+        where = ["--bind", bind] if bind else []
+        arguments = (*where, "--python-path", str(APPS), *arguments)
+        server = Server(self._door, self._folder, arguments, environment, inherited, before)
+        self._all.append(server)
+        if children is not None:
+            server.wait_until_ready(children)
+        return server
+
+    def end(self) -> None:
+        """Stop those that still run. A test that fails is shown what they said."""
+        for server in self._all:
+            print(f"--- the log of {server.pid}\n{server.log}")
+        try:
+            for server in self._all:
+                if server.process.poll() is None:
+                    server.stop()
+        finally:
+            for server in self._all:
+                server.destroy()
+
+
+@pytest.fixture
+def start(door: Door, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers in the folder of the test, and stops them at its end."""
+    servers = Servers(door, tmp_path)
+    yield servers.start
+    servers.end()
+
+
+class Run(Protocol):
+    """Runs a command that is to end by itself."""
+
+    def __call__(
+        self, *arguments: str, bind: str | None = "127.0.0.1:0", environment: Mapping[str, str] | None = None
+    ) -> Ran: ...
+
+
+@pytest.fixture
+def run(door: Door, tmp_path: Path) -> Iterator[Run]:
+    """Runs `rwsgi` in the folder of the test to its own end, after which no process may be left."""
+    servers: list[Server] = []
+
+    def run(
+        *arguments: str, bind: str | None = "127.0.0.1:0", environment: Mapping[str, str] | None = None
+    ) -> Ran:
+        server = Server(door, tmp_path, (*(["--bind", bind] if bind else []), *arguments), environment)
+        servers.append(server)
+        code = server.wait()
+        return Ran(code, str(server.output), str(server.log))
+
+    yield run
+    for server in servers:
+        server.destroy()

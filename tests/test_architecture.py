@@ -1,0 +1,103 @@
+"""The arrows between the crates are those of ARCHITECTURE.md, and unsafe code is where it is argued."""
+
+import functools
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server import ROOT
+
+ARROWS = {
+    "rwsgi": {"rwsgi-exchange", "rwsgi-front", "rwsgi-pool", "rwsgi-supervisor", "rwsgi-wsgi"},
+    "rwsgi-exchange": set(),
+    "rwsgi-front": {"rwsgi-exchange"},
+    "rwsgi-pool": set(),
+    "rwsgi-supervisor": {"rwsgi-exchange", "rwsgi-pool"},
+    "rwsgi-wsgi": {"rwsgi-exchange"},
+}
+
+# Who may know of what.
+KEPT_IN = {
+    r"hyper.*|tokio.*": {"rwsgi-front"},
+    r"pyo3.*": {"rwsgi-wsgi", "rwsgi"},
+    r"nix": {"rwsgi-supervisor"},
+}
+
+UNSAFE_IN = [
+    "crates/exchange/src/layout.rs",
+    "crates/supervisor/src/sys/",
+    "crates/wsgi/src/interpreter.rs",
+]
+
+
+@functools.cache
+def crates() -> dict[str, dict[str, Any]]:
+    """What cargo reads in the manifests."""
+    command = ["cargo", "metadata", "--no-deps", "--offline", "--format-version", "1"]
+    found = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    return {crate["name"]: crate for crate in found["packages"]}
+
+
+def dependencies(crate: str) -> set[str]:
+    """Of every kind: those of tests and build scripts are arrows, too."""
+    return {dependency["name"] for dependency in crates()[crate]["dependencies"]}
+
+
+def test_the_crates_are_those_of_the_design() -> None:
+    assert set(crates()) == set(ARROWS)
+
+
+@pytest.mark.parametrize("crate", ARROWS)
+def test_a_crate_knows_only_those_it_may(crate: str) -> None:
+    ours = {name for name in dependencies(crate) if name.startswith("rwsgi")}
+    assert ours <= ARROWS[crate]
+
+
+def test_the_rules_of_the_pool_depend_on_nothing() -> None:
+    assert dependencies("rwsgi-pool") == set()
+
+
+@pytest.mark.parametrize("what", KEPT_IN)
+def test_what_belongs_to_one_room_stays_there(what: str) -> None:
+    users = {crate for crate in ARROWS if any(re.fullmatch(what, name) for name in dependencies(crate))}
+    assert users == KEPT_IN[what]
+
+
+def test_the_roof_uses_python_for_its_door_alone() -> None:
+    using = {path.name for path in sources("crates/rwsgi/src") if re.search(r"\bpyo3\b", code(path))}
+    assert using == {"module.rs"}
+
+
+def test_unsafe_code_is_where_it_is_argued() -> None:
+    found = {
+        str(path.relative_to(ROOT)) for path in sources("crates") if re.search(r"\bunsafe\b", code(path))
+    }
+    assert found
+    assert [path for path in found if not path.startswith(tuple(UNSAFE_IN))] == []
+
+
+def test_each_file_with_unsafe_code_says_why() -> None:
+    for path in sources("crates"):
+        if re.search(r"\bunsafe\b", code(path)):
+            text = path.read_text()
+            assert re.search(r"#!\[expect\(\s*unsafe_code,\s*reason = ", text), path
+            assert text.count("SAFETY: ") >= len(re.findall(r"\bunsafe (?:\{|impl)", code(path))), path
+
+
+@pytest.mark.parametrize("crate", ARROWS)
+def test_the_lints_hold_for_every_crate(crate: str) -> None:
+    manifest = Path(crates()[crate]["manifest_path"]).read_text()
+    assert "[lints]\nworkspace = true" in manifest
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.rs"))
+
+
+def code(path: Path) -> str:
+    """The text of a source file without comments and strings."""
+    return re.sub(r'//[^\n]*|"(?:[^"\\]|\\.)*"', "", path.read_text())

@@ -1,0 +1,91 @@
+"""No request waits while a child is idle: told by what is answered before what, not by the clock."""
+
+import os
+import select
+import time
+
+from tests.conftest import Start
+
+CONNECTIONS = 61
+ROUNDS = 5
+
+
+def test_three_busy_children_keep_nobody_waiting(start: Start) -> None:
+    server = start("--processes", "4", "--threads", "1", "probe", children=4)
+    clients = [server.client() for _ in range(CONNECTIONS)]
+    for client in clients:
+        assert client.get("/").status == 200
+    busy = [server.hold() for _ in range(3)]
+    idle = set(server.children(4).values()) - {hold.pid for hold in busy}
+    for _ in range(ROUNDS):
+        for client in clients:
+            client.send("/")
+        # All are answered, and by the one that is idle, while the three are not released.
+        assert {client.answer().json()["pid"] for client in clients} == idle
+    for hold in busy:
+        hold.release()
+        assert hold.answer().status == 200
+
+
+def test_three_children_that_compute_keep_nobody_waiting(start: Start) -> None:
+    server = start("--processes", "4", "--threads", "1", "probe", children=4)
+    clients = [server.client() for _ in range(CONNECTIONS)]
+    done = server.folder / "done"
+    spinning = [server.client() for _ in range(3)]
+    for client in spinning:
+        client.send(f"/spin?until={done}")
+    server.wait_for_all(r"^spinning in \d+$", 3)
+    # They compute for 2 s at least, during which everybody asks without pause.
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        for client in clients:
+            client.send("/")
+        for client in clients:
+            assert client.answer().status == 200
+    assert select.select([client.socket for client in spinning], [], [], 0)[0] == []
+    done.touch()
+    for client in spinning:
+        assert client.answer().status == 200
+
+
+def test_a_request_behind_a_long_one_is_taken_by_whoever_is_idle(start: Start) -> None:
+    """Also on the thread level: one process, two threads, one of them busy."""
+    server = start("--threads", "2", "probe")
+    busy = server.hold()
+    client = server.client()
+    for _ in range(50):
+        assert client.get("/").status == 200
+    busy.release()
+    assert busy.answer().status == 200
+
+
+def test_slow_readers_and_writers_hold_no_thread(start: Start) -> None:
+    server = start("probe")
+    half = [server.client() for _ in range(10)]
+    for client in half[:5]:
+        client.socket.sendall(b"GET / HTTP/1.1\r\n")
+    for client in half[5:]:
+        client.socket.sendall(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+    assert server.get("/").json()["served"] == 1
+    for client in half[:5]:
+        client.socket.sendall(b"Host: a\r\n\r\n")
+        assert client.answer().status == 200
+    for client in half[5:]:
+        client.socket.sendall(b"cde")
+        assert client.answer().json()["size"] == 5
+
+
+def test_what_is_yielded_is_on_the_wire_at_once(start: Start) -> None:
+    server = start("--threads", "2", "probe")
+    gate = server.folder / "gate"
+    os.mkfifo(gate)
+    client = server.client()
+    client.send(f"/stream?gate={gate}")
+    response = client.response()
+    assert response.readline() == b"one\n"
+    # Only now may the application go on.
+    server.wait_for("^holding ")
+    with open(os.open(gate, os.O_WRONLY | os.O_NONBLOCK), "wb") as release:
+        release.write(b"!")
+    assert response.readline() == b"two\n"
+    assert response.readline() == b""

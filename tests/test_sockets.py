@@ -1,0 +1,170 @@
+"""Where a server listens, and what it does with what is there already."""
+
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.conftest import Run, Start
+from tests.server import Server
+
+# Becomes the program, with the descriptor of the first argument as the one that systemd passes.
+AS_SYSTEMD = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.close(int(sys.argv[1]))
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def ask(server: Server, address: tuple[str, int] | str) -> dict[str, str]:
+    with Client(address) as client:
+        answer = client.get("/environ").json()
+    assert isinstance(answer, dict)
+    assert answer["SERVER_SOFTWARE"].startswith("rwsgi/")
+    return answer
+
+
+def port_of(server: Server) -> int:
+    assert isinstance(server.address, tuple)
+    return server.address[1]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_port_0_takes_a_free_port(start: Start, host: str) -> None:
+    server = start("probe", bind=f"{host}:0")
+    assert port_of(server) > 0
+    ask(server, server.address)
+
+
+def test_several_addresses_are_served(start: Start) -> None:
+    server = start("--bind", "unix:s", "--bind", "127.0.0.1:0", "probe")
+    assert len(server.urls) == 3
+    assert ask(server, server.address)["REMOTE_ADDR"] == "127.0.0.1"
+    # A client of a unix socket has no address.
+    assert ask(server, str(server.folder / "s")).get("REMOTE_ADDR", "") == ""
+
+
+def test_a_second_server_on_the_same_port_is_refused(start: Start, run: Run) -> None:
+    first = start("probe")
+    second = run("probe", bind=f"127.0.0.1:{port_of(first)}")
+    assert second.code == 69
+    assert f"127.0.0.1:{port_of(first)} is in use" in second.err
+    assert "Traceback" not in second.err
+    ask(first, first.address)
+
+
+def test_a_second_server_on_the_same_unix_socket_is_refused(start: Start, run: Run) -> None:
+    first = start("probe", bind="unix:s")
+    second = run("probe", bind="unix:s")
+    assert second.code == 69
+    assert "s is in use" in second.err
+    ask(first, first.address)
+
+
+def test_a_port_is_free_as_soon_as_the_server_has_stopped(start: Start) -> None:
+    first = start("probe")
+    assert first.client().get("/").status == 200
+    port = port_of(first)
+    first.stop()
+    ask(start("probe", bind=f"127.0.0.1:{port}"), ("127.0.0.1", port))
+
+
+def test_a_unix_socket_is_removed_at_the_end(start: Start) -> None:
+    server = start("probe", bind="unix:s")
+    path = server.folder / "s"
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    assert server.address == str(path)
+    ask(server, server.address)
+    server.stop()
+    assert not path.exists()
+
+
+def test_a_stale_socket_is_replaced(start: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(tmp_path / "s"))
+    server = start("probe", bind="unix:s")
+    ask(server, server.address)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_no_socket_is_never_touched(run: Run, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "s"
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("elsewhere")
+    before = path.lstat()
+    ran = run("probe", bind="unix:s")
+    assert ran.code == 69
+    assert "exists and is not a socket" in ran.err
+    after = path.lstat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        before.st_mode,
+    )
+
+
+def test_an_inherited_socket_is_served_and_not_passed_on(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        server = start("probe", bind=f"fd://{number}", inherited=[number])
+        assert server.address == listener.getsockname()
+        ask(server, server.address)
+        found = server.get("/program?way=os.system").json()
+        assert "socket:" not in found, found
+        server.stop()
+        # It is ours, and goes on listening.
+        with Client(listener.getsockname()):
+            pass
+
+
+@pytest.mark.parametrize("what", ["connected", "file", "closed"])
+def test_a_descriptor_that_does_not_listen_is_refused(run: Run, what: str) -> None:
+    # The descriptors of a command: 0 is /dev/null, 1 is a pipe, 99 is nothing.
+    number = {"connected": 1, "file": 0, "closed": 99}[what]
+    ran = run("probe", bind=f"fd://{number}")
+    assert ran.code == 78
+    assert f"descriptor {number} is not a socket that listens" in ran.err
+
+
+def test_sockets_of_systemd_are_served_when_no_address_is_given(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        server = start(
+            "probe", bind=None, inherited=[number], before=[sys.executable, "-c", AS_SYSTEMD, str(number)]
+        )
+        assert server.address == listener.getsockname()
+        ask(server, server.address)
+        found = server.get("/program?way=os.system").json()
+        assert "socket:" not in found, found
+        assert not [name for name in server.get("/os.environ").json() if name.startswith("LISTEN_")]
+
+
+def test_sockets_of_systemd_for_another_process_are_not_ours(start: Start, run: Run) -> None:
+    taken = start("probe", bind="127.0.0.1:0")
+    environment = {"LISTEN_FDS": "1", "LISTEN_PID": "1"}
+    ran = run("probe", bind=f"127.0.0.1:{port_of(taken)}", environment=environment)
+    assert ran.code == 69
+
+
+def test_an_address_that_this_machine_does_not_have_is_refused(run: Run) -> None:
+    # TEST-NET-1 of RFC 5737.
+    ran = run("probe", bind="192.0.2.1:0")
+    assert ran.code == 78
+    assert "cannot listen on 192.0.2.1:0" in ran.err
+
+
+def test_the_program_can_be_started_without_standard_input(start: Start) -> None:
+    """With descriptor 0 closed, the first socket must not take its place."""
+    server = start("probe", before=["/bin/sh", "-c", 'exec "$@" 0<&-', "sh"])
+    ask(server, server.address)
+    found = server.get("/program?way=os.system").json()
+    assert "socket:" not in found, found

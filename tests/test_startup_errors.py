@@ -1,0 +1,173 @@
+"""What cannot be started says why and leaves nothing behind; `run` sees to the latter."""
+
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, Start
+from tests.server import Door
+
+PRELOAD = pytest.mark.parametrize("preload", ["auto", "on", "off"])
+
+# Applications that cannot be loaded, and what the log has to say about each.
+UNLOADABLE = {
+    "is not there": (None, ["ModuleNotFoundError: No module named 'shop'"]),
+    "imports what is not there": (
+        "import nowhere",
+        ["ModuleNotFoundError: No module named 'nowhere'", "shop.py"],
+    ),
+    "has no application": ("application_ = 1", ["neither `application` nor `app`"]),
+    "is not callable": ("application = 3", ["cannot be called: 3"]),
+    "is no Python": ("def application(:", ["SyntaxError: ", "shop.py"]),
+    "raises": (
+        "def load():\n    raise ValueError('no such shop')\nload()",
+        ["ValueError: no such shop", "in load"],
+    ),
+    "exits": ("import sys\nsys.exit(3)", ["SystemExit: 3"]),
+}
+
+
+def check(code: int, err: str, texts: list[str]) -> None:
+    assert code == 78, err
+    assert not re.search(r" url=.* ready$", err, re.MULTILINE), err
+    for text in texts:
+        assert text in err, err
+
+
+@PRELOAD
+@pytest.mark.parametrize("how", UNLOADABLE)
+def test_an_application_that_cannot_be_loaded_ends_the_start(
+    run: Run, tmp_path: Path, how: str, preload: str
+) -> None:
+    source, texts = UNLOADABLE[how]
+    if source is not None:
+        (tmp_path / "shop.py").write_text(source)
+    ran = run("--preload", preload, "--processes", "2", "shop")
+    check(ran.code, ran.err, [*texts, "the application cannot be loaded"])
+    # The traceback begins where the application does.
+    assert "_rwsgi_prelude" not in ran.err
+    assert "prelude.py" not in ran.err
+
+
+@PRELOAD
+def test_an_attribute_that_is_not_there_ends_the_start(run: Run, tmp_path: Path, preload: str) -> None:
+    (tmp_path / "shop.py").write_text("app = print")
+    ran = run("--preload", preload, "shop:application")
+    check(ran.code, ran.err, ["shop has no attribute `application`"])
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_application_that_ends_the_mold_ends_the_start(run: Run, tmp_path: Path, code: int) -> None:
+    (tmp_path / "shop.py").write_text(f"import os\nos._exit({code})")
+    ran = run("shop")
+    check(ran.code, ran.err, [f'cause="exit {code}', "the mold has ended before any child was ready"])
+
+
+@PRELOAD
+def test_an_import_slower_than_the_startup_timeout_ends_the_start(
+    run: Run, tmp_path: Path, preload: str
+) -> None:
+    (tmp_path / "shop.py").write_text("import threading\nthreading.Event().wait()")
+    ran = run("--preload", preload, "--startup-timeout", "1s", "shop")
+    check(ran.code, ran.err, ["startup timeout"])
+
+
+def test_an_import_that_does_not_let_go_of_the_interpreter_ends_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("while True: pass")
+    ran = run("--startup-timeout", "1s", "shop")
+    check(ran.code, ran.err, ["startup timeout"])
+
+
+def test_children_that_never_become_ready_end_the_start(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import os\nos._exit(9)")
+    ran = run("--preload", "off", "--startup-timeout", "1s", "shop")
+    check(ran.code, ran.err, ['cause="exit 9', "startup timeout"])
+
+
+def test_a_django_project_with_broken_addresses_cannot_be_loaded(run: Run, tmp_path: Path) -> None:
+    """Its views are loaded before the first request, so that this shows here and not there."""
+    (tmp_path / "shop.py").write_text(
+        "from django.conf import settings\n"
+        "settings.configure(ROOT_URLCONF='addresses', SECRET_KEY='x')\n"
+        "from django.core.wsgi import get_wsgi_application\n"
+        "application = get_wsgi_application()\n"
+    )
+    (tmp_path / "addresses.py").write_text("import views_that_are_missing")
+    ran = run("shop")
+    check(ran.code, ran.err, ["No module named 'views_that_are_missing'"])
+
+
+def test_an_import_that_is_not_there_ends_the_start(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("application = print")
+    ran = run("--import", "nowhere", "shop")
+    check(ran.code, ran.err, ["No module named 'nowhere'"])
+
+
+def fake_environment(folder: Path, version: str) -> Path:
+    environment = folder / "environment"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    (environment / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).parent}\nversion = {version}\n")
+    return environment
+
+
+@pytest.mark.parametrize("how", ["--python", "VIRTUAL_ENV"])
+def test_a_virtual_environment_of_another_version_is_refused(
+    door: Door, run: Run, tmp_path: Path, how: str
+) -> None:
+    environment = fake_environment(tmp_path, "3.99.1")
+    (tmp_path / "shop.py").write_text("application = print")
+    if door.name == "wheel" and how == "VIRTUAL_ENV":
+        # The wheel runs in the interpreter it is installed for, whatever is active.
+        ran = run("--check", "shop", environment={"VIRTUAL_ENV": str(environment)})
+        assert ran.code == 0, ran.err
+        return
+    if how == "--python":
+        ran = run("--python", str(environment), "shop")
+    else:
+        ran = run("shop", environment={"VIRTUAL_ENV": str(environment)})
+    reason = {
+        "binary": f"virtual environment {environment} is for Python 3.99.1, but this rwsgi",
+        "wheel": f"{environment} is not the Python of this rwsgi",
+    }
+    check(ran.code, ran.err, [reason[door.name]])
+
+
+def test_a_python_that_is_not_there_is_refused(door: Door, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("application = print")
+    ran = run("--python", "nowhere/bin/python", "shop")
+    check(ran.code, ran.err, [str(tmp_path / "nowhere/bin/python")])
+
+
+def test_its_own_python_may_be_named(start: Start) -> None:
+    assert start("--python", sys.prefix, "probe").get("/").status == 200
+    assert start("--python", sys.executable, "probe").get("/").status == 200
+
+
+def test_the_traceback_of_an_import_is_in_the_log_once(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("1 / 0")
+    ran = run("--processes", "4", "shop")
+    assert ran.err.count("ZeroDivisionError: division by zero\n") == 1, ran.err
+
+
+def test_a_server_that_has_served_stays_when_children_cannot_load_any_more(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text("from probe import application as application")
+    server = start("--preload", "off", "--processes", "2", "shop", children=2)
+    children = server.children(2)
+    (tmp_path / "shop.py").write_text("raise ValueError('broken by a deploy')")
+    # Compiled, the old text could be taken for the new one, of the same second.
+    for compiled in (tmp_path / "__pycache__").glob("*"):
+        compiled.unlink()
+    held = server.hold()
+    slot = next(slot for slot, pid in children.items() if pid != held.pid)
+    os.kill(children[slot], signal.SIGKILL)
+    server.wait_for("^ValueError: broken by a deploy$")
+    held.release()
+    assert held.answer().json()["pid"] == held.pid
+    assert server.get("/").status == 200

@@ -1,0 +1,234 @@
+"""The end of a server: what has begun is finished, and nothing is left; `wait` sees to the latter."""
+
+import os
+import signal
+import threading
+import time
+from http.client import HTTPException
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Start
+from tests.server import Server
+
+# Far below the default shutdown timeout of 30 s, and far above what a stop takes.
+AT_ONCE = 10.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_requests_in_flight_and_in_line_are_finished(start: Start, number: signal.Signals) -> None:
+    server = start("probe")
+    held = server.hold()
+    waiting = server.client()
+    waiting.send("/")
+    server.send_signal(number)
+    server.wait_for(rf" signal={number.name} stopping$")
+    held.release()
+    assert held.answer().json()["pid"] == held.pid
+    assert waiting.answer().status == 200
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_a_signal_to_the_whole_process_group_is_one_to_the_supervisor(start: Start) -> None:
+    server = start("--processes", "2", "probe", children=2)
+    held = server.hold()
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+        for process in server.tree():
+            if process.pid != server.pid:
+                os.kill(process.pid, number)
+    os.killpg(server.pid, signal.SIGTERM)
+    server.wait_for(" stopping$")
+    held.release()
+    assert held.answer().json()["pid"] == held.pid
+    assert server.wait(AT_ONCE) == 0
+    assert not [line for line in server.log.lines if " died" in line]
+
+
+def test_a_terminal_interrupts_the_whole_process_group(start: Start) -> None:
+    server = start("--threads", "2", "probe")
+    held = server.hold()
+    os.killpg(server.pid, signal.SIGINT)
+    server.wait_for(" stopping$")
+    held.release()
+    assert held.answer().status == 200
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_what_is_not_finished_in_time_is_broken_off(start: Start) -> None:
+    server = start("--shutdown-timeout", "500ms", "probe")
+    held = server.hold()
+    began = time.monotonic()
+    server.send_signal(signal.SIGTERM)
+    rest = held.client.rest()
+    assert b"200 OK" not in rest
+    assert server.process.wait(AT_ONCE) == 0
+    assert time.monotonic() - began >= 0.5
+    assert server.wait() == 0
+
+
+def test_quit_stops_at_once(start: Start) -> None:
+    server = start("--processes", "2", "probe", children=2)
+    held = server.hold()
+    server.send_signal(signal.SIGQUIT)
+    assert b"200 OK" not in held.client.rest()
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_a_second_interrupt_stops_at_once(start: Start) -> None:
+    server = start("probe")
+    held = server.hold()
+    server.send_signal(signal.SIGINT)
+    server.wait_for(" stopping$")
+    server.send_signal(signal.SIGINT)
+    assert b"200 OK" not in held.client.rest()
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_a_second_term_changes_nothing(start: Start) -> None:
+    server = start("probe")
+    held = server.hold()
+    server.send_signal(signal.SIGTERM)
+    server.wait_for(" stopping$")
+    server.send_signal(signal.SIGTERM)
+    held.release()
+    assert held.answer().status == 200
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_idle_connections_do_not_keep_the_server(start: Start) -> None:
+    server = start("--keep-alive", "1h", "probe")
+    clients = [server.client() for _ in range(3)]
+    assert clients[0].get("/").status == 200
+    server.send_signal(signal.SIGTERM)
+    assert [client.rest() for client in clients] == [b""] * 3
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_a_request_that_crosses_the_stop_on_an_open_connection_is_answered(start: Start) -> None:
+    server = start("probe")
+    idle, fresh = server.client(), server.client()
+    assert idle.get("/").status == 200
+    server.send_signal(signal.SIGTERM)
+    server.wait_for(" stopping$")
+    for client in (idle, fresh):
+        # The front may not have heard of the stop at the first one.
+        while (answer := client.get("/")).headers["Connection"] != "close":
+            assert answer.status == 200
+        assert answer.status == 200
+        assert client.rest() == b""
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_a_child_that_dies_during_the_stop_does_not_hold_it_up(start: Start) -> None:
+    server = start("--processes", "2", "probe", children=2)
+    lost, kept = server.hold(), server.hold()
+    server.send_signal(signal.SIGTERM)
+    server.wait_for(" stopping$")
+    os.kill(lost.pid, signal.SIGKILL)
+    assert lost.answer().status == 502
+    kept.release()
+    assert kept.answer().status == 200
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_a_front_that_dies_during_the_stop_does_not_hold_it_up(start: Start) -> None:
+    server = start("probe")
+    held = server.hold()
+    server.send_signal(signal.SIGTERM)
+    server.wait_for(" stopping$")
+    os.kill(server.front(), signal.SIGKILL)
+    assert b"200 OK" not in held.client.rest()
+    held.release()
+    assert server.wait(AT_ONCE) == 0
+
+
+def loading(start: Start, folder: Path, *arguments: str) -> Server:
+    (folder / "slow.py").write_text(
+        "import sys, threading\nprint('loading', file=sys.stderr)\nthreading.Event().wait()"
+    )
+    server = start(*arguments, "slow", children=None)
+    server.wait_for("^loading$")
+    return server
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("preload", ["on", "off"])
+def test_a_stop_during_a_slow_import_is_at_once(
+    start: Start, tmp_path: Path, preload: str, number: signal.Signals
+) -> None:
+    server = loading(start, tmp_path, "--preload", preload)
+    server.send_signal(number)
+    assert server.wait(AT_ONCE) == 0
+    assert not [line for line in server.log.lines if "Traceback" in line]
+
+
+def test_a_stop_while_a_replacement_loads_does_not_wait_for_it(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "slower.py").write_text(
+        "import os, sys, threading\n"
+        "if os.path.exists('slow'): print('loading', file=sys.stderr); threading.Event().wait()\n"
+        "from probe import application as application\n"
+    )
+    server = start("--preload", "off", "slower")
+    (tmp_path / "slow").touch()
+    ((_, pid),) = server.children(1).items()
+    os.kill(pid, signal.SIGKILL)
+    server.wait_for("^loading$")
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_the_application_may_take_leave(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "polite.py").write_text(
+        "import atexit, os, sys\n"
+        "from probe import application as application\n"
+        "loaded_in = os.getpid()\n"
+        "def leave():\n"
+        "    print('left', 'mold' if os.getpid() == loaded_in else 'child', file=sys.stderr)\n"
+        "    sys.stdout.write('buffered to the end')\n"
+        "atexit.register(leave)\n"
+    )
+    server = start("polite")
+    server.stop()
+    assert "left child" in server.log.lines
+    assert "buffered to the end" in str(server.output)
+
+
+def test_a_load_that_goes_on_during_the_stop_loses_nothing(start: Start) -> None:
+    """Clients that ask without pause are told with an answer that it was the last one."""
+    server = start("--processes", "2", "probe", children=2)
+    answered = threading.Semaphore(0)
+    broken: list[str] = []
+
+    def load() -> None:
+        client = server.client()
+        try:
+            while (answer := client.get("/")).headers["Connection"] != "close":
+                answered.release()
+            assert answer.status == 200
+        except (OSError, AssertionError, HTTPException) as error:
+            broken.append(repr(error))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        assert answered.acquire(timeout=30)
+    server.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert server.wait(AT_ONCE) == 0
+    assert broken == []
+
+
+def test_connections_during_the_stop_are_refused_and_not_left_waiting(start: Start) -> None:
+    """Whoever is refused can ask another server at once."""
+    server = start("probe")
+    held = server.hold()
+    server.send_signal(signal.SIGTERM)
+    server.wait_for(" connections=1 front draining$")
+    with pytest.raises(ConnectionRefusedError):
+        server.client()
+    held.release()
+    assert held.answer().status == 200
+    assert server.wait(AT_ONCE) == 0
