@@ -210,7 +210,6 @@ impl Monitor<'_> {
 
     fn child_says(&mut self, id: ChildId, report: ChildReport) {
         let now = self.now();
-        let stage = self.stage;
         let Some(child) = self.slots[usize::from(id.slot)].child_mut() else {
             return;
         };
@@ -222,7 +221,7 @@ impl Monitor<'_> {
                 place.set_pid(pid);
                 child.pid = Some(Pid::from_raw(pid.cast_signed()));
                 (child.phase, child.since) = (Phase::Starting, now);
-                if stage == Stage::Killing {
+                if child.leaving {
                     child.kill();
                 }
                 self.events.push(pool::Event::Born);
