@@ -48,14 +48,7 @@ def test_random_numbers_differ_in_each_child(start: Start) -> None:
 
 
 def test_random_numbers_of_numpy_differ_in_each_child(start: Start, tmp_path: Path) -> None:
-    """What goes by numpy's name is enough: what matters is that it is seeded after the fork."""
-    (tmp_path / "numpy").mkdir()
-    (tmp_path / "numpy" / "__init__.py").touch()
-    (tmp_path / "numpy" / "random.py").write_text(
-        "import os\nfrom random import Random\n_generator = Random(1)\n"
-        "random = _generator.random\n\n"
-        "def seed():\n    _generator.seed(os.urandom(16))\n"
-    )
+    """CPython's fork hooks do not seed its global generator."""
     (tmp_path / "dice.py").write_text(
         "import random\nimport numpy.random\n"
         "from probe import application as application\n"
