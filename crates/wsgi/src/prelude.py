@@ -40,7 +40,7 @@ class NotThereError(Exception):
 
 def prepare(python_path: list[str], env: list[tuple[str, str]]) -> None:
     """Make the process what the application expects."""
-    # Sockets that systemd has handed over are the server's: a program of the application must not look for them.
+    # Sockets handed over by systemd are the server's: no program of the application is to look for them.
     for name in ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"):
         os.environ.pop(name, None)
     os.environ.update(env)
