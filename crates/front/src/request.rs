@@ -102,7 +102,7 @@ fn offer(scene: &Scene, head: &http::request::Parts, body: Whole) -> Result<Awai
         Full::TooLarge => Refusal::HeadTooLarge,
     })?;
     if let Whole::File(file, _) = body {
-        // No thread asks for it before this one sleeps or looks for events.
+        // A thread that has asked for it already is answered by this thread, and so not before now.
         awaited.keep(file);
     }
     Ok(awaited)
