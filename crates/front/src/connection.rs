@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::accept::Hall;
@@ -113,7 +113,7 @@ where
     let mut draining = hall.draining.clone();
     let mut asked_to_drain = pin!(draining.wait_for(|draining| *draining));
     let (mut drain_since, mut told) = (None, false);
-    let mut timer = pin!(sleep_until(Instant::now()));
+    let mut timer = pin!(sleep(hall.settings.header_timeout));
     let too_slow = std::future::poll_fn(|context| {
         if drain_since.is_none() && asked_to_drain.as_mut().poll(context).is_ready() {
             drain_since = Some(Instant::now());
@@ -133,7 +133,8 @@ where
                 }
                 Verdict::LastRequest | Verdict::Until(None) => return Poll::Pending,
                 Verdict::Until(Some(deadline)) => {
-                    if timer.deadline() != deadline {
+                    // A timer that runs out too early only makes us look again, and so is left as it is.
+                    if timer.is_elapsed() || deadline < timer.deadline() {
                         timer.as_mut().reset(deadline);
                     }
                     if timer.as_mut().poll(context).is_pending() {
@@ -163,7 +164,6 @@ enum Verdict {
 /// `drain_since` is nothing, too, once the connection has been told that its request is the last.
 fn verdict(phase: Phase, drain_since: Option<Instant>, hall: &Hall) -> Verdict {
     let settings = &hall.settings;
-    let now = Instant::now();
     let drained = drain_since.map(|since| since + LINGER);
     let (deadline, late) = match phase {
         Phase::Busy if drained.is_some() => return Verdict::LastRequest,
@@ -173,6 +173,7 @@ fn verdict(phase: Phase, drain_since: Option<Instant>, hall: &Hall) -> Verdict {
         }
         Phase::Idle(since) => (since + settings.keep_alive, Verdict::LastRequest),
     };
+    let now = Instant::now();
     match drained {
         _ if deadline <= now => late,
         Some(drained) if drained <= now => Verdict::LastRequest,
