@@ -1,0 +1,99 @@
+"""What short requests feel of long ones: three of four children are busy, and the rest is timed.
+
+python -m benches.fairness [--server 'COMMAND with {port}']
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.client import Client
+
+from benches.measuring import ROOT, Server, Spread, running, table
+
+CHILDREN = 4
+BUSY = 3
+HERE = Path(__file__).parent
+# Everything that is measured lies within the time for which the children are busy.
+MARGIN = 1.0
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What the short requests of a round met with, in milliseconds."""
+
+    requests: int
+    half: float
+    most: float
+    longest: float
+
+
+def main() -> None:
+    options = parse()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is missing: apt install wrk")
+    found: dict[int, list[Waits]] = {0: [], BUSY: []}
+    with tempfile.TemporaryDirectory() as logs:
+        server = Server("rwsgi", options.server, HERE, Path(logs) / "log")
+        with running([server]):
+            server.wait_until_it_answers()
+            for _ in range(options.rounds):
+                for busy, waits in found.items():
+                    waits.append(measure(server, busy, options))
+    head = ["busy children", "short requests", "half within (ms)", "99 % within (ms)", "longest (ms)"]
+    print(table(head, [row(busy, waits) for busy, waits in found.items()]))
+
+
+def parse() -> argparse.Namespace:
+    usual = f"{ROOT / 'target/release/rwsgi'} --processes {CHILDREN} --bind 127.0.0.1:{{port}} sleeper"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--server", default=usual, metavar="COMMAND", help="another server of four processes")
+    parser.add_argument("--connections", type=int, default=61, help="of the short requests")
+    parser.add_argument("--seconds", type=int, default=2, help="of each round")
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
+
+
+def measure(server: Server, busy: int, options: argparse.Namespace) -> Waits:
+    """One round; as many children as `busy` says sleep throughout."""
+    with ExitStack() as stack:
+        responses = []
+        for _ in range(busy):
+            client = stack.enter_context(Client(server.address))
+            client.send(f"/busy?{options.seconds + MARGIN}")
+            responses.append(client.response())
+            responses[-1].readline()
+        command = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s"]
+        command += ["-s", str(HERE / "fairness.lua"), server.url]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        counted = re.search(r"^counted (\d+) (\d+) (\d+) (\d+) (\d+)$", said, re.MULTILINE)
+        if counted is None or counted[2] != "0":
+            sys.exit(f"short requests failed:\n{said}")
+        for response in responses:
+            response.read()
+        half, most, longest = (int(counted[number]) / 1000 for number in (3, 4, 5))
+        return Waits(int(counted[1]), half, most, longest)
+
+
+def row(busy: int, waits: list[Waits]) -> list[object]:
+    return [
+        f"{busy} of {CHILDREN}",
+        Spread([one.requests for one in waits], places=0),
+        Spread([one.half for one in waits]),
+        Spread([one.most for one in waits]),
+        Spread([one.longest for one in waits]),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""What the measurements share: servers, what their processes use, and tables of medians."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shlex
+import signal
+import socket
+import statistics
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import processes
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 60.0
+"""Seconds that a server may take to answer for the first time, or to stop."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """What processes have used so far, by their role."""
+
+    seconds: Mapping[str, float]
+    """On a processor."""
+    sleeps: Mapping[str, int]
+    """How often they had to wait."""
+
+    def since(self, former: Used) -> Used:
+        """What has been used since then."""
+        return Used(
+            {role: now - former.seconds.get(role, 0) for role, now in self.seconds.items()},
+            {role: now - former.sleeps.get(role, 0) for role, now in self.sleeps.items()},
+        )
+
+
+class Server:
+    """A server on a loopback port, in a session of its own."""
+
+    def __init__(
+        self, name: str, command: str, folder: Path, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start `command`, in which `{port}` stands for the port."""
+        self.name = name
+        self._port = _free_port()
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                shlex.split(command.format(port=self._port)),
+                cwd=folder,
+                env=os.environ | dict(environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self._port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/"
+
+    def log(self) -> str:
+        """What it has said."""
+        return self._log.read_text(errors="replace")
+
+    def wait_until_it_answers(self) -> tuple[int, bytes, list[str]]:
+        """The status, the body and the names of the header fields of the first answer."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._get()
+            except OSError as refused:
+                # Servers of other makes do not say when they are ready.
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"{self.name} does not answer:\n{self.log()}") from refused
+                time.sleep(0.05)
+
+    def _get(self) -> tuple[int, bytes, list[str]]:
+        connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE)
+        try:
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            return answer.status, answer.read(), sorted(name.lower() for name, _ in answer.getheaders())
+        finally:
+            connection.close()
+
+    def processes(self) -> dict[int, str]:
+        """The role of each process; those of another make all have the same."""
+        return {process.pid: _role(process.title) for process in processes.of_session(self._process.pid)}
+
+    def used(self) -> Used:
+        """What all processes have used since they were started."""
+        seconds: dict[str, float] = {}
+        sleeps: dict[str, int] = {}
+        for pid, role in self.processes().items():
+            seconds[role] = seconds.get(role, 0) + _processor_time(pid)
+            sleeps[role] = sleeps.get(role, 0) + _sleeps(pid)
+        return Used(seconds, sleeps)
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def running(servers: Iterable[Server]) -> Iterator[list[Server]]:
+    """Servers that are stopped at the end."""
+    started: list[Server] = []
+    try:
+        for server in servers:
+            started.append(server)
+        yield started
+    finally:
+        for server in started:
+            server.stop()
+
+
+class Spread:
+    """Prints as the median with the extremes."""
+
+    def __init__(self, values: Sequence[float], places: int = 2) -> None:
+        self._values = values
+        self._places = places
+
+    def __str__(self) -> str:
+        if not self._values:
+            return "-"
+        figures = statistics.median(self._values), min(self._values), max(self._values)
+        median, least, most = (f"{figure:.{self._places}f}" for figure in figures)
+        return f"{median} ({least} to {most})"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _role(title: str) -> str:
+    """`rwsgi: child 3 gen 1 (mysite.wsgi)` is a child."""
+    return title.removeprefix("rwsgi: ").split()[0] if title.startswith("rwsgi: ") else "server"
+
+
+def _processor_time(pid: int) -> float:
+    # The clock of another process (clock_getcpuclockid): it counts nanoseconds, /proc/PID/stat hundredths.
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def _sleeps(pid: int) -> int:
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        for line in Path(f"/proc/{pid}/task/{task}/status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                total += int(line.split()[1])
+    return total
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
