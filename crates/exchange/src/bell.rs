@@ -59,6 +59,13 @@ impl Bell {
         woken
     }
 
+    /// Wakes whoever sleeps here, also one that was marked as woken by somebody who died before waking it. A sleeper
+    /// that has nothing to do lies down again.
+    pub(crate) fn rouse(&self) {
+        self.get_up();
+        futex_wake(&self.0);
+    }
+
     /// Marks the sleeper as woken; whoever gets `true` must wake it.
     pub(crate) fn stir(&self) -> bool {
         self.sleeps()

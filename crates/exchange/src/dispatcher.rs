@@ -1,5 +1,6 @@
 //! The front's side: it gives slots out, offers requests, reads the answers and takes back what a dead child held.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::bell::published;
@@ -19,6 +20,8 @@ pub struct Dispatcher {
     /// Slots and blocks that hold nothing; the ones used last are used next, so that little memory is touched.
     free_slots: Vec<u32>,
     free_blocks: Vec<u32>,
+    /// The blocks of each slot that takes some. The copy in the shared memory is for the reader and not trusted.
+    blocks: HashMap<u32, Vec<u32>>,
     /// Requests that have been offered since threads were last woken.
     unannounced: u32,
     /// Rings that wait for their answer's reader.
@@ -57,6 +60,16 @@ pub enum Wish {
     Later,
 }
 
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Yes,
+    /// Its request has been given up.
+    No,
+    /// It is the last of its request, whose slot a former front has freed.
+    Freed,
+}
+
 /// A piece of an answer.
 #[derive(Debug)]
 pub struct Part {
@@ -74,7 +87,10 @@ impl Dispatcher {
     #[must_use]
     pub fn open(exchange: Arc<Exchange>) -> Self {
         let mapping = &exchange.mapping;
-        let (mut free_slots, mut used_blocks) = (Vec::new(), vec![false; mapping.block_count()]);
+        let (mut free_slots, mut blocks) = (Vec::new(), HashMap::new());
+        // The last of a list is given out first.
+        let mut free_blocks: Vec<u32> = (0..).take(mapping.block_count()).collect();
+        free_blocks.reverse();
         for (slot, word) in (0..).zip(mapping.words()) {
             if let Word::Queued(seq) = word.read() {
                 exchange.queue().withdraw(Ticket { slot, seq });
@@ -84,29 +100,30 @@ impl Dispatcher {
                     mapping.slots()[slot as usize]
                         .given_up
                         .store(seq, Ordering::Release);
-                    store::blocks_of(mapping, slot)
-                        .for_each(|block| used_blocks[block as usize] = true);
+                    // What a child may have scribbled over is no block, or one that is held already.
+                    let (held, rest): (Vec<u32>, Vec<u32>) = {
+                        let named: Vec<u32> = store::blocks_of(mapping, slot).collect();
+                        free_blocks
+                            .into_iter()
+                            .partition(|block| named.contains(block))
+                    };
+                    free_blocks = rest;
+                    blocks.insert(slot, held);
                 }
                 Word::Free(_) | Word::Queued(_) => free_slots.push(slot),
             }
         }
-        // The last of the list is given out first.
         free_slots.reverse();
-        let free_blocks = (0..)
-            .zip(&used_blocks)
-            .filter(|(_, used)| !**used)
-            .map(|(block, _)| block)
-            .collect();
-        let (stalled, corrupt) = (Vec::new(), Vec::new());
         let mut new = Self {
             exchange,
             free_slots,
             free_blocks,
+            blocks,
             unannounced: 0,
-            stalled,
-            corrupt,
+            stalled: Vec::new(),
+            corrupt: Vec::new(),
         };
-        new.clear_the_dead();
+        new.take_over_rings();
         new
     }
 
@@ -132,10 +149,13 @@ impl Dispatcher {
             .ok_or(Full::Memory)?;
         let slot = self.free_slots.pop().ok_or(Full::Queue)?;
         let mapping = &self.exchange.mapping;
-        store::write(mapping, slot, request, &self.free_blocks[left..]);
-        self.free_blocks.truncate(left);
-        let Word::Free(last) = mapping.words()[slot as usize].read() else {
-            return Err(Full::Queue);
+        let taken = self.free_blocks.split_off(left);
+        store::write(mapping, slot, request, &taken);
+        if !taken.is_empty() {
+            self.blocks.insert(slot, taken);
+        }
+        let last = match mapping.words()[slot as usize].read() {
+            Word::Free(last) | Word::Queued(last) | Word::Claimed(_, last) => last,
         };
         // Zero is what an untouched entry of the queue says.
         let seq = last.wrapping_add(1).max(1);
@@ -262,6 +282,8 @@ impl Dispatcher {
         // A request may have been announced to the child that is now dead: announce what waits once more.
         self.unannounced = u32::try_from(self.waiting()).unwrap_or(u32::MAX);
         self.announce();
+        // It may also have died between marking another thread as woken and waking it.
+        self.rouse_all();
     }
 
     /// Requests that wait for a thread.
@@ -292,23 +314,24 @@ impl Dispatcher {
         let written = place.written.load(Ordering::Acquire);
         while let Some(frame) = ring::peek(ring, read, written)? {
             let wanted = self.check(thread, frame)?;
-            let wait = wanted && !all && sink.wish(frame.ticket) == Wish::Later;
+            let wait = wanted == Wanted::Yes && !all && sink.wish(frame.ticket) == Wish::Later;
             // Once the thread has gone on to its next request, nothing of this answer may hold that one up.
             if wait && !ends_within(ring, read, written, frame.ticket)? {
                 self.stalled.push(thread);
                 break;
             }
-            let bytes = if wanted {
-                ring::payload(ring, read, frame)
-            } else {
-                Vec::new()
+            let bytes = match wanted {
+                Wanted::Yes => ring::payload(ring, read, frame),
+                Wanted::No | Wanted::Freed => Vec::new(),
             };
-            read += Frame::size(frame.head + frame.data) as u64;
-            place.read.store(read, Ordering::Release);
-            if frame.after != After::More {
+            // Freed before the frame counts as read: a front that dies in between leaves a frame to its successor that
+            // says so, and no slot that nobody frees.
+            if frame.after != After::More && wanted != Wanted::Freed {
                 self.free(frame.ticket);
             }
-            if wanted {
+            read += Frame::size(frame.head + frame.data) as u64;
+            place.read.store(read, Ordering::Release);
+            if wanted == Wanted::Yes {
                 sink.part(
                     frame.ticket,
                     Part {
@@ -327,46 +350,64 @@ impl Dispatcher {
     }
 
     /// Whether somebody wants this frame, after proof that this thread may write it.
-    fn check(&self, thread: usize, frame: Frame) -> Result<bool, crate::Malformed> {
+    fn check(&self, thread: usize, frame: Frame) -> Result<Wanted, crate::Malformed> {
         let mapping = &self.exchange.mapping;
         let word = mapping
             .words()
             .get(frame.ticket.slot as usize)
             .ok_or(crate::Malformed)?;
-        let Word::Claimed(owner, seq) = word.read() else {
-            return Err(crate::Malformed);
+        let (owner, seq) = match word.read() {
+            Word::Claimed(owner, seq) => (owner, seq),
+            Word::Free(seq) if seq == frame.ticket.seq && frame.after != After::More => {
+                return Ok(Wanted::Freed);
+            }
+            Word::Free(_) | Word::Queued(_) => return Err(crate::Malformed),
         };
         let writer = self.exchange.thread_index(owner.child.slot, owner.thread);
         if seq != frame.ticket.seq || writer != thread {
             return Err(crate::Malformed);
         }
-        Ok(mapping.slots()[frame.ticket.slot as usize]
+        let given_up = mapping.slots()[frame.ticket.slot as usize]
             .given_up
-            .load(Ordering::Relaxed)
-            != seq)
+            .load(Ordering::Relaxed);
+        Ok(if given_up == seq {
+            Wanted::No
+        } else {
+            Wanted::Yes
+        })
     }
 
     fn free(&mut self, ticket: Ticket) {
-        let mapping = &self.exchange.mapping;
-        self.free_blocks
-            .extend(store::blocks_of(mapping, ticket.slot));
-        mapping.words()[ticket.slot as usize].write(Word::Free(ticket.seq));
+        let blocks = self.blocks.remove(&ticket.slot).unwrap_or_default();
+        self.free_blocks.extend(blocks);
+        self.exchange.mapping.words()[ticket.slot as usize].write(Word::Free(ticket.seq));
         self.free_slots.push(ticket.slot);
     }
 
-    /// What a former front did not live to clear.
-    fn clear_the_dead(&mut self) {
+    /// What a former front did not live to do: clear what dead children left, read what living ones have written, and
+    /// wake those that it has marked as woken, or that wait for it to read.
+    fn take_over_rings(&mut self) {
         let exchange = Arc::clone(&self.exchange);
         for (slot, place) in (0..).zip(exchange.board().children()) {
-            if matches!(place.state(), ChildState::Vacant | ChildState::Gone) {
-                self.gone(
-                    ChildId {
-                        slot,
-                        life: place.life(),
-                    },
-                    &mut Nobody,
-                );
+            if place.state() == ChildState::Gone {
+                let life = place.life();
+                self.gone(ChildId { slot, life }, &mut Nobody);
             }
+            for thread in self.threads_of(slot) {
+                // Nonsense is found again, and reported, when the ring is read next.
+                let _ = self.read_ring(thread, &mut Nobody, true);
+                exchange.mapping.dirty()[thread / 64]
+                    .fetch_or(1 << (thread % 64), Ordering::AcqRel);
+            }
+        }
+        self.rouse_all();
+    }
+
+    /// Wakes every thread. One that was marked as woken by a process which then died sleeps on otherwise.
+    fn rouse_all(&self) {
+        for place in self.exchange.mapping.threads() {
+            place.bell.rouse();
+            place.room.rouse();
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
 
 #[cfg(loom)]
 pub(crate) fn futex_wake(word: &AtomicU32) {
+    // A waker can be killed between marking a sleeper as woken and this.
+    mortal::burn();
     let _guard = word
         .sleepers
         .0
@@ -80,7 +82,7 @@ pub(crate) mod mortal {
         }
     }
 
-    fn burn() {
+    pub(crate) fn burn() {
         FUSE.with(|fuse| match fuse.get() {
             None => {}
             Some(0) => {

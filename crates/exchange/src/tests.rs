@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::sync::Ordering;
+use crate::word::Word;
 use crate::*;
 
 /// Collects what comes of each request.
@@ -450,4 +451,108 @@ fn a_body_in_a_file_is_fetched_by_the_thread_that_has_the_request() {
         thread.join().unwrap(),
         ("hello".to_owned(), std::io::ErrorKind::NotFound)
     );
+}
+
+#[test]
+fn a_new_front_frees_a_thread_that_waited_for_the_old_one_to_read() {
+    let (exchange, mut old) = exchange(1, 1, 4);
+    old.offer(&request("/large", b"")).unwrap();
+    let thread = {
+        let exchange = Arc::clone(&exchange);
+        thread::Builder::new()
+            .spawn(move || {
+                let mut seat = Seat::new(exchange, CHILD, 0);
+                let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+                let (_, reply) = claim.split().unwrap();
+                reply.send(Some(&HEAD), &vec![7; 2_000_000], After::Complete)
+            })
+            .unwrap()
+    };
+    let mut slow = Collected {
+        later: true,
+        ..Collected::default()
+    };
+    while !old.has_stalled() {
+        assert_eq!(old.pump(&mut slow), []);
+    }
+    drop(old);
+
+    let mut new = Dispatcher::open(Arc::clone(&exchange));
+    let mut sink = Collected::default();
+    while !thread.is_finished() {
+        assert_eq!(new.pump(&mut sink), []);
+        thread::yield_now();
+    }
+    assert_eq!(thread.join().unwrap(), Err(Gone));
+    assert!(sink.answers.is_empty());
+}
+
+#[test]
+fn a_thread_that_a_dying_front_marked_as_woken_is_woken_by_the_next() {
+    let (exchange, old) = exchange(1, 1, 4);
+    let stop = Arc::new(AtomicBool::new(false));
+    let child = echo(&exchange, CHILD, &stop);
+    // Marked, and then the front dies before it wakes.
+    while !exchange.mapping.threads()[0].bell.stir() {
+        thread::yield_now();
+    }
+    drop(old);
+
+    let mut new = Dispatcher::open(Arc::clone(&exchange));
+    new.offer(&request("/", b"")).unwrap();
+    new.announce();
+    let mut sink = Collected::default();
+    pump_until(&mut new, &mut sink, 1);
+    stop.store(true, SeqCst);
+    wake_child(&exchange, CHILD);
+    assert_eq!(child.join().unwrap(), 1);
+}
+
+#[test]
+fn a_slot_that_a_front_freed_before_it_died_is_not_freed_twice() {
+    let (exchange, mut old) = exchange(1, 1, 4);
+    let ticket = old.offer(&request("/", b"")).unwrap();
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    claim
+        .split()
+        .unwrap()
+        .1
+        .send(Some(&HEAD), b"x", After::Complete)
+        .unwrap();
+    drop(claim);
+    // Freed, and then the front dies before it counts the frame as read.
+    exchange.mapping.words()[ticket.slot as usize].write(Word::Free(ticket.seq));
+    drop(old);
+
+    let mut new = Dispatcher::open(Arc::clone(&exchange));
+    let mut sink = Collected::default();
+    assert_eq!(new.pump(&mut sink), []);
+    let slots: std::collections::HashSet<u32> = (0..4)
+        .map(|_| new.offer(&request("/", b"")).unwrap().slot)
+        .collect();
+    assert_eq!(slots.len(), 4);
+}
+
+#[test]
+fn block_numbers_that_a_child_has_scribbled_over_are_not_believed() {
+    let (exchange, mut old) = exchange(1, 1, 4);
+    let ticket = old.offer(&request("/", &[1; 50_000])).unwrap();
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    for block in &exchange.mapping.slots()[ticket.slot as usize].blocks {
+        block.store(u32::MAX, Ordering::Relaxed);
+    }
+    let all = exchange.mapping.block_count();
+    claim
+        .split()
+        .unwrap()
+        .1
+        .send(Some(&HEAD), b"x", After::Complete)
+        .unwrap();
+    drop(claim);
+    assert_eq!(old.pump(&mut Collected::default()), []);
+    assert_eq!(old.free_blocks(), all);
+    drop(old);
+    assert_eq!(Dispatcher::open(exchange).free_blocks(), all);
 }
