@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::accept::Hall;
+use crate::counter;
 use crate::refuse;
 use crate::request::{self, Peer};
 
@@ -58,12 +59,14 @@ where
         spare: RefCell::default(),
     });
     let service = service_fn(move |request| request::answer(Rc::clone(&scene), request));
+    let blocked = Rc::new(Cell::new(false));
     let stream = TokioIo::new(Watched {
         stream,
         clock: Rc::clone(&clock),
+        blocked: Rc::clone(&blocked),
     });
     let connection = builder(hall).serve_connection(stream, service);
-    match watch(connection, clock, hall).await {
+    match watch(connection, &clock, &blocked, hall).await {
         Ended::ByItself => {}
         Ended::TooSlow(mut stream) => {
             // The client is slow or gone; what it does with the refusal is its own affair.
@@ -100,7 +103,8 @@ fn builder(hall: &Hall) -> http1::Builder {
 /// Drives the connection, minds its time limits and the wish to drain.
 async fn watch<S, Service>(
     connection: http1::Connection<TokioIo<Watched<S>>, Service>,
-    clock: Clock,
+    clock: &Cell<Phase>,
+    blocked: &Cell<bool>,
     hall: &Hall,
 ) -> Ended<S>
 where
@@ -115,6 +119,7 @@ where
     let (mut drain_since, mut told) = (None, false);
     let mut timer = pin!(sleep(hall.settings.header_timeout));
     let too_slow = std::future::poll_fn(|context| {
+        counter::step();
         if drain_since.is_none() && asked_to_drain.as_mut().poll(context).is_ready() {
             drain_since = Some(Instant::now());
         }
@@ -125,7 +130,13 @@ where
                 }
                 return Poll::Ready(false);
             }
-            match verdict(clock.get(), drain_since.filter(|_| !told), hall) {
+            // hyper is done with an answer before its client has all of it: until then, the connection is not idle.
+            let phase = if blocked.get() {
+                Phase::Busy
+            } else {
+                clock.get()
+            };
+            match verdict(phase, drain_since.filter(|_| !told), hall) {
                 Verdict::TooSlow => return Poll::Ready(true),
                 Verdict::LastRequest if !told => {
                     told = true;
@@ -188,6 +199,23 @@ fn verdict(phase: Phase, drain_since: Option<Instant>, hall: &Hall) -> Verdict {
 struct Watched<S> {
     stream: S,
     clock: Clock,
+    /// The client does not take what has been written.
+    blocked: Rc<Cell<bool>>,
+}
+
+impl<S> Watched<S> {
+    /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
+    fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if self.blocked.replace(result.is_pending()) && result.is_ready() {
+            let now = Instant::now();
+            match self.clock.get() {
+                Phase::Idle(_) => self.clock.set(Phase::Idle(now)),
+                Phase::Head(_) => self.clock.set(Phase::Head(now)),
+                Phase::First(_) | Phase::Busy => {}
+            }
+        }
+        result
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -213,7 +241,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -233,6 +262,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.written(result)
     }
 }

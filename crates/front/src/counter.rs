@@ -29,8 +29,10 @@ use crate::link::Link;
 const BUFFER: usize = 1024 * 1024;
 /// Offered requests after which children are woken even while the front has more to do.
 const MOST_UNANNOUNCED: u32 = 32;
-/// How long a front that has more to do leaves answers unread and requests unannounced.
+/// How long a front that has more to do leaves answers unread and requests unannounced, as far as it offers requests.
 const LONGEST_TURN: Duration = Duration::from_micros(500);
+/// How often connections may go on before answers are read and children woken, even if the runtime never sleeps.
+const MOST_STEPS: u32 = 64;
 
 thread_local! {
     static COUNTER: RefCell<Option<Counter>> = const { RefCell::new(None) };
@@ -42,6 +44,8 @@ struct Counter {
     link: Rc<Link>,
     /// When answers were last read and children last woken.
     last_turn: Instant,
+    /// Steps of connections since then.
+    steps: u32,
     /// Memory for encoding requests, used again and again.
     scratch: Vec<u8>,
 }
@@ -101,13 +105,14 @@ pub(crate) fn open(exchange: Arc<Exchange>, link: Rc<Link>) -> io::Result<()> {
         waiting,
         link,
         last_turn,
+        steps: 0,
         scratch,
     }));
     Ok(())
 }
 
-/// Runs just before the runtime sleeps, and whenever it only looks for events: answers are read, children are woken
-/// for all requests of this turn together, and the children hear that they must ring from now on.
+/// Runs just before the runtime sleeps: answers are read, children are woken for all requests of this turn together,
+/// and the children hear that they must ring from now on.
 pub(crate) fn before_sleep() {
     with(|counter| {
         loop {
@@ -115,6 +120,16 @@ pub(crate) fn before_sleep() {
             if counter.dispatcher.lie_down() {
                 break;
             }
+        }
+    });
+}
+
+/// Counts a step of a connection: a runtime that always has one more to make never sleeps.
+pub(crate) fn step() {
+    with(|counter| {
+        counter.steps += 1;
+        if counter.steps >= MOST_STEPS {
+            counter.turn();
         }
     });
 }
@@ -135,7 +150,15 @@ pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
             .expect("the counter is opened before the first connection");
         counter.scratch.clear();
         request.encode(&mut counter.scratch);
-        let ticket = counter.dispatcher.offer(&counter.scratch)?;
+        let offered = match counter.dispatcher.offer(&counter.scratch) {
+            // Threads may be idle that have not heard of what waits, and answers unread that have ended.
+            Err(Full::Queue | Full::Memory) => {
+                counter.turn();
+                counter.dispatcher.offer(&counter.scratch)
+            }
+            offered => offered,
+        };
+        let ticket = offered?;
         let inbox = Rc::new(RefCell::new(Inbox::default()));
         counter.waiting.enter(
             ticket,
@@ -223,6 +246,7 @@ impl Counter {
         }
         self.dispatcher.announce();
         self.last_turn = Instant::now();
+        self.steps = 0;
     }
 
     /// Gives a thread the file of its request's body.
