@@ -2,7 +2,9 @@
 
 import os
 import select
+import socket
 import time
+from pathlib import Path
 
 from tests.conftest import Start
 
@@ -89,3 +91,40 @@ def test_what_is_yielded_is_on_the_wire_at_once(start: Start) -> None:
         release.write(b"!")
     assert response.readline() == b"two\n"
     assert response.readline() == b""
+
+
+LARGE = """
+SIZE = 3_000_000
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", str(SIZE))])
+    return [b"x" * SIZE]
+"""
+
+
+def test_a_reader_slower_than_the_time_for_a_head_still_gets_its_answers_whole(
+    start: Start, tmp_path: Path
+) -> None:
+    """Its next request is already here, but cannot be read before the last answer is out."""
+    (tmp_path / "large.py").write_text(LARGE)
+    server = start("--header-timeout", "500ms", "--keep-alive", "500ms", "large")
+    assert isinstance(server.address, tuple)
+    ask = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.socket() as slow, socket.create_connection(server.address) as clock:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(30)
+        slow.connect(server.address)
+        slow.sendall(ask)
+        assert slow.recv(4) == b"HTTP"
+        slow.sendall(ask)
+        # A head that does not come is given up: then the time has passed for the slow one, too.
+        clock.settimeout(30)
+        clock.sendall(b"GET / HTTP/1.1\r\n")
+        assert clock.recv(12) == b"HTTP/1.1 408"
+        answers = b"HTTP"
+        while answers.count(b"x") < 2 * 3_000_000:
+            part = slow.recv(1 << 20)
+            assert part, "the connection ended before the answers did"
+            answers += part
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert b" 408 " not in answers

@@ -284,3 +284,18 @@ def test_a_fork_that_fails_is_tried_again(start: Start, tmp_path: Path) -> None:
     kill(mold)
     assert server.replacement(0, children[0])
     assert server.children(2)[1] == children[1]
+
+
+def test_response_headers_that_are_too_large_are_an_error_that_is_explained(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "heavy.py").write_text(
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [('X-Heavy', 'x' * 70000)])\n"
+        "    return [b'never']\n"
+    )
+    server = start("heavy")
+    assert server.get("/").status == 500
+    server.wait_for(
+        r" ERROR method=GET path=/ bytes=70\d+ most=65536 the application's response headers are too large$"
+    )

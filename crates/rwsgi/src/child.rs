@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use exchange::{Exchange, Seat};
+use exchange::{ChildId, Exchange, Seat};
 use supervisor::{ChildLink, ChildOrder, ChildReport};
 use tracing::error;
 use wsgi::{App, Python, Spec};
@@ -37,41 +37,55 @@ pub(crate) fn live(
     };
     app.after_fork(py);
 
-    // Ready: from here on requests may come.
-    let stop = Arc::new(AtomicBool::new(false));
+    // Ready as soon as every thread waits for requests; serving, until told to drain; then the requests that have been
+    // taken are finished.
     let child = link.child();
-    let listening = link
-        .try_clone()
-        .and_then(|link| listen(link, Arc::clone(exchange), Arc::clone(&stop)));
-    if let Err(problem) = listening.and_then(|()| link.report(ChildReport::Ready)) {
-        error!(child = child.slot, error = %problem, "cannot begin to serve");
-        return exit::CANNOT_START;
-    }
-
-    // Serving, until told to drain; then the requests that have been taken are finished.
+    let stop = Arc::new(Stop {
+        flag: AtomicBool::new(false),
+        exchange: Arc::clone(exchange),
+        child,
+    });
     let seat = |thread| Seat::new(Arc::clone(exchange), child, thread);
-    let served = threads::serve(py, app, config, &stop, &seat);
+    let ready = || {
+        listen(link.try_clone()?, Arc::clone(&stop))?;
+        link.report(ChildReport::Ready)
+    };
+    let served = threads::serve(py, app, config, &stop, &seat, &ready);
 
     // Exit: what the application wants to have done at its end, but no tearing down of the interpreter.
     wsgi::leave(py);
     match served {
         Ok(()) => exit::OK,
         Err(problem) => {
-            error!(child = child.slot, error = %problem, "the application's threads cannot be started");
+            error!(child = child.slot, error = %problem, "cannot begin to serve");
             exit::CANNOT_START
         }
     }
 }
 
+/// The order to take no further request.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) flag: AtomicBool,
+    exchange: Arc<Exchange>,
+    child: ChildId,
+}
+
+impl Stop {
+    /// Gives it, also to threads that sleep.
+    pub(crate) fn order(&self) {
+        self.flag.store(true, Ordering::Release);
+        exchange::wake_child(&self.exchange, self.child);
+    }
+}
+
 /// Listens to the supervisor on a thread of its own, since the main thread may be the application's.
-fn listen(link: ChildLink, exchange: Arc<Exchange>, stop: Arc<AtomicBool>) -> std::io::Result<()> {
+fn listen(link: ChildLink, stop: Arc<Stop>) -> std::io::Result<()> {
     const STACK: usize = 128 * 1024;
-    let child = link.child();
     let listener = move || {
         // An order to drain, or a supervisor that is gone: either way, no further request is taken.
         let (Some(ChildOrder::Drain) | None) = link.next_order();
-        stop.store(true, Ordering::Release);
-        exchange::wake_child(&exchange, child);
+        stop.order();
     };
     std::thread::Builder::new()
         .name("rwsgi-orders".to_owned())

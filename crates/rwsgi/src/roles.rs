@@ -42,9 +42,10 @@ impl supervisor::Roles for Roles<'_> {
 
 /// Only the front needs many descriptors; the application keeps the limit that it was started with.
 fn allow_connections(connections: u32) {
-    // Listeners, the exchange, body files and what the runtime opens for itself.
+    // Listeners, the exchange, and what the runtime opens for itself.
     const OWN: u64 = 64;
-    let wanted = u64::from(connections) + OWN;
+    // Each connection may hold a file with the body of its request.
+    let wanted = 2 * u64::from(connections) + OWN;
     match supervisor::allow_descriptors(wanted) {
         Ok(allowed) if allowed < wanted => {
             warn!(

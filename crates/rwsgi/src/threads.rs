@@ -1,46 +1,52 @@
 //! The application's threads: how many, on which stacks, each with one thread state of Python's for its whole life.
 
 use std::io;
-use std::sync::atomic::AtomicBool;
 
 use exchange::Seat;
 use tracing::warn;
 use wsgi::{App, Python};
 
+use crate::child::Stop;
 use crate::options::Config;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Serves with all threads until `stop`. A single thread is the main thread: what an application expects that was
-/// written for one thread (signals, SQLite's check of the thread, one database connection) holds then.
+/// Serves with all threads until `stop`; `ready` is called when all are there. A single thread is the main thread: what
+/// an application expects that was written for one thread (signals, SQLite's check of the thread, one database
+/// connection) holds then.
 pub(crate) fn serve(
     py: Python<'_>,
     app: &App,
     config: &Config,
-    stop: &AtomicBool,
+    stop: &Stop,
     seat: &(dyn Fn(u8) -> Seat + Sync),
+    ready: &(dyn Fn() -> io::Result<()> + Sync),
 ) -> io::Result<()> {
     if config.threads == 1 {
         supervisor::limit_main_stack(config.stack_size)?;
-        wsgi::serve(py, app, &mut seat(0), stop);
+        ready()?;
+        wsgi::serve(py, app, &mut seat(0), &stop.flag);
         return Ok(());
     }
     let stack = usize::try_from(config.stack_size).map_err(io::Error::other)?;
     py.detach(|| {
         std::thread::scope(|scope| {
-            for number in 0..config.threads {
+            let started = (0..config.threads).try_for_each(|number| {
                 let thread = u8::try_from(number).map_err(io::Error::other)?;
+                let name = format!("rwsgi-{number}");
                 let builder = std::thread::Builder::new()
-                    .name(format!("rwsgi-{number}"))
+                    .name(name.clone())
                     .stack_size(stack);
-                builder.spawn_scoped(scope, move || {
+                let work = move || {
                     Python::attach(|py| {
-                        wsgi::name_thread(py, &format!("rwsgi-{number}"));
-                        wsgi::serve(py, app, &mut seat(thread), stop);
+                        wsgi::name_thread(py, &name);
+                        wsgi::serve(py, app, &mut seat(thread), &stop.flag);
                     });
-                })?;
-            }
-            Ok(())
+                };
+                builder.spawn_scoped(scope, work).map(drop)
+            });
+            // With fewer threads than it should have, the child does not begin.
+            started.and_then(|()| ready()).inspect_err(|_| stop.order())
         })
     })
 }

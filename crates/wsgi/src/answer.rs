@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use exchange::{Reply, Request};
+use exchange::{MAX_HEAD, Reply, Request};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -187,6 +187,9 @@ fn log(py: Python<'_>, request: &Request<'_>, failure: &Failure) {
         }
         Failure::Refused(Refused::Short(missing)) => {
             error!(%method, %path, missing, "the application gave less than its Content-Length: broken off");
+        }
+        Failure::Refused(Refused::HeadTooLarge(bytes)) => {
+            error!(%method, %path, bytes, most = MAX_HEAD, "the application's response headers are too large");
         }
         Failure::Refused(Refused::Gone) => debug!(%method, %path, "the client has gone"),
     }

@@ -2,8 +2,8 @@
 //!
 //! One object a request is both: its method `start_response` goes to the application, and called itself it is `write`.
 
-use exchange::{After, Gone, Head, Reply};
-use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError};
+use exchange::{After, Gone, Head, MAX_HEAD, Reply};
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use scoped_tls_hkt::scoped_thread_local;
@@ -40,6 +40,8 @@ pub(crate) enum Refused {
     NotStarted,
     /// The application announced so many bytes more than it gave.
     Short(u64),
+    /// The head has so many bytes, more than can be sent.
+    HeadTooLarge(usize),
     /// The client has gone.
     Gone,
 }
@@ -115,6 +117,9 @@ impl StartResponse {
         match self.part(py, data) {
             Ok(_) => Ok(()),
             Err(Refused::Gone) => Err(PyBrokenPipeError::new_err("the client has gone")),
+            Err(Refused::HeadTooLarge(bytes)) => Err(PyValueError::new_err(format!(
+                "the response headers have {bytes} bytes, more than {MAX_HEAD}"
+            ))),
             Err(Refused::NotStarted | Refused::Short(_)) => Err(PyRuntimeError::new_err(
                 "write() comes after start_response",
             )),
@@ -244,7 +249,11 @@ impl StartResponse {
             }
             _ => None,
         };
-        let size = head.as_ref().map_or(0, Head::encoded_len) + data.len();
+        let head_size = head.as_ref().map_or(0, Head::encoded_len);
+        if head_size > MAX_HEAD {
+            return Err(Refused::HeadTooLarge(head_size));
+        }
+        let size = head_size + data.len();
         let sent = REPLY.with(|reply| {
             if reply.fits(size) {
                 reply.send(head.as_ref(), data, after)
