@@ -44,10 +44,11 @@ impl supervisor::Roles for Roles<'_> {
 fn allow_connections(connections: u32) {
     // Listeners, the exchange, and what the runtime opens for itself.
     const OWN: u64 = 64;
-    // Each connection may hold a file with the body of its request.
-    let wanted = 2 * u64::from(connections) + OWN;
+    let connected = u64::from(connections) + OWN;
+    // Each connection may hold a file with the body of its request, too, though hardly all of them at once.
+    let wanted = connected + u64::from(connections);
     match supervisor::allow_descriptors(wanted) {
-        Ok(allowed) if allowed < wanted => {
+        Ok(allowed) if allowed < connected => {
             warn!(
                 max_connections = connections,
                 descriptors = allowed,
