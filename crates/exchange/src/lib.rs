@@ -10,9 +10,9 @@
 //! What holds whatever dies and whenever:
 //! - only the front allocates and frees slots and blocks; a child owns nothing but the name in a word;
 //! - a request is claimed at most once: by the compare-and-swap; its answer counts as far as complete frames go;
-//! - nobody sleeps while there is work (`bell`): by the order of publishing and looking, not by a timer. The one
-//!   wake-up that can be lost is the one given to a child that is then killed, and the supervisor's word of its death
-//!   makes the front give it again;
+//! - nobody sleeps while there is work (`bell`): by the order of publishing and looking, not by a timer. A wake-up
+//!   can only be lost with a process that is killed while it is given or taken, and the supervisor's word of that death,
+//!   or the next front, wakes everybody;
 //! - every length and index that another process wrote is checked before use.
 
 #![cfg_attr(
