@@ -168,3 +168,12 @@ def test_the_program_can_be_started_without_standard_input(start: Start) -> None
     ask(server, server.address)
     found = server.get("/program?way=os.system").json()
     assert "socket:" not in found, found
+
+
+def test_a_start_that_fails_leaves_no_socket_behind(start: Start, run: Run, tmp_path: Path) -> None:
+    taken = start("probe")
+    path = tmp_path / "ours.sock"
+    ran = run("--bind", f"unix:{path}", "probe", bind=f"127.0.0.1:{port_of(taken)}")
+    assert ran.code == 69
+    assert run("--bind", f"127.0.0.1:{port_of(taken)}", "probe", bind=f"unix:{path}").code == 69
+    assert not path.exists()

@@ -1,27 +1,18 @@
 //! `--check`: the application is loaded, warmed up and looked over, and what was found is told.
 
-use tracing::error;
 use wsgi::Python;
 
 use crate::options::Config;
-use crate::{exit, mold, threads};
+use crate::{exit, mold, serve};
 
 /// Checks, reports on standard output, and returns the exit code: 0 when the application could be served.
 pub(crate) fn run(config: &Config) -> u8 {
-    if let Some(folder) = &config.chdir
-        && let Err(problem) = std::env::set_current_dir(folder)
-    {
-        error!(folder = %folder.display(), error = %problem, "cannot change the folder");
+    if !serve::enter_folder(config) {
         return exit::CONFIGURATION;
     }
-    let interpreter = match mold::start_python(config) {
-        Ok(interpreter) => interpreter,
-        Err(problem) => {
-            error!(error = %problem, "no Python");
-            return exit::CONFIGURATION;
-        }
+    let Some(interpreter) = mold::start_python(config) else {
+        return exit::CONFIGURATION;
     };
-    threads::warn_of_small_stack(config.stack_size, interpreter.version());
     Python::attach(|py| {
         let Some(app) = mold::load(py, &mold::spec(config)) else {
             return exit::CONFIGURATION;

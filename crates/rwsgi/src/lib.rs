@@ -23,9 +23,9 @@ use std::io::Write;
 
 use options::Command;
 
-/// Exit codes beyond those of the supervisor's verdict (see sysexits.h).
+/// Exit codes of what happens here (see sysexits.h); the supervisor's verdict has its own.
 mod exit {
-    /// The command line is wrong.
+    /// All is well.
     pub(crate) const OK: u8 = 0;
     /// A listener's address is taken.
     pub(crate) const ADDRESS_IN_USE: u8 = 69;

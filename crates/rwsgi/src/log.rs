@@ -43,6 +43,11 @@ pub(crate) fn always(fields: fmt::Arguments<'_>, message: &str) {
     let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
 }
 
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    format!("{error}{}", causes(error.source()))
+}
+
 /// The causes of an error, each after a colon.
 pub(crate) fn causes(mut error: Option<&dyn Error>) -> String {
     let mut text = String::new();

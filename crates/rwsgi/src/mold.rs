@@ -18,14 +18,9 @@ pub(crate) fn live(
     link: &MoldLink,
     birth: MoldBirth,
 ) -> u8 {
-    let interpreter = match start_python(config) {
-        Ok(interpreter) => interpreter,
-        Err(problem) => {
-            error!(error = %format!("{problem}{}", log::causes(std::error::Error::source(&problem))), "no Python");
-            return unloadable(link);
-        }
+    let Some(interpreter) = start_python(config) else {
+        return unloadable(link);
     };
-    threads::warn_of_small_stack(config.stack_size, interpreter.version());
     Python::attach(|py| {
         let spec = spec(config);
         let app = if birth.preload {
@@ -60,8 +55,22 @@ pub(crate) fn live(
     })
 }
 
-/// Starts CPython, or adopts the interpreter that this program runs in.
-pub(crate) fn start_python(config: &Config) -> Result<Interpreter, StartError> {
+/// Starts CPython, or adopts the interpreter that this program runs in; says so when there is none to work with, and
+/// when the stack is small for it.
+pub(crate) fn start_python(config: &Config) -> Option<Interpreter> {
+    match interpreter(config) {
+        Ok(interpreter) => {
+            threads::warn_of_small_stack(config.stack_size, interpreter.version());
+            Some(interpreter)
+        }
+        Err(problem) => {
+            error!(error = log::chain(&problem), "no Python");
+            None
+        }
+    }
+}
+
+fn interpreter(config: &Config) -> Result<Interpreter, StartError> {
     if Interpreter::is_running() {
         return Interpreter::adopt(config.python.as_deref());
     }

@@ -16,7 +16,7 @@ pub(crate) fn run(config: Config) -> u8 {
     let listeners = match listen(&config) {
         Ok(listeners) => listeners,
         Err(problem) => {
-            error!(error = %format!("{problem}{}", log::causes(std::error::Error::source(&problem))), "cannot listen");
+            error!(error = log::chain(&problem), "cannot listen");
             return if problem.is_in_use() {
                 exit::ADDRESS_IN_USE
             } else {
@@ -24,15 +24,14 @@ pub(crate) fn run(config: Config) -> u8 {
             };
         }
     };
-    if let Some(folder) = &config.chdir
-        && let Err(problem) = std::env::set_current_dir(folder)
-    {
-        error!(folder = %folder.display(), error = %problem, "cannot change the folder");
+    if !enter_folder(&config) {
+        listeners.iter().for_each(Listener::remove_file);
         return exit::CONFIGURATION;
     }
     let exchange = match make_exchange(&config) {
         Ok(exchange) => Arc::new(exchange),
         Err(problem) => {
+            listeners.iter().for_each(Listener::remove_file);
             error!(error = %problem, "cannot make the exchange");
             return exit::CANNOT_START;
         }
@@ -56,6 +55,19 @@ pub(crate) fn run(config: Config) -> u8 {
     supervisor::run(&settings, listeners, &exchange, &announce, &roles).code()
 }
 
+/// Changes to `--chdir`; says so when that is not possible.
+pub(crate) fn enter_folder(config: &Config) -> bool {
+    let Some(folder) = &config.chdir else {
+        return true;
+    };
+    let entered = std::env::set_current_dir(folder);
+    if let Err(problem) = &entered {
+        error!(folder = %folder.display(), error = %problem, "cannot change the folder");
+    }
+    entered.is_ok()
+}
+
+/// Opens all listeners, or none: what was opened before a failure leaves no file behind.
 fn listen(config: &Config) -> Result<Vec<Listener>, BindError> {
     let handed_down = Listener::from_systemd(|name| std::env::var(name).ok())?;
     if !handed_down.is_empty() && !config.bind_given {
@@ -63,7 +75,13 @@ fn listen(config: &Config) -> Result<Vec<Listener>, BindError> {
     }
     let mut listeners = handed_down;
     for address in &config.bind {
-        listeners.extend(Listener::open(address, config.backlog)?);
+        match Listener::open(address, config.backlog) {
+            Ok(more) => listeners.extend(more),
+            Err(problem) => {
+                listeners.iter().for_each(Listener::remove_file);
+                return Err(problem);
+            }
+        }
     }
     Ok(listeners)
 }
