@@ -187,10 +187,18 @@ impl Dispatcher {
         self.unannounced = 0;
     }
 
+    /// Takes a request back that no thread has taken. `true` when none has, and none will.
+    pub fn withdraw(&mut self, ticket: Ticket) -> bool {
+        let withdrawn = self.exchange.queue().withdraw(ticket);
+        if withdrawn {
+            self.free(ticket);
+        }
+        withdrawn
+    }
+
     /// Gives a request up: its client has gone. `true` when no thread had taken it, and none will.
     pub fn give_up(&mut self, ticket: Ticket) -> bool {
-        if self.exchange.queue().withdraw(ticket) {
-            self.free(ticket);
+        if self.withdraw(ticket) {
             return true;
         }
         self.exchange.mapping.slots()[ticket.slot as usize]

@@ -18,7 +18,17 @@ use crate::refuse::Refusal;
 
 /// Waits for the first part and makes the response of it. `clock` turns to idle when the answer is out.
 pub(crate) async fn response(awaited: Awaited, clock: Clock) -> Result<Response<Body>, Refusal> {
-    let first = std::future::poll_fn(|context| awaited.poll_next(context.waker())).await;
+    let first = std::future::poll_fn(|context| {
+        if let Phase::Overdue = clock.get() {
+            clock.set(Phase::Busy);
+            if awaited.withdraw() {
+                return Poll::Ready(Err(Refusal::QueuedTooLong));
+            }
+        }
+        awaited.poll_next(context.waker()).map(Ok)
+    })
+    .await?;
+    clock.set(Phase::Busy);
     let Next::Part(part) = first else {
         return Err(Refusal::ChildLost);
     };

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, Incoming};
@@ -40,11 +41,12 @@ pub(crate) async fn read(mut body: Incoming, settings: &Settings) -> Result<Whol
         return Err(Refusal::BodyTooLarge);
     }
     let (mut memory, mut file) = (Vec::new(), None::<(File, u64)>);
-    while let Some(data) = next(&mut body, settings).await? {
-        let so_far = file.as_ref().map_or(memory.len() as u64, |(_, size)| *size);
+    let (began, mut so_far) = (Instant::now(), 0);
+    while let Some(data) = next(&mut body, pause(settings, began, so_far)?).await? {
         if so_far + data.len() as u64 > settings.limit_request_body {
             return Err(Refusal::BodyTooLarge);
         }
+        so_far += data.len() as u64;
         match &mut file {
             None if memory.len() + data.len() <= IN_MEMORY => memory.extend_from_slice(&data),
             None => {
@@ -86,11 +88,26 @@ fn no_storage(error: &io::Error) -> Refusal {
     Refusal::NoStorage
 }
 
+/// How long a body may pause that has brought so many bytes since it began: never longer than `--body-timeout`, and not
+/// beyond the time at which so many bytes are too few for `--min-rate`.
+fn pause(settings: &Settings, began: Instant, so_far: u64) -> Result<Duration, Refusal> {
+    let Some(earned) = so_far.saturating_mul(1000).checked_div(settings.min_rate) else {
+        return Ok(settings.body_timeout);
+    };
+    let allowed = settings
+        .body_timeout
+        .saturating_add(Duration::from_millis(earned));
+    match allowed.checked_sub(began.elapsed()) {
+        Some(left) => Ok(left.min(settings.body_timeout)),
+        None => Err(Refusal::BodyTooSlow),
+    }
+}
+
 /// The next data of the body; trailers are passed over.
-async fn next(body: &mut Incoming, settings: &Settings) -> Result<Option<Bytes>, Refusal> {
+async fn next(body: &mut Incoming, pause: Duration) -> Result<Option<Bytes>, Refusal> {
     loop {
         let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
-        match timeout(settings.body_timeout, frame).await {
+        match timeout(pause, frame).await {
             Err(_) => return Err(Refusal::BodyTooSlow),
             Ok(None) => return Ok(None),
             Ok(Some(Err(_))) => return Err(Refusal::BodyBroken),

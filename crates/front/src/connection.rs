@@ -1,30 +1,34 @@
 //! The life of one connection: hyper speaks HTTP on it, and we watch the clock.
 //!
-//! Three limits of time hold at different moments (idle, reading a head, reading a body), so each connection has one
-//! timer, which is only set again when it has run out: a request costs no timer operation.
+//! Different limits of time hold at different moments (idle, reading a head, waiting for a thread, sending), so each
+//! connection has one timer, which is only set again when it has run out: a request costs no timer operation.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use crate::Settings;
 use crate::accept::Hall;
 use crate::counter;
-use crate::refuse;
+use crate::refuse::Refusal;
 use crate::request::{self, Peer};
+use crate::strict::Limits;
+use crate::wire::{Handle, Wire};
 
 /// How long idle connections are kept once no further request is wanted: a request that is already on its way is
 /// still answered, instead of meeting a closed connection.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long input that nobody reads is still taken in, so that the client can read its refusal.
+const LAST_INPUT: Duration = Duration::from_secs(2);
 /// Room for the smallest heads; hyper's own minimum.
 const SMALLEST_BUFFER: usize = 8192;
 /// hyper keeps this many fields without allocating; setting the same number would make it allocate.
@@ -41,6 +45,10 @@ pub(crate) enum Phase {
     Head(Instant),
     /// A request is being read or answered.
     Busy,
+    /// A request was offered to the threads, and nothing of its answer has come.
+    Offered(Instant),
+    /// The same, for longer than a request may wait.
+    Overdue,
 }
 
 /// What the connection, its stream and its requests share.
@@ -59,88 +67,123 @@ where
         spare: RefCell::default(),
     });
     let service = service_fn(move |request| request::answer(Rc::clone(&scene), request));
-    let blocked = Rc::new(Cell::new(false));
-    let stream = TokioIo::new(Watched {
-        stream,
-        clock: Rc::clone(&clock),
-        blocked: Rc::clone(&blocked),
-    });
-    let connection = builder(hall).serve_connection(stream, service);
-    match watch(connection, &clock, &blocked, hall).await {
-        Ended::ByItself => {}
-        Ended::TooSlow(mut stream) => {
-            // The client is slow or gone; what it does with the refusal is its own affair.
-            let _ = stream.write_all(refuse::HEAD_TOO_SLOW).await;
-            let _ = stream.shutdown().await;
-        }
+    let limits = limits(&hall.settings);
+    let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&clock), limits)));
+    let stream = TokioIo::new(Handle(Rc::clone(&wire)));
+    let connection = builder(&hall.settings, limits).serve_connection(stream, service);
+    let ended = watch(connection, &wire, &clock, hall).await;
+    let Some(wire) = Rc::into_inner(wire) else {
+        return;
+    };
+    let mut wire = wire.into_inner();
+    let refusal = match ended {
+        Ended::Gone => return,
+        Ended::ByItself => wire.fault().map(Refusal::from),
+        // Who has said nothing is told nothing.
+        Ended::TooSlow => wire.has_begun().then_some(Refusal::HeadTooSlow),
+    };
+    // The client is slow or gone; what it does with its last answer is its own affair.
+    let _ = timeout(LAST_INPUT, close(&mut wire, refusal)).await;
+}
+
+enum Ended {
+    /// Either side has closed, or is to.
+    ByItself,
+    /// A head did not come in time.
+    TooSlow,
+    /// Nobody reads what would be written.
+    Gone,
+}
+
+/// Says what is left to say, and closes so that it arrives (RFC 9112 section 9.6).
+async fn close<S>(wire: &mut Wire<S>, refusal: Option<Refusal>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let has_rest = wire.has_rest();
+    if let Some(refusal) = refusal
+        && wire.write(&refusal.bytes()).await.is_err()
+    {
+        return;
+    }
+    if wire.shut_down().await.is_ok() && has_rest {
+        wire.discard().await;
     }
 }
 
-enum Ended<S> {
-    ByItself,
-    TooSlow(Watched<S>),
-}
-
-fn builder(hall: &Hall) -> http1::Builder {
-    let settings = &hall.settings;
+fn limits(settings: &Settings) -> Limits {
     let fields = settings
         .limit_request_fields
         .saturating_mul(settings.limit_request_field_size);
-    let head = settings
-        .limit_request_line
-        .saturating_add(fields)
-        .min(exchange::MAX_REQUEST);
+    Limits {
+        line: settings.limit_request_line,
+        fields: settings.limit_request_fields,
+        field: settings.limit_request_field_size,
+        head: settings
+            .limit_request_line
+            .saturating_add(fields)
+            .min(exchange::MAX_REQUEST),
+    }
+}
+
+fn builder(settings: &Settings, limits: Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
+        // A client that has sent all it has to say is still answered (RFC 9112 section 9.6).
+        .half_close(true)
         .keep_alive(!settings.keep_alive.is_zero())
-        .max_buf_size(head.max(SMALLEST_BUFFER));
-    if settings.limit_request_fields != HYPER_FIELDS {
-        builder.max_headers(settings.limit_request_fields);
+        // Never what a head is measured by: larger ones do not reach hyper.
+        .max_buf_size(limits.head.max(SMALLEST_BUFFER) + 1);
+    if limits.fields != HYPER_FIELDS {
+        builder.max_headers(limits.fields);
     }
     builder
 }
 
 /// Drives the connection, minds its time limits and the wish to drain.
 async fn watch<S, Service>(
-    connection: http1::Connection<TokioIo<Watched<S>>, Service>,
+    connection: http1::Connection<TokioIo<Handle<S>>, Service>,
+    wire: &RefCell<Wire<S>>,
     clock: &Cell<Phase>,
-    blocked: &Cell<bool>,
     hall: &Hall,
-) -> Ended<S>
+) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
-    Service:
-        hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::answer::Body> + Unpin,
+    Service: hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::answer::Body>,
     Service::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut connection = connection;
+    let mut connection = pin!(connection);
     let mut draining = hall.draining.clone();
     let mut asked_to_drain = pin!(draining.wait_for(|draining| *draining));
     let (mut drain_since, mut told) = (None, false);
     let mut timer = pin!(sleep(hall.settings.header_timeout));
-    let too_slow = std::future::poll_fn(|context| {
+    std::future::poll_fn(|context| {
         counter::step();
         if drain_since.is_none() && asked_to_drain.as_mut().poll(context).is_ready() {
             drain_since = Some(Instant::now());
         }
         loop {
-            if let Poll::Ready(end) = Pin::new(&mut connection).poll(context) {
+            if let Poll::Ready(end) = connection.as_mut().poll(context) {
                 if let Err(error) = end {
                     debug!(%error, "connection ended early");
                 }
-                return Poll::Ready(false);
+                return Poll::Ready(Ended::ByItself);
             }
-            // hyper is done with an answer before its client has all of it: until then, the connection is not idle.
-            let phase = if blocked.get() {
-                Phase::Busy
-            } else {
-                clock.get()
-            };
-            match verdict(phase, drain_since.filter(|_| !told), hall) {
-                Verdict::TooSlow => return Poll::Ready(true),
+            if let Phase::Busy | Phase::Offered(_) = clock.get()
+                && let Err(error) = wire.borrow_mut().look_ahead(context)
+            {
+                debug!(%error, "the client has gone");
+                return Poll::Ready(Ended::Gone);
+            }
+            let blocked = wire.borrow().blocked();
+            let drained = drain_since.filter(|_| !told);
+            match verdict(clock.get(), blocked, drained, &hall.settings) {
+                Verdict::TooSlow => return Poll::Ready(Ended::TooSlow),
+                Verdict::Gone => return Poll::Ready(Ended::Gone),
+                Verdict::Overdue => clock.set(Phase::Overdue),
                 Verdict::LastRequest if !told => {
                     told = true;
-                    Pin::new(&mut connection).graceful_shutdown();
+                    connection.as_mut().graceful_shutdown();
                 }
                 Verdict::LastRequest | Verdict::Until(None) => return Poll::Pending,
                 Verdict::Until(Some(deadline)) => {
@@ -155,12 +198,7 @@ where
             }
         }
     })
-    .await;
-    if too_slow {
-        Ended::TooSlow(connection.into_parts().io.into_inner())
-    } else {
-        Ended::ByItself
-    }
+    .await
 }
 
 enum Verdict {
@@ -170,19 +208,30 @@ enum Verdict {
     LastRequest,
     /// The head did not come in time.
     TooSlow,
+    /// The request has waited for a thread for too long.
+    Overdue,
+    /// The client does not read.
+    Gone,
 }
 
 /// `drain_since` is nothing, too, once the connection has been told that its request is the last.
-fn verdict(phase: Phase, drain_since: Option<Instant>, hall: &Hall) -> Verdict {
-    let settings = &hall.settings;
+fn verdict(
+    phase: Phase,
+    blocked: Option<Instant>,
+    drain_since: Option<Instant>,
+    settings: &Settings,
+) -> Verdict {
     let drained = drain_since.map(|since| since + LINGER);
-    let (deadline, late) = match phase {
-        Phase::Busy if drained.is_some() => return Verdict::LastRequest,
-        Phase::Busy => return Verdict::Until(None),
-        Phase::First(since) | Phase::Head(since) => {
+    let (deadline, late) = match (blocked, phase) {
+        (_, Phase::Busy | Phase::Offered(_)) if drained.is_some() => return Verdict::LastRequest,
+        // hyper is done with an answer before its client has all of it: until then, the connection is not idle.
+        (Some(since), _) => (since + settings.send_timeout, Verdict::Gone),
+        (_, Phase::Busy | Phase::Overdue) => return Verdict::Until(None),
+        (_, Phase::Offered(since)) => (since + settings.queue_timeout, Verdict::Overdue),
+        (_, Phase::First(since) | Phase::Head(since)) => {
             (since + settings.header_timeout, Verdict::TooSlow)
         }
-        Phase::Idle(since) => (since + settings.keep_alive, Verdict::LastRequest),
+        (_, Phase::Idle(since)) => (since + settings.keep_alive, Verdict::LastRequest),
     };
     let now = Instant::now();
     match drained {
@@ -191,78 +240,5 @@ fn verdict(phase: Phase, drain_since: Option<Instant>, hall: &Hall) -> Verdict {
         _ => Verdict::Until(Some(
             drained.map_or(deadline, |drained| drained.min(deadline)),
         )),
-    }
-}
-
-/// The stream, with an eye on the first byte of each head.
-#[derive(Debug)]
-struct Watched<S> {
-    stream: S,
-    clock: Clock,
-    /// The client does not take what has been written.
-    blocked: Rc<Cell<bool>>,
-}
-
-impl<S> Watched<S> {
-    /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
-    fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if self.blocked.replace(result.is_pending()) && result.is_ready() {
-            let now = Instant::now();
-            match self.clock.get() {
-                Phase::Idle(_) => self.clock.set(Phase::Idle(now)),
-                Phase::Head(_) => self.clock.set(Phase::Head(now)),
-                Phase::First(_) | Phase::Busy => {}
-            }
-        }
-        result
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if let Phase::Idle(_) = self.clock.get()
-            && buffer.filled().len() > before
-        {
-            self.clock.set(Phase::Head(Instant::now()));
-        }
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.written(result)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.written(result)
     }
 }

@@ -197,6 +197,21 @@ impl Awaited {
         });
     }
 
+    /// Takes the request back, unless a thread has taken it. Nothing of an answer comes then.
+    pub(crate) fn withdraw(&self) -> bool {
+        let mut withdrawn = false;
+        with(|counter| {
+            withdrawn = counter.dispatcher.withdraw(self.ticket);
+            if withdrawn {
+                counter.waiting.leave(self.ticket);
+            }
+        });
+        if withdrawn {
+            self.inbox.borrow_mut().end = Some(End::Lost);
+        }
+        withdrawn
+    }
+
     /// The next part of the answer.
     pub(crate) fn poll_next(&self, waker: &Waker) -> Poll<Next> {
         let mut inbox = self.inbox.borrow_mut();

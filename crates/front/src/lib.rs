@@ -18,6 +18,8 @@ mod counter;
 mod link;
 mod refuse;
 mod request;
+mod strict;
+mod wire;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -60,7 +62,14 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// The longest pause in a body.
     pub body_timeout: Duration,
-    /// Bytes of the request target, above which the answer is 414.
+    /// Bytes a second that a body must have brought on average once `body_timeout` has passed since it began; 0 allows
+    /// any rate.
+    pub min_rate: u64,
+    /// How long a client may take nothing of its answer.
+    pub send_timeout: Duration,
+    /// How long a request waits for a thread, after which the answer is 503.
+    pub queue_timeout: Duration,
+    /// Bytes of the request line, above which the answer is 414.
     pub limit_request_line: usize,
     /// Header fields of a request, above which the answer is 431.
     pub limit_request_fields: usize,

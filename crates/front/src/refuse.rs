@@ -1,23 +1,32 @@
 //! What a client is told that is not served, and what stands in for an answer that never came.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::answer::Body;
-
-/// For a head that did not come in time (RFC 9110 section 15.5.9); hyper has no request to answer then.
-pub(crate) const HEAD_TOO_SLOW: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+use crate::strict::Fault;
 
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The target is longer than `--limit-request-line`.
-    TargetTooLong,
-    /// A field is longer than `--limit-request-field-size`, or all of them are too much for the exchange.
+    /// It is not HTTP, or can be read in two ways.
+    Malformed,
+    /// The version is neither 1.0 nor 1.1.
+    UnknownVersion,
+    /// The method is CONNECT, or the transfer coding is none that is known.
+    NotServed,
+    /// The head took longer than `--header-timeout`.
+    HeadTooSlow,
+    /// The request line is longer than `--limit-request-line`.
+    LineTooLong,
+    /// A field is longer than `--limit-request-field-size`, there are more than `--limit-request-fields`, or all of them
+    /// are too much for the exchange.
     HeadTooLarge,
+    /// The client expects something other than `100-continue` (RFC 9110 section 10.1.1).
+    UnknownExpectation,
     /// The body is larger than `--limit-request-body`.
     BodyTooLarge,
     /// The body paused for longer than `--body-timeout`.
@@ -28,6 +37,8 @@ pub(crate) enum Refusal {
     NoStorage,
     /// The queue is full.
     Busy,
+    /// No thread took the request within `--queue-timeout`.
+    QueuedTooLong,
     /// The application failed before it answered, or answered what HTTP cannot say.
     ApplicationFailed,
     /// The child died before it answered.
@@ -37,27 +48,25 @@ pub(crate) enum Refusal {
 impl Refusal {
     fn status(self) -> StatusCode {
         match self {
-            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Malformed | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::NotServed => StatusCode::NOT_IMPLEMENTED,
+            Self::LineTooLong => StatusCode::URI_TOO_LONG,
+            Self::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::NoStorage | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HeadTooSlow | Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NoStorage | Self::Busy | Self::QueuedTooLong => StatusCode::SERVICE_UNAVAILABLE,
             Self::ApplicationFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ChildLost => StatusCode::BAD_GATEWAY,
         }
     }
 
-    /// Whether the rest of the request stays unread, so that the connection cannot go on.
-    fn leaves_a_rest(self) -> bool {
+    /// Whether the connection goes on: the request was read to its end.
+    fn keeps_connection(self) -> bool {
         matches!(
             self,
-            Self::TargetTooLong
-                | Self::HeadTooLarge
-                | Self::BodyTooLarge
-                | Self::BodyTooSlow
-                | Self::BodyBroken
-                | Self::NoStorage
+            Self::Busy | Self::QueuedTooLong | Self::ApplicationFailed | Self::ChildLost
         )
     }
 
@@ -75,12 +84,37 @@ impl Refusal {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if self.leaves_a_rest() {
+        if !self.keeps_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         *response.body_mut() = Body::whole(text.into());
         *response.status_mut() = status;
         response
+    }
+
+    /// The same where hyper has no request to answer: the last bytes of the connection.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        let status = self.status();
+        let text = format!("{status}\n");
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\ncontent-type: text/plain; charset=utf-8\r\n\
+             connection: close\r\ndate: {date}\r\n\r\n{text}",
+            text.len(),
+        )
+        .into_bytes()
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Malformed => Self::Malformed,
+            Fault::LineTooLong => Self::LineTooLong,
+            Fault::HeadTooLarge => Self::HeadTooLarge,
+            Fault::Version => Self::UnknownVersion,
+            Fault::NotServed => Self::NotServed,
+        }
     }
 }
 

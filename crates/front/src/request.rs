@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use exchange::{Full, HeaderWriter, Request as Offered};
-use http::header::HOST;
-use http::{Request, Response, Version};
+use http::header::{EXPECT, HOST};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
+use tokio::time::Instant;
 
 use crate::body::{self, Whole};
 use crate::connection::{Clock, Phase};
@@ -53,7 +54,7 @@ async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<answer::Body>, Refusal> {
     let (head, body) = request.into_parts();
-    check(&head, &scene.settings)?;
+    check(&head)?;
     // hyper asks for the body of an `Expect: 100-continue` when it is first read, after these checks.
     let body = if body.is_end_stream() {
         Whole::Memory(Vec::new())
@@ -61,28 +62,18 @@ async fn serve(
         body::read(body, &scene.settings).await?
     };
     let awaited = offer(scene, &head, body)?;
+    scene.clock.set(Phase::Offered(Instant::now()));
     answer::response(awaited, Rc::clone(&scene.clock)).await
 }
 
-/// The limits that hyper does not mind.
-fn check(head: &http::request::Parts, settings: &Settings) -> Result<(), Refusal> {
-    let target = head
-        .uri
-        .path_and_query()
-        .map_or(0, |target| target.as_str().len());
-    if target > settings.limit_request_line {
-        return Err(Refusal::TargetTooLong);
+/// What the head asks for that is not there.
+fn check(head: &http::request::Parts) -> Result<(), Refusal> {
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if head.headers.get_all(EXPECT).iter().all(known) {
+        Ok(())
+    } else {
+        Err(Refusal::UnknownExpectation)
     }
-    let size =
-        |name: &http::HeaderName, value: &http::HeaderValue| name.as_str().len() + value.len();
-    if head
-        .headers
-        .iter()
-        .any(|(name, value)| size(name, value) > settings.limit_request_field_size)
-    {
-        return Err(Refusal::HeadTooLarge);
-    }
-    Ok(())
 }
 
 /// Hands the request over to the children; a body for which there is no memory goes to a file.
@@ -111,8 +102,15 @@ fn offer(scene: &Scene, head: &http::request::Parts, body: Whole) -> Result<Awai
 fn try_offer(scene: &Scene, head: &http::request::Parts, body: &Whole) -> Result<Awaited, Full> {
     let mut fields = scene.spare.borrow_mut();
     fields.clear();
+    let authority = head.uri.authority();
+    if let Some(authority) = authority {
+        // RFC 9112 section 3.2.2: a target with an authority takes the place of the Host field.
+        fields.push(b"host", authority.as_str().as_bytes());
+    }
     for (name, value) in &head.headers {
-        fields.push(name.as_str().as_bytes(), value.as_bytes());
+        if authority.is_none() || name != HOST {
+            fields.push(name.as_str().as_bytes(), value.as_bytes());
+        }
     }
     let (server_name, server_port) = server(head, &scene.peer);
     let offered = Offered {
@@ -134,7 +132,11 @@ fn try_offer(scene: &Scene, head: &http::request::Parts, body: &Whole) -> Result
 /// `SERVER_NAME` and `SERVER_PORT`: what the client believes to talk to (RFC 3875 sections 4.1.14 and 4.1.15).
 fn server<'a>(head: &'a http::request::Parts, peer: &'a Peer) -> (&'a str, u16) {
     let local = (peer.local.0.as_str(), peer.local.1);
-    let Some(host) = head.headers.get(HOST).and_then(|host| host.to_str().ok()) else {
+    let host = match head.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => head.headers.get(HOST).and_then(|host| host.to_str().ok()),
+    };
+    let Some(host) = host else {
         return local;
     };
     let (name, port) = match host.rsplit_once(':') {

@@ -53,6 +53,12 @@ pub struct Config {
     pub header_timeout: Duration,
     /// Longest pause within the body of a request.
     pub body_timeout: Duration,
+    /// Slowest average rate of a request's body, in bytes a second; 0 allows any.
+    pub min_rate: u64,
+    /// How long a client may take nothing of its answer.
+    pub send_timeout: Duration,
+    /// How long a request waits for an application thread.
+    pub queue_timeout: Duration,
     /// Longest request line, in bytes.
     pub limit_request_line: u32,
     /// Most header fields of a request.
@@ -121,6 +127,9 @@ impl Config {
             keep_alive: Duration::ZERO,
             header_timeout: Duration::ZERO,
             body_timeout: Duration::ZERO,
+            min_rate: 0,
+            send_timeout: Duration::ZERO,
+            queue_timeout: Duration::ZERO,
             limit_request_line: 0,
             limit_request_fields: 0,
             limit_request_field_size: 0,

@@ -342,6 +342,40 @@ pub(super) const OPTIONS: &[Opt] = &[
         ..ROW
     },
     Opt {
+        name: "min-rate",
+        elsewhere: &[("Apache", "RequestReadTimeout MinRate")],
+        section: Section::Requests,
+        value: "SIZE",
+        default: Some("500"),
+        short: "Slowest average rate of a request's body, in bytes a second",
+        long: "Counted once `--body-timeout` has passed since the body began: a client that drips its body without a \
+            pause gets 408, too. 0 allows any rate.",
+        kind: Kind::Size(0..=1 << 30, |config, bytes| config.min_rate = bytes),
+        ..ROW
+    },
+    Opt {
+        name: "send-timeout",
+        elsewhere: &[("Apache", "TimeOut"), ("nginx", "send_timeout")],
+        section: Section::Requests,
+        value: "TIME",
+        default: Some("60s"),
+        short: "How long a client may take nothing of its response",
+        long: "Then the connection is cut off, and a thread that waits for the client goes on.",
+        kind: Kind::Time(TICK..=DAY, |config, time| config.send_timeout = time),
+        ..ROW
+    },
+    Opt {
+        name: "queue-timeout",
+        elsewhere: &[("mod_wsgi", "queue-timeout")],
+        section: Section::Requests,
+        value: "TIME",
+        default: Some("45s"),
+        short: "How long a request waits for an application thread",
+        long: "Then it gets 503 with `Retry-After`, and the application never sees it.",
+        kind: Kind::Time(TICK..=DAY, |config, time| config.queue_timeout = time),
+        ..ROW
+    },
+    Opt {
         name: "limit-request-line",
         apache: Some("LimitRequestLine"),
         elsewhere: &[("gunicorn", "limit_request_line")],
@@ -349,7 +383,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         value: "SIZE",
         default: Some("8190"),
         short: "Longest request line",
-        long: "A longer one gets 414.",
+        long: "Method, target and version; a longer one gets 414.",
         kind: Kind::Size(256..=64 << 10, |config, bytes| {
             config.limit_request_line = narrow(bytes)
         }),

@@ -1,0 +1,147 @@
+//! The strict reading of what a client sends, byte by byte, before hyper sees it.
+//!
+//! hyper forgives what RFC 9112 lets a recipient forgive: bare line feeds, repeated codings, several Hosts. Two programs
+//! that forgive differently see two requests where there is one, which is how requests are smuggled. So each head is
+//! handed on only when it is whole and leaves nothing to interpret, and each chunk as far as its framing is right.
+//!
+//! Nothing here depends on how the bytes were cut on their way: a head is judged line by line, a chunked body byte by
+//! byte.
+
+mod chunked;
+mod head;
+mod host;
+
+use chunked::Chunked;
+use head::{Framing, Head};
+
+/// What bounds a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of the request line.
+    pub(crate) line: usize,
+    /// Header fields, and trailer fields.
+    pub(crate) fields: usize,
+    /// Bytes of one field line.
+    pub(crate) field: usize,
+    /// Bytes of the whole head.
+    pub(crate) head: usize,
+}
+
+/// Why the connection cannot be read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is not HTTP, or can be read in two ways.
+    Malformed,
+    /// The request line is longer than [`Limits::line`].
+    LineTooLong,
+    /// There are more or longer fields than [`Limits`] say.
+    HeadTooLarge,
+    /// The version is neither 1.0 nor 1.1 (RFC 9110 section 15.6.6).
+    Version,
+    /// A transfer coding (RFC 9112 section 6.1) or a method (CONNECT) that is not served.
+    NotServed,
+}
+
+/// How far a piece of input is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Good {
+    /// So many bytes can be handed on.
+    pub(crate) bytes: usize,
+    /// What is wrong behind them.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// The reader of one connection.
+#[derive(Debug)]
+pub(crate) struct Strict {
+    limits: Limits,
+    at: At,
+}
+
+#[derive(Debug)]
+enum At {
+    Head(Head),
+    /// In a body of known length, so many bytes before its end, never 0.
+    Body(u64),
+    Chunked(Chunked),
+}
+
+impl Strict {
+    /// At the beginning of a connection.
+    #[must_use]
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            at: At::Head(Head::default()),
+        }
+    }
+
+    /// Reads on. `bytes` are those that have not been handed on: what was found incomplete comes again, with more.
+    /// Nothing may be read after a fault.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Good {
+        let mut good = 0;
+        let fault = loop {
+            let rest = &bytes[good..];
+            if rest.is_empty() {
+                break None;
+            }
+            match self.step(rest) {
+                Ok(0) => break None,
+                Ok(read) => good += read,
+                Err(fault) => break Some(fault),
+            }
+        };
+        Good { bytes: good, fault }
+    }
+
+    /// Whether a body has begun and not ended.
+    #[must_use]
+    pub(crate) fn in_body(&self) -> bool {
+        !matches!(self.at, At::Head(_))
+    }
+
+    /// How many of the next bytes belong to one part: of a whole head, of a body, of a chunk. 0 when more are needed.
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        match &mut self.at {
+            At::Head(head) => {
+                let Some((length, framing)) = head.read(bytes, &self.limits)? else {
+                    return Ok(0);
+                };
+                self.at = match framing {
+                    Framing::Length(0) => At::Head(Head::default()),
+                    Framing::Length(length) => At::Body(length),
+                    Framing::Chunked => At::Chunked(Chunked::default()),
+                };
+                Ok(length)
+            }
+            At::Body(left) => {
+                let read = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                *left -= read as u64;
+                if *left == 0 {
+                    self.at = At::Head(Head::default());
+                }
+                Ok(read)
+            }
+            At::Chunked(chunked) => {
+                let read = chunked.read(bytes, &self.limits)?;
+                if chunked.is_over() {
+                    self.at = At::Head(Head::default());
+                }
+                Ok(read)
+            }
+        }
+    }
+}
+
+/// A character of a token (RFC 9110 section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A character of a field's value (RFC 9110 section 5.5).
+fn is_value(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+#[cfg(test)]
+mod tests;

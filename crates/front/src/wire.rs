@@ -1,0 +1,281 @@
+//! The stream of a connection. What comes in is read strictly before hyper sees it, and also while hyper does not read:
+//! so a client that has gone is noticed while its request waits or runs.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::connection::{Clock, Phase};
+use crate::strict::{Fault, Limits, Strict};
+
+/// How much is read before hyper asks for it.
+const AHEAD: usize = 8 * 1024;
+/// Bytes of one read into our own memory.
+const PIECE: usize = 4 * 1024;
+
+/// The stream and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Wire<S> {
+    stream: S,
+    clock: Clock,
+    strict: Strict,
+    /// What has been read and not been handed on; so many bytes from its beginning may be.
+    waiting: Vec<u8>,
+    good: usize,
+    /// Why nothing more is read.
+    end: Option<End>,
+    /// hyper has heard of the end: for it, the client has closed.
+    told: bool,
+    /// Since when the client has not taken what there is to write.
+    blocked: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client has sent everything; it may still read.
+    Closed,
+    /// The input cannot be read on. In a body, the request is there to be refused, otherwise it never was.
+    Fault { fault: Fault, in_body: bool },
+}
+
+/// hyper's end of the wire.
+#[derive(Debug)]
+pub(crate) struct Handle<S>(pub(crate) Rc<RefCell<Wire<S>>>);
+
+impl<S> Wire<S> {
+    pub(crate) fn new(stream: S, clock: Clock, limits: Limits) -> Self {
+        Self {
+            stream,
+            clock,
+            strict: Strict::new(limits),
+            waiting: Vec::new(),
+            good: 0,
+            end: None,
+            told: false,
+            blocked: None,
+        }
+    }
+
+    /// What stands against the request for which hyper was waiting.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        match self.end {
+            Some(End::Fault {
+                fault,
+                in_body: false,
+            }) if self.told => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// Some of a request has come that has not been handed on.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Since when the client has not taken what there is to write.
+    pub(crate) fn blocked(&self) -> Option<Instant> {
+        self.blocked
+    }
+
+    /// Input may come for which nobody waits: closed now, the connection would be reset, and with it what the client
+    /// has not read yet.
+    pub(crate) fn has_rest(&self) -> bool {
+        self.end != Some(End::Closed) && (self.strict.in_body() || self.has_begun())
+    }
+
+    /// Reads `fresh` strictly; gives how much of it is good.
+    fn judge(&mut self, fresh: &[u8]) -> usize {
+        let in_body = self.strict.in_body();
+        let good = self.strict.read(fresh);
+        // A request whose head is good has been handed on before its body is found bad.
+        let in_body = in_body || self.strict.in_body();
+        if let Some(fault) = good.fault {
+            self.end = Some(End::Fault { fault, in_body });
+        }
+        good.bytes
+    }
+
+    /// Notes that a further head has begun.
+    fn note_head(&self) {
+        if let Phase::Idle(_) = self.clock.get() {
+            self.clock.set(Phase::Head(Instant::now()));
+        }
+    }
+
+    /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
+    fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let now = Instant::now;
+        match (result.is_pending(), self.blocked) {
+            (false, None) | (true, Some(_)) => {}
+            (true, None) => self.blocked = Some(now()),
+            (false, Some(_)) => {
+                self.blocked = None;
+                match self.clock.get() {
+                    Phase::Idle(_) => self.clock.set(Phase::Idle(now())),
+                    Phase::Head(_) => self.clock.set(Phase::Head(now())),
+                    _ => {}
+                }
+            }
+        }
+        result
+    }
+}
+
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// Reads while hyper does not. An error says that the client has gone.
+    pub(crate) fn look_ahead(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while self.end.is_none() && !self.strict.in_body() && self.waiting.len() < AHEAD {
+            if self.read_more(context)?.is_pending() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads and forgets what still comes, until the client closes.
+    pub(crate) async fn discard(&mut self) {
+        let mut bytes = [0; PIECE];
+        let stream = &mut self.stream;
+        while let Ok(1..) = tokio::io::AsyncReadExt::read(stream, &mut bytes).await {}
+    }
+
+    /// Reads a piece into our own memory.
+    fn read_more(&mut self, context: &mut Context<'_>) -> io::Result<Poll<()>> {
+        let mut bytes = [0; PIECE];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        if Pin::new(&mut self.stream)
+            .poll_read(context, &mut buffer)?
+            .is_pending()
+        {
+            return Ok(Poll::Pending);
+        }
+        if buffer.filled().is_empty() {
+            self.end = Some(End::Closed);
+        } else {
+            self.waiting.extend_from_slice(buffer.filled());
+            let waiting = std::mem::take(&mut self.waiting);
+            self.good += self.judge(&waiting[self.good..]);
+            self.waiting = waiting;
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.good > 0 {
+                self.hand_on(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if self.end.is_some() {
+                self.told = true;
+                return Poll::Ready(Ok(()));
+            }
+            if self.has_begun() {
+                self.note_head();
+                ready!(self.read_more(context)?);
+            } else if ready!(self.read_through(context, buffer))? > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Hands on what is good of what waits.
+    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
+        self.note_head();
+        let fitting = self.good.min(buffer.remaining());
+        buffer.put_slice(&self.waiting[..fitting]);
+        self.waiting.drain(..fitting);
+        self.good -= fitting;
+        if self.waiting.is_empty() {
+            // An idle connection keeps no memory.
+            self.waiting = Vec::new();
+        }
+    }
+
+    /// Reads into hyper's own memory, which mostly holds a whole head at once; what is not good yet is taken out again.
+    /// Gives how much is left in it.
+    fn read_through(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let fresh = &buffer.filled()[before..];
+        if fresh.is_empty() {
+            self.end = Some(End::Closed);
+            return Poll::Ready(Ok(0));
+        }
+        self.note_head();
+        let good = self.judge(fresh);
+        self.waiting.extend_from_slice(&fresh[good..]);
+        buffer.set_filled(before + good);
+        Poll::Ready(Ok(good))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// Writes without hyper.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        tokio::io::AsyncWriteExt::write_all(&mut self.stream, bytes).await
+    }
+
+    /// Tells the client that nothing more comes.
+    pub(crate) async fn shut_down(&mut self) -> io::Result<()> {
+        tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Handle<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Handle<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut wire = self.0.borrow_mut();
+        let result = Pin::new(&mut wire.stream).poll_write(context, bytes);
+        wire.note_write(result)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.borrow_mut().stream).poll_flush(context)
+    }
+
+    /// Does nothing: what comes after hyper's part decides how the connection ends.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.borrow().stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut wire = self.0.borrow_mut();
+        let result = Pin::new(&mut wire.stream).poll_write_vectored(context, slices);
+        wire.note_write(result)
+    }
+}
