@@ -1,0 +1,21 @@
+"""An application that tells what it was given: in its log, where nothing can be missed, and in its answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    seen = {key: value for key, value in environ.items() if isinstance(value, str)}
+    seen["body"] = environ["wsgi.input"].read().decode("latin-1")
+    said = f"{seen['REQUEST_METHOD']} {seen['REQUEST_URI']} {seen['body']!r}"
+    sys.stderr.write(f"saw {said}\n")
+    sys.stderr.flush()
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(seen).encode()]
