@@ -12,6 +12,8 @@ pub enum ToFront {
     Gone(ChildId),
     /// Take no new connection, finish what is there, then answer [`FromFront::Drained`].
     Drain,
+    /// Open the log files anew: somebody has moved them away.
+    Reopen,
 }
 
 /// From the front to the supervisor.
@@ -34,6 +36,7 @@ impl ToFront {
         match self {
             Self::Gone(child) => pack(1, Some(child)),
             Self::Drain => pack(2, None),
+            Self::Reopen => pack(3, None),
         }
     }
 
@@ -44,6 +47,7 @@ impl ToFront {
         match kind {
             1 => Some(Self::Gone(child)),
             2 => Some(Self::Drain),
+            3 => Some(Self::Reopen),
             _ => None,
         }
     }
@@ -104,7 +108,7 @@ mod tests {
             slot: 513,
             life: 200,
         };
-        for message in [ToFront::Gone(child), ToFront::Drain] {
+        for message in [ToFront::Gone(child), ToFront::Drain, ToFront::Reopen] {
             assert_eq!(ToFront::decode(&message.encode()), Some(message));
         }
         for message in [

@@ -12,6 +12,7 @@ use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 use tracing::error;
 
+use crate::access::Record;
 use crate::connection::{Clock, Phase};
 use crate::counter::{Awaited, Next};
 use crate::refuse::Refusal;
@@ -48,6 +49,7 @@ pub(crate) async fn response(awaited: Awaited, clock: Clock) -> Result<Response<
         },
         unsent: true,
         clock: Some(clock),
+        record: None,
     };
     Ok(response)
 }
@@ -84,6 +86,7 @@ pub(crate) struct Body {
     /// The head, or data, may still be in hyper's hands.
     unsent: bool,
     clock: Option<Clock>,
+    record: Option<Record>,
 }
 
 #[derive(Debug)]
@@ -113,16 +116,19 @@ impl Body {
             rest: Rest::Nothing,
             unsent: false,
             clock: None,
+            record: None,
         }
     }
 
     pub(crate) fn whole(data: Bytes) -> Self {
-        Self {
-            data: Some(data),
-            rest: Rest::Nothing,
-            unsent: false,
-            clock: None,
-        }
+        let mut body = Self::empty();
+        body.data = Some(data);
+        body
+    }
+
+    /// Tells `record` how the answer ends.
+    pub(crate) fn keep(&mut self, record: Record) {
+        self.record = Some(record);
     }
 
     /// Lets `clock` turn to idle when the response is out.
@@ -143,6 +149,9 @@ impl HttpBody for Body {
         loop {
             if let Some(data) = self.data.take() {
                 self.unsent = true;
+                if let Some(record) = &mut self.record {
+                    record.sent(data.len());
+                }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             let awaited = match &self.rest {
@@ -186,6 +195,12 @@ impl HttpBody for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
+        let whole = self.is_end_stream();
+        if let Some(record) = &mut self.record
+            && (whole || record.is_head())
+        {
+            record.complete();
+        }
         if let Some(clock) = self.clock.take() {
             clock.set(Phase::Idle(Instant::now()));
         }

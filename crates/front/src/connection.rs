@@ -18,6 +18,7 @@ use tracing::debug;
 
 use crate::Settings;
 use crate::accept::Hall;
+use crate::access::Record;
 use crate::counter;
 use crate::refuse::Refusal;
 use crate::request::{self, Peer};
@@ -66,7 +67,8 @@ where
         clock: Rc::clone(&clock),
         spare: RefCell::default(),
     });
-    let service = service_fn(move |request| request::answer(Rc::clone(&scene), request));
+    let of_requests = Rc::clone(&scene);
+    let service = service_fn(move |request| request::answer(Rc::clone(&of_requests), request));
     let limits = limits(&hall.settings);
     let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&clock), limits)));
     let stream = TokioIo::new(Handle(Rc::clone(&wire)));
@@ -82,8 +84,19 @@ where
         // Who has said nothing is told nothing.
         Ended::TooSlow => wire.has_begun().then_some(Refusal::HeadTooSlow),
     };
+    note_unread(&wire, refusal, &scene);
     // The client is slow or gone; what it does with its last answer is its own affair.
     let _ = timeout(LAST_INPUT, close(&mut wire, refusal)).await;
+}
+
+/// Has a request logged that did not become one.
+fn note_unread<S>(wire: &Wire<S>, refusal: Option<Refusal>, scene: &Rc<request::Scene>) {
+    let (status, sent) = match refusal {
+        Some(refusal) => (refusal.status(), refusal.text().len()),
+        None if wire.was_left() => (Refusal::Malformed.status(), 0),
+        None => return,
+    };
+    Record::unread(scene, wire.request_line(), status, sent);
 }
 
 enum Ended {

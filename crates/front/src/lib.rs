@@ -10,6 +10,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
+
 mod accept;
 mod answer;
 mod body;
@@ -27,6 +29,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::AccessLog;
 use exchange::Exchange;
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -79,6 +82,8 @@ pub struct Settings {
     pub limit_request_body: u64,
     /// Connections at the same time; further ones wait in the listeners' backlog.
     pub max_connections: usize,
+    /// Where each request leaves a line, if anywhere.
+    pub access_log: Option<AccessLog>,
 }
 
 /// Serves until the supervisor says that it is enough, or is gone.
@@ -96,13 +101,23 @@ pub fn serve(
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .on_thread_park(counter::before_sleep)
+        .on_thread_park(|| {
+            counter::before_sleep();
+            access::before_sleep();
+        })
         .on_thread_unpark(counter::after_sleep)
         .build_local(LocalOptions::default())?;
-    runtime.block_on(async {
+    if let Some(log) = settings.access_log.clone() {
+        access::open(log)?;
+    }
+    let served = runtime.block_on(async {
         let link = Rc::new(link::Link::open(link)?);
         counter::open(exchange, Rc::clone(&link))?;
         let drain = accept::start(Rc::new(settings), listeners)?;
         link::follow(&link, drain).await
-    })
+    });
+    // Connections that end now leave their lines, too.
+    drop(runtime);
+    access::close();
+    served
 }

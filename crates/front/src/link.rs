@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tracing::warn;
 
 use crate::accept::Drain;
-use crate::counter;
+use crate::{access, counter};
 
 /// Our end of the channel: a sequence of whole messages.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ pub(crate) async fn follow(link: &Link, drain: Drain) -> io::Result<()> {
                 counter::gone(child);
                 link.tell(FromFront::Cleared(child));
             }
+            ToFront::Reopen => access::reopen(),
             ToFront::Drain => {
                 if let Some(drain) = drain.take() {
                     tokio::task::spawn_local(async move {

@@ -46,7 +46,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Malformed | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -62,6 +62,11 @@ impl Refusal {
         }
     }
 
+    /// The body of the answer.
+    pub(crate) fn text(self) -> String {
+        format!("{self}\n")
+    }
+
     /// Whether the connection goes on: the request was read to its end.
     fn keeps_connection(self) -> bool {
         matches!(
@@ -72,8 +77,7 @@ impl Refusal {
 
     /// The answer in place of the application's.
     pub(crate) fn response(self) -> Response<Body> {
-        let status = self.status();
-        let text = format!("{status}\n");
+        let (status, text) = (self.status(), self.text());
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
@@ -94,8 +98,7 @@ impl Refusal {
 
     /// The same where hyper has no request to answer: the last bytes of the connection.
     pub(crate) fn bytes(self) -> Vec<u8> {
-        let status = self.status();
-        let text = format!("{status}\n");
+        let (status, text) = (self.status(), self.text());
         let date = httpdate::fmt_http_date(SystemTime::now());
         format!(
             "HTTP/1.1 {status}\r\ncontent-length: {}\r\ncontent-type: text/plain; charset=utf-8\r\n\

@@ -11,6 +11,7 @@ use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use crate::access::Record;
 use crate::body::{self, Whole};
 use crate::connection::{Clock, Phase};
 use crate::counter::{self, Awaited};
@@ -21,9 +22,9 @@ use crate::{Settings, answer};
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// Address as text and port; empty and 0 on a unix socket.
-    remote: (String, u16),
+    pub(crate) remote: (String, u16),
     /// What a request without a Host was sent to.
-    local: (String, u16),
+    pub(crate) local: (String, u16),
 }
 
 /// What the requests of a connection share.
@@ -42,26 +43,36 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<answer::Body>, Infallible> {
     scene.clock.set(Phase::Busy);
-    let clock = Rc::clone(&scene.clock);
-    Ok(match serve(&scene, request).await {
+    let (head, body) = request.into_parts();
+    // Dropped on the way, with a client that has gone, it leaves its line all the same.
+    let record = Record::begin(&scene, &head);
+    let mut response = match serve(&scene, &head, body).await {
         Ok(response) => response,
-        Err(refusal) => refusal.response().map(|body| body.timed(clock)),
-    })
+        Err(refusal) => {
+            let clock = Rc::clone(&scene.clock);
+            refusal.response().map(|body| body.timed(clock))
+        }
+    };
+    if let Some(mut record) = record {
+        record.answered(response.status(), response.headers());
+        response.body_mut().keep(record);
+    }
+    Ok(response)
 }
 
 async fn serve(
     scene: &Scene,
-    request: Request<Incoming>,
+    head: &http::request::Parts,
+    body: Incoming,
 ) -> Result<Response<answer::Body>, Refusal> {
-    let (head, body) = request.into_parts();
-    check(&head)?;
+    check(head)?;
     // hyper asks for the body of an `Expect: 100-continue` when it is first read, after these checks.
     let body = if body.is_end_stream() {
         Whole::Memory(Vec::new())
     } else {
         body::read(body, &scene.settings).await?
     };
-    let awaited = offer(scene, &head, body)?;
+    let awaited = offer(scene, head, body)?;
     scene.clock.set(Phase::Offered(Instant::now()));
     answer::response(awaited, Rc::clone(&scene.clock)).await
 }

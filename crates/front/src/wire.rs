@@ -77,6 +77,20 @@ impl<S> Wire<S> {
         !self.waiting.is_empty()
     }
 
+    /// The client left within the head for which hyper was waiting.
+    pub(crate) fn was_left(&self) -> bool {
+        self.told && self.end == Some(End::Closed) && !self.request_line().is_empty()
+    }
+
+    /// The request line that has not been handed on, as far as it has come.
+    pub(crate) fn request_line(&self) -> &[u8] {
+        let empty_lines = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+        let skipped = self.waiting.iter().take_while(empty_lines).count();
+        let line = &self.waiting[skipped..];
+        let end = line.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        &line[..end.unwrap_or(line.len())]
+    }
+
     /// Since when the client has not taken what there is to write.
     pub(crate) fn blocked(&self) -> Option<Instant> {
         self.blocked
@@ -130,8 +144,10 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     /// Reads while hyper does not. An error says that the client has gone.
     pub(crate) fn look_ahead(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while self.end.is_none() && !self.strict.in_body() && self.waiting.len() < AHEAD {
-            if self.read_more(context)?.is_pending() {
-                break;
+            match self.read_more(context) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Err(error),
             }
         }
         Ok(())
@@ -144,16 +160,11 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         while let Ok(1..) = tokio::io::AsyncReadExt::read(stream, &mut bytes).await {}
     }
 
-    /// Reads a piece into our own memory.
-    fn read_more(&mut self, context: &mut Context<'_>) -> io::Result<Poll<()>> {
+    /// Reads a piece into our own memory; hands nothing on.
+    fn read_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [0; PIECE];
         let mut buffer = ReadBuf::new(&mut bytes);
-        if Pin::new(&mut self.stream)
-            .poll_read(context, &mut buffer)?
-            .is_pending()
-        {
-            return Ok(Poll::Pending);
-        }
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
         if buffer.filled().is_empty() {
             self.end = Some(End::Closed);
         } else {
@@ -162,7 +173,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             self.good += self.judge(&waiting[self.good..]);
             self.waiting = waiting;
         }
-        Ok(Poll::Ready(()))
+        Poll::Ready(Ok(0))
     }
 
     fn poll_read(
@@ -179,11 +190,19 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                 self.told = true;
                 return Poll::Ready(Ok(()));
             }
-            if self.has_begun() {
+            let read = if self.has_begun() {
                 self.note_head();
-                ready!(self.read_more(context)?);
-            } else if ready!(self.read_through(context, buffer))? > 0 {
-                return Poll::Ready(Ok(()));
+                ready!(self.read_more(context))
+            } else {
+                ready!(self.read_through(context, buffer))
+            };
+            match read {
+                Ok(0) => {}
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(error) => {
+                    (self.end, self.told) = (Some(End::Closed), true);
+                    return Poll::Ready(Err(error));
+                }
             }
         }
     }

@@ -87,5 +87,12 @@ fn settings(config: &Config) -> front::Settings {
         limit_request_field_size: config.limit_request_field_size as usize,
         limit_request_body: config.limit_request_body,
         max_connections: config.max_connections as usize,
+        access_log: config
+            .access_log
+            .clone()
+            .map(|target| front::access::AccessLog {
+                target,
+                format: config.access_log_format.clone(),
+            }),
     }
 }

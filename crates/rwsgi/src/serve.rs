@@ -24,6 +24,14 @@ pub(crate) fn run(config: Config) -> u8 {
             };
         }
     };
+    // The front opens it again for itself; only here a mistake can still be told before anything is started.
+    if let Some(target) = &config.access_log
+        && let Err(problem) = target.check()
+    {
+        listeners.iter().for_each(Listener::remove_file);
+        error!(log = %target, error = %problem, "cannot open the access log");
+        return exit::CONFIGURATION;
+    }
     if !enter_folder(&config) {
         listeners.iter().for_each(Listener::remove_file);
         return exit::CONFIGURATION;

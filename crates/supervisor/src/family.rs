@@ -20,6 +20,8 @@ pub(crate) struct Front {
     /// Since when it accepts connections.
     pub(crate) serving: Option<Duration>,
     pub(crate) drain: Drain,
+    /// It is to open its log files anew, as soon as the line has room.
+    pub(crate) reopen: bool,
 }
 
 /// How far the front is with finishing its connections.

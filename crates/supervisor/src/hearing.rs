@@ -2,6 +2,7 @@
 
 use exchange::notice::{FromFront, ToFront};
 use exchange::{ChildId, ChildState};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tracing::{error, info, warn};
 
@@ -79,15 +80,23 @@ impl Monitor<'_> {
 
     /// There is something that the front has to be told as soon as its line has room.
     pub(crate) fn owes_front(&self) -> bool {
-        let drain = self
+        let word = self
             .front
             .as_ref()
-            .is_some_and(|front| front.drain == Drain::Owed);
-        drain
-            || self
-                .slots
-                .iter()
-                .any(|slot| matches!(slot.place, Place::Gone(_, Word::Owed)))
+            .is_some_and(|front| front.drain == Drain::Owed || front.reopen);
+        word || self
+            .slots
+            .iter()
+            .any(|slot| matches!(slot.place, Place::Gone(_, Word::Owed)))
+    }
+
+    /// Has the log files opened anew. A front that is not there opens them anyway when it comes.
+    pub(crate) fn reopen_logs(&mut self) {
+        info!(signal = %Signal::SIGUSR1, "reopening logs");
+        if let Some(front) = &mut self.front {
+            front.reopen = true;
+        }
+        self.pass_words_on();
     }
 
     /// Tells the front what it has to know, as far as its line has room.
@@ -101,6 +110,9 @@ impl Monitor<'_> {
                 }
                 *word = Word::Sent;
             }
+        }
+        if front.reopen && link.say_now(ToFront::Reopen).is_ok() {
+            front.reopen = false;
         }
         if front.drain == Drain::Owed && link.say_now(ToFront::Drain).is_ok() {
             front.drain = Drain::Asked;

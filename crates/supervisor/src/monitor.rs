@@ -239,6 +239,7 @@ impl<'a> Monitor<'a> {
                     link: Some(link),
                     serving: None,
                     drain: Drain::Unasked,
+                    reopen: false,
                 });
                 for slot in &mut self.slots {
                     if let Place::Gone(_, word) = &mut slot.place {
@@ -422,6 +423,7 @@ impl<'a> Monitor<'a> {
                 while let Some(signal) = self.signals.next() {
                     match signal {
                         Signal::SIGCHLD => self.reap(),
+                        Signal::SIGUSR1 => self.reopen_logs(),
                         signal => self.asked_to_stop(signal),
                     }
                 }

@@ -21,6 +21,7 @@ impl Signals {
             Signal::SIGTERM,
             Signal::SIGINT,
             Signal::SIGQUIT,
+            Signal::SIGUSR1,
             Signal::SIGCHLD,
         ]);
         ours.thread_block()?;

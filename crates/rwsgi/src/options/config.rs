@@ -69,6 +69,10 @@ pub struct Config {
     pub limit_request_body: u64,
     /// Most requests that wait for an application thread.
     pub max_queue: u32,
+    /// Where each request leaves a line, if anywhere.
+    pub access_log: Option<front::access::Target>,
+    /// What that line says.
+    pub access_log_format: front::access::Format,
     /// What is logged.
     pub log_level: LogLevel,
     /// The configuration file that was read.
@@ -135,6 +139,8 @@ impl Config {
             limit_request_field_size: 0,
             limit_request_body: 0,
             max_queue: 0,
+            access_log: None,
+            access_log_format: front::access::Format::default(),
             log_level: LogLevel::Info,
             file: None,
         }

@@ -30,6 +30,9 @@ pub(super) fn configure(typed: &Typed, start: &Path) -> Result<Config, Error> {
             *path = start.join(&*path);
         }
     }
+    if let Some(front::access::Target::File(path)) = &mut config.access_log {
+        *path = start.join(&*path);
+    }
     if let (Some(folder), [value]) = (&config.chdir, typed.of("chdir"))
         && !folder.is_dir()
     {

@@ -445,6 +445,46 @@ pub(super) const OPTIONS: &[Opt] = &[
         ..ROW
     },
     Opt {
+        name: "access-log",
+        elsewhere: &[
+            ("Apache", "CustomLog"),
+            ("gunicorn", "accesslog"),
+            ("uWSGI", "req-logger"),
+        ],
+        value: "PATH|-|off",
+        default: Some("off"),
+        short: "Write a line for each request to this file, or to standard output (-)",
+        long: "Whatever becomes of the request: a client that left before its answer began shows as status 499. The \
+            file is opened anew when the server gets `SIGUSR1`, as after a rotation. Lines for which the disk is too \
+            slow are lost and counted rather than waited for.",
+        kind: Kind::Text(|config, text| {
+            config.access_log = match text {
+                "" => return Err("must be a path, `-` or `off`".to_owned()),
+                "off" => None,
+                "-" => Some(front::access::Target::Stdout),
+                path => Some(front::access::Target::File(PathBuf::from(path))),
+            };
+            Ok(())
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "access-log-format",
+        elsewhere: &[("Apache", "LogFormat"), ("gunicorn", "access_log_format")],
+        value: "FORMAT",
+        default: Some("combined"),
+        short: "common, combined, json, or the directives of Apache's LogFormat",
+        long: "`%h %a %l %u %t %{strftime}t %r %m %U %q %H %s %>s %b %B %T %{s}T %{ms}T %{us}T %D %{Field}i \
+            %{Field}o %p %P %%`, as Apache's mod_log_config has them. `%b` and `%B` count the bytes of the body that \
+            were sent.",
+        kind: Kind::Text(|config, text| {
+            config.access_log_format =
+                front::access::Format::parse(text).map_err(|error| error.to_string())?;
+            Ok(())
+        }),
+        ..ROW
+    },
+    Opt {
         name: "log-level",
         apache: Some("LogLevel"),
         elsewhere: &[("gunicorn", "loglevel")],

@@ -133,10 +133,30 @@ fn the_defaults_are_those_of_the_contract() {
             limit_request_field_size: 8190,
             limit_request_body: 1 << 30,
             max_queue: 1024,
+            access_log: None,
+            access_log_format: front::access::Format::parse("combined").unwrap(),
             log_level: LogLevel::Info,
             file: None,
         }
     );
+}
+
+#[test]
+fn the_access_log_goes_where_it_is_told() {
+    use front::access::Target;
+    let folder = Folder::new(&[]);
+    for (value, target) in [
+        ("off", None),
+        ("-", Some(Target::Stdout)),
+        (
+            "logs/access",
+            Some(Target::File(folder.0.join("logs/access"))),
+        ),
+        ("/var/log/a", Some(Target::File("/var/log/a".into()))),
+    ] {
+        let config = folder.serve(&format!("--access-log {value} a"), &[]);
+        assert_eq!(config.access_log, target, "{value}");
+    }
 }
 
 #[test]
@@ -261,7 +281,12 @@ fn a_wrong_command_line_is_explained() {
         "--workers 4 a",
         "unknown option --workers; did you mean --processes?",
     );
-    check_usage("--access-log x a", "unknown option --access-log");
+    check_usage("--sandwich x a", "unknown option --sandwich");
+    check_usage(
+        "--access-log-format %h%z a",
+        "access-log-format \"%h%z\" has no meaning from character 3 on: `%z`; there are %h %a %l %u %t %{strftime}t %r \
+         %m %U %q %H %s %>s %b %B %T %{s}T %{ms}T %{us}T %D %{Field}i %{Field}o %p %P and %%",
+    );
     check_usage("-x a", "unknown option -x");
     check_usage("--threads", "missing argument for option '--threads'");
     check_usage(

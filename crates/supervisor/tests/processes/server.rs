@@ -153,6 +153,7 @@ impl Roles for Actors<'_> {
                         say(FromFront::Drained);
                     }
                 }
+                Some(ToFront::Reopen) => println!("reopening"),
                 None => return 0,
             }
         }

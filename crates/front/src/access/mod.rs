@@ -1,0 +1,160 @@
+//! The access log: one line for every request, whatever its end.
+//!
+//! The lines of a turn are collected and written by a thread of their own: a slow disk, or a pipe that nobody reads,
+//! must not stop the thread on which every connection lives. What that thread cannot keep up with is lost, counted and
+//! told.
+
+mod escape;
+mod format;
+mod record;
+mod writer;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+pub use format::{Format, FormatError};
+pub(crate) use record::Record;
+use writer::Writer;
+
+/// How much is collected at most before it is given to the writer.
+const COLLECTED: usize = 32 * 1024;
+
+/// Where the log goes, and what its lines look like.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    /// Where it goes.
+    pub target: Target,
+    /// What a line says.
+    pub format: Format,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("-"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Where the log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To standard output.
+    Stdout,
+    /// To the end of this file, which is made (mode 0640, less the umask) when it is not there.
+    File(PathBuf),
+}
+
+impl Target {
+    /// Opens the log once to see whether that is possible.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(&self) -> io::Result<()> {
+        writer::open(self).map(drop)
+    }
+}
+
+thread_local! {
+    /// The thread's own, since tokio's hooks around sleeping have no other way to it.
+    static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+struct Log {
+    format: Format,
+    zone: TimeZone,
+    /// The second that was formatted last.
+    second: (i64, String),
+    lines: Vec<u8>,
+    writer: Writer,
+}
+
+/// Opens the log on this thread.
+pub(crate) fn open(settings: AccessLog) -> io::Result<()> {
+    let log = Log {
+        format: settings.format,
+        zone: TimeZone::system(),
+        second: (i64::MIN, String::new()),
+        lines: Vec::new(),
+        writer: Writer::start(settings.target)?,
+    };
+    LOG.set(Some(log));
+    Ok(())
+}
+
+/// Gives the writer what has been collected, before the runtime sleeps.
+pub(crate) fn before_sleep() {
+    with(Log::flush);
+}
+
+/// Has the file opened anew, which somebody has moved away.
+pub(crate) fn reopen() {
+    with(|log| {
+        // What was served before the file was moved belongs into it.
+        log.flush();
+        log.writer.reopen();
+    });
+}
+
+/// Writes what is left, as far as somebody takes it.
+pub(crate) fn close() {
+    if let Some(mut log) = LOG.take() {
+        log.flush();
+        log.writer.finish();
+    }
+}
+
+fn with(act: impl FnOnce(&mut Log)) {
+    LOG.with_borrow_mut(|log| {
+        if let Some(log) = log {
+            act(log);
+        }
+    });
+}
+
+impl Log {
+    fn add(&mut self, record: &Record) {
+        let time = Time {
+            zone: &self.zone,
+            second: &mut self.second,
+        };
+        self.format.write(record, time, &mut self.lines);
+        if self.lines.len() >= COLLECTED {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.lines.is_empty() {
+            self.writer.write(std::mem::take(&mut self.lines));
+        }
+    }
+}
+
+/// How a moment is written.
+struct Time<'a> {
+    zone: &'a TimeZone,
+    second: &'a mut (i64, String),
+}
+
+impl Time<'_> {
+    /// `[24/Nov/2026:16:00:00 +0000]`, made once a second.
+    fn clf(&mut self, at: Timestamp) -> &str {
+        if self.second.0 != at.as_second() {
+            *self.second = (at.as_second(), self.strftime(at, "[%d/%b/%Y:%H:%M:%S %z]"));
+        }
+        &self.second.1
+    }
+
+    fn strftime(&self, at: Timestamp, format: &str) -> String {
+        at.to_zoned_datetime(self.zone.clone())
+            .strftime(format)
+            .to_string()
+    }
+}
