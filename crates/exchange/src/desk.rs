@@ -1,8 +1,12 @@
-//! Descriptors: how a body that lies in a file comes from the front to the thread that has claimed the request.
+//! Descriptors: how a body that lies in a file comes from the front to the thread that has claimed the request, and how
+//! an answer that lies in one comes to the front.
 //!
 //! Any thread may claim any request, so the front cannot send the file along. The thread asks for it: it sends the
 //! ticket and one end of a fresh socketpair over a socket that all children share; the file comes back on the other
 //! end. When the front dies on the way, the end is closed and the thread hears that.
+//!
+//! The file of an answer goes over the same socket before the last frame of the answer is written into the ring: a
+//! front that has read the frame finds the file at the desk.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -14,12 +18,27 @@ use rustix::net::{
 };
 
 use crate::ids::Ticket;
+use crate::reply::Extent;
+
+/// Bytes of a note that asks: the ticket.
+const ASKED: usize = 8;
+/// Bytes of a note that gives: ticket, offset, length.
+const GIVEN: usize = 24;
 
 /// The shared pair of sockets.
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) front: OwnedFd,
     pub(crate) children: OwnedFd,
+}
+
+/// What a thread has put on the desk.
+#[derive(Debug)]
+pub enum Note {
+    /// It waits for the body of its request.
+    Asked(Asked),
+    /// The answer to this request goes on with this.
+    Given(Ticket, Extent),
 }
 
 /// A thread waits for the file of this request.
@@ -58,16 +77,40 @@ impl Desk {
         }
     }
 
-    /// The next thread that asks; `WouldBlock` when none does.
-    pub(crate) fn asked(&self) -> io::Result<Option<Asked>> {
-        let mut bytes = [0; 8];
-        let (length, reply) = receive(self.front.as_fd(), &mut bytes)?;
-        // What no thread of ours sends is dropped, with its descriptor.
-        let asked = reply.filter(|_| length == bytes.len());
-        Ok(asked.map(|reply| Asked {
-            ticket: Ticket::unpack(u64::from_le_bytes(bytes)),
-            reply,
-        }))
+    /// Gives the front what the answer to `ticket` goes on with.
+    pub(crate) fn give(&self, ticket: Ticket, extent: &Extent) -> io::Result<()> {
+        let mut bytes = [0; GIVEN];
+        let numbers = [ticket.pack(), extent.offset, extent.length];
+        for (place, number) in bytes.chunks_exact_mut(ASKED).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        send(self.children.as_fd(), &bytes, extent.file.as_fd())
+    }
+
+    /// The next note of a thread; `WouldBlock` when there is none.
+    pub(crate) fn note(&self) -> io::Result<Option<Note>> {
+        let mut bytes = [0; GIVEN];
+        let (length, descriptor) = receive(self.front.as_fd(), &mut bytes)?;
+        let mut numbers = [0; GIVEN / ASKED];
+        for (number, place) in numbers.iter_mut().zip(bytes.as_chunks().0) {
+            *number = u64::from_le_bytes(*place);
+        }
+        let [ticket, offset, length_of_part] = numbers;
+        let ticket = Ticket::unpack(ticket);
+        Ok(match (length, descriptor) {
+            (ASKED, Some(reply)) => Some(Note::Asked(Asked { ticket, reply })),
+            (GIVEN, Some(file)) => {
+                let length = length_of_part;
+                let extent = Extent {
+                    file,
+                    offset,
+                    length,
+                };
+                Some(Note::Given(ticket, extent))
+            }
+            // What no thread of ours sends is dropped, with its descriptor.
+            _ => None,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::board::{Board, InFlight};
-use crate::desk::{Asked, Desk};
+use crate::desk::{Desk, Note};
 use crate::ids::ChildId;
 use crate::layout::{Geometry, Mapping};
 use crate::queue::Queue;
@@ -77,17 +77,17 @@ impl Exchange {
         }
     }
 
-    /// Readable when a thread waits for a file.
+    /// Readable when a thread has left a note.
     pub fn desk(&self) -> BorrowedFd<'_> {
         self.desk.front.as_fd()
     }
 
-    /// The next thread that waits for a file; `None` for a question that no thread of ours asks.
+    /// The next note of a thread; `None` for one that no thread of ours leaves.
     ///
     /// # Errors
-    /// `WouldBlock` when nobody waits.
-    pub fn asked(&self) -> io::Result<Option<Asked>> {
-        self.desk.asked()
+    /// `WouldBlock` when there is none.
+    pub fn note(&self) -> io::Result<Option<Note>> {
+        self.desk.note()
     }
 
     /// The requests that the child's threads have taken and not yet answered.

@@ -54,13 +54,13 @@ mod model;
 mod tests;
 
 pub use ids::{ChildId, Owner, Ticket};
-pub use reply::{After, Gone, Reply};
+pub use reply::{After, Extent, Gone, Reply};
 pub use wire::{Body, Head, HeaderWriter, Headers, Malformed, Request};
 
 #[cfg(not(loom))]
 pub use {
     board::{Board, ChildPlace, ChildState, InFlight},
-    desk::Asked,
+    desk::{Asked, Note},
     dispatcher::{Dispatcher, Full, Part, Sink, Wish},
     exchange::Exchange,
     layout::Geometry,

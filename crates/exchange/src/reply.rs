@@ -1,5 +1,7 @@
 //! The seam between the application's answer and whoever carries it.
 
+use std::os::fd::OwnedFd;
+
 use crate::wire::Head;
 
 /// How an answer goes on after this part.
@@ -9,8 +11,21 @@ pub enum After {
     More,
     /// This was all, and all is well.
     Complete,
+    /// What is left is a part of a file, which the front has been given: see [`Reply::send_file`].
+    File,
     /// The application broke off: what the client has must not look complete.
     Broken,
+}
+
+/// A part of a regular file.
+#[derive(Debug)]
+pub struct Extent {
+    /// The file, open for reading. Its position means nothing, since others may share it.
+    pub file: OwnedFd,
+    /// Where the part begins.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub length: u64,
 }
 
 /// Nobody waits for this answer any more: the client has gone, or the front has given the request up.
@@ -38,4 +53,11 @@ pub trait Reply: Send {
     /// # Errors
     /// [`Gone`] when nobody wants the answer; later parts will fail the same way.
     fn send(&mut self, head: Option<&Head<'_>>, data: &[u8], after: After) -> Result<(), Gone>;
+
+    /// Sends the last part, of which the reader reads the data from a file: the thread need not wait for that. May
+    /// wait like [`Reply::send`] of a part with this head and no data.
+    ///
+    /// # Errors
+    /// [`Gone`] when nobody wants the answer.
+    fn send_file(&mut self, head: Option<&Head<'_>>, extent: Extent) -> Result<(), Gone>;
 }

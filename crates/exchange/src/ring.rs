@@ -41,6 +41,7 @@ impl Frame {
             After::More => 1,
             After::Complete => 2,
             After::Broken => 3,
+            After::File => 4,
         };
         let words = [
             number(self.head),
@@ -73,6 +74,7 @@ impl Frame {
             1 => After::More,
             2 => After::Complete,
             3 => After::Broken,
+            4 => After::File,
             _ => return Err(Malformed),
         };
         // Each is bounded before the sum: two large lengths must not wrap around.

@@ -9,7 +9,7 @@ use crate::bell::published;
 use crate::exchange::Exchange;
 use crate::ids::{ChildId, Owner, Ticket};
 use crate::layout::RING;
-use crate::reply::{After, Gone, Reply};
+use crate::reply::{After, Extent, Gone, Reply};
 use crate::ring::{self, Frame, MAX_HEAD, MAX_PAYLOAD};
 use crate::store;
 use crate::sync::Ordering;
@@ -155,6 +155,13 @@ impl Reply for Answer<'_> {
         };
         self.seat.head = encoded;
         sent
+    }
+
+    fn send_file(&mut self, head: Option<&Head<'_>>, extent: Extent) -> Result<(), Gone> {
+        let given = self.ended || self.seat.exchange.desk.give(self.ticket, &extent).is_ok();
+        // Without the file there is nothing that could follow.
+        let after = if given { After::File } else { After::Broken };
+        self.send(head, &[], after)
     }
 }
 

@@ -434,7 +434,7 @@ fn a_body_in_a_file_is_fetched_by_the_thread_that_has_the_request() {
             .unwrap()
     };
     let asked = || loop {
-        if let Ok(Some(asked)) = exchange.asked() {
+        if let Ok(Some(Note::Asked(asked))) = exchange.note() {
             break asked;
         }
         thread::yield_now();
@@ -555,4 +555,31 @@ fn block_numbers_that_a_child_has_scribbled_over_are_not_believed() {
     assert_eq!(old.free_blocks(), all);
     drop(old);
     assert_eq!(Dispatcher::open(exchange).free_blocks(), all);
+}
+
+#[test]
+fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
+    let (exchange, mut dispatcher) = exchange(1, 1, 1);
+    let mut sink = Collected::default();
+    let ticket = dispatcher.offer(&request("/", b"")).unwrap();
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let extent = Extent {
+        file: reader.into(),
+        offset: 7,
+        length: 1 << 40,
+    };
+    let (_, reply) = claim.split().unwrap();
+    reply.send_file(Some(&HEAD), extent).unwrap();
+    assert!(dispatcher.pump(&mut sink).is_empty());
+    assert_eq!(sink.ended, [(ticket, After::File)]);
+    let Ok(Some(Note::Given(given, extent))) = exchange.note() else {
+        panic!("nothing is at the desk");
+    };
+    assert_eq!((given, extent.offset, extent.length), (ticket, 7, 1 << 40));
+    assert_eq!(
+        exchange.note().unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
 }

@@ -1,4 +1,4 @@
-//! The answer's way back: parts from the exchange become a response that hyper sends as it can.
+//! The answer's way back: parts from the exchange, or a file, become a response that hyper sends as it can.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,6 +15,7 @@ use tracing::error;
 use crate::access::Record;
 use crate::connection::{Clock, Phase};
 use crate::counter::{Awaited, Next};
+use crate::file::FileRest;
 use crate::refuse::Refusal;
 
 /// Waits for the first part and makes the response of it. `clock` turns to idle when the answer is out.
@@ -46,6 +47,7 @@ pub(crate) async fn response(awaited: Awaited, clock: Clock) -> Result<Response<
             After::Complete => Rest::Nothing,
             After::Broken => Rest::Broken,
             After::More => Rest::Awaited(awaited),
+            After::File => Rest::of_file(&awaited),
         },
         unsent: true,
         clock: Some(clock),
@@ -94,6 +96,20 @@ enum Rest {
     Nothing,
     Broken,
     Awaited(Awaited),
+    File(FileRest),
+}
+
+impl Rest {
+    fn of_file(awaited: &Awaited) -> Self {
+        match awaited.extent().map(FileRest::open) {
+            Some(Ok(file)) => Self::File(file),
+            Some(Err(error)) => {
+                error!(%error, "the file of an answer cannot be read");
+                Self::Broken
+            }
+            None => Self::Broken,
+        }
+    }
 }
 
 /// The application, or its child, did not finish the answer: hyper breaks the connection off, so that what the client
@@ -143,38 +159,51 @@ impl HttpBody for Body {
     type Error = BrokenOff;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let body = self.get_mut();
         loop {
-            if let Some(data) = self.data.take() {
-                self.unsent = true;
-                if let Some(record) = &mut self.record {
+            if let Some(data) = body.data.take() {
+                body.unsent = true;
+                if let Some(record) = &mut body.record {
                     record.sent(data.len());
                 }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
-            let awaited = match &self.rest {
+            let awaited = match &mut body.rest {
                 Rest::Nothing => return Poll::Ready(None),
-                Rest::Broken if self.unsent => {
+                Rest::Broken if body.unsent => {
                     // hyper throws away what it has not yet sent when a body fails, and the head with it: before it
                     // hears of the failure, it gets the turn in which it sends.
-                    self.unsent = false;
+                    body.unsent = false;
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 Rest::Broken => return Poll::Ready(Some(Err(BrokenOff))),
+                Rest::File(file) => {
+                    match std::task::ready!(file.poll_next(context)) {
+                        Ok(Some(data)) => body.data = Some(data),
+                        Ok(None) => body.rest = Rest::Nothing,
+                        Err(error) => {
+                            error!(%error, "the file of an answer cannot be read");
+                            body.rest = Rest::Broken;
+                        }
+                    }
+                    continue;
+                }
                 Rest::Awaited(awaited) => awaited,
             };
             match std::task::ready!(awaited.poll_next(context.waker())) {
-                Next::Lost => self.rest = Rest::Broken,
+                Next::Lost => body.rest = Rest::Broken,
                 Next::Part(part) => {
                     match part.after {
                         After::More => {}
-                        After::Complete => self.rest = Rest::Nothing,
-                        After::Broken => self.rest = Rest::Broken,
+                        After::Complete => body.rest = Rest::Nothing,
+                        After::Broken => body.rest = Rest::Broken,
+                        After::File => body.rest = Rest::of_file(awaited),
                     }
-                    self.data = (!part.bytes.is_empty()).then(|| part.bytes.into());
+                    body.data = (!part.bytes.is_empty()).then(|| part.bytes.into());
                 }
             }
         }
@@ -186,8 +215,9 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         let here = self.data.as_ref().map_or(0, |data| data.len() as u64);
-        match self.rest {
+        match &self.rest {
             Rest::Nothing => SizeHint::with_exact(here),
+            Rest::File(file) => SizeHint::with_exact(here + file.left()),
             Rest::Broken | Rest::Awaited(_) => SizeHint::default(),
         }
     }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use exchange::notice::FromFront;
 use exchange::{
-    After, Asked, ChildId, Dispatcher, Exchange, Full, Part, Request, Sink, Ticket, Wish,
+    After, Asked, ChildId, Dispatcher, Exchange, Extent, Full, Note, Part, Request, Sink, Ticket,
+    Wish,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -51,12 +52,16 @@ struct Counter {
 }
 
 /// Who waits for which slot's answer.
-struct Waiting(Vec<Option<Waiter>>);
+struct Waiting {
+    waiters: Vec<Option<Waiter>>,
+    exchange: Arc<Exchange>,
+}
 
 struct Waiter {
     seq: u32,
     answer: Rc<RefCell<Inbox>>,
-    file: Option<File>,
+    /// The file that holds the request's body, until a thread asks for it.
+    body: Option<File>,
 }
 
 /// What has come of an answer.
@@ -65,6 +70,8 @@ struct Inbox {
     parts: VecDeque<Part>,
     bytes: usize,
     end: Option<End>,
+    /// What the answer goes on with when its last part says so.
+    extent: Option<Extent>,
     waker: Option<Waker>,
 }
 
@@ -97,16 +104,17 @@ pub(crate) fn open(exchange: Arc<Exchange>, link: Rc<Link>) -> io::Result<()> {
     let doorbell = Receiver::from_owned_fd(exchange.doorbell().try_clone_to_owned()?)?;
     let desk = UnixStream::from_std(StdStream::from(exchange.desk().try_clone_to_owned()?))?;
     tokio::task::spawn_local(answer_the_door(doorbell));
-    tokio::task::spawn_local(hand_files_out(desk, Arc::clone(&exchange)));
-    let dispatcher = Dispatcher::open(exchange);
-    let (last_turn, scratch, waiting) = (Instant::now(), Vec::new(), Waiting(Vec::new()));
+    tokio::task::spawn_local(serve_the_desk(desk));
     COUNTER.set(Some(Counter {
-        dispatcher,
-        waiting,
+        dispatcher: Dispatcher::open(Arc::clone(&exchange)),
+        waiting: Waiting {
+            waiters: Vec::new(),
+            exchange,
+        },
         link,
-        last_turn,
+        last_turn: Instant::now(),
         steps: 0,
-        scratch,
+        scratch: Vec::new(),
     }));
     Ok(())
 }
@@ -165,7 +173,7 @@ pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
             Waiter {
                 seq: ticket.seq,
                 answer: Rc::clone(&inbox),
-                file: None,
+                body: None,
             },
         );
         if counter.dispatcher.unannounced() >= MOST_UNANNOUNCED
@@ -192,7 +200,7 @@ impl Awaited {
     pub(crate) fn keep(&self, file: File) {
         with(|counter| {
             if let Some(waiter) = counter.waiting.get(self.ticket) {
-                waiter.file = Some(file);
+                waiter.body = Some(file);
             }
         });
     }
@@ -210,6 +218,11 @@ impl Awaited {
             self.inbox.borrow_mut().end = Some(End::Lost);
         }
         withdrawn
+    }
+
+    /// The part of a file with which the answer goes on, when its last part has said so.
+    pub(crate) fn extent(&self) -> Option<Extent> {
+        self.inbox.borrow_mut().extent.take()
     }
 
     /// The next part of the answer.
@@ -263,42 +276,61 @@ impl Counter {
         self.last_turn = Instant::now();
         self.steps = 0;
     }
+}
+
+impl Waiting {
+    fn enter(&mut self, ticket: Ticket, waiter: Waiter) {
+        let slot = ticket.slot as usize;
+        if self.waiters.len() <= slot {
+            self.waiters.resize_with(slot + 1, || None);
+        }
+        self.waiters[slot] = Some(waiter);
+    }
+
+    fn get(&mut self, ticket: Ticket) -> Option<&mut Waiter> {
+        let waiter = self.waiters.get_mut(ticket.slot as usize)?.as_mut()?;
+        (waiter.seq == ticket.seq).then_some(waiter)
+    }
+
+    fn leave(&mut self, ticket: Ticket) {
+        if self.get(ticket).is_some() {
+            self.waiters[ticket.slot as usize] = None;
+        }
+    }
+
+    /// Does what the notes at the desk ask for.
+    fn clear_desk(&mut self) -> io::Result<()> {
+        loop {
+            match self.exchange.note()? {
+                Some(Note::Asked(asked)) => self.hand_out(asked),
+                Some(Note::Given(ticket, extent)) => {
+                    // Of a request that nobody waits for, the file is closed again.
+                    if let Some(waiter) = self.get(ticket) {
+                        waiter.answer.borrow_mut().extent = Some(extent);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
 
     /// Gives a thread the file of its request's body.
     fn hand_out(&mut self, asked: Asked) {
-        let file = self
-            .waiting
-            .get(asked.ticket)
-            .and_then(|waiter| waiter.file.take());
+        let file = self.get(asked.ticket).and_then(|waiter| waiter.body.take());
         // Without one, the thread hears that when `asked` is dropped.
         let Some(file) = file else { return };
         if let Err(error) = asked.give(file.as_fd()) {
             debug!(%error, "the thread that asked for a body is gone");
         }
     }
-}
-
-impl Waiting {
-    fn enter(&mut self, ticket: Ticket, waiter: Waiter) {
-        let slot = ticket.slot as usize;
-        if self.0.len() <= slot {
-            self.0.resize_with(slot + 1, || None);
-        }
-        self.0[slot] = Some(waiter);
-    }
-
-    fn get(&mut self, ticket: Ticket) -> Option<&mut Waiter> {
-        let waiter = self.0.get_mut(ticket.slot as usize)?.as_mut()?;
-        (waiter.seq == ticket.seq).then_some(waiter)
-    }
-
-    fn leave(&mut self, ticket: Ticket) {
-        if self.get(ticket).is_some() {
-            self.0[ticket.slot as usize] = None;
-        }
-    }
 
     fn deliver(&mut self, ticket: Ticket, part: Option<Part>) {
+        if let Some(part) = &part
+            && part.after == After::File
+        {
+            // The file was put there before the part was written. Ends when nothing is left.
+            let _ = self.clear_desk();
+        }
         let Some(waiter) = self.get(ticket) else {
             return;
         };
@@ -358,14 +390,19 @@ async fn answer_the_door(doorbell: Receiver) {
     }
 }
 
-/// Gives threads the files that hold the bodies of the requests they have claimed.
-async fn hand_files_out(desk: UnixStream, exchange: Arc<Exchange>) {
+/// Looks after the notes that threads leave: those that ask for a body wait for it.
+async fn serve_the_desk(desk: UnixStream) {
     while desk.readable().await.is_ok() {
-        match desk.try_io(Interest::READABLE, || exchange.asked()) {
-            Ok(Some(asked)) => with(|counter| counter.hand_out(asked)),
-            Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => error!(%error, "no body file can be handed out"),
+        let cleared = desk.try_io(Interest::READABLE, || {
+            let mut cleared = Ok(());
+            with(|counter| cleared = counter.waiting.clear_desk());
+            cleared
+        });
+        match cleared {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                error!(%error, "a note of a thread cannot be read");
+            }
+            _ => {}
         }
     }
 }

@@ -17,6 +17,7 @@ mod answer;
 mod body;
 mod connection;
 mod counter;
+mod file;
 mod link;
 mod refuse;
 mod request;

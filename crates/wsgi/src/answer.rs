@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use tracing::{debug, error, warn};
 
 use crate::app::App;
+use crate::file_wrapper;
 use crate::input::Input;
 use crate::prelude;
 use crate::said::Said;
@@ -90,7 +91,7 @@ impl App {
     ) -> Result<(), Failure> {
         let start_response = start.getattr(intern!(py, "start_response"))?;
         let body = self.callable.bind(py).call1((environ, start_response))?;
-        if let Err(failure) = deliver(py, &body, start) {
+        if let Err(failure) = self.deliver(py, &body, start) {
             // The client hears of the failure before the application cleans up.
             give_up(py, request, start, &failure);
         }
@@ -100,25 +101,31 @@ impl App {
         }
         Ok(())
     }
-}
 
-fn deliver(
-    py: Python<'_>,
-    body: &Bound<'_, PyAny>,
-    start: &Bound<'_, StartResponse>,
-) -> Result<(), Failure> {
-    if let Some(only) = only_item(body)? {
-        let data = bytes(&only)?;
-        return Ok(start.borrow_mut().whole(py, data.as_bytes())?);
-    }
-    for item in body.try_iter()? {
-        let item = item?;
-        let data = bytes(&item)?.as_bytes();
-        if !data.is_empty() && start.borrow_mut().part(py, data)? == Wants::Nothing {
-            break;
+    fn deliver(
+        &self,
+        py: Python<'_>,
+        body: &Bound<'_, PyAny>,
+        start: &Bound<'_, StartResponse>,
+    ) -> Result<(), Failure> {
+        if let Some(only) = only_item(body)? {
+            let data = bytes(&only)?;
+            return Ok(start.borrow_mut().whole(py, data.as_bytes())?);
         }
+        if body.get_type().is(&self.file_wrapper)
+            && let Some(extent) = file_wrapper::extent(body)?
+        {
+            return Ok(start.borrow_mut().file(py, extent)?);
+        }
+        for item in body.try_iter()? {
+            let item = item?;
+            let data = bytes(&item)?.as_bytes();
+            if !data.is_empty() && start.borrow_mut().part(py, data)? == Wants::Nothing {
+                break;
+            }
+        }
+        Ok(start.borrow_mut().end(py)?)
     }
-    Ok(start.borrow_mut().end(py)?)
 }
 
 /// The item of a list or tuple of one: then the length of the body is known beforehand.

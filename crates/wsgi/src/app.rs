@@ -71,6 +71,8 @@ pub struct Audit {
 #[derive(Debug)]
 pub struct App {
     pub(crate) callable: Py<PyAny>,
+    /// The class of `wsgi.file_wrapper`.
+    pub(crate) file_wrapper: Py<PyAny>,
     pub(crate) environs: Environs,
 }
 
@@ -144,15 +146,18 @@ fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
     let callable =
         prelude.call_method1(intern!(py, "load"), (kind, place, callable, &spec.imports))?;
     let errors = prelude.call_method0(intern!(py, "errors"))?;
+    let file_wrapper = prelude.getattr(intern!(py, "FileWrapper"))?;
     let fixed = Fixed {
         script_name: &spec.script_name,
         multithread: spec.multithread,
         multiprocess: spec.multiprocess,
         errors,
+        file_wrapper: &file_wrapper,
     };
     Ok(App {
         callable: callable.unbind(),
         environs: Environs::new(py, &fixed)?,
+        file_wrapper: file_wrapper.unbind(),
     })
 }
 

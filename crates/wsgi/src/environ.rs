@@ -21,6 +21,8 @@ pub(crate) struct Fixed<'a, 'py> {
     pub(crate) multiprocess: bool,
     /// `wsgi.errors`.
     pub(crate) errors: Bound<'py, PyAny>,
+    /// `wsgi.file_wrapper`.
+    pub(crate) file_wrapper: &'a Bound<'py, PyAny>,
 }
 
 /// Makes environs.
@@ -68,6 +70,7 @@ impl Environs {
         template.set_item(intern!(py, "SCRIPT_NAME"), text(py, &script_name)?)?;
         template.set_item(intern!(py, "wsgi.version"), PyTuple::new(py, [1, 0])?)?;
         template.set_item(intern!(py, "wsgi.errors"), &fixed.errors)?;
+        template.set_item(intern!(py, "wsgi.file_wrapper"), fixed.file_wrapper)?;
         template.set_item(intern!(py, "wsgi.input"), py.None())?;
         template.set_item(intern!(py, "wsgi.input_terminated"), true)?;
         template.set_item(intern!(py, "wsgi.multithread"), fixed.multithread)?;

@@ -10,6 +10,7 @@
 mod answer;
 mod app;
 mod environ;
+mod file_wrapper;
 mod input;
 mod interpreter;
 mod names;

@@ -1,4 +1,4 @@
-"""What rwsgi does in Python around the application: load it, look it over before the fork, take leave.
+"""What rwsgi does in Python around the application: load it, look it over before the fork, wrap files, take leave.
 
 Runs as the module ``_rwsgi_prelude``; Rust calls the functions without an underscore.
 """
@@ -11,6 +11,7 @@ import gc
 import importlib
 import importlib.machinery
 import importlib.util
+import io
 import os
 import signal
 import stat
@@ -105,6 +106,47 @@ def after_fork() -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
+
+
+class FileWrapper:
+    """``wsgi.file_wrapper`` of PEP 3333: the blocks of a file. A regular file is sent without asking for them."""
+
+    def __init__(self, filelike: Any, block_size: int = 65536) -> None:
+        self.filelike = filelike
+        self.block_size = block_size
+        # PEP 3333: there is a close() only where the file has one.
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> Any:
+        block = self.filelike.read(self.block_size)
+        if not block:
+            raise StopIteration
+        return block
+
+
+def extent(wrapper: FileWrapper) -> tuple[io.FileIO, int, int] | None:
+    """What a regular file still has: raw file, offset and length; None for what only its own ``read`` can read."""
+    file = wrapper.filelike
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is not None and type(file) is getattr(tempfile, "_TemporaryFileWrapper", None):
+        file = file.file
+    raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+    # Of exactly these types: what derives from them, or has such a file beneath, may read something else from it.
+    if type(raw) is not io.FileIO or not raw.readable() or "read" in {*vars(file), *vars(raw)}:
+        return None
+    status = os.fstat(raw.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    if file.writable():
+        file.flush()
+        status = os.fstat(raw.fileno())
+    offset = file.tell()
+    # Nothing may also mean that the size is not known, as in /proc.
+    return (raw, offset, status.st_size - offset) if offset < status.st_size else None
 
 
 def report(error: BaseException) -> None:

@@ -2,7 +2,7 @@
 //!
 //! One object a request is both: its method `start_response` goes to the application, and called itself it is `write`.
 
-use exchange::{After, Gone, Head, MAX_HEAD, Reply};
+use exchange::{After, Extent, Gone, Head, MAX_HEAD, Reply};
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -199,6 +199,35 @@ impl StartResponse {
         self.end(py)
     }
 
+    /// Sends a body that is what a file still has, or as much of it as was announced: PEP 3333 lets a Content-Length end
+    /// it before.
+    pub(crate) fn file(&mut self, py: Python<'_>, mut extent: Extent) -> Result<(), Refused> {
+        let bodyless = self.bodyless();
+        let announced = match self.phase {
+            Phase::Before => {
+                let said = self.said.as_mut().ok_or(Refused::NotStarted)?;
+                if said.has_body() {
+                    said.length.get_or_insert(extent.length);
+                }
+                said.length
+            }
+            Phase::Streaming { left } => left,
+            Phase::Ended => return Ok(()),
+            Phase::Gone => return Err(Refused::Gone),
+        };
+        let announced = announced.unwrap_or(extent.length);
+        if bodyless || announced == 0 {
+            return self.send(py, &[], After::Complete);
+        }
+        match announced.checked_sub(extent.length) {
+            None | Some(0) => extent.length = announced,
+            Some(missing) => return Err(Refused::Short(missing)),
+        }
+        self.carry(py, 0, After::File, |reply, head| {
+            reply.send_file(head, extent)
+        })
+    }
+
     /// The application has given everything.
     pub(crate) fn end(&mut self, py: Python<'_>) -> Result<(), Refused> {
         match self.phase {
@@ -243,6 +272,19 @@ impl StartResponse {
     }
 
     fn send(&mut self, py: Python<'_>, data: &[u8], after: After) -> Result<(), Refused> {
+        self.carry(py, data.len(), after, |reply, head| {
+            reply.send(head, data, after)
+        })
+    }
+
+    /// Has `send` send a part with so many bytes of data, and the head when it is due.
+    fn carry(
+        &mut self,
+        py: Python<'_>,
+        bytes: usize,
+        after: After,
+        send: impl FnOnce(&mut dyn Reply, Option<&Head<'_>>) -> Result<(), Gone> + Send,
+    ) -> Result<(), Refused> {
         let head = match &mut self.said {
             Some(said) if self.phase == Phase::Before && after != After::Broken => {
                 Some(said.head())
@@ -253,18 +295,18 @@ impl StartResponse {
         if head_size > MAX_HEAD {
             return Err(Refused::HeadTooLarge(head_size));
         }
-        let size = head_size + data.len();
         let sent = REPLY.with(|reply| {
-            if reply.fits(size) {
-                reply.send(head.as_ref(), data, after)
+            // A file may have to wait for others at the desk.
+            if after != After::File && reply.fits(head_size + bytes) {
+                send(reply, head.as_ref())
             } else {
-                py.detach(|| reply.send(head.as_ref(), data, after))
+                py.detach(|| send(reply, head.as_ref()))
             }
         });
         self.phase = match (sent, after) {
             (Err(Gone), _) => Phase::Gone,
             (Ok(()), After::More) => Phase::Streaming { left: None },
-            (Ok(()), After::Complete | After::Broken) => Phase::Ended,
+            (Ok(()), After::Complete | After::Broken | After::File) => Phase::Ended,
         };
         sent.map_err(|Gone| Refused::Gone)
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod environs;
+mod files;
 mod headers;
 mod loading;
 mod support;

@@ -1,7 +1,7 @@
 //! Requests that the server makes itself before the application is shared, so that what a framework loads with the
 //! first requests is loaded once.
 
-use exchange::{After, Body, Gone, Head, HeaderWriter, Reply, Request};
+use exchange::{After, Body, Extent, Gone, Head, HeaderWriter, Reply, Request};
 use pyo3::prelude::*;
 
 use crate::app::App;
@@ -68,9 +68,15 @@ impl Reply for Sink {
     fn send(&mut self, head: Option<&Head<'_>>, _data: &[u8], after: After) -> Result<(), Gone> {
         self.status = match after {
             After::Broken => None,
-            After::More | After::Complete => head.map_or(self.status, |head| Some(head.status)),
+            After::More | After::Complete | After::File => {
+                head.map_or(self.status, |head| Some(head.status))
+            }
         };
         Ok(())
+    }
+
+    fn send_file(&mut self, head: Option<&Head<'_>>, _extent: Extent) -> Result<(), Gone> {
+        self.send(head, &[], After::File)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the application sees of a request.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Seek, Write};
 
 use crate::{App, Target};
@@ -64,6 +63,11 @@ fn the_environ_is_complete() {
     );
     assert!(seen.remove("wsgi.input").unwrap().contains("BytesIO"));
     assert!(seen.remove("wsgi.errors").unwrap().contains("stderr"));
+    assert!(
+        seen.remove("wsgi.file_wrapper")
+            .unwrap()
+            .contains("FileWrapper")
+    );
     let expected = [
         ("CONTENT_LENGTH", "4"),
         ("CONTENT_TYPE", "text/plain"),
@@ -248,14 +252,7 @@ fn the_protocol_and_the_scheme_are_told() {
 
 #[test]
 fn a_body_in_a_file_is_read_from_its_start_and_closed_afterwards() {
-    let path = std::env::temp_dir().join(format!("rwsgi-body-{}", std::process::id()));
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .unwrap();
-    std::fs::remove_file(&path).unwrap();
+    let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"from a file").unwrap();
     let ours = file.try_clone().unwrap();
     let seen = seen(Ask {

@@ -2,13 +2,14 @@
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Once, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use crate::{App, LoadError, Spec, Target};
-use exchange::{After, Body, Gone, Head, HeaderWriter, Reply, Request};
+use exchange::{After, Body, Extent, Gone, Head, HeaderWriter, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
@@ -120,6 +121,16 @@ impl Reply for Recorder {
             "{part:?} after the end"
         );
         self.parts.push(part);
+        Ok(())
+    }
+
+    fn send_file(&mut self, head: Option<&Head<'_>>, extent: Extent) -> Result<(), Gone> {
+        self.send(head, &[], After::File)?;
+        let mut data = vec![0; usize::try_from(extent.length).unwrap()];
+        std::fs::File::from(extent.file)
+            .read_exact_at(&mut data, extent.offset)
+            .unwrap();
+        self.parts.last_mut().unwrap().data = latin1(&data);
         Ok(())
     }
 }

@@ -1,0 +1,85 @@
+"""An application that answers with files, in each way in which there is one."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+
+class Told:
+    """A file that says when it is closed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.read = file.read
+        self._close = file.close
+
+    def close(self) -> None:
+        self._close()
+        say("closed")
+
+
+def say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def close_told(file: IO[bytes]) -> IO[bytes]:
+    """As Django has it: the file's own close() is replaced by that of the response."""
+    close = file.close
+
+    def close_and_say() -> None:
+        close()
+        say("closed")
+
+    file.close = close_and_say  # type: ignore[method-assign]
+    return file
+
+
+def pipe(path: str) -> IO[bytes]:
+    reader, writer = os.pipe()
+
+    def fill() -> None:
+        with open(path, "rb") as source, open(writer, "wb") as sink:
+            sink.write(source.read())
+
+    threading.Thread(target=fill).start()
+    return open(reader, "rb")
+
+
+WAYS: dict[str, Callable[[str], Any]] = {
+    "/regular": lambda path: close_told(io.BufferedReader(io.FileIO(path))),
+    "/raw": lambda path: close_told(io.FileIO(path)),
+    "/pipe": pipe,
+    "/gzip": gzip.open,
+    "/like": lambda path: Told(io.FileIO(path)),
+}
+
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    query = dict(parse_qsl(environ["QUERY_STRING"]))
+    if environ["PATH_INFO"] == "/where":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(os.getpid()).encode()]
+    file = WAYS[environ["PATH_INFO"]](query["path"])
+    if "read" in query:
+        # What a buffered reader has read ahead belongs to the answer nevertheless.
+        digest = hashlib.sha256(file.read(int(query["read"]))).hexdigest()
+        say(f"read {digest}")
+    headers = [("Content-Type", "application/octet-stream")]
+    if "length" in query:
+        headers.append(("Content-Length", query["length"]))
+    write = start_response("200 OK", headers)
+    if "written" in query:
+        write(query["written"].encode())
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file)
+    return wrapped
