@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_local};
@@ -15,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::connection;
 use crate::request::Peer;
+use crate::wire::Socket;
 use crate::{Listening, Place, Settings};
 
 /// What an out-of-descriptors listener waits before it tries again.
@@ -131,7 +131,7 @@ impl Listener {
 
 fn live<S>(stream: S, peer: Peer, hall: &Rc<Hall>, permit: tokio::sync::OwnedSemaphorePermit)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Socket + 'static,
 {
     let hall = Rc::clone(hall);
     spawn_local(async move {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,13 +14,18 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::access::Record;
-use crate::connection::{Clock, Phase};
+use crate::connection::Phase;
 use crate::counter::{Awaited, Next};
 use crate::file::FileRest;
 use crate::refuse::Refusal;
+use crate::request::Scene;
 
-/// Waits for the first part and makes the response of it. `clock` turns to idle when the answer is out.
-pub(crate) async fn response(awaited: Awaited, clock: Clock) -> Result<Response<Body>, Refusal> {
+/// Waits for the first part and makes the response of it.
+pub(crate) async fn response(
+    awaited: Awaited,
+    scene: &Rc<Scene>,
+) -> Result<Response<Body>, Refusal> {
+    let clock = &scene.clock;
     let first = std::future::poll_fn(|context| {
         if let Phase::Overdue = clock.get() {
             clock.set(Phase::Busy);
@@ -47,10 +53,10 @@ pub(crate) async fn response(awaited: Awaited, clock: Clock) -> Result<Response<
             After::Complete => Rest::Nothing,
             After::Broken => Rest::Broken,
             After::More => Rest::Awaited(awaited),
-            After::File => Rest::of_file(&awaited),
+            After::File => Rest::of_file(&awaited, scene),
         },
         unsent: true,
-        clock: Some(clock),
+        scene: Some(Rc::clone(scene)),
         record: None,
     };
     Ok(response)
@@ -87,7 +93,8 @@ pub(crate) struct Body {
     rest: Rest,
     /// The head, or data, may still be in hyper's hands.
     unsent: bool,
-    clock: Option<Clock>,
+    /// Whose clock turns to idle when the answer is out.
+    scene: Option<Rc<Scene>>,
     record: Option<Record>,
 }
 
@@ -100,8 +107,9 @@ enum Rest {
 }
 
 impl Rest {
-    fn of_file(awaited: &Awaited) -> Self {
-        match awaited.extent().map(FileRest::open) {
+    fn of_file(awaited: &Awaited, scene: &Scene) -> Self {
+        let open = |extent| FileRest::open(extent, scene.holes.clone());
+        match awaited.extent().map(open) {
             Some(Ok(file)) => Self::File(file),
             Some(Err(error)) => {
                 error!(%error, "the file of an answer cannot be read");
@@ -131,7 +139,7 @@ impl Body {
             data: None,
             rest: Rest::Nothing,
             unsent: false,
-            clock: None,
+            scene: None,
             record: None,
         }
     }
@@ -147,9 +155,9 @@ impl Body {
         self.record = Some(record);
     }
 
-    /// Lets `clock` turn to idle when the response is out.
-    pub(crate) fn timed(mut self, clock: Clock) -> Self {
-        self.clock = Some(clock);
+    /// Lets the clock turn to idle when the response is out.
+    pub(crate) fn timed(mut self, scene: Rc<Scene>) -> Self {
+        self.scene = Some(scene);
         self
     }
 }
@@ -201,7 +209,12 @@ impl HttpBody for Body {
                         After::More => {}
                         After::Complete => body.rest = Rest::Nothing,
                         After::Broken => body.rest = Rest::Broken,
-                        After::File => body.rest = Rest::of_file(awaited),
+                        After::File => {
+                            body.rest = match &body.scene {
+                                Some(scene) => Rest::of_file(awaited, scene),
+                                None => Rest::Broken,
+                            };
+                        }
                     }
                     body.data = (!part.bytes.is_empty()).then(|| part.bytes.into());
                 }
@@ -231,8 +244,8 @@ impl Drop for Body {
         {
             record.complete();
         }
-        if let Some(clock) = self.clock.take() {
-            clock.set(Phase::Idle(Instant::now()));
+        if let Some(scene) = self.scene.take() {
+            scene.clock.set(Phase::Idle(Instant::now()));
         }
     }
 }

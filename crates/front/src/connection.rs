@@ -12,7 +12,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
@@ -20,10 +19,11 @@ use crate::Settings;
 use crate::accept::Hall;
 use crate::access::Record;
 use crate::counter;
+use crate::file::Holes;
 use crate::refuse::Refusal;
 use crate::request::{self, Peer};
 use crate::strict::Limits;
-use crate::wire::{Handle, Wire};
+use crate::wire::{Handle, Socket, Wire};
 
 /// How long idle connections are kept once no further request is wanted: a request that is already on its way is
 /// still answered, instead of meeting a closed connection.
@@ -58,19 +58,22 @@ pub(crate) type Clock = Rc<Cell<Phase>>;
 /// Speaks HTTP until either side has had enough.
 pub(crate) async fn live<S>(stream: S, peer: Peer, hall: &Rc<Hall>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Socket + 'static,
 {
     let clock: Clock = Rc::new(Cell::new(Phase::First(Instant::now())));
+    let holes = Holes::default();
     let scene = Rc::new(request::Scene {
         peer,
         settings: Rc::clone(&hall.settings),
         clock: Rc::clone(&clock),
+        holes: holes.clone(),
         spare: RefCell::default(),
     });
     let of_requests = Rc::clone(&scene);
     let service = service_fn(move |request| request::answer(Rc::clone(&of_requests), request));
     let limits = limits(&hall.settings);
-    let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&clock), limits)));
+    let wire = Wire::new(stream, Rc::clone(&clock), holes, limits);
+    let wire = Rc::new(RefCell::new(wire));
     let stream = TokioIo::new(Handle(Rc::clone(&wire)));
     let connection = builder(&hall.settings, limits).serve_connection(stream, service);
     let ended = watch(connection, &wire, &clock, hall).await;
@@ -111,7 +114,7 @@ enum Ended {
 /// Says what is left to say, and closes so that it arrives (RFC 9112 section 9.6).
 async fn close<S>(wire: &mut Wire<S>, refusal: Option<Refusal>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Socket,
 {
     let has_rest = wire.has_rest();
     if let Some(refusal) = refusal
@@ -161,7 +164,7 @@ async fn watch<S, Service>(
     hall: &Hall,
 ) -> Ended
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Socket + 'static,
     Service: hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::answer::Body>,
     Service::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {

@@ -1,19 +1,34 @@
-//! The rest of an answer that lies in a file: read here, so that no thread of the application waits for a slow client.
+//! The rest of an answer that lies in a file: sent from here, so that no thread of the application waits for a slow
+//! client.
+//!
+//! hyper frames and orders what is sent, and knows only bytes in memory. For each piece of a file it gets a hole of the
+//! same length: bytes that nobody reads, and that hyper does not copy when it writes by vectors. Where a hole is to be
+//! written, the [`Wire`](crate::wire::Wire) has the kernel send the piece instead (sendfile(2)).
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use exchange::Extent;
+use rustix::fs::sendfile;
 use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::JoinHandle;
 
-/// Bytes that are read at once: much more would be held for a client that takes little.
-const PIECE: usize = 128 * 1024;
+/// Bytes of a piece: what is not in the page cache is held in memory for a client that takes little.
+const PIECE: usize = 256 * 1024;
+
+thread_local! {
+    /// Fresh zeros are memory only once somebody touches them, and nobody does.
+    static HOLE: Bytes = vec![0; PIECE].into();
+}
 
 /// What is left of a part of a file.
 #[derive(Debug)]
@@ -23,11 +38,23 @@ pub(crate) struct FileRest {
     left: u64,
     /// A piece that is on its way from the disk.
     coming: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    holes: Holes,
+}
+
+/// The pieces of files that a connection has in hand, in the order in which they are to be sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Holes(Rc<RefCell<VecDeque<Piece>>>);
+
+#[derive(Debug)]
+struct Piece {
+    file: Arc<File>,
+    offset: u64,
+    left: usize,
 }
 
 impl FileRest {
     /// Nothing is believed of what the thread has said about the file.
-    pub(crate) fn open(extent: Extent) -> io::Result<Self> {
+    pub(crate) fn open(extent: Extent, holes: Holes) -> io::Result<Self> {
         let file = File::from(extent.file);
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("it is no regular file"));
@@ -37,6 +64,7 @@ impl FileRest {
             offset: extent.offset,
             left: extent.length,
             coming: None,
+            holes,
         })
     }
 
@@ -45,7 +73,7 @@ impl FileRest {
         self.left
     }
 
-    /// The next piece; an error also when the file has become shorter.
+    /// The next piece, or a hole in its place; an error also when the file has become shorter.
     pub(crate) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
@@ -53,61 +81,52 @@ impl FileRest {
         if self.left == 0 {
             return Poll::Ready(Ok(None));
         }
+        if self.coming.is_none() && !self.is_cached()? {
+            self.coming = Some(self.read_from_disk());
+        }
         let piece = match &mut self.coming {
             Some(coming) => {
                 let piece = ready!(Pin::new(coming).poll(context));
                 self.coming = None;
-                piece.map_err(io::Error::other)??
+                Bytes::from(piece.map_err(io::Error::other)??)
             }
-            None => match self.read_cached()? {
-                Some(piece) => piece,
-                None => {
-                    self.coming = Some(self.read_from_disk());
-                    return self.poll_next(context);
-                }
-            },
+            None => self.holes.dig(&self.file, self.offset, self.next_length()),
         };
         if piece.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         self.offset += piece.len() as u64;
         self.left -= piece.len() as u64;
-        Poll::Ready(Ok(Some(piece.into())))
+        Poll::Ready(Ok(Some(piece)))
     }
 
-    fn piece(&self) -> Vec<u8> {
-        vec![0; usize::try_from(self.left).map_or(PIECE, |left| left.min(PIECE))]
+    fn next_length(&self) -> usize {
+        usize::try_from(self.left).map_or(PIECE, |left| left.min(PIECE))
     }
 
-    /// Reads what is in memory; nothing when the disk would have to be waited for, and every connection with it.
-    fn read_cached(&self) -> io::Result<Option<Vec<u8>>> {
-        let mut piece = self.piece();
-        let mut slices = [IoSliceMut::new(&mut piece)];
-        match preadv2(
-            &*self.file,
-            &mut slices,
-            self.offset,
-            ReadWriteFlags::NOWAIT,
-        ) {
-            Ok(length) => {
-                piece.truncate(length);
-                Ok(Some(piece))
+    /// Whether the next piece is in memory, as far as its ends tell: where the disk would have to be waited for, every
+    /// connection would wait.
+    fn is_cached(&self) -> io::Result<bool> {
+        for at in [0, self.next_length() as u64 - 1] {
+            let mut byte = [0; 1];
+            let mut slices = [IoSliceMut::new(&mut byte)];
+            let flags = ReadWriteFlags::NOWAIT;
+            match preadv2(&*self.file, &mut slices, self.offset + at, flags) {
+                Ok(1) => {}
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => match error.kind() {
+                    // Some file systems do not know the question.
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported => return Ok(false),
+                    _ => return Err(error.into()),
+                },
             }
-            // Some file systems do not know the question.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
         }
+        Ok(true)
     }
 
     fn read_from_disk(&self) -> JoinHandle<io::Result<Vec<u8>>> {
-        let (file, offset, mut piece) = (Arc::clone(&self.file), self.offset, self.piece());
+        let (file, offset) = (Arc::clone(&self.file), self.offset);
+        let mut piece = vec![0; self.next_length()];
         tokio::task::spawn_blocking(move || {
             let length = file.read_at(&mut piece, offset)?;
             piece.truncate(length);
@@ -116,18 +135,81 @@ impl FileRest {
     }
 }
 
+impl Holes {
+    /// Makes the hole for a piece, which is sent after those before it.
+    fn dig(&self, file: &Arc<File>, offset: u64, length: usize) -> Bytes {
+        self.0.borrow_mut().push_back(Piece {
+            file: Arc::clone(file),
+            offset,
+            left: length,
+        });
+        HOLE.with(|hole| hole.slice(..length))
+    }
+
+    /// How many slices there are before the first hole.
+    pub(crate) fn solid(&self, slices: &[IoSlice<'_>]) -> usize {
+        if self.0.borrow().is_empty() {
+            return slices.len();
+        }
+        let hole = HOLE.with(|hole| hole.as_ptr_range());
+        let is_hole = |slice: &IoSlice<'_>| !slice.is_empty() && hole.contains(&slice.as_ptr());
+        slices.iter().position(is_hole).unwrap_or(slices.len())
+    }
+
+    /// Sends what belongs into a hole that has so many bytes left, or some of it.
+    pub(crate) fn fill(&self, socket: BorrowedFd<'_>, length: usize) -> io::Result<usize> {
+        let mut pieces = self.0.borrow_mut();
+        let gone = || io::Error::other("a hole without a file");
+        let piece = pieces.front_mut().ok_or_else(gone)?;
+        let length = length.min(piece.left);
+        let sent = sendfile(socket, &piece.file, Some(&mut piece.offset), length)?;
+        if sent == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file of an answer has become shorter",
+            ));
+        }
+        piece.left -= sent;
+        if piece.left == 0 {
+            pieces.pop_front();
+        }
+        Ok(sent)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-    use std::os::fd::OwnedFd;
+    use bytes::Buf;
+    use std::io::{Read, Write};
+    use std::os::fd::{AsFd, OwnedFd};
 
     fn rest(file: OwnedFd, offset: u64, length: u64) -> io::Result<FileRest> {
-        FileRest::open(Extent {
+        let extent = Extent {
             file,
             offset,
             length,
-        })
+        };
+        FileRest::open(extent, Holes::default())
+    }
+
+    /// What is sent in the place of a hole.
+    fn fill(holes: &Holes, mut hole: Bytes) -> io::Result<Vec<u8>> {
+        let (mut reader, writer) = io::pipe()?;
+        let mut sent = Vec::new();
+        while !hole.is_empty() {
+            assert_eq!(
+                holes.solid(&[IoSlice::new(b"solid"), IoSlice::new(&hole)]),
+                1
+            );
+            let length = holes.fill(writer.as_fd(), hole.len().min(4096))?;
+            hole.advance(length);
+            let mut bytes = vec![0; length];
+            reader.read_exact(&mut bytes)?;
+            sent.extend_from_slice(&bytes);
+        }
+        assert_eq!(holes.solid(&[IoSlice::new(&HOLE.with(Bytes::clone))]), 1);
+        Ok(sent)
     }
 
     /// All pieces together, and how they end.
@@ -143,7 +225,11 @@ mod tests {
             }
             let next = std::future::poll_fn(|context| rest.poll_next(context));
             match runtime.block_on(next) {
-                Ok(Some(piece)) => all.extend_from_slice(&piece),
+                Ok(Some(piece)) if from_disk => all.extend_from_slice(&piece),
+                Ok(Some(hole)) => match fill(&rest.holes, hole) {
+                    Ok(piece) => all.extend_from_slice(&piece),
+                    Err(error) => return (all, Err(error)),
+                },
                 Ok(None) => return (all, Ok(())),
                 Err(error) => return (all, Err(error)),
             }
@@ -171,11 +257,20 @@ mod tests {
             let file = file.try_clone().unwrap();
             let (read, end) = read(rest(file.into(), 0, 6).unwrap(), from_disk);
             let kind = end.map_err(|error| error.kind());
+            let expected = if from_disk { &b"short"[..] } else { b"" };
             assert_eq!(
                 (&*read, kind),
-                (&b"short"[..], Err(io::ErrorKind::UnexpectedEof))
+                (expected, Err(io::ErrorKind::UnexpectedEof))
             );
         }
+        let mut rest = rest(file.try_clone().unwrap().into(), 0, 5).unwrap();
+        let next = rest.poll_next(&mut Context::from_waker(std::task::Waker::noop()));
+        let Poll::Ready(Ok(Some(hole))) = next else {
+            panic!("{next:?}");
+        };
+        file.set_len(0).unwrap();
+        let end = fill(&rest.holes, hole).map_err(|error| error.kind());
+        assert_eq!(end, Err(io::ErrorKind::UnexpectedEof));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::access::Record;
 use crate::body::{self, Whole};
 use crate::connection::{Clock, Phase};
 use crate::counter::{self, Awaited};
+use crate::file::Holes;
 use crate::refuse::Refusal;
 use crate::{Settings, answer};
 
@@ -33,6 +34,7 @@ pub(crate) struct Scene {
     pub(crate) peer: Peer,
     pub(crate) settings: Rc<Settings>,
     pub(crate) clock: Clock,
+    pub(crate) holes: Holes,
     /// Memory for the header fields, used again and again.
     pub(crate) spare: RefCell<HeaderWriter>,
 }
@@ -49,8 +51,8 @@ pub(crate) async fn answer(
     let mut response = match serve(&scene, &head, body).await {
         Ok(response) => response,
         Err(refusal) => {
-            let clock = Rc::clone(&scene.clock);
-            refusal.response().map(|body| body.timed(clock))
+            let scene = Rc::clone(&scene);
+            refusal.response().map(|body| body.timed(scene))
         }
     };
     if let Some(mut record) = record {
@@ -61,7 +63,7 @@ pub(crate) async fn answer(
 }
 
 async fn serve(
-    scene: &Scene,
+    scene: &Rc<Scene>,
     head: &http::request::Parts,
     body: Incoming,
 ) -> Result<Response<answer::Body>, Refusal> {
@@ -74,7 +76,7 @@ async fn serve(
     };
     let awaited = offer(scene, head, body)?;
     scene.clock.set(Phase::Offered(Instant::now()));
-    answer::response(awaited, Rc::clone(&scene.clock)).await
+    answer::response(awaited, scene).await
 }
 
 /// What the head asks for that is not there.

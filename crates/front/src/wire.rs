@@ -3,20 +3,57 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use crate::connection::{Clock, Phase};
+use crate::file::Holes;
 use crate::strict::{Fault, Limits, Strict};
+use tracing::error;
 
 /// How much is read before hyper asks for it.
 const AHEAD: usize = 8 * 1024;
 /// Bytes of one read into our own memory.
 const PIECE: usize = 4 * 1024;
+
+/// A stream that is a socket, so that the kernel can send a file over it.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Has `write` write to the socket when it has room.
+    fn poll_write_by(
+        &self,
+        context: &mut Context<'_>,
+        write: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>>;
+}
+
+macro_rules! socket {
+    ($stream:ty) => {
+        impl Socket for $stream {
+            fn poll_write_by(
+                &self,
+                context: &mut Context<'_>,
+                mut write: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+            ) -> Poll<io::Result<usize>> {
+                loop {
+                    ready!(self.poll_write_ready(context))?;
+                    match self.try_io(Interest::WRITABLE, || write(self.as_fd())) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        written => return Poll::Ready(written),
+                    }
+                }
+            }
+        }
+    };
+}
+
+socket!(TcpStream);
+socket!(UnixStream);
 
 /// The stream and what is known of it.
 #[derive(Debug)]
@@ -33,6 +70,8 @@ pub(crate) struct Wire<S> {
     told: bool,
     /// Since when the client has not taken what there is to write.
     blocked: Option<Instant>,
+    /// What the client gets in the place of holes.
+    holes: Holes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +87,7 @@ enum End {
 pub(crate) struct Handle<S>(pub(crate) Rc<RefCell<Wire<S>>>);
 
 impl<S> Wire<S> {
-    pub(crate) fn new(stream: S, clock: Clock, limits: Limits) -> Self {
+    pub(crate) fn new(stream: S, clock: Clock, holes: Holes, limits: Limits) -> Self {
         Self {
             stream,
             clock,
@@ -58,6 +97,7 @@ impl<S> Wire<S> {
             end: None,
             told: false,
             blocked: None,
+            holes,
         }
     }
 
@@ -264,15 +304,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Handle<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Handle<S> {
+impl<S: Socket> AsyncWrite for Handle<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.borrow_mut();
-        let result = Pin::new(&mut wire.stream).poll_write(context, bytes);
-        wire.note_write(result)
+        // Of one slice, which may be a hole.
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -294,7 +333,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Handle<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut wire = self.0.borrow_mut();
-        let result = Pin::new(&mut wire.stream).poll_write_vectored(context, slices);
+        let Wire { stream, holes, .. } = &mut *wire;
+        let result = match (holes.solid(slices), slices) {
+            (0, [hole, ..]) => {
+                stream.poll_write_by(context, |socket| holes.fill(socket, hole.len()))
+            }
+            (solid, _) => Pin::new(stream).poll_write_vectored(context, &slices[..solid]),
+        };
+        if let Poll::Ready(Err(error)) = &result
+            && error.kind() == io::ErrorKind::UnexpectedEof
+        {
+            error!(%error, "an answer is broken off");
+        }
         wire.note_write(result)
     }
 }
