@@ -67,6 +67,7 @@ where
         settings: Rc::clone(&hall.settings),
         clock: Rc::clone(&clock),
         holes: holes.clone(),
+        ends_by_close: Cell::new(false),
         spare: RefCell::default(),
     });
     let of_requests = Rc::clone(&scene);
@@ -82,8 +83,9 @@ where
     };
     let mut wire = wire.into_inner();
     let refusal = match ended {
+        Ended::Gone | Ended::Early if scene.ends_by_close.get() => return wire.fail(),
         Ended::Gone => return,
-        Ended::ByItself => wire.fault().map(Refusal::from),
+        Ended::ByItself | Ended::Early => wire.fault().map(Refusal::from),
         // Who has said nothing is told nothing.
         Ended::TooSlow => wire.has_begun().then_some(Refusal::HeadTooSlow),
     };
@@ -105,6 +107,8 @@ fn note_unread<S>(wire: &Wire<S>, refusal: Option<Refusal>, scene: &Rc<request::
 enum Ended {
     /// Either side has closed, or is to.
     ByItself,
+    /// In the middle of a request or an answer.
+    Early,
     /// A head did not come in time.
     TooSlow,
     /// Nobody reads what would be written.
@@ -180,10 +184,13 @@ where
         }
         loop {
             if let Poll::Ready(end) = connection.as_mut().poll(context) {
-                if let Err(error) = end {
-                    debug!(%error, "connection ended early");
-                }
-                return Poll::Ready(Ended::ByItself);
+                return Poll::Ready(match end {
+                    Ok(()) => Ended::ByItself,
+                    Err(error) => {
+                        debug!(%error, "connection ended early");
+                        Ended::Early
+                    }
+                });
             }
             if let Phase::Busy | Phase::Offered(_) = clock.get()
                 && let Err(error) = wire.borrow_mut().look_ahead(context)

@@ -1,12 +1,12 @@
 //! A request's journey through the front, from its head to its response.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use exchange::{Full, HeaderWriter, Request as Offered};
-use http::header::{EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
@@ -35,6 +35,8 @@ pub(crate) struct Scene {
     pub(crate) settings: Rc<Settings>,
     pub(crate) clock: Clock,
     pub(crate) holes: Holes,
+    /// The answer ends where the connection does.
+    pub(crate) ends_by_close: Cell<bool>,
     /// Memory for the header fields, used again and again.
     pub(crate) spare: RefCell<HeaderWriter>,
 }
@@ -48,6 +50,7 @@ pub(crate) async fn answer(
     let (head, body) = request.into_parts();
     // Dropped on the way, with a client that has gone, it leaves its line all the same.
     let record = Record::begin(&scene, &head);
+    let version = head.version;
     let mut response = match serve(&scene, &head, body).await {
         Ok(response) => response,
         Err(refusal) => {
@@ -55,6 +58,12 @@ pub(crate) async fn answer(
             refusal.response().map(|body| body.timed(scene))
         }
     };
+    // RFC 9112 section 6.3: such an answer to HTTP/1.0 has neither chunks nor a length.
+    let ends_by_close =
+        version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
+    scene
+        .ends_by_close
+        .set(ends_by_close && !response.headers().contains_key(CONTENT_LENGTH));
     if let Some(mut record) = record {
         record.answered(response.status(), response.headers());
         response.body_mut().keep(record);

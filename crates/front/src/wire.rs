@@ -11,11 +11,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
+use tracing::error;
 
 use crate::connection::{Clock, Phase};
 use crate::file::Holes;
 use crate::strict::{Fault, Limits, Strict};
-use tracing::error;
 
 /// How much is read before hyper asks for it.
 const AHEAD: usize = 8 * 1024;
@@ -30,10 +30,13 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
         context: &mut Context<'_>,
         write: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>>;
+
+    /// Lets the closing of the socket look like the failure that it is, as far as its kind has a way to say so.
+    fn close_as_failed(&self);
 }
 
 macro_rules! socket {
-    ($stream:ty) => {
+    ($stream:ty, $close_as_failed:expr) => {
         impl Socket for $stream {
             fn poll_write_by(
                 &self,
@@ -48,12 +51,19 @@ macro_rules! socket {
                     }
                 }
             }
+
+            fn close_as_failed(&self) {
+                $close_as_failed(self);
+            }
         }
     };
 }
 
-socket!(TcpStream);
-socket!(UnixStream);
+socket!(TcpStream, |socket: &TcpStream| {
+    // A reset. A socket that cannot be set up for it is gone already.
+    let _ = socket.set_zero_linger();
+});
+socket!(UnixStream, |_| {});
 
 /// The stream and what is known of it.
 #[derive(Debug)]
@@ -282,7 +292,12 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Wire<S> {
+impl<S: Socket> Wire<S> {
+    /// Ends the connection so that no answer on it looks complete that has no length of its own.
+    pub(crate) fn fail(self) {
+        self.stream.close_as_failed();
+    }
+
     /// Writes without hyper.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         tokio::io::AsyncWriteExt::write_all(&mut self.stream, bytes).await
