@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIND   ?= 127.0.0.1:8000
+FUZZ   ?= 60
 
 DEMO   := python/examples/demo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -26,7 +27,7 @@ PYTHON_PACKAGE := $(wildcard python/rwsgi/*)
 .DELETE_ON_ERROR:
 # The steps of a target share one build folder and one environment.
 .NOTPARALLEL:
-.PHONY: help serve build wheel test test-rust test-model test-demo test-end-to-end lint format clean
+.PHONY: help serve build wheel test test-rust test-model fuzz test-demo test-end-to-end lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,10 @@ test-rust: $(DONE)/venv ## run the tests of the crates
 test-model: ## check the model of the exchange
 	RUSTFLAGS="--cfg loom" cargo test --package rwsgi-exchange --release --lib --target-dir $(TARGET)/loom model
 
+fuzz: ## fuzz what rwsgi parses itself, FUZZ seconds each (needs a nightly toolchain, cargo-fuzz, a C++ compiler)
+	cargo +nightly fuzz run requests -- -max_total_time=$(FUZZ) -dict=fuzz/http.dict
+	cargo +nightly fuzz run exchange -- -max_total_time=$(FUZZ)
+
 test-demo: $(DONE)/demo ## run the tests of the demo site
 	$(IN)/python -W error $(DEMO)/manage.py test $(DEMO)
 
@@ -56,6 +61,7 @@ test-end-to-end: build $(DONE)/wheel $(DONE)/demo $(DONE)/dev ## run the real se
 
 lint: $(DONE)/dev $(DONE)/demo ## check formats, lints and types
 	cargo fmt --all --check
+	rustfmt --check --edition 2024 fuzz/fuzz_targets/*.rs
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cargo clippy --package rwsgi --no-default-features --features abi3 -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps
@@ -65,6 +71,7 @@ lint: $(DONE)/dev $(DONE)/demo ## check formats, lints and types
 
 format: $(DONE)/dev ## format all code
 	cargo fmt --all
+	rustfmt --edition 2024 fuzz/fuzz_targets/*.rs
 	$(IN)/ruff check --fix
 	$(IN)/ruff format
 

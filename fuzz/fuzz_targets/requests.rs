@@ -1,0 +1,81 @@
+//! What a client sends: however it is cut, the same is handed on, and hyper can read every head of it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use strict::{Fault, Limits, Strict};
+
+#[path = "../../crates/front/src/strict/mod.rs"]
+#[expect(dead_code, reason = "the front uses more of it")]
+mod strict;
+
+const LIMITS: Limits = Limits {
+    line: 200,
+    fields: 10,
+    field: 200,
+    head: 2000,
+};
+
+/// Reads pieces of these lengths in turn, as a connection does; gives what was handed on, where each head of it ends,
+/// and the fault.
+fn read(bytes: &[u8], lengths: &[u8]) -> (Vec<u8>, Vec<usize>, Option<Fault>) {
+    let mut strict = Strict::new(LIMITS);
+    let (mut waiting, mut handed_on, mut heads) = (Vec::new(), Vec::new(), Vec::new());
+    let mut lengths = lengths.iter().cycle();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let length = lengths.next().map_or(rest.len(), |&length| {
+            usize::from(length).clamp(1, rest.len())
+        });
+        let (piece, behind) = rest.split_at(length);
+        rest = behind;
+        waiting.extend_from_slice(piece);
+        let was_head = !strict.in_body();
+        let good = strict.read(&waiting);
+        if was_head && good.bytes > 0 {
+            heads.push(handed_on.len());
+        }
+        handed_on.extend(waiting.drain(..good.bytes));
+        if good.fault.is_some() {
+            return (handed_on, heads, good.fault);
+        }
+    }
+    (handed_on, heads, None)
+}
+
+/// Whether hyper's parser, and the types that it fills, take what begins with a head.
+fn hyper_takes(bytes: &[u8]) -> bool {
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => {
+            let known = |field: &httparse::Header<'_>| {
+                http::HeaderName::from_bytes(field.name.as_bytes()).is_ok()
+                    && http::HeaderValue::from_bytes(field.value).is_ok()
+            };
+            request
+                .path
+                .is_some_and(|path| http::Uri::try_from(path).is_ok())
+                && request
+                    .method
+                    .is_some_and(|method| http::Method::from_bytes(method.as_bytes()).is_ok())
+                && request.headers.iter().all(known)
+        }
+        _ => false,
+    }
+}
+
+fuzz_target!(|input: (&[u8], &[u8])| {
+    // Both ends of the input are used: how it is cut stands behind what is cut.
+    let (lengths, bytes) = input;
+    let (whole, heads, fault) = read(bytes, &[]);
+    assert!(bytes.starts_with(&whole));
+    let (pieces, _, fault_of_pieces) = read(bytes, lengths);
+    assert_eq!((&whole, fault), (&pieces, fault_of_pieces));
+    for head in heads {
+        // Empty lines before a request are passed on, and hyper skips them.
+        let head = &whole[head..];
+        if head.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+            assert!(hyper_takes(head), "{}", head.escape_ascii());
+        }
+    }
+});
