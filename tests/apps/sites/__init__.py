@@ -1,0 +1,1 @@
+"""The same small site, once in each framework."""
