@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_local};
@@ -19,6 +20,11 @@ use crate::{Listening, Place, Settings};
 
 /// What an out-of-descriptors listener waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes that a socket takes beyond those that are on their way to the client. The kernel would let them grow to MiB, a
+/// third of which had to go before it said that there is room again: a slow client would look like one that takes
+/// nothing.
+const UNSENT: u32 = 64 * 1024;
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -97,6 +103,11 @@ impl Listener {
             Place::Tcp { name, port } => {
                 let socket = StdTcp::from(listening.socket);
                 socket.set_nonblocking(true)?;
+                // Linux hands both on to the connections. Small answers must not wait for the acknowledgement of the
+                // last one.
+                let options = SockRef::from(&socket);
+                options.set_tcp_nodelay(true)?;
+                options.set_tcp_notsent_lowat(UNSENT)?;
                 Ok(Self::Tcp {
                     socket: TcpListener::from_std(socket)?,
                     name,
@@ -115,9 +126,6 @@ impl Listener {
         match self {
             Self::Tcp { socket, name, port } => {
                 let (stream, address) = socket.accept().await?;
-                // Small answers must not wait for the acknowledgement of the last one; a socket that is gone
-                // already says so at its first read.
-                let _ = stream.set_nodelay(true);
                 live(stream, Peer::tcp(address, name, *port), hall, permit);
             }
             Self::Unix(listener) => {
