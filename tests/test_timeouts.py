@@ -289,12 +289,12 @@ def test_a_reader_that_is_slow_but_steady_is_not_cut_off(start: Start) -> None:
     assert "closed /endless" not in server.log.lines
 
 
-def test_a_reader_is_not_cut_off_however_little_it_takes_at_a_time(start: Start) -> None:
-    """Less than what the kernel waits for before it calls a full socket writable again."""
-    server = start("--send-timeout", "1s", "leaver")
+def test_a_reader_is_not_cut_off_that_takes_little_at_a_time(start: Start) -> None:
+    """Less than what the kernel, left to itself, waits for before it calls a full socket writable again."""
+    server = start("--send-timeout", "2s", "leaver")
     client = reader(server)
     client.send("/endless")
-    read_slowly(client, seconds=4, size=4096, pause=0.1)
+    read_slowly(client, seconds=6, size=8192, pause=0.1)
     assert "closed /endless" not in server.log.lines
 
 
@@ -351,15 +351,15 @@ def test_a_request_for_which_the_queue_has_no_room_is_answered_with_503_at_once(
 
 
 @pytest.mark.parametrize("why", ["full", "slow"])
-def test_a_503_is_the_last_answer_of_its_connection_as_every_refusal_is(start: Start, why: str) -> None:
+def test_a_503_for_want_of_a_thread_leaves_the_connection_to_its_next_request(start: Start, why: str) -> None:
+    """The request was read whole: closing would only add a connection to the load."""
     time_in_queue = "1h" if why == "full" else "500ms"
     server = start("--queue-timeout", time_in_queue, "--max-queue", "1", "leaver")
     held = server.hold("/run")
     if why == "full":
         server.client().send("/waits")
     refused = server.client()
-    refused.send("/refused")
-    assert has_something(refused, PATIENCE)
+    assert refused.get("/refused").status == 503
     held.release()
     assert held.answer().status == 200
-    check_refusal(refused, 503)
+    assert refused.get("/again").status == 200
