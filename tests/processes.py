@@ -3,7 +3,7 @@
 import os
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +31,6 @@ def of_session(session: int) -> list[Process]:
 def title(pid: int) -> str:
     """What `ps` shows as the command."""
     return _bytes(f"/proc/{pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ").decode()
-
-
-def eventually(holds: Callable[[], bool], otherwise: str, patience: float = 30.0) -> None:
-    """Look again and again at what tells no event, until it holds."""
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, f"{otherwise} after {patience} s"
-        time.sleep(0.01)
 
 
 def descriptors(pid: int) -> dict[int, str]:

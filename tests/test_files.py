@@ -14,6 +14,7 @@ from tests import processes
 from tests.client import Client
 from tests.conftest import Start, open_door
 from tests.server import APPS, Server
+from tests.waiting import until_equal
 
 LARGE = 10 * 1024 * 1024 + 1
 
@@ -154,7 +155,7 @@ def test_no_descriptor_is_left_of_answers_that_ended_or_were_left(server: Server
             else:
                 client.response()
     # The front hears of a client that has left from the kernel, at some time of its own.
-    processes.eventually(lambda: not files(), "a descriptor is left")
+    until_equal(files, [])
 
 
 def test_many_clients_get_their_files_at_the_same_time(start: Start, folder: Path) -> None:
