@@ -18,6 +18,6 @@ def until(look: Callable[[], T | None], what: Callable[[], object], patience: fl
     return found
 
 
-def until_equal(look: Callable[[], T], expected: T, patience: float = PATIENCE) -> None:
+def until_equal(look: Callable[[], object], expected: object, patience: float = PATIENCE) -> None:
     """Look again and again until what is there is what is expected."""
     until(lambda: True if look() == expected else None, lambda: f"{expected}\nbut {look()}", patience)

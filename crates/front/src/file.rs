@@ -93,7 +93,7 @@ impl FileRest {
             None => self.holes.dig(&self.file, self.offset, self.next_length()),
         };
         if piece.is_empty() {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            return Poll::Ready(Err(shorter()));
         }
         self.offset += piece.len() as u64;
         self.left -= piece.len() as u64;
@@ -113,7 +113,7 @@ impl FileRest {
             let flags = ReadWriteFlags::NOWAIT;
             match preadv2(&*self.file, &mut slices, self.offset + at, flags) {
                 Ok(1) => {}
-                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => return Err(shorter()),
                 Err(error) => match error.kind() {
                     // Some file systems do not know the question.
                     io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported => return Ok(false),
@@ -133,6 +133,10 @@ impl FileRest {
             Ok(piece)
         })
     }
+}
+
+fn shorter() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it has become shorter")
 }
 
 impl Holes {
@@ -164,10 +168,7 @@ impl Holes {
         let length = length.min(piece.left);
         let sent = sendfile(socket, &piece.file, Some(&mut piece.offset), length)?;
         if sent == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file of an answer has become shorter",
-            ));
+            return Err(shorter());
         }
         piece.left -= sent;
         if piece.left == 0 {

@@ -358,7 +358,7 @@ impl<S: Socket> AsyncWrite for Handle<S> {
         if let Poll::Ready(Err(error)) = &result
             && error.kind() == io::ErrorKind::UnexpectedEof
         {
-            error!(%error, "an answer is broken off");
+            error!(%error, "the file of an answer cannot be read");
         }
         wire.note_write(result)
     }
