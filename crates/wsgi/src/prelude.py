@@ -1,4 +1,4 @@
-"""What rwsgi does in Python around the application: load it, look it over before the fork, wrap files, take leave.
+"""What rwsgi does in Python around the application: load it, look it over, wrap files, take leave.
 
 Runs as the module ``_rwsgi_prelude``; Rust calls the functions without an underscore.
 """
@@ -109,7 +109,7 @@ def after_fork() -> None:
 
 
 class FileWrapper:
-    """``wsgi.file_wrapper`` of PEP 3333: the blocks of a file. A regular file is sent without asking for them."""
+    """``wsgi.file_wrapper`` of PEP 3333: the blocks of a file. Of a regular one they are not asked for."""
 
     def __init__(self, filelike: Any, block_size: int = 65536) -> None:
         self.filelike = filelike
@@ -129,13 +129,13 @@ class FileWrapper:
 
 
 def extent(wrapper: FileWrapper) -> tuple[io.FileIO, int, int] | None:
-    """What a regular file still has: raw file, offset and length; None for what only its own ``read`` can read."""
+    """What a regular file still has: raw file, offset, length. None where only its own ``read`` will do."""
     file = wrapper.filelike
     tempfile = sys.modules.get("tempfile")
     if tempfile is not None and type(file) is getattr(tempfile, "_TemporaryFileWrapper", None):
         file = file.file
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
-    # Of exactly these types: what derives from them, or has such a file beneath, may read something else from it.
+    # Of exactly these types: what derives from them, or has such a file beneath, may read something else.
     if type(raw) is not io.FileIO or not raw.readable() or "read" in {*vars(file), *vars(raw)}:
         return None
     status = os.fstat(raw.fileno())
