@@ -269,6 +269,7 @@ def test_a_reader_that_takes_nothing_is_cut_off_when_the_application_has_finishe
     until_equal(lambda: processes.descriptors(front), before)
     assert len(client.rest()) < 20 * 8 * 65536
     assert server.get("/").status == 200
+    server.wait_for("^saw /$")
     lines = server.log.lines
     assert lines.count("saw /large?pieces=8") == lines.count("closed /large?pieces=8") < 20
 

@@ -38,6 +38,8 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     say(f"saw {name}")
     act = environ["PATH_INFO"]
     if act == "/run":
+        if query.get("read") == "before":
+            environ["wsgi.input"].read(1000)
         wait_at(query["gate"])
     elif act == "/fail":
         raise RuntimeError("failed on purpose")
@@ -54,9 +56,13 @@ def parts(act: str, query: dict[str, str], environ: WSGIEnvironment) -> Iterable
         return repeat(PIECE, int(query["pieces"]))
     if act == "/broken":
         return broken()
-    if act == "/body":
-        return [b"%d\n" % len(environ["wsgi.input"].read())]
+    if act == "/body" or query.get("read") == "after":
+        return size_of_body(environ)
     return [b"here\n"]
+
+
+def size_of_body(environ: WSGIEnvironment) -> Iterator[bytes]:
+    yield b"%d\n" % len(environ["wsgi.input"].read())
 
 
 def stream(gate: str) -> Iterator[bytes]:
