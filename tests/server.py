@@ -240,6 +240,13 @@ class Server:
         with Client(self.address) as client:
             return client.get(target, headers or {})
 
+    def settle(self) -> None:
+        """Wait until the front has seen what was sent before now."""
+        # Needs no thread: what comes last is refused last.
+        with Client(self.address) as last:
+            last.socket.sendall(b"LAST\r\n")
+            assert last.answer().status == 400
+
     def hold(self, target: str = "/hold", client: Client | None = None) -> Hold:
         """Send a request that keeps a thread busy until it is released, and wait until it does."""
         held = self.send_hold(target, client)

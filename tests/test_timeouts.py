@@ -340,6 +340,7 @@ def test_a_request_for_which_the_queue_has_no_room_is_answered_with_503_at_once(
     held = server.hold("/run")
     waiting, refused = server.client(), server.client()
     waiting.send("/waits")
+    server.settle()
     refused.send("/refused")
     answer = refused.answer()
     assert (answer.status, answer.body) == (503, b"503 Service Unavailable\n")
@@ -359,6 +360,7 @@ def test_a_503_for_want_of_a_thread_leaves_the_connection_to_its_next_request(st
     held = server.hold("/run")
     if why == "full":
         server.client().send("/waits")
+        server.settle()
     refused = server.client()
     assert refused.get("/refused").status == 503
     held.release()
