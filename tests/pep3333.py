@@ -1,0 +1,99 @@
+"""Servers for the rules of PEP 3333: their application alone, and below the standard library's validator."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.client import Client
+from tests.conftest import open_door
+from tests.server import APPS, Server
+
+# A test runs with both, unless what it is about is a mistake that the validator would not let pass.
+CALLABLES = ["application", "validated"]
+bare_only = pytest.mark.parametrize("site", ["application"], indirect=True)
+
+# Number the requests by which the log is known to be complete.
+BARRIERS = count()
+
+
+@contextmanager
+def serving(folder: Path, name: str, *arguments: str, children: int = 1) -> Iterator[Server]:
+    """A server of the callable."""
+    where = ["--bind", "127.0.0.1:0", "--python-path", str(APPS)]
+    server = Server(open_door("binary"), folder, [*where, *arguments, f"pep3333:{name}"])
+    try:
+        server.wait_until_ready(children)
+        yield server
+        server.stop()
+        # What the validator has to say when it is too late for an error.
+        assert "garbage collected without being closed" not in str(server.log)
+    finally:
+        server.destroy()
+
+
+def target(act: str, **query: str | Sequence[str]) -> str:
+    """The path and query that make the application do something."""
+    return f"/{act}?{urlencode(query, doseq=True, encoding='latin-1')}"
+
+
+def request(line: str, *fields: str) -> bytes:
+    lines = [line if " HTTP/" in line else f"{line} HTTP/1.1", "Host: localhost", *fields, "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Every byte that came back."""
+
+    line: str
+    fields: list[tuple[str, str]]
+    rest: bytes
+
+    def all(self, name: str) -> list[str]:
+        return [value for known, value in self.fields if known == name.lower()]
+
+
+def raw(server: Server, line: str, *fields: str) -> Raw:
+    """What comes back on a connection of its own, up to its end."""
+    with Client(server.address) as client:
+        client.socket.sendall(request(line, "Connection: close", *fields))
+        head, end, rest = client.rest().partition(b"\r\n\r\n")
+    assert end, head
+    first, *others = head.decode("latin-1").split("\r\n")
+    pairs = [other.partition(":") for other in others]
+    return Raw(first, [(name.lower(), value.strip(" ")) for name, _, value in pairs], rest)
+
+
+def show(server: Server, line: str = "GET /show", *fields: str, body: bytes = b"") -> dict[str, Any]:
+    """What the application tells of the request, and of where it runs."""
+    with Client(server.address) as client:
+        client.socket.sendall(request(line, *fields) + body)
+        shown: dict[str, Any] = client.answer().json()
+        return shown
+
+
+def environ(server: Server, line: str = "GET /show", *fields: str, body: bytes = b"") -> dict[str, str]:
+    shown: dict[str, str] = show(server, line, *fields, body=body)["environ"]
+    return shown
+
+
+@contextmanager
+def surviving(server: Server) -> Iterator[None]:
+    """What happens here leaves the child as it was: it answers the next request, too."""
+    before = show(server)["pid"]
+    yield
+    assert show(server)["pid"] == before
+
+
+def said(server: Server, since: int) -> list[str]:
+    """The lines of the log up to now, complete because the only thread has answered another request."""
+    barrier = f"barrier {next(BARRIERS)}"
+    assert server.get(target("answer", status="204 Nothing", shape="list", tag=barrier)).status == 204
+    server.wait_for(f"^closed {barrier}$", since)
+    return server.log.lines[since:]
