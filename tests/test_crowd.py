@@ -1,0 +1,228 @@
+"""A crowd of connections that want little costs nobody a thread: told by what is answered, not how fast."""
+
+import hashlib
+import json
+import resource
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.client import PATIENCE
+from tests.conftest import Servers, open_door
+from tests.server import Server
+
+IDLE = 10_000
+DRIPPING = 200
+THREADS = 4
+
+# Besides the crowd's own: what pytest, the servers' logs and a few more clients have open.
+SPARE = 500
+# As most systems have it: the server is to see for itself that it may have more.
+USUAL = 1024
+
+# A port less is free with each connection, until its address has none.
+PER_ADDRESS = 2500
+
+# Long enough not to be finished by dripping.
+BODY = 100_000
+
+
+@contextmanager
+def descriptors() -> Iterator[None]:
+    """Have the usual limit at first, so that a server started now has it, too; then see `raise_limit`."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = IDLE + DRIPPING + SPARE
+    # Not skipped: what has not been run must not look as if it had passed.
+    assert before[1] >= needed, (
+        f"this test opens {IDLE + DRIPPING} connections, and so needs a hard limit of {needed} descriptors "
+        f"or more: `ulimit -Hn` says {before[1]}"
+    )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(USUAL, before[1]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def raise_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Member:
+    """One of many: a connection that nobody waits for by itself."""
+
+    def __init__(self, server: Server, number: int) -> None:
+        self.socket = socket.socket()
+        self._input = bytearray()
+        try:
+            self.socket.settimeout(PATIENCE)
+            self.socket.bind((f"127.0.0.{2 + number // PER_ADDRESS}", 0))
+            self.socket.connect(server.address)
+            self.socket.setblocking(False)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def read(self) -> bytes | None:
+        """Read what is there; give the body of an answer once it is whole."""
+        part = self.socket.recv(65536)
+        assert part, f"closed by the server after {bytes(self._input)!r}"
+        self._input += part
+        head, end, body = self._input.partition(b"\r\n\r\n")
+        if not end:
+            return None
+        status, *fields = head.lower().split(b"\r\n")
+        assert status == b"http/1.1 200 ok", bytes(self._input)
+        (length,) = (int(field.split(b":")[1]) for field in fields if field.startswith(b"content-length:"))
+        if len(body) < length:
+            return None
+        assert len(body) == length
+        self._input.clear()
+        return bytes(body)
+
+
+class Crowd:
+    """Many connections, seen to by one thread."""
+
+    def __init__(self, server: Server, first: int, count: int) -> None:
+        self._ending = ExitStack()
+        self._selector = self._ending.enter_context(selectors.DefaultSelector())
+        self.members: list[Member] = []
+        try:
+            for number in range(first, first + count):
+                member = Member(server, number)
+                self._ending.callback(member.socket.close)
+                self._selector.register(member.socket, selectors.EVENT_READ, member)
+                self.members.append(member)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Crowd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._ending.close()
+
+    def answers(self) -> dict[Member, bytes]:
+        """One answer of each."""
+        found: dict[Member, bytes] = {}
+        while len(found) < len(self.members):
+            ready = self._selector.select(PATIENCE)
+            assert ready, f"{len(found)} of {len(self.members)} are answered, and no more in {PATIENCE} s"
+            for key, _ in ready:
+                member: Member = key.data
+                if (body := member.read()) is not None:
+                    assert member not in found, "an answer too many"
+                    found[member] = body
+        return found
+
+    def ask(self) -> int:
+        """Each asks once; how many are answered."""
+        for member in self.members:
+            member.socket.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return len(self.answers())
+
+    def check_quiet(self) -> None:
+        """Nobody has heard anything: all are open."""
+        assert self._selector.select(0) == []
+
+
+class Drip:
+    """Sends each member's body a byte at a time, until it is told to finish."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+        self._bodies = {
+            member: number.to_bytes(2, "big") * (BODY // 2) for number, member in enumerate(crowd.members)
+        }
+        self._sent = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="drip")
+        for member in crowd.members:
+            head = f"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY}\r\n\r\n"
+            member.socket.send(head.encode())
+        self._thread.start()
+
+    def _run(self) -> None:
+        # The pause is what makes it a drip.
+        while not self._stop.wait(0.05):
+            for member, body in self._bodies.items():
+                member.socket.send(body[self._sent : self._sent + 1])
+            self._sent += 1
+
+    def __enter__(self) -> "Drip":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def finish(self) -> int:
+        """Send what is left; give how often a byte was sent before that."""
+        self._stop.set()
+        self._thread.join()
+        for member, body in self._bodies.items():
+            member.socket.setblocking(True)
+            member.socket.sendall(body[self._sent :])
+            member.socket.setblocking(False)
+        return self._sent
+
+    def check(self) -> None:
+        """Each is told of its own body."""
+        for member, answer in self._crowd.answers().items():
+            digest = hashlib.sha256(self._bodies[member]).hexdigest()
+            assert json.loads(answer) == {"size": BODY, "sha256": digest}
+
+
+def check_all_threads_serve(server: Server) -> None:
+    """As many requests as there are threads run at the same time."""
+    holds = [held() for held in [server.send_hold() for _ in range(THREADS)]]
+    pids = [hold.pid for hold in holds]
+    assert sorted(pids) == sorted([*server.children(2).values()] * 2)
+    for hold in holds:
+        hold.release()
+        assert hold.answer().status == 200
+        hold.client.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    servers = Servers(open_door("binary"), tmp_path)
+    with descriptors():
+        try:
+            # All of the crowd may ask at once.
+            pool = ("--processes", "2", "--threads", "2", "--max-connections", "12000", "--backlog", "4096")
+            patient = ("--keep-alive", "300s", "--body-timeout", "60s", "--min-rate", "0")
+            server = servers.start(*pool, *patient, "--max-queue", "12000", "probe", children=2)
+            raise_limit()
+            yield server
+        finally:
+            servers.end()
+
+
+def test_ten_thousand_idle_connections_and_slow_bodies_leave_every_thread_free(server: Server) -> None:
+    front = server.front()
+    with Crowd(server, 0, IDLE) as idle, Crowd(server, IDLE, DRIPPING) as slow:
+        assert idle.ask() == IDLE
+        with Drip(slow) as drip:
+            check_all_threads_serve(server)
+            assert len(processes.descriptors(front)) > IDLE + DRIPPING
+            assert idle.ask() == IDLE
+            check_all_threads_serve(server)
+            slow.check_quiet()
+            assert drip.finish() > 0
+            drip.check()
+        check_all_threads_serve(server)
+        idle.check_quiet()
+        slow.check_quiet()
