@@ -358,11 +358,15 @@ def test_a_503_for_want_of_a_thread_leaves_the_connection_to_its_next_request(st
     time_in_queue = "1h" if why == "full" else "500ms"
     server = start("--queue-timeout", time_in_queue, "--max-queue", "1", "leaver")
     held = server.hold("/run")
+    waiting = server.client()
     if why == "full":
-        server.client().send("/waits")
+        waiting.send("/waits")
         server.settle()
     refused = server.client()
     assert refused.get("/refused").status == 503
     held.release()
     assert held.answer().status == 200
+    if why == "full":
+        # Until a thread has it, it keeps the only place.
+        assert waiting.answer().status == 200
     assert refused.get("/again").status == 200
