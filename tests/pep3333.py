@@ -1,5 +1,6 @@
 """Servers for the rules of PEP 3333: their application alone, and below the standard library's validator."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ import pytest
 
 from tests.client import Client
 from tests.conftest import open_door
-from tests.server import APPS, Server
+from tests.server import APPS, Hold, Server
 
 # A test runs with both, unless what it is about is a mistake that the validator would not let pass.
 CALLABLES = ["application", "validated"]
 bare_only = pytest.mark.parametrize("site", ["application"], indirect=True)
 
-# Number the requests by which the log is known to be complete.
-BARRIERS = count()
+# What is told apart by its number: the requests by which the log is known to be complete, bodies, gates.
+NUMBERS = count()
 
 
 @contextmanager
@@ -84,6 +85,17 @@ def environ(server: Server, line: str = "GET /show", *fields: str, body: bytes =
 
 
 @contextmanager
+def holding(server: Server, act: str, *, version: str = "1.1", **query: str) -> Iterator[Hold]:
+    """An application that has come to its gate."""
+    gate = server.folder / f"held-{next(NUMBERS)}"
+    os.mkfifo(gate)
+    with Client(server.address) as client:
+        line = f"GET {target(act, gate=str(gate), **query)} HTTP/{version}"
+        client.socket.sendall(request(line))
+        yield Hold(client, gate, int(server.wait_for(rf"^holding {gate} in (\d+)$")[1]))
+
+
+@contextmanager
 def surviving(server: Server) -> Iterator[None]:
     """What happens here leaves the child as it was: it answers the next request, too."""
     before = show(server)["pid"]
@@ -93,7 +105,7 @@ def surviving(server: Server) -> Iterator[None]:
 
 def said(server: Server, since: int) -> list[str]:
     """The lines of the log up to now, complete because the only thread has answered another request."""
-    barrier = f"barrier {next(BARRIERS)}"
+    barrier = f"barrier {next(NUMBERS)}"
     assert server.get(target("answer", status="204 Nothing", shape="list", tag=barrier)).status == 204
     server.wait_for(f"^closed {barrier}$", since)
     return server.log.lines[since:]

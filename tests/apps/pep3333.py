@@ -1,7 +1,7 @@
 """Applications that use what PEP 3333 gives them, and others that break its rules.
 
-The first part of the path names one. `validated` is all of them below the validator of the standard library. Tests
-import the tables.
+The first part of the path names one. `validated` is all of them below the validator of the standard library.
+Tests import the tables.
 """
 
 from __future__ import annotations
@@ -211,6 +211,15 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
     return Closing(parts, query["tag"][0]) if "tag" in query else parts
 
 
+@act
+def repeat(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """A single part that would be too long for a query."""
+    query = asked(environ)
+    start_response("200 OK", [TEXT])
+    parts: Iterable[bytes] = SHAPES[query["shape"]]([query["part"].encode() * int(query["times"])])
+    return parts
+
+
 class AppClass:
     """The application is a class: its instances are what it returns."""
 
@@ -220,6 +229,9 @@ class AppClass:
     def __iter__(self) -> Iterator[bytes]:
         self.start_response("200 OK", [TEXT])
         yield b"from a class"
+
+
+validated_class = validator(AppClass)
 
 
 class Instance:
@@ -242,12 +254,31 @@ def generator(environ: WSGIEnvironment, start_response: StartResponse, /) -> Ite
 
 
 @act
+def start_by_position(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [TEXT], None)
+    return [b"started"]
+
+
+@act
 def write_first(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     write = start_response("200 OK", [TEXT])
     write(b"written, ")
     write(b"")
     write(b"written again, ")
     return [b"returned"]
+
+
+@act
+def write_past_length(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    write = start_response("200 OK", [TEXT, ("Content-Length", "3")])
+    write(b"one")
+    try:
+        write(b"two")
+    except Exception:
+        say("past the length: an error")
+    else:
+        say("past the length: nothing")
+    return []
 
 
 @act
