@@ -12,7 +12,7 @@ import select
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from wsgiref.validate import validator
 
@@ -26,12 +26,8 @@ ACTS: dict[str, WSGIApplication] = {}
 
 
 def act(application: WSGIApplication) -> WSGIApplication:
-    ACTS[cast("Named", application).__name__.replace("_", "-")] = application
+    ACTS[application.__name__.replace("_", "-")] = application
     return application
-
-
-class Named(Protocol):
-    __name__: str
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse, /) -> Iterable[bytes]:
@@ -503,6 +499,15 @@ HEADERS: dict[str, Any] = {
 def wrong_headers(environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
     start_response("200 OK", HEADERS[asked(environ)["case"]])
     return [b"never"]
+
+
+@act
+def wrong_headers_noticed(environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
+    try:
+        start_response("200 OK", HEADERS[asked(environ)["case"]])
+    except Exception:
+        start_response("200 OK", [TEXT])
+    return [b"noticed"]
 
 
 RETURNED: dict[str, Any] = {

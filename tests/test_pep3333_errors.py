@@ -1,0 +1,173 @@
+"""PEP 3333, of what the application does wrong: it costs the request, is told in the log, and that is all."""
+
+from collections.abc import Iterator
+from http.client import IncompleteRead
+
+import pytest
+
+from tests.apps.pep3333 import ERRORS, HEADERS, RETURNED, STATUSES
+from tests.client import Client
+from tests.pep3333 import CALLABLES, raw, request, said, serving, surviving, target
+from tests.server import Server
+
+
+@pytest.fixture(scope="module", params=CALLABLES)
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("pep3333"), request.param) as server:
+        yield server
+
+
+def failures(lines: list[str]) -> int:
+    return sum(" ERROR " in line and line.endswith(" the application failed") for line in lines)
+
+
+def fails(site: Server, asked: str) -> list[str]:
+    """The request gets an error that tells nothing, the child goes on, and the log tells the cause once."""
+    since = site.mark()
+    with surviving(site):
+        got = raw(site, f"GET {asked}")
+        assert got.line == "HTTP/1.1 500 Internal Server Error"
+        assert got.rest == b"500 Internal Server Error\n"
+        assert got.all("Content-Length") == [str(len(got.rest))]
+        assert not got.all("X-Evil")
+    lines = said(site, since)
+    assert failures(lines) == 1
+    return lines
+
+
+# Exceptions.
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("moment", ["when called", "when started", "when iterated"])
+def test_any_exception_before_the_first_bytes_is_an_error_500(site: Server, error: str, moment: str) -> None:
+    lines = fails(site, target("fail", error=error, moment=moment))
+    assert lines.count("Traceback (most recent call last):") >= 1
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_any_exception_after_a_part_breaks_the_chunks_off(site: Server, error: str) -> None:
+    since = site.mark()
+    with surviving(site), Client(site.address) as client:
+        client.send(target("fail", error=error, moment="after a part"))
+        response = client.response()
+        assert (response.status, response.headers["Transfer-Encoding"]) == (200, "chunked")
+        with pytest.raises(IncompleteRead) as broken:
+            response.read()
+        assert broken.value.partial == b"part"
+    lines = said(site, since)
+    assert failures(lines) == 1
+    assert lines.count("Traceback (most recent call last):") >= 1
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_an_exception_after_a_part_leaves_the_length_unfilled(site: Server, version: str) -> None:
+    asked = target("fail", error="ValueError", moment="after a part", length="5")
+    with surviving(site), Client(site.address) as client:
+        client.socket.sendall(request(f"GET {asked} HTTP/{version}"))
+        response = client.response()
+        assert response.headers["Content-Length"] == "5"
+        with pytest.raises(IncompleteRead) as broken:
+            response.read()
+        assert broken.value.partial == b"part"
+
+
+def test_an_exception_after_a_part_resets_a_connection_whose_end_would_be_that_of_the_answer(
+    site: Server,
+) -> None:
+    """HTTP/1.0 without a length: an ordinary end would make the answer look complete."""
+    asked = target("fail", error="ValueError", moment="after a part")
+    with surviving(site), Client(site.address) as client:
+        client.socket.sendall(request(f"GET {asked} HTTP/1.0"))
+        response = client.response()
+        assert response.read(4) == b"part"
+        with pytest.raises(ConnectionResetError):
+            response.read()
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_any_exception_in_close_leaves_the_answer_alone(site: Server, error: str) -> None:
+    since = site.mark()
+    with surviving(site):
+        got = site.get(target("fail", error=error, moment="in close"))
+        assert (got.status, got.body) == (200, b"part")
+    assert failures(said(site, since)) == 1
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_an_exception_with_the_body_unread_is_an_error_500(site: Server, size: int) -> None:
+    with surviving(site), Client(site.address) as client:
+        asked = target("fail", error="ValueError", moment="when called")
+        assert client.post(asked, b"x" * size).status == 500
+
+
+# start_response.
+
+
+@pytest.mark.parametrize("case", STATUSES)
+def test_a_status_that_cannot_be_sent_is_an_error_500(site: Server, case: str) -> None:
+    fails(site, target("wrong-status", case=case))
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_headers_that_cannot_be_sent_are_an_error_500(site: Server, case: str) -> None:
+    fails(site, target("wrong-headers", case=case))
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_headers_are_checked_while_the_application_runs(site: Server, case: str) -> None:
+    got = site.get(target("wrong-headers-noticed", case=case))
+    assert (got.status, got.body) == (200, b"noticed")
+
+
+def test_start_response_called_twice_is_an_error_500(site: Server) -> None:
+    fails(site, "/start-twice")
+
+
+@pytest.mark.parametrize("returns", ["list", "two", "empty", "iterator"])
+def test_an_answer_without_start_response_is_an_error_500(site: Server, returns: str) -> None:
+    since = site.mark()
+    with surviving(site):
+        assert site.get(target("without-start", returns=returns)).status == 500
+    # The validator sees that, too, unless there are no parts to look at.
+    told = " the application did not call start_response", " the application failed"
+    assert sum(line.endswith(told) for line in said(site, since)) == 1
+
+
+def test_a_part_before_start_response_is_an_error_500(site: Server) -> None:
+    with surviving(site):
+        assert site.get("/start-after-part").status == 500
+
+
+# The body.
+
+
+@pytest.mark.parametrize("case", RETURNED)
+def test_a_body_that_is_no_iterable_of_bytes_is_an_error_500(site: Server, case: str) -> None:
+    fails(site, target("wrong-return", case=case))
+
+
+def test_a_part_that_is_not_bytes_breaks_the_answer_off(site: Server) -> None:
+    since = site.mark()
+    with surviving(site), Client(site.address) as client:
+        client.send("/wrong-part")
+        response = client.response()
+        with pytest.raises(IncompleteRead) as broken:
+            response.read()
+        assert broken.value.partial == b"part"
+    assert failures(said(site, since)) == 1
+
+
+def test_writing_what_is_not_bytes_is_an_error_500(site: Server) -> None:
+    fails(site, "/wrong-write")
+
+
+def test_the_next_request_of_the_connection_is_not_affected(site: Server) -> None:
+    """Unless the server closes it, which it then says."""
+    with surviving(site), Client(site.address) as client:
+        got = client.get(target("fail", error="ValueError", moment="when called"))
+        assert got.status == 500
+        if got.headers["Connection"] == "close":
+            assert client.rest() == b""
+        else:
+            assert client.get("/generator").body == b"from a generator"
