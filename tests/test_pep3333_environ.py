@@ -304,6 +304,12 @@ def test_the_size_of_a_read_is_optional(site: Server, body: bytes, chunk: int | 
     assert ask_to_read(site, "read()", body, chunk) == [body.decode("latin-1")]
 
 
+@pytest.mark.parametrize("body", [b"", SMALL, LARGE], ids=["empty", "small", "large"])
+def test_the_body_can_be_read_while_the_answer_is_given(site: Server, body: bytes) -> None:
+    with Client(site.address) as client:
+        assert client.post("/echo", body).body == body
+
+
 def test_the_end_of_the_body_is_the_end_of_the_input(site: Server) -> None:
     assert environ(site)["wsgi.input_terminated"] == "True"
 

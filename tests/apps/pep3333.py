@@ -145,6 +145,13 @@ def read(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
     return [json.dumps([part.decode("latin-1") for part in found]).encode()]
 
 
+@act
+def echo(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Reads only as it answers."""
+    start_response("200 OK", [TEXT])
+    yield from iter(lambda: environ["wsgi.input"].read(10_000), b"")
+
+
 # How an answer is given.
 
 
