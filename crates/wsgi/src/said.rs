@@ -73,13 +73,19 @@ impl Said {
 
     /// Whether this status has a body at all.
     pub(crate) fn has_body(&self) -> bool {
-        !matches!(self.status, 204 | 304)
+        !matches!(self.status, 204 | 205 | 304)
     }
 
     /// The head as it is sent. Called once, since it completes the fields.
     pub(crate) fn head(&mut self) -> Head<'_> {
-        // RFC 9110 section 8.6: not with 204.
-        if let Some(length) = self.length.filter(|_| self.status != 204) {
+        let length = match self.status {
+            // RFC 9110 section 8.6.
+            204 => None,
+            // RFC 9110 section 15.3.6: the server says that there is no body.
+            205 => Some(0),
+            _ => self.length,
+        };
+        if let Some(length) = length {
             self.headers
                 .push(b"Content-Length", length.to_string().as_bytes());
         }

@@ -114,7 +114,11 @@ impl StartResponse {
         if data.is_empty() {
             return Ok(());
         }
+        let surplus = self.surplus;
         match self.part(py, data) {
+            Ok(_) if self.surplus > surplus => Err(PyValueError::new_err(
+                "the application writes more than its Content-Length",
+            )),
             Ok(_) => Ok(()),
             Err(Refused::Gone) => Err(PyBrokenPipeError::new_err("the client has gone")),
             Err(Refused::HeadTooLarge(bytes)) => Err(PyValueError::new_err(format!(

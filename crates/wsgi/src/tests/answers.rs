@@ -90,6 +90,7 @@ fn head_and_statuses_without_a_body_have_none() {
         for (method, status, length) in [
             ("HEAD", "200+OK", Some("4")),
             ("GET", "204+No", None),
+            ("GET", "205+Reset", Some("0")),
             ("GET", "304+Not", None),
             ("HEAD", "304+Not", None),
         ] {
