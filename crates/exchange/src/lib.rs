@@ -55,7 +55,7 @@ mod tests;
 
 pub use ids::{ChildId, Owner, Ticket};
 pub use reply::{After, Extent, Gone, Reply};
-pub use wire::{Body, Head, HeaderWriter, Headers, Malformed, Request};
+pub use wire::{Body, Head, HeaderWriter, Headers, Lines, Malformed, Request};
 
 #[cfg(not(loom))]
 pub use {

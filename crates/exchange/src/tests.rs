@@ -80,7 +80,8 @@ fn request(path: &str, body: &[u8]) -> Vec<u8> {
         remote_port: 1,
         server_name: b"localhost",
         server_port: 80,
-        headers: Headers::NONE,
+        authority: b"",
+        fields: Lines::NONE,
         body: Body::Memory(body),
     };
     let mut bytes = Vec::new();

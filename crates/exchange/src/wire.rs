@@ -1,7 +1,8 @@
 //! How a request and the head of an answer are written into the exchange, and read back.
 //!
-//! Everything is a length (little endian) and its bytes. The reader checks every length and owns a copy before it
-//! looks, so what the other side does to the shared memory meanwhile changes nothing.
+//! Everything is a length (little endian) and its bytes; the fields of a request stay the lines that the client sent. The
+//! reader checks every length and owns a copy before it looks, so what the other side does to the shared memory meanwhile
+//! changes nothing.
 
 /// A request as the front hands it over. Bytes are as the client sent them, already found well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +25,10 @@ pub struct Request<'a> {
     pub server_name: &'a [u8],
     /// The port that belongs to that name.
     pub server_port: u16,
+    /// The authority of a target in the absolute form, which takes the place of the Host field; empty otherwise.
+    pub authority: &'a [u8],
     /// The header fields.
-    pub headers: Headers<'a>,
+    pub fields: Lines<'a>,
     /// The body.
     pub body: Body<'a>,
 }
@@ -39,7 +42,11 @@ pub enum Body<'a> {
     File(u64),
 }
 
-/// Header fields in the order of the message: lower-case name and value.
+/// The header fields of a request as they came: lines of name, colon and value, each with its line end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Lines<'a>(&'a [u8]);
+
+/// The header fields of an answer in their order: name and value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Headers<'a>(&'a [u8]);
 
@@ -101,7 +108,8 @@ impl<'a> Request<'a> {
             self.query,
             self.remote_addr,
             self.server_name,
-            self.headers.0,
+            self.authority,
+            self.fields.0,
         ] {
             put(out, bytes);
         }
@@ -125,7 +133,8 @@ impl<'a> Request<'a> {
         let query = take(&mut rest)?;
         let remote_addr = take(&mut rest)?;
         let server_name = take(&mut rest)?;
-        let headers = Headers::checked(take(&mut rest)?)?;
+        let authority = take(&mut rest)?;
+        let fields = Lines(take(&mut rest)?);
         let body = if flags & IN_FILE != 0 {
             if !rest.is_empty() {
                 return Err(Malformed);
@@ -147,8 +156,36 @@ impl<'a> Request<'a> {
             remote_port,
             server_name,
             server_port,
-            headers,
+            authority,
+            fields,
             body,
+        })
+    }
+}
+
+impl<'a> Lines<'a> {
+    /// No fields at all.
+    pub const NONE: Lines<'static> = Lines(&[]);
+
+    /// The fields in these lines. What is no field in them is passed over.
+    #[must_use]
+    pub fn new(lines: &'a [u8]) -> Self {
+        Self(lines)
+    }
+
+    /// Name, as the client wrote it, and value of each field in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            while !rest.is_empty() {
+                let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                let line = &rest[..end];
+                rest = rest.get(end + 1..).unwrap_or_default();
+                if let Some(colon) = memchr::memchr(b':', line) {
+                    return Some((&line[..colon], line[colon + 1..].trim_ascii()));
+                }
+            }
+            None
         })
     }
 }
@@ -222,14 +259,23 @@ impl<'a> Headers<'a> {
 
 impl std::fmt::Debug for Headers<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Names only: a value may be a secret, and this may land in a log.
-        f.debug_list()
-            .entries(
-                self.iter()
-                    .map(|(name, _)| String::from_utf8_lossy(name).into_owned()),
-            )
-            .finish()
+        names(f, self.iter())
     }
+}
+
+impl std::fmt::Debug for Lines<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        names(f, self.iter())
+    }
+}
+
+/// Names only: a value may be a secret, and this may land in a log.
+fn names<'a>(
+    f: &mut std::fmt::Formatter<'_>,
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> std::fmt::Result {
+    let names = fields.map(|(name, _)| String::from_utf8_lossy(name));
+    f.debug_list().entries(names).finish()
 }
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -264,24 +310,22 @@ mod tests {
     proptest! {
         #[test]
         fn a_request_is_read_as_it_was_written(
-            texts in proptest::collection::vec(field(), 5),
-            fields in proptest::collection::vec((field(), field()), 0..5),
+            texts in proptest::collection::vec(field(), 6),
+            fields in proptest::collection::vec(("[!-9;-~]{1,9}", "[!-~]{0,9}"), 0..5),
             flags in any::<(bool, bool, u16, u16)>(),
             body in proptest::option::of(field()),
         ) {
-            let mut headers = HeaderWriter::default();
-            for (name, value) in &fields {
-                headers.push(name, value);
-            }
+            let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
             let request = Request {
                 method: &texts[0], path: &texts[1], query: &texts[2], http10: flags.0, https: flags.1,
                 remote_addr: &texts[3], remote_port: flags.2, server_name: &texts[4], server_port: flags.3,
-                headers: headers.headers(), body: body.as_deref().map_or(Body::File(7), Body::Memory),
+                authority: &texts[5], fields: Lines::new(lines.as_bytes()), body: body.as_deref().map_or(Body::File(7), Body::Memory),
             };
             let mut bytes = Vec::new();
             request.encode(&mut bytes);
             prop_assert_eq!(Request::decode(&bytes), Ok(request));
-            let read: Vec<_> = request.headers.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let read: Vec<_> = request.fields.iter().map(|(n, v)| (text(n), text(v))).collect();
             prop_assert_eq!(read, fields);
         }
 
@@ -289,13 +333,14 @@ mod tests {
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Request::decode(&bytes);
             let _ = Head::decode(&bytes);
+            let _ = Lines::new(&bytes).iter().count();
         }
 
         #[test]
         fn a_cut_request_is_malformed(cut in 0usize..1000) {
             let request = Request {
                 method: b"GET", path: b"/", query: b"", http10: false, https: false, remote_addr: b"::1", remote_port: 1,
-                server_name: b"localhost", server_port: 80, headers: Headers::NONE, body: Body::Memory(b"body"),
+                server_name: b"localhost", server_port: 80, authority: b"", fields: Lines::NONE, body: Body::Memory(b"body"),
             };
             let mut bytes = Vec::new();
             request.encode(&mut bytes);

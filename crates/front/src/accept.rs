@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::connection;
 use crate::request::Peer;
+use crate::strict::Limits;
 use crate::wire::Socket;
 use crate::{Listening, Place, Settings};
 
@@ -30,6 +31,7 @@ const UNSENT: u32 = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Hall {
     pub(crate) settings: Rc<Settings>,
+    pub(crate) limits: Limits,
     /// A permit for each connection that may be open.
     permits: Arc<Semaphore>,
     /// Becomes true when no further request is wanted.
@@ -48,7 +50,7 @@ pub(crate) struct Drain {
 enum Listener {
     Tcp {
         socket: TcpListener,
-        name: String,
+        name: Rc<str>,
         port: u16,
     },
     Unix(UnixListener),
@@ -61,6 +63,7 @@ pub(crate) fn start(settings: Rc<Settings>, listeners: Vec<Listening>) -> io::Re
     let permits = Arc::new(Semaphore::new(all as usize));
     let (say, draining) = watch::channel(false);
     let hall = Rc::new(Hall {
+        limits: connection::limits(&settings),
         settings,
         permits: Arc::clone(&permits),
         draining,
@@ -110,7 +113,7 @@ impl Listener {
                 options.set_tcp_notsent_lowat(UNSENT)?;
                 Ok(Self::Tcp {
                     socket: TcpListener::from_std(socket)?,
-                    name,
+                    name: name.into(),
                     port,
                 })
             }

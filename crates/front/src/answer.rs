@@ -18,32 +18,11 @@ use crate::connection::Phase;
 use crate::counter::{Awaited, Next};
 use crate::file::FileRest;
 use crate::refuse::Refusal;
-use crate::request::Scene;
+use crate::request::{First, Scene};
 
-/// Waits for the first part and makes the response of it.
-pub(crate) async fn response(
-    awaited: Awaited,
-    scene: &Rc<Scene>,
-) -> Result<Response<Body>, Refusal> {
-    let clock = &scene.clock;
-    let first = std::future::poll_fn(|context| {
-        if let Phase::Overdue = clock.get() {
-            clock.set(Phase::Busy);
-            if awaited.withdraw() {
-                return Poll::Ready(Err(Refusal::QueuedTooLong));
-            }
-        }
-        awaited.poll_next(context.waker()).map(Ok)
-    })
-    .await?;
-    clock.set(Phase::Busy);
-    let Next::Part(part) = first else {
-        return Err(Refusal::ChildLost);
-    };
-    if part.head == 0 {
-        // Broken before any head: the application failed, and its traceback is in the log.
-        return Err(Refusal::ApplicationFailed);
-    }
+/// Makes a response of its first part.
+pub(crate) fn response(first: First, scene: &Rc<Scene>) -> Result<Response<Body>, Refusal> {
+    let First { part, awaited } = first;
     let Part { bytes, head, after } = part;
     let bytes = Bytes::from(bytes);
     let mut response = head_of(&bytes[..head])?;

@@ -1,9 +1,10 @@
-//! The life of one connection: hyper speaks HTTP on it, and we watch the clock.
+//! The life of one connection: one request after the other is served on it, and we watch the clock.
 //!
 //! Different limits of time hold at different moments (idle, reading a head, waiting for a thread, sending), so each
 //! connection has one timer, which is only set again when it has run out: a request costs no timer operation.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -20,10 +21,12 @@ use crate::accept::Hall;
 use crate::access::Record;
 use crate::counter;
 use crate::file::Holes;
+use crate::heard::Heard;
+use crate::plain::{self, Served};
 use crate::refuse::Refusal;
-use crate::request::{self, Peer};
-use crate::strict::Limits;
-use crate::wire::{Handle, Socket, Wire};
+use crate::request::{self, Begun, Peer, Scene};
+use crate::strict::{Fault, Limits};
+use crate::wire::{Handle, NoHead, Socket, Wire};
 
 /// How long idle connections are kept once no further request is wanted: a request that is already on its way is
 /// still answered, instead of meeting a closed connection.
@@ -62,22 +65,17 @@ where
 {
     let clock: Clock = Rc::new(Cell::new(Phase::First(Instant::now())));
     let holes = Holes::default();
-    let scene = Rc::new(request::Scene {
+    let scene = Rc::new(Scene {
         peer,
         settings: Rc::clone(&hall.settings),
         clock: Rc::clone(&clock),
         holes: holes.clone(),
         ends_by_close: Cell::new(false),
-        spare: RefCell::default(),
+        last: Cell::new(false),
     });
-    let of_requests = Rc::clone(&scene);
-    let service = service_fn(move |request| request::answer(Rc::clone(&of_requests), request));
-    let limits = limits(&hall.settings);
-    let wire = Wire::new(stream, Rc::clone(&clock), holes, limits);
+    let wire = Wire::new(stream, clock, holes, hall.limits);
     let wire = Rc::new(RefCell::new(wire));
-    let stream = TokioIo::new(Handle(Rc::clone(&wire)));
-    let connection = builder(&hall.settings, limits).serve_connection(stream, service);
-    let ended = watch(connection, &wire, &clock, hall).await;
+    let ended = watch(converse(&wire, &scene, hall.limits), &wire, &scene, hall).await;
     let Some(wire) = Rc::into_inner(wire) else {
         return;
     };
@@ -85,30 +83,107 @@ where
     let refusal = match ended {
         Ended::Gone | Ended::Early if scene.ends_by_close.get() => return wire.fail(),
         Ended::Gone => return,
-        Ended::ByItself | Ended::Early => wire.fault().map(Refusal::from),
+        Ended::ByItself | Ended::Early | Ended::Left => None,
+        Ended::Fault(fault) => Some(Refusal::from(fault)),
         // Who has said nothing is told nothing.
         Ended::TooSlow => wire.has_begun().then_some(Refusal::HeadTooSlow),
     };
-    note_unread(&wire, refusal, &scene);
+    let unread = match refusal {
+        Some(refusal) => Some((refusal.status(), refusal.text().len())),
+        None if ended == Ended::Left => Some((Refusal::Malformed.status(), 0)),
+        None => None,
+    };
+    if let Some((status, sent)) = unread {
+        Record::unread(&scene, wire.request_line(), status, sent);
+    }
     // The client is slow or gone; what it does with its last answer is its own affair.
     let _ = timeout(LAST_INPUT, close(&mut wire, refusal)).await;
 }
 
-/// Has a request logged that did not become one.
-fn note_unread<S>(wire: &Wire<S>, refusal: Option<Refusal>, scene: &Rc<request::Scene>) {
-    let (status, sent) = match refusal {
-        Some(refusal) => (refusal.status(), refusal.text().len()),
-        None if wire.was_left() => (Refusal::Malformed.status(), 0),
-        None => return,
-    };
-    Record::unread(scene, wire.request_line(), status, sent);
+/// Serves one request after the other.
+async fn converse<S>(wire: &Rc<RefCell<Wire<S>>>, scene: &Rc<Scene>, limits: Limits) -> Ended
+where
+    S: Socket + 'static,
+{
+    loop {
+        let heard = match poll_fn(|context| wire.borrow_mut().poll_head(context)).await {
+            Ok(heard) => heard,
+            Err(NoHead::Closed) => return Ended::ByItself,
+            Err(NoHead::Left) => return Ended::Left,
+            Err(NoHead::Fault(fault)) => return Ended::Fault(fault),
+        };
+        scene.clock.set(Phase::Busy);
+        let begun = if heard.is_plain() {
+            match plain::serve(wire, scene, &heard).await {
+                Ok(Served::Plainly(true)) => continue,
+                Ok(Served::Plainly(false)) => return Ended::ByItself,
+                Ok(Served::Otherwise(begun)) => Some(*begun),
+                Err(_) => return Ended::Gone,
+            }
+        } else {
+            None
+        };
+        // What hyper needs for a request is much, and an idle connection should have little.
+        match Box::pin(through_hyper(wire, scene, limits, heard, begun)).await {
+            Ok(true) if !scene.last.get() => {}
+            Ok(_) => return Ended::ByItself,
+            Err(error) => {
+                debug!(%error, "connection ended early");
+                return Ended::Early;
+            }
+        }
+    }
 }
 
+/// Has hyper serve one request; tells whether the connection goes on.
+async fn through_hyper<S>(
+    wire: &Rc<RefCell<Wire<S>>>,
+    scene: &Rc<Scene>,
+    limits: Limits,
+    heard: Heard,
+    begun: Option<Begun>,
+) -> hyper::Result<bool>
+where
+    S: Socket + 'static,
+{
+    let heard = Rc::new(heard);
+    wire.borrow_mut().replay(Rc::clone(&heard));
+    let (begun, in_service) = (Cell::new(begun), Rc::clone(scene));
+    let service = service_fn(move |request| {
+        request::answer(
+            Rc::clone(&in_service),
+            Rc::clone(&heard),
+            begun.take(),
+            request,
+        )
+    });
+    let stream = TokioIo::new(Handle(Rc::clone(wire)));
+    let mut connection = pin!(builder(&scene.settings, limits).serve_connection(stream, service));
+    poll_fn(|context| match connection.as_mut().poll(context) {
+        Poll::Ready(ended) => Poll::Ready(ended.map(|()| false)),
+        Poll::Pending => {
+            // The answer has been given to hyper, and by hyper to the kernel; what hyper waits for is the next request.
+            let is_idle = matches!(scene.clock.get(), Phase::Idle(_));
+            let wire = wire.borrow();
+            if is_idle && wire.is_handed_on() && wire.blocked().is_none() {
+                return Poll::Ready(Ok(true));
+            }
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     /// Either side has closed, or is to.
     ByItself,
     /// In the middle of a request or an answer.
     Early,
+    /// In the middle of a head.
+    Left,
+    /// With what is not served.
+    Fault(Fault),
     /// A head did not come in time.
     TooSlow,
     /// Nobody reads what would be written.
@@ -131,7 +206,8 @@ where
     }
 }
 
-fn limits(settings: &Settings) -> Limits {
+/// What bounds the heads of requests.
+pub(crate) fn limits(settings: &Settings) -> Limits {
     let fields = settings
         .limit_request_fields
         .saturating_mul(settings.limit_request_field_size);
@@ -160,37 +236,27 @@ fn builder(settings: &Settings, limits: Limits) -> http1::Builder {
     builder
 }
 
-/// Drives the connection, minds its time limits and the wish to drain.
-async fn watch<S, Service>(
-    connection: http1::Connection<TokioIo<Handle<S>>, Service>,
+/// Drives the conversation, minds its time limits and the wish to drain.
+async fn watch<S: Socket>(
+    conversation: impl Future<Output = Ended>,
     wire: &RefCell<Wire<S>>,
-    clock: &Cell<Phase>,
+    scene: &Scene,
     hall: &Hall,
-) -> Ended
-where
-    S: Socket + 'static,
-    Service: hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::answer::Body>,
-    Service::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let mut connection = pin!(connection);
+) -> Ended {
+    let clock = &scene.clock;
+    let mut conversation = pin!(conversation);
     let mut draining = hall.draining.clone();
     let mut asked_to_drain = pin!(draining.wait_for(|draining| *draining));
-    let (mut drain_since, mut told) = (None, false);
+    let mut drain_since = None;
     let mut timer = pin!(sleep(hall.settings.header_timeout));
-    std::future::poll_fn(|context| {
+    poll_fn(|context| {
         counter::step();
         if drain_since.is_none() && asked_to_drain.as_mut().poll(context).is_ready() {
             drain_since = Some(Instant::now());
         }
         loop {
-            if let Poll::Ready(end) = connection.as_mut().poll(context) {
-                return Poll::Ready(match end {
-                    Ok(()) => Ended::ByItself,
-                    Err(error) => {
-                        debug!(%error, "connection ended early");
-                        Ended::Early
-                    }
-                });
+            if let Poll::Ready(ended) = conversation.as_mut().poll(context) {
+                return Poll::Ready(ended);
             }
             if let Phase::Busy | Phase::Offered(_) = clock.get()
                 && let Err(error) = wire.borrow_mut().look_ahead(context)
@@ -199,16 +265,13 @@ where
                 return Poll::Ready(Ended::Gone);
             }
             let blocked = wire.borrow().blocked();
-            let drained = drain_since.filter(|_| !told);
-            match verdict(clock.get(), blocked, drained, &hall.settings) {
+            match verdict(scene, blocked, drain_since) {
                 Verdict::TooSlow => return Poll::Ready(Ended::TooSlow),
                 Verdict::Gone => return Poll::Ready(Ended::Gone),
+                Verdict::Enough => return Poll::Ready(Ended::ByItself),
                 Verdict::Overdue => clock.set(Phase::Overdue),
-                Verdict::LastRequest if !told => {
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                Verdict::LastRequest | Verdict::Until(None) => return Poll::Pending,
+                Verdict::LastRequest => scene.last.set(true),
+                Verdict::Until(None) => return Poll::Pending,
                 Verdict::Until(Some(deadline)) => {
                     // A timer that runs out too early only makes us look again, and so is left as it is.
                     if timer.is_elapsed() || deadline < timer.deadline() {
@@ -227,8 +290,10 @@ where
 enum Verdict {
     /// All is well until then.
     Until(Option<Instant>),
-    /// This request is the connection's last; without one it closes.
+    /// This request is the connection's last.
     LastRequest,
+    /// No further request is waited for.
+    Enough,
     /// The head did not come in time.
     TooSlow,
     /// The request has waited for a thread for too long.
@@ -237,31 +302,35 @@ enum Verdict {
     Gone,
 }
 
-/// `drain_since` is nothing, too, once the connection has been told that its request is the last.
-fn verdict(
-    phase: Phase,
-    blocked: Option<Instant>,
-    drain_since: Option<Instant>,
-    settings: &Settings,
-) -> Verdict {
-    let drained = drain_since.map(|since| since + LINGER);
-    let (deadline, late) = match (blocked, phase) {
-        (_, Phase::Busy | Phase::Offered(_)) if drained.is_some() => return Verdict::LastRequest,
+fn verdict(scene: &Scene, blocked: Option<Instant>, drain_since: Option<Instant>) -> Verdict {
+    let settings = &scene.settings;
+    let (deadline, late) = match (blocked, scene.clock.get()) {
+        (_, Phase::Busy | Phase::Offered(_)) if drain_since.is_some() && !scene.last.get() => {
+            return Verdict::LastRequest;
+        }
         // hyper is done with an answer before its client has all of it: until then, the connection is not idle.
         (Some(since), _) => (since + settings.send_timeout, Verdict::Gone),
         (_, Phase::Busy | Phase::Overdue) => return Verdict::Until(None),
         (_, Phase::Offered(since)) => (since + settings.queue_timeout, Verdict::Overdue),
         (_, Phase::First(since) | Phase::Head(since)) => {
-            (since + settings.header_timeout, Verdict::TooSlow)
+            let deadline = since + settings.header_timeout;
+            sooner(deadline, Verdict::TooSlow, drain_since)
         }
-        (_, Phase::Idle(since)) => (since + settings.keep_alive, Verdict::LastRequest),
+        (_, Phase::Idle(since)) => {
+            sooner(since + settings.keep_alive, Verdict::Enough, drain_since)
+        }
     };
-    let now = Instant::now();
-    match drained {
-        _ if deadline <= now => late,
-        Some(drained) if drained <= now => Verdict::LastRequest,
-        _ => Verdict::Until(Some(
-            drained.map_or(deadline, |drained| drained.min(deadline)),
-        )),
+    if deadline <= Instant::now() {
+        late
+    } else {
+        Verdict::Until(Some(deadline))
+    }
+}
+
+/// How long a request is waited for, and what then: no longer than [`LINGER`] once none is wanted.
+fn sooner(deadline: Instant, late: Verdict, drain_since: Option<Instant>) -> (Instant, Verdict) {
+    match drain_since.map(|since| since + LINGER) {
+        Some(drained) if drained < deadline => (drained, Verdict::Enough),
+        _ => (deadline, late),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::answer::Body;
@@ -68,7 +68,7 @@ impl Refusal {
     }
 
     /// Whether the connection goes on: the request was read to its end.
-    fn keeps_connection(self) -> bool {
+    pub(crate) fn keeps_connection(self) -> bool {
         matches!(
             self,
             Self::Busy | Self::QueuedTooLong | Self::ApplicationFailed | Self::ChildLost
@@ -87,9 +87,6 @@ impl Refusal {
         );
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if !self.keeps_connection() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         *response.body_mut() = Body::whole(text.into());
         *response.status_mut() = status;

@@ -1,22 +1,28 @@
 //! A request's journey through the front, from its head to its response.
+//!
+//! A plain request goes the short way (`plain`); [`answer`] is the way of all others, on which hyper decodes the body and
+//! frames the answer, and of plain ones whose answer is not.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 
-use exchange::{Full, HeaderWriter, Request as Offered};
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
-use http::{HeaderValue, Request, Response, Version};
+use exchange::{Full, Lines, Part, Request as Offered};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
 use crate::access::Record;
 use crate::body::{self, Whole};
 use crate::connection::{Clock, Phase};
-use crate::counter::{self, Awaited};
+use crate::counter::{self, Awaited, Next};
 use crate::file::Holes;
+use crate::heard::Heard;
 use crate::refuse::Refusal;
+use crate::strict::Expects;
 use crate::{Settings, answer};
 
 /// Who is at the other end, and at ours.
@@ -25,7 +31,7 @@ pub(crate) struct Peer {
     /// Address as text and port; empty and 0 on a unix socket.
     pub(crate) remote: (String, u16),
     /// What a request without a Host was sent to.
-    pub(crate) local: (String, u16),
+    pub(crate) local: (Rc<str>, u16),
 }
 
 /// What the requests of a connection share.
@@ -37,76 +43,112 @@ pub(crate) struct Scene {
     pub(crate) holes: Holes,
     /// The answer ends where the connection does.
     pub(crate) ends_by_close: Cell<bool>,
-    /// Memory for the header fields, used again and again.
-    pub(crate) spare: RefCell<HeaderWriter>,
+    /// No further request is wanted.
+    pub(crate) last: Cell<bool>,
 }
 
-/// Answers one request, one way or the other.
+/// A request whose answer has begun, or that is not answered.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// Dropped on the way, with a client that has gone, it leaves its line all the same.
+    pub(crate) record: Option<Record>,
+    pub(crate) first: Result<First, Refusal>,
+}
+
+/// The first part of an answer.
+#[derive(Debug)]
+pub(crate) struct First {
+    pub(crate) part: Part,
+    /// Where the further parts come from.
+    pub(crate) awaited: Awaited,
+}
+
+/// Answers a request that hyper has read, unless it has been begun before.
 pub(crate) async fn answer(
     scene: Rc<Scene>,
+    heard: Rc<Heard>,
+    begun: Option<Begun>,
     request: Request<Incoming>,
 ) -> Result<Response<answer::Body>, Infallible> {
-    scene.clock.set(Phase::Busy);
-    let (head, body) = request.into_parts();
-    // Dropped on the way, with a client that has gone, it leaves its line all the same.
-    let record = Record::begin(&scene, &head);
-    let version = head.version;
-    let mut response = match serve(&scene, &head, body).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            let scene = Rc::clone(&scene);
-            refusal.response().map(|body| body.timed(scene))
+    let Begun { record, first } = match begun {
+        Some(begun) => begun,
+        None => {
+            let record = Record::begin(&scene, &heard);
+            let first = serve(&scene, &heard, request.into_body()).await;
+            Begun { record, first }
         }
     };
+    let response = first.and_then(|first| answer::response(first, &scene));
+    let mut response = response.unwrap_or_else(|refusal| {
+        if !refusal.keeps_connection() {
+            scene.last.set(true);
+        }
+        refusal.response().map(|body| body.timed(Rc::clone(&scene)))
+    });
+    if scene.last.get() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
     // RFC 9112 section 6.3: such an answer to HTTP/1.0 has neither chunks nor a length.
-    let ends_by_close =
-        version == Version::HTTP_10 && response.body().size_hint().exact().is_none();
-    scene
-        .ends_by_close
-        .set(ends_by_close && !response.headers().contains_key(CONTENT_LENGTH));
+    let unknown_length = response.body().size_hint().exact().is_none()
+        && !response.headers().contains_key(CONTENT_LENGTH);
+    scene.ends_by_close.set(heard.is_http10() && unknown_length);
     if let Some(mut record) = record {
-        record.answered(response.status(), response.headers());
+        let fields = response.headers();
+        record.answered(response.status(), |name| {
+            fields.get(name).map(HeaderValue::as_bytes)
+        });
         response.body_mut().keep(record);
     }
     Ok(response)
 }
 
-async fn serve(
-    scene: &Rc<Scene>,
-    head: &http::request::Parts,
-    body: Incoming,
-) -> Result<Response<answer::Body>, Refusal> {
-    check(head)?;
-    // hyper asks for the body of an `Expect: 100-continue` when it is first read, after these checks.
+async fn serve(scene: &Scene, heard: &Heard, body: Incoming) -> Result<First, Refusal> {
+    if heard.expects() == Expects::Other {
+        return Err(Refusal::UnknownExpectation);
+    }
+    // hyper asks for the body of an `Expect: 100-continue` when it is first read.
     let body = if body.is_end_stream() {
         Whole::Memory(Vec::new())
     } else {
         body::read(body, &scene.settings).await?
     };
-    let awaited = offer(scene, head, body)?;
-    scene.clock.set(Phase::Offered(Instant::now()));
-    answer::response(awaited, scene).await
+    begin(scene, heard, body).await
 }
 
-/// What the head asks for that is not there.
-fn check(head: &http::request::Parts) -> Result<(), Refusal> {
-    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if head.headers.get_all(EXPECT).iter().all(known) {
-        Ok(())
-    } else {
-        Err(Refusal::UnknownExpectation)
+/// Hands a whole request over to the children, and waits for the first part of its answer.
+pub(crate) async fn begin(scene: &Scene, heard: &Heard, body: Whole) -> Result<First, Refusal> {
+    let awaited = offer(scene, heard, body)?;
+    let clock = &scene.clock;
+    clock.set(Phase::Offered(Instant::now()));
+    let next = std::future::poll_fn(|context| {
+        if let Phase::Overdue = clock.get() {
+            clock.set(Phase::Busy);
+            if awaited.withdraw() {
+                return Poll::Ready(Err(Refusal::QueuedTooLong));
+            }
+        }
+        awaited.poll_next(context.waker()).map(Ok)
+    })
+    .await?;
+    clock.set(Phase::Busy);
+    match next {
+        Next::Lost => Err(Refusal::ChildLost),
+        // Broken before any head: the application failed, and its traceback is in the log.
+        Next::Part(part) if part.head == 0 => Err(Refusal::ApplicationFailed),
+        Next::Part(part) => Ok(First { part, awaited }),
     }
 }
 
 /// Hands the request over to the children; a body for which there is no memory goes to a file.
-fn offer(scene: &Scene, head: &http::request::Parts, body: Whole) -> Result<Awaited, Refusal> {
-    let offered = match try_offer(scene, head, &body) {
+fn offer(scene: &Scene, heard: &Heard, body: Whole) -> Result<Awaited, Refusal> {
+    let offered = match try_offer(scene, heard, &body) {
         Err(Full::Memory | Full::TooLarge)
             if let Whole::Memory(bytes) = &body
                 && !bytes.is_empty() =>
         {
             let body = body::to_file(bytes)?;
-            try_offer(scene, head, &body).map(|awaited| (awaited, body))
+            try_offer(scene, heard, &body).map(|awaited| (awaited, body))
         }
         offered => offered.map(|awaited| (awaited, body)),
     };
@@ -121,70 +163,54 @@ fn offer(scene: &Scene, head: &http::request::Parts, body: Whole) -> Result<Awai
     Ok(awaited)
 }
 
-fn try_offer(scene: &Scene, head: &http::request::Parts, body: &Whole) -> Result<Awaited, Full> {
-    let mut fields = scene.spare.borrow_mut();
-    fields.clear();
-    let authority = head.uri.authority();
-    if let Some(authority) = authority {
-        // RFC 9112 section 3.2.2: a target with an authority takes the place of the Host field.
-        fields.push(b"host", authority.as_str().as_bytes());
-    }
-    for (name, value) in &head.headers {
-        if authority.is_none() || name != HOST {
-            fields.push(name.as_str().as_bytes(), value.as_bytes());
-        }
-    }
-    let (server_name, server_port) = server(head, &scene.peer);
+fn try_offer(scene: &Scene, heard: &Heard, body: &Whole) -> Result<Awaited, Full> {
+    let target = heard.target();
+    let (server_name, server_port) = server(heard.host(), &scene.peer);
     let offered = Offered {
-        method: head.method.as_str().as_bytes(),
-        path: head.uri.path().as_bytes(),
-        query: head.uri.query().unwrap_or_default().as_bytes(),
-        http10: head.version == Version::HTTP_10,
+        method: heard.method(),
+        path: target.path,
+        query: target.query.unwrap_or_default(),
+        http10: heard.is_http10(),
         https: false,
         remote_addr: scene.peer.remote.0.as_bytes(),
         remote_port: scene.peer.remote.1,
-        server_name: server_name.as_bytes(),
+        server_name,
         server_port,
-        headers: fields.headers(),
+        authority: target.authority,
+        fields: Lines::new(heard.fields()),
         body: body.place(),
     };
     counter::offer(&offered)
 }
 
 /// `SERVER_NAME` and `SERVER_PORT`: what the client believes to talk to (RFC 3875 sections 4.1.14 and 4.1.15).
-fn server<'a>(head: &'a http::request::Parts, peer: &'a Peer) -> (&'a str, u16) {
-    let local = (peer.local.0.as_str(), peer.local.1);
-    let host = match head.uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => head.headers.get(HOST).and_then(|host| host.to_str().ok()),
-    };
-    let Some(host) = host else {
-        return local;
-    };
-    let (name, port) = match host.rsplit_once(':') {
+fn server<'a>(host: &'a [u8], peer: &'a Peer) -> (&'a [u8], u16) {
+    let (name, port) = match memchr::memrchr(b':', host) {
         // In `[::1]` the last colon is part of the address.
-        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
-        _ => (host, None),
+        Some(colon) if !host.ends_with(b"]") => (&host[..colon], &host[colon + 1..]),
+        _ => (host, &[][..]),
     };
     if name.is_empty() {
-        local
-    } else {
-        (name, port.unwrap_or(80))
+        return (peer.local.0.as_bytes(), peer.local.1);
     }
+    let port = std::str::from_utf8(port)
+        .ok()
+        .and_then(|port| port.parse().ok());
+    (name, port.unwrap_or(80))
 }
 
 impl Peer {
-    pub(crate) fn tcp(remote: SocketAddr, name: &str, port: u16) -> Self {
+    pub(crate) fn tcp(remote: SocketAddr, name: &Rc<str>, port: u16) -> Self {
         Self {
             remote: (remote.ip().to_canonical().to_string(), remote.port()),
-            local: (name.to_owned(), port),
+            local: (Rc::clone(name), port),
         }
     }
 
     pub(crate) fn unix() -> Self {
         Self {
             remote: (String::new(), 0),
-            local: ("localhost".to_owned(), 80),
+            local: ("localhost".into(), 80),
         }
     }
 }

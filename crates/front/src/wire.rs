@@ -1,8 +1,9 @@
-//! The stream of a connection. What comes in is read strictly before hyper sees it, and also while hyper does not read:
-//! so a client that has gone is noticed while its request waits or runs.
+//! The stream of a connection. What comes in is read strictly before anybody acts on it, and also while a request waits or
+//! runs: so a client that has gone is noticed.
 
 use std::cell::RefCell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,13 +12,14 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
-use tracing::error;
+use tracing::{debug, error};
 
 use crate::connection::{Clock, Phase};
 use crate::file::Holes;
-use crate::strict::{Fault, Limits, Strict};
+use crate::heard::Heard;
+use crate::strict::{Fault, Limits, Outline, Strict};
 
-/// How much is read before hyper asks for it.
+/// How much is read of a further request while one is served.
 const AHEAD: usize = 8 * 1024;
 /// Bytes of one read into our own memory.
 const PIECE: usize = 4 * 1024;
@@ -71,13 +73,12 @@ pub(crate) struct Wire<S> {
     stream: S,
     clock: Clock,
     strict: Strict,
-    /// What has been read and not been handed on; so many bytes from its beginning may be.
+    /// What has been read and not been handed on.
     waiting: Vec<u8>,
-    good: usize,
+    /// The head that hyper is to read, and how much of it has been handed on.
+    head: Option<(Rc<Heard>, usize)>,
     /// Why nothing more is read.
     end: Option<End>,
-    /// hyper has heard of the end: for it, the client has closed.
-    told: bool,
     /// Since when the client has not taken what there is to write.
     blocked: Option<Instant>,
     /// What the client gets in the place of holes.
@@ -88,11 +89,22 @@ pub(crate) struct Wire<S> {
 enum End {
     /// The client has sent everything; it may still read.
     Closed,
-    /// The input cannot be read on. In a body, the request is there to be refused, otherwise it never was.
-    Fault { fault: Fault, in_body: bool },
+    /// The body is not what its framing says.
+    Broken,
 }
 
-/// hyper's end of the wire.
+/// Why no further head comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoHead {
+    /// The client has closed after its last request.
+    Closed,
+    /// It has closed within a head.
+    Left,
+    /// What it sends is not served.
+    Fault(Fault),
+}
+
+/// hyper's end of the wire: it reads one request.
 #[derive(Debug)]
 pub(crate) struct Handle<S>(pub(crate) Rc<RefCell<Wire<S>>>);
 
@@ -103,33 +115,16 @@ impl<S> Wire<S> {
             clock,
             strict: Strict::new(limits),
             waiting: Vec::new(),
-            good: 0,
+            head: None,
             end: None,
-            told: false,
             blocked: None,
             holes,
-        }
-    }
-
-    /// What stands against the request for which hyper was waiting.
-    pub(crate) fn fault(&self) -> Option<Fault> {
-        match self.end {
-            Some(End::Fault {
-                fault,
-                in_body: false,
-            }) if self.told => Some(fault),
-            _ => None,
         }
     }
 
     /// Some of a request has come that has not been handed on.
     pub(crate) fn has_begun(&self) -> bool {
         !self.waiting.is_empty()
-    }
-
-    /// The client left within the head for which hyper was waiting.
-    pub(crate) fn was_left(&self) -> bool {
-        self.told && self.end == Some(End::Closed) && !self.request_line().is_empty()
     }
 
     /// The request line that has not been handed on, as far as it has come.
@@ -139,6 +134,16 @@ impl<S> Wire<S> {
         let line = &self.waiting[skipped..];
         let end = line.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
         &line[..end.unwrap_or(line.len())]
+    }
+
+    /// Has hyper read this head next, and then its body.
+    pub(crate) fn replay(&mut self, head: Rc<Heard>) {
+        self.head = Some((head, 0));
+    }
+
+    /// Whether hyper has read all of its request.
+    pub(crate) fn is_handed_on(&self) -> bool {
+        self.head.is_none() && !self.strict.in_body()
     }
 
     /// Since when the client has not taken what there is to write.
@@ -152,23 +157,13 @@ impl<S> Wire<S> {
         self.end != Some(End::Closed) && (self.strict.in_body() || self.has_begun())
     }
 
-    /// Reads `fresh` strictly; gives how much of it is good.
-    fn judge(&mut self, fresh: &[u8]) -> usize {
-        let in_body = self.strict.in_body();
-        let good = self.strict.read(fresh);
-        // A request whose head is good has been handed on before its body is found bad.
-        let in_body = in_body || self.strict.in_body();
-        if let Some(fault) = good.fault {
-            self.end = Some(End::Fault { fault, in_body });
+    /// Reads a body strictly; gives how much of it is good.
+    fn judge(&mut self, bytes: &[u8]) -> usize {
+        let good = self.strict.body(bytes);
+        if good.fault.is_some() {
+            self.end = Some(End::Broken);
         }
         good.bytes
-    }
-
-    /// Notes that a further head has begun.
-    fn note_head(&self) {
-        if let Phase::Idle(_) = self.clock.get() {
-            self.clock.set(Phase::Head(Instant::now()));
-        }
     }
 
     /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
@@ -191,13 +186,48 @@ impl<S> Wire<S> {
 }
 
 impl<S: AsyncRead + Unpin> Wire<S> {
-    /// Reads while hyper does not. An error says that the client has gone.
+    /// Reads the next head.
+    pub(crate) fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Heard, NoHead>> {
+        loop {
+            if self.has_begun() {
+                if let Phase::Idle(_) = self.clock.get() {
+                    self.clock.set(Phase::Head(Instant::now()));
+                }
+                match self.strict.head(&self.waiting) {
+                    Ok(None) => {}
+                    Ok(Some(outline)) => return Poll::Ready(Ok(self.take_head(outline))),
+                    Err(fault) => return Poll::Ready(Err(NoHead::Fault(fault))),
+                }
+            }
+            if self.end.is_none() {
+                match ready!(self.read_more(context)) {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        debug!(%error, "the client has gone");
+                        self.end = Some(End::Closed);
+                    }
+                }
+            }
+            let left = !self.request_line().is_empty();
+            return Poll::Ready(Err(if left { NoHead::Left } else { NoHead::Closed }));
+        }
+    }
+
+    fn take_head(&mut self, outline: Outline) -> Heard {
+        // An idle connection keeps no memory.
+        let behind = match self.waiting.len() {
+            length if length == outline.length => Vec::new(),
+            _ => self.waiting.split_off(outline.length),
+        };
+        Heard::new(std::mem::replace(&mut self.waiting, behind), outline)
+    }
+
+    /// Reads while nobody else does. An error says that the client has gone.
     pub(crate) fn look_ahead(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while self.end.is_none() && !self.strict.in_body() && self.waiting.len() < AHEAD {
             match self.read_more(context) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(read) => read?,
             }
         }
         Ok(())
@@ -210,89 +240,94 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         while let Ok(1..) = tokio::io::AsyncReadExt::read(stream, &mut bytes).await {}
     }
 
-    /// Reads a piece into our own memory; hands nothing on.
-    fn read_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut bytes = [0; PIECE];
-        let mut buffer = ReadBuf::new(&mut bytes);
+    /// Reads a piece into our own memory.
+    fn read_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [MaybeUninit::uninit(); PIECE];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
         if buffer.filled().is_empty() {
             self.end = Some(End::Closed);
         } else {
             self.waiting.extend_from_slice(buffer.filled());
-            let waiting = std::mem::take(&mut self.waiting);
-            self.good += self.judge(&waiting[self.good..]);
-            self.waiting = waiting;
         }
-        Poll::Ready(Ok(0))
+        Poll::Ready(Ok(()))
     }
 
+    /// Hands on what hyper is to have of its request.
     fn poll_read(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            if self.good > 0 {
-                self.hand_on(buffer);
-                return Poll::Ready(Ok(()));
+        if let Some((heard, given)) = &mut self.head {
+            let rest = &heard.bytes()[*given..];
+            let fitting = rest.len().min(buffer.remaining());
+            buffer.put_slice(&rest[..fitting]);
+            *given += fitting;
+            if fitting == rest.len() {
+                self.head = None;
             }
-            if self.end.is_some() {
-                self.told = true;
-                return Poll::Ready(Ok(()));
-            }
-            let read = if self.has_begun() {
-                self.note_head();
-                ready!(self.read_more(context))
-            } else {
-                ready!(self.read_through(context, buffer))
-            };
-            match read {
-                Ok(0) => {}
-                Ok(_) => return Poll::Ready(Ok(())),
-                Err(error) => {
-                    (self.end, self.told) = (Some(End::Closed), true);
-                    return Poll::Ready(Err(error));
-                }
-            }
+            return Poll::Ready(Ok(()));
         }
+        if !self.strict.in_body() {
+            // The next request is not this hyper's; whoever drives it looks whether it is done.
+            return Poll::Pending;
+        }
+        if self.has_begun() {
+            let waiting = std::mem::take(&mut self.waiting);
+            let fitting = waiting.len().min(buffer.remaining());
+            let good = self.judge(&waiting[..fitting]);
+            buffer.put_slice(&waiting[..good]);
+            self.waiting = waiting;
+            self.waiting.drain(..good);
+            return Poll::Ready(Ok(()));
+        }
+        if self.end.is_some() {
+            // For hyper, the client has closed.
+            return Poll::Ready(Ok(()));
+        }
+        self.read_through(context, buffer)
     }
 
-    /// Hands on what is good of what waits.
-    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
-        self.note_head();
-        let fitting = self.good.min(buffer.remaining());
-        buffer.put_slice(&self.waiting[..fitting]);
-        self.waiting.drain(..fitting);
-        self.good -= fitting;
-        if self.waiting.is_empty() {
-            // An idle connection keeps no memory.
-            self.waiting = Vec::new();
-        }
-    }
-
-    /// Reads into hyper's own memory, which mostly holds a whole head at once; what is not good yet is taken out again.
-    /// Gives how much is left in it.
+    /// Reads into hyper's own memory, and takes out again what does not belong to the body.
     fn read_through(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if let Err(error) = ready!(Pin::new(&mut self.stream).poll_read(context, buffer)) {
+            self.end = Some(End::Closed);
+            return Poll::Ready(Err(error));
+        }
         let fresh = &buffer.filled()[before..];
         if fresh.is_empty() {
             self.end = Some(End::Closed);
-            return Poll::Ready(Ok(0));
+            return Poll::Ready(Ok(()));
         }
-        self.note_head();
         let good = self.judge(fresh);
         self.waiting.extend_from_slice(&fresh[good..]);
         buffer.set_filled(before + good);
-        Poll::Ready(Ok(good))
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S: Socket> Wire<S> {
+    /// Writes some of these bytes.
+    pub(crate) fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        let sent = match slices {
+            // One system call is a little cheaper than the other.
+            [only] => stream.poll_write(context, only),
+            _ => stream.poll_write_vectored(context, slices),
+        };
+        self.note_write(sent)
+    }
+
     /// Ends the connection so that no answer on it looks complete that has no length of its own.
     pub(crate) fn fail(self) {
         self.stream.close_as_failed();

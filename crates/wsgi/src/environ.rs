@@ -173,19 +173,37 @@ impl Memory {
         request: &Request<'_>,
     ) -> PyResult<bool> {
         let mut framed = false;
-        for (name, value) in request.headers.iter() {
-            match self.names.find(py, name, value)? {
-                Field::Dropped => {}
-                // The body is here without its framing, and its length is known better than from the client.
-                Field::Framing => framed = true,
-                Field::Kept(key, text) => {
-                    if !environ.set_default(&key, text)? {
-                        join(environ, &key, value)?;
-                    }
-                }
+        if !request.authority.is_empty() {
+            self.field(py, environ, b"host", request.authority)?;
+        }
+        for (name, value) in request.fields.iter() {
+            if !request.authority.is_empty() && name.eq_ignore_ascii_case(b"host") {
+                continue;
             }
+            framed |= self.field(py, environ, name, value)?;
         }
         Ok(framed)
+    }
+
+    /// Adds a header field; tells whether it announced a body.
+    fn field(
+        &mut self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        name: &[u8],
+        value: &[u8],
+    ) -> PyResult<bool> {
+        match self.names.find(py, name, value)? {
+            Field::Dropped => Ok(false),
+            // The body is here without its framing, and its length is known better than from the client.
+            Field::Framing => Ok(true),
+            Field::Kept(key, text) => {
+                if !environ.set_default(&key, text)? {
+                    join(environ, &key, value)?;
+                }
+                Ok(false)
+            }
+        }
     }
 }
 

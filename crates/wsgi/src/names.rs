@@ -102,8 +102,24 @@ impl Names {
         names
     }
 
-    /// What becomes of a field, whose name is in lower case.
+    /// What becomes of a field. Upper and lower case of its name mean nothing.
     pub(crate) fn find<'py>(
+        &mut self,
+        py: Python<'py>,
+        name: &[u8],
+        value: &[u8],
+    ) -> PyResult<Field<'py>> {
+        match &mut [0; LONGEST].get_mut(..name.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(name);
+                lower.make_ascii_lowercase();
+                self.find_lower(py, lower, value)
+            }
+            None => self.find_lower(py, &name.to_ascii_lowercase(), value),
+        }
+    }
+
+    fn find_lower<'py>(
         &mut self,
         py: Python<'py>,
         name: &[u8],

@@ -1,7 +1,7 @@
 //! Requests that the server makes itself before the application is shared, so that what a framework loads with the
 //! first requests is loaded once.
 
-use exchange::{After, Body, Extent, Gone, Head, HeaderWriter, Reply, Request};
+use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request};
 use pyo3::prelude::*;
 
 use crate::app::App;
@@ -28,13 +28,11 @@ impl App {
 
     fn request(&self, py: Python<'_>, url: &str) -> Option<u16> {
         let url = Url::read(url);
-        let mut headers = HeaderWriter::default();
-        headers.push(b"host", url.authority.as_bytes());
-        headers.push(
-            b"user-agent",
-            concat!("rwsgi/", env!("CARGO_PKG_VERSION"), " (warm-up)").as_bytes(),
+        let lines = format!(
+            "Host: {}\r\nUser-Agent: rwsgi/{} (warm-up)\r\nAccept: */*\r\n",
+            url.authority,
+            env!("CARGO_PKG_VERSION"),
         );
-        headers.push(b"accept", b"*/*");
         let request = Request {
             method: b"GET",
             path: url.path.as_bytes(),
@@ -45,7 +43,8 @@ impl App {
             remote_port: 0,
             server_name: url.host.as_bytes(),
             server_port: url.port,
-            headers: headers.headers(),
+            authority: b"",
+            fields: Lines::new(lines.as_bytes()),
             body: Body::Memory(b""),
         };
         let mut sink = Sink::default();

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::io::Write;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::HeaderName;
 
 use super::record::{Asked, Record};
 use super::{Time, escape};
+use crate::strict::{Target, split_target};
 
 const COMMON: &str = r#"%h %l %u %t "%r" %>s %b"#;
 const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
@@ -233,12 +234,12 @@ impl Item {
             Self::Time(None) => out.write_all(time.clf(record.at).as_bytes()),
             Self::Time(Some(format)) => out.write_all(time.strftime(record.at, format).as_bytes()),
             Self::RequestLine => or_none(&record.asked.line(), out),
-            Self::Method => or_none(record.asked.method().as_bytes(), out),
-            Self::Path => or_none(record.asked.path().as_bytes(), out),
+            Self::Method => or_none(record.asked.method(), out),
+            Self::Path => or_none(record.asked.path(), out),
             Self::Query => {
-                let query = record.asked.query();
-                if let Some(query) = query {
-                    escape::text(format!("?{query}").as_bytes(), out);
+                if let Some(query) = record.asked.query() {
+                    out.push(b'?');
+                    escape::text(query, out);
                 }
                 Ok(())
             }
@@ -266,8 +267,8 @@ fn or_none(bytes: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn field(value: Option<&HeaderValue>, out: &mut Vec<u8>) -> std::io::Result<()> {
-    or_none(value.map_or(&[][..], HeaderValue::as_bytes), out)
+fn field(value: Option<&[u8]>, out: &mut Vec<u8>) -> std::io::Result<()> {
+    or_none(value.unwrap_or_default(), out)
 }
 
 /// One object a line. What is not known is left out.
@@ -281,9 +282,9 @@ fn json(record: &Record, out: &mut Vec<u8>) {
         }
         asked @ Asked::Head { .. } => {
             out.extend(b",\"method\":");
-            escape::json(asked.method().as_bytes(), out);
+            escape::json(asked.method(), out);
             out.extend(b",\"target\":");
-            escape::json(asked.target().as_bytes(), out);
+            escape::json(asked.target(), out);
             let _ = write!(out, ",\"protocol\":\"{}\"", asked.protocol());
         }
     }
@@ -298,7 +299,7 @@ fn json(record: &Record, out: &mut Vec<u8>) {
     for (key, name) in JSON_FIELDS {
         if let Some(value) = record.request_field(&name) {
             let _ = write!(out, ",\"{key}\":");
-            escape::json(value.as_bytes(), out);
+            escape::json(value, out);
         }
     }
     out.extend(b"}\n");
@@ -308,42 +309,40 @@ impl Asked {
     fn line(&self) -> std::borrow::Cow<'_, [u8]> {
         match self {
             Self::Unread(line) => line.into(),
-            Self::Head { .. } => format!("{} {} {}", self.method(), self.target(), self.protocol())
-                .into_bytes()
-                .into(),
-        }
-    }
-
-    fn method(&self) -> &str {
-        match self {
-            Self::Unread(_) => "",
-            Self::Head { method, .. } => method.as_str(),
-        }
-    }
-
-    fn target(&self) -> String {
-        match self {
-            Self::Unread(_) => String::new(),
-            // `Uri` writes the asterisk form behind a slash.
-            Self::Head { method, uri, .. } if *method == Method::OPTIONS && uri.path() == "*" => {
-                "*".to_owned()
+            Self::Head { method, target, .. } => {
+                let parts: [&[u8]; 3] = [method, target, self.protocol().as_bytes()];
+                parts.join(&b' ').into()
             }
-            Self::Head { uri, .. } => uri.to_string(),
         }
     }
 
-    fn path(&self) -> &str {
+    fn method(&self) -> &[u8] {
         match self {
-            Self::Unread(_) => "",
-            Self::Head { uri, .. } => uri.path(),
+            Self::Unread(_) => b"",
+            Self::Head { method, .. } => method,
         }
     }
 
-    fn query(&self) -> Option<&str> {
+    fn target(&self) -> &[u8] {
+        match self {
+            Self::Unread(_) => b"",
+            Self::Head { target, .. } => target,
+        }
+    }
+
+    fn parts(&self) -> Option<Target<'_>> {
         match self {
             Self::Unread(_) => None,
-            Self::Head { uri, .. } => uri.query(),
+            Self::Head { target, .. } => Some(split_target(target)),
         }
+    }
+
+    fn path(&self) -> &[u8] {
+        self.parts().map_or(b"", |target| target.path)
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.parts()?.query
     }
 
     fn protocol(&self) -> &'static str {

@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderName, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::LOG;
+use crate::heard::Heard;
 use crate::request::Scene;
 
 /// One request, whose line is written when this is dropped.
@@ -17,8 +18,8 @@ pub(crate) struct Record {
     pub(super) began: Instant,
     pub(super) asked: Asked,
     /// Only those that the format shows.
-    request_fields: Vec<(HeaderName, HeaderValue)>,
-    response_fields: Vec<(HeaderName, HeaderValue)>,
+    request_fields: Fields,
+    response_fields: Fields,
     status: Option<StatusCode>,
     /// Bytes of the body that were given to the connection.
     pub(super) sent: u64,
@@ -26,13 +27,18 @@ pub(crate) struct Record {
     pub(super) complete: bool,
 }
 
+/// Names and values.
+type Fields = Vec<(HeaderName, Vec<u8>)>;
+
 /// What was asked.
 #[derive(Debug)]
 pub(super) enum Asked {
     Head {
-        method: Method,
-        uri: Uri,
+        method: Vec<u8>,
+        /// As it came.
+        target: Vec<u8>,
         http10: bool,
+        is_head: bool,
     },
     /// The request line of a head that could not be read, as far as it came.
     Unread(Vec<u8>),
@@ -40,13 +46,16 @@ pub(super) enum Asked {
 
 impl Record {
     /// A request whose head has been read; `None` without a log.
-    pub(crate) fn begin(scene: &Rc<Scene>, head: &http::request::Parts) -> Option<Self> {
+    pub(crate) fn begin(scene: &Rc<Scene>, heard: &Heard) -> Option<Self> {
         LOG.with_borrow(|log| {
-            let fields = kept(&log.as_ref()?.format.request_fields, &head.headers);
+            let fields = kept(&log.as_ref()?.format.request_fields, |name| {
+                heard.field(name.as_str())
+            });
             let asked = Asked::Head {
-                method: head.method.clone(),
-                uri: head.uri.clone(),
-                http10: head.version == Version::HTTP_10,
+                method: heard.method().to_vec(),
+                target: heard.raw_target().to_vec(),
+                http10: heard.is_http10(),
+                is_head: heard.is_head(),
             };
             Some(Self::new(scene, asked, fields))
         })
@@ -62,11 +71,7 @@ impl Record {
         }
     }
 
-    fn new(
-        scene: &Rc<Scene>,
-        asked: Asked,
-        request_fields: Vec<(HeaderName, HeaderValue)>,
-    ) -> Self {
+    fn new(scene: &Rc<Scene>, asked: Asked, request_fields: Fields) -> Self {
         Self {
             scene: Rc::clone(scene),
             at: Timestamp::now(),
@@ -80,12 +85,16 @@ impl Record {
         }
     }
 
-    /// The answer begins.
-    pub(crate) fn answered(&mut self, status: StatusCode, fields: &HeaderMap) {
+    /// The answer begins, with fields that `field` finds by name.
+    pub(crate) fn answered<'f>(
+        &mut self,
+        status: StatusCode,
+        field: impl Fn(&HeaderName) -> Option<&'f [u8]>,
+    ) {
         self.status = Some(status);
         LOG.with_borrow(|log| {
             if let Some(log) = log {
-                self.response_fields = kept(&log.format.response_fields, fields);
+                self.response_fields = kept(&log.format.response_fields, field);
             }
         });
     }
@@ -102,7 +111,7 @@ impl Record {
 
     /// Whether the request is one whose answer has no body.
     pub(crate) fn is_head(&self) -> bool {
-        matches!(&self.asked, Asked::Head { method, .. } if *method == Method::HEAD)
+        matches!(&self.asked, Asked::Head { is_head: true, .. })
     }
 
     /// The status of the answer; 499, which nginx made up for it, when the client had gone before there was one.
@@ -119,11 +128,11 @@ impl Record {
         self.scene.peer.local.1
     }
 
-    pub(super) fn request_field(&self, name: &HeaderName) -> Option<&HeaderValue> {
+    pub(super) fn request_field(&self, name: &HeaderName) -> Option<&[u8]> {
         find(&self.request_fields, name)
     }
 
-    pub(super) fn response_field(&self, name: &HeaderName) -> Option<&HeaderValue> {
+    pub(super) fn response_field(&self, name: &HeaderName) -> Option<&[u8]> {
         find(&self.response_fields, name)
     }
 }
@@ -134,15 +143,15 @@ impl Drop for Record {
     }
 }
 
-fn kept(names: &[HeaderName], fields: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+fn kept<'f>(names: &[HeaderName], field: impl Fn(&HeaderName) -> Option<&'f [u8]>) -> Fields {
     names
         .iter()
-        .filter_map(|name| Some((name.clone(), fields.get(name)?.clone())))
+        .filter_map(|name| Some((name.clone(), field(name)?.to_vec())))
         .collect()
 }
 
-fn find<'f>(fields: &'f [(HeaderName, HeaderValue)], name: &HeaderName) -> Option<&'f HeaderValue> {
+fn find<'f>(fields: &'f Fields, name: &HeaderName) -> Option<&'f [u8]> {
     fields
         .iter()
-        .find_map(|(kept, value)| (kept == name).then_some(value))
+        .find_map(|(kept, value)| (kept == name).then_some(value.as_slice()))
 }

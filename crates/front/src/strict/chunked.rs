@@ -1,7 +1,8 @@
 //! A chunked body (RFC 9112 section 7.1), one byte after the other.
 
+use super::classes::is_value;
 use super::head::check_field;
-use super::{Fault, Limits, is_value};
+use super::{Fault, Limits};
 
 /// Digits of a chunk's size: all that 64 bits hold.
 const MOST_DIGITS: u8 = 16;

@@ -1,6 +1,9 @@
 //! A request's head: its lines, and what they say about the body's framing (RFC 9112 sections 2 to 6).
 
-use super::{Fault, Limits, host, is_token, is_value};
+use std::ops::Range;
+
+use super::classes::{are_value, is_path, is_query, is_token};
+use super::{Fault, Limits, host};
 
 /// Longer ones hyper cannot count.
 const LONGEST_BODY: u64 = u64::MAX - 2;
@@ -12,6 +15,49 @@ pub(super) enum Framing {
     Chunked,
 }
 
+/// What a whole head says, and where in its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outline {
+    /// Bytes of the head, with the empty lines before it and the one that ends it.
+    pub(crate) length: usize,
+    pub(crate) method: Range<usize>,
+    pub(crate) target: Range<usize>,
+    /// HTTP/1.1, when not HTTP/1.0.
+    pub(crate) http11: bool,
+    /// The field lines, each with its line end.
+    pub(crate) fields: Range<usize>,
+    /// The value of Host; empty without one.
+    pub(crate) host: Range<usize>,
+    /// A body may follow.
+    pub(crate) has_body: bool,
+    /// What Expect asks for (RFC 9110 section 10.1.1).
+    pub(crate) expects: Expects,
+    /// What Connection says (RFC 9110 section 7.6.1).
+    pub(crate) connection: Connection,
+}
+
+/// What a client expects before it sends the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Expects {
+    #[default]
+    Nothing,
+    Continue,
+    /// Something that is not known.
+    Other,
+}
+
+/// What is to become of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// What the version of HTTP says.
+    #[default]
+    Usual,
+    /// `close` alone.
+    Close,
+    /// Anything else.
+    Other,
+}
+
 /// A head that has been read to some line.
 #[derive(Debug, Default)]
 pub(super) struct Head {
@@ -19,12 +65,23 @@ pub(super) struct Head {
     line: usize,
     /// How much of it is known not to end it.
     looked: usize,
-    /// The version, once the request line has been read.
-    http11: Option<bool>,
+    /// What the request line says, once it has been read.
+    request: Option<RequestLine>,
     fields: usize,
-    host: bool,
+    host: Option<Range<usize>>,
     length: Option<u64>,
     coding: Option<Coding>,
+    expects: Expects,
+    connection: Option<Connection>,
+}
+
+#[derive(Debug)]
+struct RequestLine {
+    method: Range<usize>,
+    target: Range<usize>,
+    http11: bool,
+    /// Where the line after it begins.
+    behind: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +91,12 @@ enum Coding {
 }
 
 impl Head {
-    /// The length of the head and the framing of its body, once the head is whole. `bytes` begin with the head.
+    /// What the head says, once it is whole, and the framing of its body. `bytes` begin with the head.
     pub(super) fn read(
         &mut self,
         bytes: &[u8],
         limits: &Limits,
-    ) -> Result<Option<(usize, Framing)>, Fault> {
+    ) -> Result<Option<(Outline, Framing)>, Fault> {
         loop {
             let begun = &bytes[self.line..];
             let Some(end) = memchr::memchr(b'\n', &begun[self.looked..]) else {
@@ -53,11 +110,11 @@ impl Head {
             let [line @ .., b'\r'] = &begun[..end] else {
                 return Err(Fault::Malformed);
             };
-            match (self.http11, line) {
+            match (&self.request, line) {
                 // RFC 9112 section 2.2: an empty line before the request line is passed over.
                 (None, []) => {}
-                (None, line) => self.request_line(line)?,
-                (Some(http11), []) => return Ok(Some((behind, self.framing(http11)?))),
+                (None, line) => self.request = Some(request_line(line, self.line)?),
+                (Some(_), []) => return self.outline(behind),
                 (Some(_), line) => self.field(line, limits)?,
             }
             (self.line, self.looked) = (behind, 0);
@@ -70,7 +127,7 @@ impl Head {
         // The carriage return does not count.
         let length = begun.strip_suffix(b"\r").unwrap_or(begun).len();
         let first = begun.first().copied().unwrap_or(b'\r');
-        match self.http11 {
+        match self.request {
             // Whoever speaks TLS or another protocol need not wait for the time-out.
             None if !is_token(first) && first != b'\r' => Err(Fault::Malformed),
             None if length > limits.line || size > limits.head => Err(Fault::LineTooLong),
@@ -79,54 +136,80 @@ impl Head {
         }
     }
 
-    fn request_line(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let mut parts = line.split(|&byte| byte == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Fault::Malformed);
+    /// What the whole head says, which ends before `behind`.
+    fn outline(&mut self, behind: usize) -> Result<Option<(Outline, Framing)>, Fault> {
+        let Some(request) = self.request.take() else {
+            return Ok(None);
         };
-        if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
-            return Err(Fault::Malformed);
-        }
-        let http11 = match version {
-            b"HTTP/1.1" => true,
-            b"HTTP/1.0" => false,
-            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-                if major.is_ascii_digit() && minor.is_ascii_digit() =>
-            {
-                return Err(Fault::Version);
-            }
-            _ => return Err(Fault::Malformed),
+        let framing = self.framing(request.http11)?;
+        let outline = Outline {
+            length: behind,
+            method: request.method,
+            target: request.target,
+            http11: request.http11,
+            fields: request.behind..self.line,
+            host: self.host.take().unwrap_or_default(),
+            has_body: framing != Framing::Length(0),
+            expects: self.expects,
+            connection: self.connection.unwrap_or_default(),
         };
-        check_target(method, target)?;
-        self.http11 = Some(http11);
-        Ok(())
+        Ok(Some((outline, framing)))
     }
 
+    /// Reads a field line, which begins at `self.line`.
     fn field(&mut self, line: &[u8], limits: &Limits) -> Result<(), Fault> {
-        let (name, value) = check_field(line, limits)?;
+        let (name, place) = check_field(line, limits)?;
+        let value = &line[place.clone()];
         self.fields += 1;
         if self.fields > limits.fields {
             return Err(Fault::HeadTooLarge);
         }
-        if name.eq_ignore_ascii_case(b"host") {
-            return self.set_host(value);
+        // Few names mean something here, and their lengths differ.
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is(b"host") => self.set_host(value, self.line + place.start),
+            6 if is(b"expect") => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    self.expects = Expects::Other;
+                } else if self.expects == Expects::Nothing {
+                    self.expects = Expects::Continue;
+                }
+                Ok(())
+            }
+            7 if is(b"upgrade") => {
+                self.connection = Some(Connection::Other);
+                Ok(())
+            }
+            10 if is(b"connection") => {
+                self.set_connection(value);
+                Ok(())
+            }
+            14 if is(b"content-length") => self.set_length(value),
+            17 if is(b"transfer-encoding") => self.set_coding(value),
+            _ => Ok(()),
         }
-        if name.eq_ignore_ascii_case(b"content-length") {
-            return self.set_length(value);
-        }
-        if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            return self.set_coding(value);
+    }
+
+    fn set_host(&mut self, value: &[u8], start: usize) -> Result<(), Fault> {
+        let place = start..start + value.len();
+        if self.host.replace(place).is_some() || !host::is_valid(value) {
+            return Err(Fault::Malformed);
         }
         Ok(())
     }
 
-    fn set_host(&mut self, value: &[u8]) -> Result<(), Fault> {
-        if std::mem::replace(&mut self.host, true) || !host::is_valid(value) {
-            return Err(Fault::Malformed);
-        }
-        Ok(())
+    fn set_connection(&mut self, value: &[u8]) {
+        let said = if value.eq_ignore_ascii_case(b"close") {
+            Connection::Close
+        } else if value.eq_ignore_ascii_case(b"keep-alive") {
+            Connection::Usual
+        } else {
+            Connection::Other
+        };
+        self.connection = Some(match self.connection {
+            None => said,
+            Some(_) => Connection::Other,
+        });
     }
 
     fn set_length(&mut self, value: &[u8]) -> Result<(), Fault> {
@@ -157,7 +240,7 @@ impl Head {
 
     /// What the whole head says.
     fn framing(&self, http11: bool) -> Result<Framing, Fault> {
-        if http11 && !self.host {
+        if http11 && self.host.is_none() {
             return Err(Fault::Malformed);
         }
         match (self.coding, self.length) {
@@ -171,23 +254,54 @@ impl Head {
     }
 }
 
-/// Checks a field line, and gives its name and value.
+fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Fault> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Fault::Malformed);
+    };
+    if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
+        return Err(Fault::Malformed);
+    }
+    let http11 = match version {
+        b"HTTP/1.1" => true,
+        b"HTTP/1.0" => false,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            return Err(Fault::Version);
+        }
+        _ => return Err(Fault::Malformed),
+    };
+    check_target(method, target)?;
+    let begin_of_target = start + method.len() + 1;
+    Ok(RequestLine {
+        method: start..start + method.len(),
+        target: begin_of_target..begin_of_target + target.len(),
+        http11,
+        behind: start + line.len() + 2,
+    })
+}
+
+/// Checks a field line, and gives its name and where its value stands.
 pub(super) fn check_field<'l>(
     line: &'l [u8],
     limits: &Limits,
-) -> Result<(&'l [u8], &'l [u8]), Fault> {
+) -> Result<(&'l [u8], Range<usize>), Fault> {
     if line.len() > limits.field {
         return Err(Fault::HeadTooLarge);
     }
-    let colon = line.iter().position(|&byte| byte == b':');
-    let (name, value) = line.split_at(colon.ok_or(Fault::Malformed)?);
-    let sound = !name.is_empty()
-        && name.iter().all(|&byte| is_token(byte))
-        && value.iter().all(|&byte| is_value(byte));
-    if !sound {
+    let end = line.iter().position(|&byte| !is_token(byte));
+    let Some(colon @ 1..) = end.filter(|&end| line[end] == b':') else {
+        return Err(Fault::Malformed);
+    };
+    let value = &line[colon + 1..];
+    if !are_value(value) {
         return Err(Fault::Malformed);
     }
-    Ok((name, value[1..].trim_ascii()))
+    let start = line.len() - value.trim_ascii_start().len();
+    Ok((&line[..colon], start..start + value.trim_ascii().len()))
 }
 
 /// Codings that are well-formed and not served: one that is not chunked, or several of which only the last is.
@@ -223,16 +337,50 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Fault> {
 fn check_path(target: &[u8]) -> Result<(), Fault> {
     let query = memchr::memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at(query);
-    let common = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>');
-    let path = path
-        .iter()
-        .all(|&byte| common(byte) && !matches!(byte, b'`'));
-    let query = query.iter().all(|&byte| common(byte) && byte != b'"');
+    let path = path.iter().all(|&byte| is_path(byte));
+    // The question mark is one of its characters.
+    let query = query.iter().all(|&byte| is_query(byte));
     if path && query {
         Ok(())
     } else {
         Err(Fault::Malformed)
     }
+}
+
+/// The parts of a target that has been found good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target<'t> {
+    /// Of the absolute form; empty otherwise.
+    pub(crate) authority: &'t [u8],
+    /// `*` in the asterisk form.
+    pub(crate) path: &'t [u8],
+    /// What follows the first `?`.
+    pub(crate) query: Option<&'t [u8]>,
+}
+
+/// Takes a target apart that has been found good.
+pub(crate) fn split_target(target: &[u8]) -> Target<'_> {
+    let (authority, rest) = match target {
+        [b'/' | b'*', ..] => (&[][..], target),
+        _ => {
+            let scheme = memchr::memmem::find(target, b"://").map_or(0, |at| at + 3);
+            let behind = &target[scheme..];
+            behind.split_at(end_of_authority(behind))
+        }
+    };
+    let (path, query) = match memchr::memchr(b'?', rest) {
+        Some(at) => (&rest[..at], Some(&rest[at + 1..])),
+        None => (rest, None),
+    };
+    Target {
+        authority,
+        path: if path.is_empty() { b"/" } else { path },
+        query,
+    }
+}
+
+fn end_of_authority(behind_scheme: &[u8]) -> usize {
+    memchr::memchr2(b'/', b'?', behind_scheme).unwrap_or(behind_scheme.len())
 }
 
 fn check_absolute(target: &[u8]) -> Result<(), Fault> {
@@ -243,11 +391,7 @@ fn check_absolute(target: &[u8]) -> Result<(), Fault> {
     let behind = behind_scheme(b"http://")
         .or_else(|| behind_scheme(b"https://"))
         .ok_or(Fault::Malformed)?;
-    let end = behind
-        .iter()
-        .position(|byte| matches!(byte, b'/' | b'?'))
-        .unwrap_or(behind.len());
-    let (authority, path) = behind.split_at(end);
+    let (authority, path) = behind.split_at(end_of_authority(behind));
     // A name is needed here: `http://:80/` says nothing (RFC 9110 section 4.2.1).
     if matches!(authority, [] | [b':', ..]) || !host::is_valid(authority) {
         return Err(Fault::Malformed);

@@ -1,5 +1,7 @@
 //! `Host` (RFC 9110 section 7.2): `uri-host [ ":" port ]`.
 
+use super::classes;
+
 /// Whether this is a Host that has one meaning. An empty one is (RFC 9112 section 3.2): the target has no authority.
 pub(super) fn is_valid(host: &[u8]) -> bool {
     let (name, port) = split(host);
@@ -37,16 +39,11 @@ fn is_name(name: &[u8]) -> bool {
             {
                 behind
             }
-            (first, behind)
-                if first.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(first) =>
-            {
-                behind
-            }
+            (first, behind) if classes::is_name(*first) => behind,
             _ => return false,
         };
     }
-    // Names are not lists: two Hosts that somebody joined are still two.
-    !name.contains(&b',')
+    true
 }
 
 fn is_address(inside: &[u8]) -> bool {

@@ -8,10 +8,12 @@
 //! byte.
 
 mod chunked;
+mod classes;
 mod head;
 mod host;
 
 use chunked::Chunked;
+pub(crate) use head::{Connection, Expects, Outline, Target, split_target};
 use head::{Framing, Head};
 
 /// What bounds a head.
@@ -42,10 +44,10 @@ pub(crate) enum Fault {
     NotServed,
 }
 
-/// How far a piece of input is good.
+/// How far a piece of a body is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Good {
-    /// So many bytes can be handed on.
+    /// So many bytes belong to the body.
     pub(crate) bytes: usize,
     /// What is wrong behind them.
     pub(crate) fault: Option<Fault>,
@@ -76,17 +78,32 @@ impl Strict {
         }
     }
 
-    /// Reads on. `bytes` are those that have not been handed on: what was found incomplete comes again, with more.
-    /// Nothing may be read after a fault.
-    pub(crate) fn read(&mut self, bytes: &[u8]) -> Good {
+    /// Reads on in a head, with which `bytes` begin: what was found incomplete comes again, with more. Gives what it says
+    /// once it is whole. Nothing may be read after a fault.
+    pub(crate) fn head(&mut self, bytes: &[u8]) -> Result<Option<Outline>, Fault> {
+        let At::Head(head) = &mut self.at else {
+            return Ok(None);
+        };
+        let Some((outline, framing)) = head.read(bytes, &self.limits)? else {
+            return Ok(None);
+        };
+        self.at = match framing {
+            Framing::Length(0) => At::Head(Head::default()),
+            Framing::Length(length) => At::Body(length),
+            Framing::Chunked => At::Chunked(Chunked::default()),
+        };
+        Ok(Some(outline))
+    }
+
+    /// Reads on in a body, as far as it goes. Nothing may be read after a fault.
+    pub(crate) fn body(&mut self, bytes: &[u8]) -> Good {
         let mut good = 0;
         let fault = loop {
             let rest = &bytes[good..];
-            if rest.is_empty() {
+            if rest.is_empty() || !self.in_body() {
                 break None;
             }
             match self.step(rest) {
-                Ok(0) => break None,
                 Ok(read) => good += read,
                 Err(fault) => break Some(fault),
             }
@@ -100,47 +117,32 @@ impl Strict {
         !matches!(self.at, At::Head(_))
     }
 
-    /// How many of the next bytes belong to one part: of a whole head, of a body, of a chunk. 0 when more are needed.
+    /// How many of the next bytes, of which there is one, belong to one part of a body.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        match &mut self.at {
-            At::Head(head) => {
-                let Some((length, framing)) = head.read(bytes, &self.limits)? else {
-                    return Ok(0);
-                };
-                self.at = match framing {
-                    Framing::Length(0) => At::Head(Head::default()),
-                    Framing::Length(length) => At::Body(length),
-                    Framing::Chunked => At::Chunked(Chunked::default()),
-                };
-                Ok(length)
-            }
+        let (read, over) = match &mut self.at {
+            At::Head(_) => (0, true),
             At::Body(left) => {
                 let read = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= read as u64;
-                if *left == 0 {
-                    self.at = At::Head(Head::default());
-                }
-                Ok(read)
+                (read, *left == 0)
             }
             At::Chunked(chunked) => {
                 let read = chunked.read(bytes, &self.limits)?;
-                if chunked.is_over() {
-                    self.at = At::Head(Head::default());
-                }
-                Ok(read)
+                (read, chunked.is_over())
             }
+        };
+        if over {
+            self.at = At::Head(Head::default());
         }
+        Ok(read)
     }
 }
 
-/// A character of a token (RFC 9110 section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// A character of a field's value (RFC 9110 section 5.5).
-fn is_value(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+/// Whether these are a name and a value of a header field that can be sent.
+pub(crate) fn is_field(name: &[u8], value: &[u8]) -> bool {
+    !name.is_empty()
+        && name.iter().all(|&byte| classes::is_token(byte))
+        && classes::are_value(value)
 }
 
 #[cfg(test)]

@@ -15,13 +15,32 @@ fn read(pieces: &[&[u8]]) -> (Vec<u8>, Option<Fault>) {
     let (mut waiting, mut handed_on) = (Vec::new(), Vec::new());
     for piece in pieces {
         waiting.extend_from_slice(piece);
-        let good = strict.read(&waiting);
-        handed_on.extend(waiting.drain(..good.bytes));
-        if good.fault.is_some() {
-            return (handed_on, good.fault);
+        while !waiting.is_empty() {
+            let good = next(&mut strict, &waiting);
+            handed_on.extend(waiting.drain(..good.bytes));
+            match good {
+                Good {
+                    fault: None,
+                    bytes: 1..,
+                } => {}
+                Good { fault: None, .. } => break,
+                Good { fault, .. } => return (handed_on, fault),
+            }
         }
     }
     (handed_on, None)
+}
+
+/// Reads one part: a head, or what is there of a body.
+fn next(strict: &mut Strict, bytes: &[u8]) -> Good {
+    if strict.in_body() {
+        return strict.body(bytes);
+    }
+    let (bytes, fault) = match strict.head(bytes) {
+        Ok(outline) => (outline.map_or(0, |outline| outline.length), None),
+        Err(fault) => (0, Some(fault)),
+    };
+    Good { bytes, fault }
 }
 
 fn fault(bytes: &[u8]) -> Option<Fault> {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::{App, LoadError, Spec, Target};
-use exchange::{After, Body, Extent, Gone, Head, HeaderWriter, Reply, Request};
+use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
@@ -172,6 +172,7 @@ pub(super) struct Ask {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
     pub(super) query: &'static str,
+    pub(super) authority: &'static str,
     pub(super) headers: Vec<(&'static str, &'static [u8])>,
     pub(super) body: Vec<u8>,
     pub(super) file: Option<(OwnedFd, u64)>,
@@ -186,6 +187,7 @@ impl Ask {
             method: "GET",
             path,
             query: "",
+            authority: "",
             headers: vec![("host", b"site.example:8000")],
             body: Vec::new(),
             file: None,
@@ -202,9 +204,9 @@ impl Ask {
     }
 
     pub(super) fn send_to(self, py: Python<'_>, app: &App, reply: &mut dyn Reply) {
-        let mut headers = HeaderWriter::default();
+        let mut lines = Vec::new();
         for (name, value) in &self.headers {
-            headers.push(name.as_bytes(), value);
+            lines.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
         }
         let body = self
             .file
@@ -220,7 +222,8 @@ impl Ask {
             remote_port: self.remote.1,
             server_name: b"site.example",
             server_port: 8000,
-            headers: headers.headers(),
+            authority: self.authority.as_bytes(),
+            fields: Lines::new(&lines),
             body,
         };
         app.answer(py, &request, self.file.map(|(file, _)| file), reply);

@@ -1,0 +1,78 @@
+//! Classes of characters, looked up in a table: each byte of each head is looked at.
+
+/// A character of a token (RFC 9110 section 5.6.2).
+const TOKEN: u8 = 1;
+/// A character of a path that the `http` crate takes, and of a query.
+const PATH: u8 = 2;
+const QUERY: u8 = 4;
+/// A character of a name of a host that is no escape (RFC 3986 section 3.2.2). Names are not lists: two Hosts that
+/// somebody joined are still two, and so the comma is none.
+const NAME: u8 = 8;
+
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    // Path and query: no bytes beyond ASCII and no fragment, which are never sent.
+    let mut byte = 0x21u8;
+    while byte < 0x7f {
+        let letter_or_digit = byte.is_ascii_alphanumeric();
+        let mut class = 0;
+        if letter_or_digit || is_one_of(byte, b"!#$%&'*+-.^_`|~") {
+            class |= TOKEN;
+        }
+        if !is_one_of(byte, b"#<>`") {
+            class |= PATH;
+        }
+        if !is_one_of(byte, b"#<>\"") {
+            class |= QUERY;
+        }
+        if letter_or_digit || is_one_of(byte, b"-._~!$&'()*+;=") {
+            class |= NAME;
+        }
+        classes[byte as usize] = class;
+        byte += 1;
+    }
+    classes
+}
+
+const fn is_one_of(byte: u8, bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] == byte {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
+}
+
+pub(super) fn is_token(byte: u8) -> bool {
+    is(byte, TOKEN)
+}
+
+pub(super) fn is_path(byte: u8) -> bool {
+    is(byte, PATH)
+}
+
+pub(super) fn is_query(byte: u8) -> bool {
+    is(byte, QUERY)
+}
+
+pub(super) fn is_name(byte: u8) -> bool {
+    is(byte, NAME)
+}
+
+/// A character of a field's value (RFC 9110 section 5.5).
+pub(super) fn is_value(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// Whether all are characters of a field's value. Looks at all of them, since that is done many at a time.
+pub(super) fn are_value(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |all, &byte| all & is_value(byte))
+}
