@@ -4,6 +4,8 @@
 //! reader checks every length and owns a copy before it looks, so what the other side does to the shared memory meanwhile
 //! changes nothing.
 
+use std::ops::Range;
+
 /// A request as the front hands it over. Bytes are as the client sent them, already found well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
@@ -173,16 +175,35 @@ impl<'a> Lines<'a> {
         Self(lines)
     }
 
+    /// All of them as they stand.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// Name, as the client wrote it, and value of each field in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let mut rest = self.0;
+        let lines = self.0;
+        self.places()
+            .map(move |(name, value)| (&lines[name], &lines[value]))
+    }
+
+    /// Where name and value of each field stand.
+    pub fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + use<'a> {
+        let lines = self.0;
+        let mut start = 0;
         std::iter::from_fn(move || {
-            while !rest.is_empty() {
-                let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-                let line = &rest[..end];
-                rest = rest.get(end + 1..).unwrap_or_default();
+            while start < lines.len() {
+                let begin = start;
+                let line = &lines[begin..];
+                let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
+                start = begin + line.len() + 1;
                 if let Some(colon) = memchr::memchr(b':', line) {
-                    return Some((&line[..colon], line[colon + 1..].trim_ascii()));
+                    let value = line[colon + 1..].trim_ascii_start();
+                    let begin_of_value = begin + line.len() - value.len();
+                    let length = value.trim_ascii_end().len();
+                    let value = begin_of_value..begin_of_value + length;
+                    return Some((begin..begin + colon, value));
                 }
             }
             None

@@ -12,6 +12,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::names::{Field, Names};
+use crate::recent::{Found, Recent, Secret};
 use crate::text::{Digits, Last, characters, text};
 
 /// What is the same for every request of an application.
@@ -37,6 +38,7 @@ pub(crate) struct Environs {
 /// What is kept from one request for the next ones.
 #[derive(Debug)]
 struct Memory {
+    recent: Recent,
     names: Names,
     server_name: Last,
     server_port: Last,
@@ -81,6 +83,7 @@ impl Environs {
             template: template.unbind(),
             script_name,
             memory: Mutex::new(Memory {
+                recent: Recent::default(),
                 names: Names::new(py),
                 server_name: Last::new(),
                 server_port: Last::new(),
@@ -100,19 +103,19 @@ impl Environs {
         let Some(path) = self.below_mount(&path) else {
             return Ok(None);
         };
-        let environ = self.template.bind(py).copy()?;
-        let path_info = text(py, path)?;
-        environ.set_item(intern!(py, "PATH_INFO"), &path_info)?;
-        environ.set_item(intern!(py, "wsgi.input"), input)?;
-        request_line(py, &environ, request)?;
-        // Nothing below runs code of the application, so no other thread waits for long.
+        // Nothing here runs code of the application, so no other thread waits for long.
         let mut memory = self
             .memory
             .lock_py_attached(py)
             .unwrap_or_else(PoisonError::into_inner);
-        memory.addresses(py, &environ, request)?;
-        let framed = memory.fields(py, &environ, request)?;
+        let Found { environ, framed } = match memory.recent.find(py, request)? {
+            Some(found) => found,
+            None => memory.make(py, self.template.bind(py), request)?,
+        };
         drop(memory);
+        environ.set_item(intern!(py, "PATH_INFO"), text(py, path)?)?;
+        environ.set_item(intern!(py, "wsgi.input"), input)?;
+        request_line(py, &environ, request)?;
         let length = match request.body {
             Body::Memory(bytes) => bytes.len() as u64,
             Body::File(length) => length,
@@ -136,6 +139,29 @@ impl Environs {
 }
 
 impl Memory {
+    /// What an environ has of a request's connection and fields.
+    fn make<'py>(
+        &mut self,
+        py: Python<'py>,
+        template: &Bound<'py, PyDict>,
+        request: &Request<'_>,
+    ) -> PyResult<Found<'py>> {
+        let environ = template.copy()?;
+        if request.http10 {
+            environ.set_item(intern!(py, "SERVER_PROTOCOL"), intern!(py, "HTTP/1.0"))?;
+        }
+        if request.https {
+            environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+            environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
+        }
+        self.addresses(py, &environ, request)?;
+        let mut secrets = Some(Vec::new());
+        let framed = self.fields(py, &environ, request, &mut secrets)?;
+        let found = Found { environ, framed };
+        self.recent.keep(py, request, &found, secrets)?;
+        Ok(found)
+    }
+
     fn addresses(
         &mut self,
         py: Python<'_>,
@@ -165,45 +191,50 @@ impl Memory {
         Ok(())
     }
 
-    /// Adds the header fields; tells whether one of them announced a body.
+    /// Adds the header fields; tells whether one of them announced a body. `secrets` becomes nothing when the value of one
+    /// is not what stands in one place.
     fn fields(
         &mut self,
         py: Python<'_>,
         environ: &Bound<'_, PyDict>,
         request: &Request<'_>,
+        secrets: &mut Option<Vec<Secret>>,
     ) -> PyResult<bool> {
         let mut framed = false;
         if !request.authority.is_empty() {
-            self.field(py, environ, b"host", request.authority)?;
+            environ.set_item(intern!(py, "HTTP_HOST"), text(py, request.authority)?)?;
         }
-        for (name, value) in request.fields.iter() {
+        let lines = request.fields.as_bytes();
+        for (name, place) in request.fields.places() {
+            let (name, value) = (&lines[name], &lines[place.clone()]);
             if !request.authority.is_empty() && name.eq_ignore_ascii_case(b"host") {
                 continue;
             }
-            framed |= self.field(py, environ, name, value)?;
-        }
-        Ok(framed)
-    }
-
-    /// Adds a header field; tells whether it announced a body.
-    fn field(
-        &mut self,
-        py: Python<'_>,
-        environ: &Bound<'_, PyDict>,
-        name: &[u8],
-        value: &[u8],
-    ) -> PyResult<bool> {
-        match self.names.find(py, name, value)? {
-            Field::Dropped => Ok(false),
-            // The body is here without its framing, and its length is known better than from the client.
-            Field::Framing => Ok(true),
-            Field::Kept(key, text) => {
-                if !environ.set_default(&key, text)? {
-                    join(environ, &key, value)?;
+            match self.names.find(py, name, value)? {
+                Field::Dropped => {}
+                // The body is here without its framing, and its length is known better than from the client.
+                Field::Framing => framed = true,
+                Field::Kept {
+                    key,
+                    value: text,
+                    secret,
+                } => {
+                    let sole = environ.set_default(&key, text)?;
+                    if !sole {
+                        join(environ, &key, value)?;
+                    }
+                    match secrets {
+                        Some(secrets) if secret && sole => {
+                            let key = key.unbind();
+                            secrets.push(Secret { place, key });
+                        }
+                        _ if secret => *secrets = None,
+                        _ => {}
+                    }
                 }
-                Ok(false)
             }
         }
+        Ok(framed)
     }
 }
 
@@ -253,13 +284,6 @@ fn request_line(
         environ.set_item(intern!(py, "QUERY_STRING"), text(py, request.query)?)?;
         let target = [request.path, b"?", request.query].concat();
         environ.set_item(intern!(py, "REQUEST_URI"), text(py, &target)?)?;
-    }
-    if request.http10 {
-        environ.set_item(intern!(py, "SERVER_PROTOCOL"), intern!(py, "HTTP/1.0"))?;
-    }
-    if request.https {
-        environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
-        environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod input;
 mod interpreter;
 mod names;
 mod prelude;
+mod recent;
 mod said;
 mod serve;
 mod start_response;

@@ -77,8 +77,13 @@ pub(crate) enum Field<'py> {
     Dropped,
     /// It says how long the body is.
     Framing,
-    /// Its key and its value.
-    Kept(Bound<'py, PyString>, Bound<'py, PyString>),
+    /// It reaches the application.
+    Kept {
+        key: Bound<'py, PyString>,
+        value: Bound<'py, PyString>,
+        /// The value may be a credential.
+        secret: bool,
+    },
 }
 
 /// The names that have been seen, with their keys and last values.
@@ -130,7 +135,11 @@ impl Names {
                 Some(last) => last.text(py, value)?,
                 None => text(py, value)?,
             };
-            return Ok(Field::Kept(known.key.bind(py).clone(), value));
+            return Ok(Field::Kept {
+                key: known.key.bind(py).clone(),
+                value,
+                secret: known.last.is_none(),
+            });
         }
         Ok(match name {
             b"content-length" | b"transfer-encoding" => Field::Framing,
@@ -144,7 +153,12 @@ impl Names {
                     // Who knows what it is: a value may be a key to something.
                     self.learn(name, key.clone(), None);
                 }
-                Field::Kept(key, text(py, value)?)
+                let value = text(py, value)?;
+                Field::Kept {
+                    key,
+                    value,
+                    secret: true,
+                }
             }
         })
     }
