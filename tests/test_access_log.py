@@ -248,6 +248,39 @@ def test_requests_that_are_not_taken_leave_their_lines(start: Start) -> None:
     assert records[2]["duration_us"] >= 500_000
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_what_the_end_of_the_server_breaks_off_leaves_its_line(start: Start, number: signal.Signals) -> None:
+    server, log = start_logging(start, "--threads", "2", "--shutdown-timeout", "500ms")
+    streams, runs = server.hold("/stream"), server.hold("/run")
+    assert streams.client.response().status == 200
+    waits, sends = server.client(), server.client()
+    waits.send("/waits")
+    sends.socket.sendall(POST + b"Content-Length: 9\r\n\r\nhalf")
+    server.settle()
+    log.wait(1)
+    server.send_signal(number)
+    assert runs.client.rest() == waits.rest() == sends.rest() == b""
+    assert server.wait() == 0
+    _, *records = log.records()
+    ends = {record["target"].partition("?")[0]: (record["status"], record["complete"]) for record in records}
+    # Not 499: nobody but the server has left.
+    unanswered = dict.fromkeys(("/run", "/waits", "/body"), (503, False))
+    assert (len(records), ends) == (4, {"/stream": (200, False)} | unanswered)
+
+
+def test_a_head_that_the_end_of_the_server_cuts_off_leaves_its_line(start: Start) -> None:
+    server, log = start_logging(start)
+    client = server.client()
+    client.socket.sendall(b"GET /never HTTP/1.1\r\nHost: a\r\n")
+    server.settle()
+    log.wait(1)
+    server.send_signal(signal.SIGTERM)
+    assert client.rest() == b""
+    assert server.wait() == 0
+    _, *records = log.records()
+    assert without_times(records) == [unread(503, "", "GET /never HTTP/1.1") | {"complete": False}]
+
+
 def test_a_client_that_leaves_before_its_answer_leaves_a_line(start: Start) -> None:
     server, log = start_logging(start)
     held = server.hold("/run")

@@ -91,6 +91,10 @@ where
     let unread = match refusal {
         Some(refusal) => Some((refusal.status(), refusal.text().len())),
         None if ended == Ended::Left => Some((Refusal::Malformed.status(), 0)),
+        // The server ends before the head does.
+        None if *hall.draining.borrow() && !wire.request_line().is_empty() => {
+            Some((Refusal::Busy.status(), 0))
+        }
         None => None,
     };
     if let Some((status, sent)) = unread {

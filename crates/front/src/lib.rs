@@ -120,6 +120,7 @@ pub fn serve(
         link::follow(&link, drain).await
     });
     // Connections that end now leave their lines, too.
+    access::end();
     drop(runtime);
     access::close();
     served

@@ -66,9 +66,14 @@ impl Monitor<'_> {
             _ => true,
         };
         if !gracefully {
-            if self.stage != Stage::Killing {
-                info!(%signal, "stopping at once");
-                self.kill_all();
+            match self.stage {
+                Stage::Killing => {}
+                // Whoever has been asked to leave does not get the time any more.
+                Stage::Farewell { .. } => self.kill_all(),
+                _ => {
+                    info!(%signal, "stopping at once");
+                    self.break_off();
+                }
             }
         } else if self.stage == Stage::Up {
             info!(%signal, "stopping");
@@ -157,11 +162,12 @@ impl Monitor<'_> {
                             children = left,
                             "not finished at the end of the shutdown timeout"
                         );
-                        self.kill_all();
+                        self.break_off();
                     } else {
-                        self.dismiss_front_and_mold();
+                        self.dismiss_front();
+                        self.dismiss_mold();
                         self.stage = Stage::Farewell {
-                            until: until.min(now + FAREWELL),
+                            until: now + FAREWELL,
                         };
                     }
                 }
@@ -199,10 +205,23 @@ impl Monitor<'_> {
         }
     }
 
-    fn dismiss_front_and_mold(&mut self) {
+    /// Ends what is not finished. The front is told to leave and not killed: the access log is to have a line for each
+    /// request that is broken off.
+    fn break_off(&mut self) {
+        self.dismiss_front();
+        self.kill_mold_and_children();
+        self.stage = Stage::Farewell {
+            until: self.now() + FAREWELL,
+        };
+    }
+
+    fn dismiss_front(&self) {
         if let Some(link) = self.front.as_ref().and_then(|front| front.link.as_ref()) {
             link.finish();
         }
+    }
+
+    fn dismiss_mold(&mut self) {
         if let Some(mold) = &mut self.mold {
             let told = mold
                 .link
@@ -216,12 +235,17 @@ impl Monitor<'_> {
         }
     }
 
-    /// Kills whoever is left. Who is not born yet is killed at birth, and is not born once the mold is dead.
+    /// Kills whoever is left.
     fn kill_all(&mut self) {
         self.stage = Stage::Killing;
         if let Some(front) = &self.front {
             kill_now(front.pid);
         }
+        self.kill_mold_and_children();
+    }
+
+    /// Who is not born yet is killed at birth, and is not born once the mold is dead.
+    fn kill_mold_and_children(&mut self) {
         if let Some(mold) = &mut self.mold {
             mold.kill();
         }

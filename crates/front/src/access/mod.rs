@@ -73,6 +73,8 @@ struct Log {
     second: (i64, String),
     lines: Vec<u8>,
     writer: Writer,
+    /// The server ends: what is not answered by now is not its client's doing.
+    ending: bool,
 }
 
 /// Opens the log on this thread.
@@ -83,6 +85,7 @@ pub(crate) fn open(settings: AccessLog) -> io::Result<()> {
         second: (i64::MIN, String::new()),
         lines: Vec::new(),
         writer: Writer::start(settings.target)?,
+        ending: false,
     };
     LOG.set(Some(log));
     Ok(())
@@ -100,6 +103,11 @@ pub(crate) fn reopen() {
         log.flush();
         log.writer.reopen();
     });
+}
+
+/// Notes that the server ends, and breaks off what is left.
+pub(crate) fn end() {
+    with(|log| log.ending = true);
 }
 
 /// Writes what is left, as far as somebody takes it.

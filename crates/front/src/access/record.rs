@@ -114,7 +114,8 @@ impl Record {
         matches!(&self.asked, Asked::Head { is_head: true, .. })
     }
 
-    /// The status of the answer; 499, which nginx made up for it, when the client had gone before there was one.
+    /// The status of the answer; 499, which nginx made up for it, when the client had gone before there was one, and 503
+    /// when the server had.
     pub(super) fn status(&self) -> StatusCode {
         self.status
             .unwrap_or_else(|| StatusCode::from_u16(499).expect("three digits are a status"))
@@ -139,7 +140,12 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        super::with(|log| log.add(self));
+        super::with(|log| {
+            if log.ending {
+                self.status.get_or_insert(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            log.add(self);
+        });
     }
 }
 

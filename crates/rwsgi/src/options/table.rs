@@ -454,9 +454,10 @@ pub(super) const OPTIONS: &[Opt] = &[
         value: "PATH|-|off",
         default: Some("off"),
         short: "Write a line for each request to this file, or to standard output (-)",
-        long: "Whatever becomes of the request: a client that left before its answer began shows as status 499. The \
-            file is opened anew when the server gets `SIGUSR1`, as after a rotation. Lines for which the disk is too \
-            slow are lost and counted rather than waited for.",
+        long: "Whatever becomes of the request: a client that left before its answer began shows as status 499, and a \
+            request that the end of the server left unanswered as 503. The file is opened anew when the server gets \
+            `SIGUSR1`, as after a rotation. Lines for which the disk is too slow are lost and counted rather than \
+            waited for.",
         kind: Kind::Text(|config, text| {
             config.access_log = match text {
                 "" => return Err("must be a path, `-` or `off`".to_owned()),
