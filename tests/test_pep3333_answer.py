@@ -300,6 +300,14 @@ def test_a_body_of_unknown_length_ends_with_its_connection_under_http_1_0(site: 
     assert (got.all("Content-Length"), got.all("Transfer-Encoding"), got.rest) == ([], [], b"onetwo")
 
 
+def test_a_connection_that_ends_the_body_is_not_promised_to_be_kept(site: Server) -> None:
+    line = f"GET {answer('one', 'two', shape='generator')} HTTP/1.0"
+    with Client(site.address) as client:
+        client.socket.sendall(request(line, "Connection: keep-alive"))
+        response = client.response()
+        assert (response.headers["Connection"], response.read()) == (None, b"onetwo")
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_an_announced_length_is_told_once_and_kept(site: Server, shape: str, version: str) -> None:

@@ -11,7 +11,7 @@ use std::task::Poll;
 
 use exchange::{Full, Lines, Part, Request as Offered};
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
@@ -92,7 +92,12 @@ pub(crate) async fn answer(
     // RFC 9112 section 6.3: such an answer to HTTP/1.0 has neither chunks nor a length.
     let unknown_length = response.body().size_hint().exact().is_none()
         && !response.headers().contains_key(CONTENT_LENGTH);
-    scene.ends_by_close.set(heard.is_http10() && unknown_length);
+    let ends_by_close = heard.is_http10() && unknown_length;
+    scene.ends_by_close.set(ends_by_close);
+    if ends_by_close {
+        // hyper promises whoever asks for it to keep the connection, unless the response is of this version itself.
+        *response.version_mut() = Version::HTTP_10;
+    }
     if let Some(mut record) = record {
         let fields = response.headers();
         record.answered(response.status(), |name| {
