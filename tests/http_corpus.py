@@ -442,6 +442,8 @@ def chunks() -> Iterator[Case]:
         "a comma": "3,\r\nabc\r\n0\r\n\r\n",
         "no hexadecimal digit": "g\r\nabc\r\n0\r\n\r\n",
         "a size beyond 64 bits": "10000000000000003\r\nabc\r\n0\r\n\r\n",
+        "a size for which counting with a sign is too little": "FFFFFFFFFFFFFFFD\r\nabc\r\n0\r\n\r\n",
+        "a size that floating point cannot tell from the next": "20000000000001\r\nabc\r\n0\r\n\r\n",
         "a size of 17 digits": "00000000000000003\r\nabc\r\n0\r\n\r\n",
         "a bare LF behind the size": "3\nabc\r\n0\r\n\r\n",
         "a bare CR behind the size": "3\rabc\r\n0\r\n\r\n",

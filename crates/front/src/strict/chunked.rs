@@ -6,6 +6,9 @@ use super::{Fault, Limits};
 
 /// Digits of a chunk's size: all that 64 bits hold.
 const MOST_DIGITS: u8 = 16;
+/// Larger chunks are read as another size by programs that count with a sign, or in floating point. Their end would never
+/// come.
+const LARGEST: u64 = 1 << 53;
 /// Bytes of the extensions of one chunk. Nobody sends any.
 const MOST_EXTENSION: u16 = 4096;
 
@@ -109,6 +112,7 @@ impl Chunked {
                 digits: digits + 1,
                 size: size << 4 | u64::from(digit),
             }),
+            _ if size > LARGEST => Err(Fault::Malformed),
             (None, b'\r') if digits > 0 => Ok(Self::SizeEnd(size)),
             (None, b';') if digits > 0 => Ok(Self::Extension { length: 1, size }),
             _ => Err(Fault::Malformed),

@@ -175,6 +175,7 @@ fn chunks_are_framed_to_the_letter() {
         "0\r\n\r\n",
         "3\r\nabc\r\n0\r\n\r\n",
         "0000003\r\nabc\r\n0\r\n\r\n",
+        "0000000000000003\r\nabc\r\n0\r\n\r\n",
         "A;name=\"value\"\r\n0123456789\r\n0;x\r\n\r\n",
         "0\r\nX: y\r\nZ: w\r\n\r\n",
     ] {
@@ -201,6 +202,8 @@ fn chunks_are_framed_to_the_letter() {
         "3;a\rb",
         "3;\0\r\n",
         "10000000000000000\r\n",
+        "FFFFFFFFFFFFFFFF\r\n",
+        "20000000000001;x\r\n",
         "0\r\nX y\r\n",
         "0\r\n X: y\r\n",
         "0\r\nX: y\n",
