@@ -128,7 +128,7 @@ def test_the_server_adds_a_date(site: Server) -> None:
 
 
 @bare_only
-def test_a_status_without_a_reason_and_a_tuple_of_headers_are_forgiven(site: Server) -> None:
+def test_a_status_without_a_reason_is_forgiven(site: Server) -> None:
     """Servers need not insist. What goes out is well-formed: the space after the code belongs to it."""
     got = raw(site, "GET /lenient")
     assert (got.line, got.all("X-A"), got.rest) == ("HTTP/1.1 200 ", ["b"], b"forgiven")

@@ -454,6 +454,8 @@ HEADERS: dict[str, Any] = {
     "nothing": None,
     "a number": 1,
     "a dict": {"Content-Type": "text/plain"},
+    "the items of a dict": {"Content-Type": "text/plain"}.items(),
+    "a tuple": (TEXT, ("X-A", "b")),
     "a str": "X-A: b",
     "a str as a header": [TEXT, "ab"],
     "a list as a header": [TEXT, ["X-A", "b"]],
@@ -588,5 +590,5 @@ def start_twice(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 @act
 def lenient(environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
     """What the PEP asks of applications, and servers need not insist on."""
-    start_response("200", (TEXT, ("X-A", "b")))
+    start_response("200", [TEXT, ("X-A", "b")])
     return [b"forgiven"]

@@ -47,14 +47,12 @@ impl Said {
             headers: HeaderWriter::default(),
             length: None,
         };
-        if let Ok(list) = headers.cast_exact::<PyList>() {
-            for field in list {
-                said.field(&field)?;
-            }
-        } else {
-            for field in headers.try_iter()? {
-                said.field(&field?)?;
-            }
+        // PEP 3333 wants a list, and nothing else that can be iterated: an iterator would be used up here.
+        let headers = headers
+            .cast::<PyList>()
+            .map_err(|_| wrong_type("the headers must be a list", headers))?;
+        for field in headers {
+            said.field(&field)?;
         }
         Ok(said)
     }
