@@ -268,13 +268,16 @@ def test_what_the_end_of_the_server_breaks_off_leaves_its_line(start: Start, num
     assert (len(records), ends) == (4, {"/stream": (200, False)} | unanswered)
 
 
-def test_a_head_that_the_end_of_the_server_cuts_off_leaves_its_line(start: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_head_that_the_end_of_the_server_cuts_off_leaves_its_line(
+    start: Start, number: signal.Signals
+) -> None:
     server, log = start_logging(start)
     client = server.client()
     client.socket.sendall(b"GET /never HTTP/1.1\r\nHost: a\r\n")
     server.settle()
     log.wait(1)
-    server.send_signal(signal.SIGTERM)
+    server.send_signal(number)
     assert client.rest() == b""
     assert server.wait() == 0
     _, *records = log.records()

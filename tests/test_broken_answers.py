@@ -51,6 +51,22 @@ def test_an_answer_that_ends_with_its_connection_ends_with_a_reset(start: Start)
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_the_end_of_the_server_breaks_the_answer_off(start: Start, version: str) -> None:
+    server = start("probe")
+    gate = server.folder / "gate"
+    os.mkfifo(gate)
+    with Client(server.address) as client:
+        client.socket.sendall(f"GET /stream?gate={gate} HTTP/{version}\r\nHost: a\r\n\r\n".encode())
+        server.wait_for("^holding ")
+        assert client.socket.recv(4) == b"HTTP"
+        server.send_signal(signal.SIGQUIT)
+        arrived, was_reset = everything(client)
+    assert b"0\r\n\r\n" not in arrived
+    assert was_reset == (version == "1.0")
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_killed_child_breaks_the_answer_off(start: Start, version: str) -> None:
     server = start("probe")
     gate = server.folder / "gate"

@@ -26,7 +26,7 @@ use crate::plain::{self, Served};
 use crate::refuse::Refusal;
 use crate::request::{self, Begun, Peer, Scene};
 use crate::strict::{Fault, Limits};
-use crate::wire::{Handle, NoHead, Socket, Wire};
+use crate::wire::{Handle, Socket, Wire};
 
 /// How long idle connections are kept once no further request is wanted: a request that is already on its way is
 /// still answered, instead of meeting a closed connection.
@@ -75,7 +75,9 @@ where
     });
     let wire = Wire::new(stream, clock, holes, hall.limits);
     let wire = Rc::new(RefCell::new(wire));
+    let cut_off = CutOff(&wire, &scene);
     let ended = watch(converse(&wire, &scene, hall.limits), &wire, &scene, hall).await;
+    std::mem::forget(cut_off);
     let Some(wire) = Rc::into_inner(wire) else {
         return;
     };
@@ -88,20 +90,40 @@ where
         // Who has said nothing is told nothing.
         Ended::TooSlow => wire.has_begun().then_some(Refusal::HeadTooSlow),
     };
-    let unread = match refusal {
-        Some(refusal) => Some((refusal.status(), refusal.text().len())),
-        None if ended == Ended::Left => Some((Refusal::Malformed.status(), 0)),
-        // The server ends before the head does.
-        None if *hall.draining.borrow() && !wire.request_line().is_empty() => {
-            Some((Refusal::Busy.status(), 0))
+    match (ended, refusal) {
+        (_, Some(refusal)) => {
+            let sent = refusal.text().len();
+            Record::unread(&scene, wire.request_line(), refusal.status(), sent);
         }
-        None => None,
-    };
-    if let Some((status, sent)) = unread {
-        Record::unread(&scene, wire.request_line(), status, sent);
+        (Ended::Left, None) => {
+            Record::unread(&scene, wire.request_line(), Refusal::Malformed.status(), 0);
+        }
+        _ if *hall.draining.borrow() => note_cut_off(&wire, &scene),
+        _ => {}
     }
     // The client is slow or gone; what it does with its last answer is its own affair.
     let _ = timeout(LAST_INPUT, close(&mut wire, refusal)).await;
+}
+
+/// Dropped with a connection that the end of the server cuts off.
+struct CutOff<'a, S: Socket>(&'a RefCell<Wire<S>>, &'a Rc<Scene>);
+
+impl<S: Socket> Drop for CutOff<'_, S> {
+    fn drop(&mut self) {
+        let Self(wire, scene) = self;
+        let wire = wire.borrow();
+        note_cut_off(&wire, scene);
+        if scene.ends_by_close.get() {
+            wire.fail();
+        }
+    }
+}
+
+/// Has a request logged of which only a part has come when the server ends.
+fn note_cut_off<S>(wire: &Wire<S>, scene: &Rc<Scene>) {
+    if !wire.request_line().is_empty() {
+        Record::unread(scene, wire.request_line(), Refusal::Busy.status(), 0);
+    }
 }
 
 /// Serves one request after the other.
@@ -112,9 +134,9 @@ where
     loop {
         let heard = match poll_fn(|context| wire.borrow_mut().poll_head(context)).await {
             Ok(heard) => heard,
-            Err(NoHead::Closed) => return Ended::ByItself,
-            Err(NoHead::Left) => return Ended::Left,
-            Err(NoHead::Fault(fault)) => return Ended::Fault(fault),
+            Err(None) if wire.borrow().request_line().is_empty() => return Ended::ByItself,
+            Err(None) => return Ended::Left,
+            Err(Some(fault)) => return Ended::Fault(fault),
         };
         scene.clock.set(Phase::Busy);
         let begun = if heard.is_plain() {
@@ -184,7 +206,7 @@ enum Ended {
     ByItself,
     /// In the middle of a request or an answer.
     Early,
-    /// In the middle of a head.
+    /// By the client in the middle of a head.
     Left,
     /// With what is not served.
     Fault(Fault),

@@ -93,17 +93,6 @@ enum End {
     Broken,
 }
 
-/// Why no further head comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoHead {
-    /// The client has closed after its last request.
-    Closed,
-    /// It has closed within a head.
-    Left,
-    /// What it sends is not served.
-    Fault(Fault),
-}
-
 /// hyper's end of the wire: it reads one request.
 #[derive(Debug)]
 pub(crate) struct Handle<S>(pub(crate) Rc<RefCell<Wire<S>>>);
@@ -186,8 +175,11 @@ impl<S> Wire<S> {
 }
 
 impl<S: AsyncRead + Unpin> Wire<S> {
-    /// Reads the next head.
-    pub(crate) fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Heard, NoHead>> {
+    /// Reads the next head. Without a fault, there is none because the client has closed.
+    pub(crate) fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Heard, Option<Fault>>> {
         loop {
             if self.has_begun() {
                 if let Phase::Idle(_) = self.clock.get() {
@@ -196,7 +188,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                 match self.strict.head(&self.waiting) {
                     Ok(None) => {}
                     Ok(Some(outline)) => return Poll::Ready(Ok(self.take_head(outline))),
-                    Err(fault) => return Poll::Ready(Err(NoHead::Fault(fault))),
+                    Err(fault) => return Poll::Ready(Err(Some(fault))),
                 }
             }
             if self.end.is_none() {
@@ -208,8 +200,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                     }
                 }
             }
-            let left = !self.request_line().is_empty();
-            return Poll::Ready(Err(if left { NoHead::Left } else { NoHead::Closed }));
+            return Poll::Ready(Err(None));
         }
     }
 
@@ -329,7 +320,7 @@ impl<S: Socket> Wire<S> {
     }
 
     /// Ends the connection so that no answer on it looks complete that has no length of its own.
-    pub(crate) fn fail(self) {
+    pub(crate) fn fail(&self) {
         self.stream.close_as_failed();
     }
 
