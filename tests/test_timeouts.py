@@ -274,6 +274,25 @@ def test_a_reader_that_takes_nothing_is_cut_off_when_the_application_has_finishe
     assert lines.count("saw /large?pieces=8") == lines.count("closed /large?pieces=8") < 20
 
 
+def test_a_mebibyte_of_an_answer_frees_its_thread_and_waits_for_its_reader(start: Start) -> None:
+    server = start("leaver")
+    client = reader(server)
+    client.send("/large?pieces=16")
+    server.wait_for(r"^closed /large\?pieces=16$")
+    assert server.get("/").body == b"here\n"
+    assert client.answer().body == b"x" * (1 << 20)
+
+
+def test_of_an_answer_that_is_larger_no_more_is_taken_than_is_read(start: Start) -> None:
+    server = start("--send-timeout", "1s", "leaver")
+    client = reader(server)
+    client.send("/counted")
+    given = int(server.wait_for(r"^gave (\d+) bytes$")[1])
+    # Beyond the mebibyte: what is on its way from the child, in the kernel, and in our own few KiB.
+    assert 1 << 20 <= given < 3 << 20
+    assert client.socket.recv(4) == b"HTTP"
+
+
 def read_slowly(client: Client, seconds: float, size: int, pause: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -54,6 +54,8 @@ def parts(act: str, query: dict[str, str], environ: WSGIEnvironment) -> Iterable
         return repeat(PIECE)
     if act == "/large":
         return repeat(PIECE, int(query["pieces"]))
+    if act == "/counted":
+        return counted()
     if act == "/broken":
         return broken()
     if act == "/body" or query.get("read") == "after":
@@ -63,6 +65,17 @@ def parts(act: str, query: dict[str, str], environ: WSGIEnvironment) -> Iterable
 
 def size_of_body(environ: WSGIEnvironment) -> Iterator[bytes]:
     yield b"%d\n" % len(environ["wsgi.input"].read())
+
+
+def counted() -> Iterator[bytes]:
+    """As much as anybody takes, which is told at the end."""
+    given = 0
+    try:
+        while True:
+            given += len(PIECE)
+            yield PIECE
+    finally:
+        say(f"gave {given} bytes")
 
 
 def stream(gate: str) -> Iterator[bytes]:
