@@ -43,6 +43,7 @@ mod seat;
 #[cfg(not(loom))]
 mod store;
 mod sync;
+pub mod syntax;
 pub mod wire;
 mod word;
 
@@ -65,7 +66,7 @@ pub use {
     exchange::Exchange,
     layout::Geometry,
     ring::MAX_HEAD,
-    seat::{Answer, Claim, Seat, wake_child},
+    seat::{Answer, Claim, Seat, Taken, wake_child},
     store::MAX_REQUEST,
 };
 

@@ -27,7 +27,12 @@ pub struct Seat {
     head: Vec<u8>,
 }
 
-/// A request that this thread has taken.
+/// A request that this thread has taken, to be [opened](Seat::open).
+#[derive(Debug)]
+#[must_use = "a request that is not opened is never answered"]
+pub struct Taken(Ticket);
+
+/// A request that this thread has taken, and its answer.
 ///
 /// Dropped without a last part, the answer counts as broken off: no request is left without an end.
 #[derive(Debug)]
@@ -60,29 +65,53 @@ impl Seat {
 
     /// Waits for a request and takes it; `None` once `stop` says so and [`wake_child`] has been called.
     pub fn take(&mut self, stop: &AtomicBool) -> Option<Claim<'_>> {
-        let ticket = loop {
+        let taken = self.wait(stop)?;
+        Some(self.open(taken))
+    }
+
+    /// The first half of [`Seat::take`], for a thread that has something to let go of while it waits.
+    pub fn wait(&self, stop: &AtomicBool) -> Option<Taken> {
+        loop {
             if stop.load(Stop::Acquire) {
                 self.pass_on();
                 return None;
             }
-            if let Some(ticket) = self.exchange.queue().claim(self.owner) {
-                break ticket;
+            if let Some(taken) = self.poll(stop) {
+                return Some(taken);
             }
             let bell = &self.exchange.mapping.threads()[self.index].bell;
             bell.sleep_unless(|| stop.load(Stop::Acquire) || !self.exchange.queue().is_empty());
-        };
+        }
+    }
+
+    /// What [`Seat::wait`] would give without waiting, if anything.
+    pub fn poll(&self, stop: &AtomicBool) -> Option<Taken> {
+        if stop.load(Stop::Acquire) {
+            return None;
+        }
+        self.exchange.queue().claim(self.owner).map(Taken)
+    }
+
+    /// Whether the child has no other application threads.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.exchange.geometry().threads == 1
+    }
+
+    /// The second half of [`Seat::take`]: reads a request that has been taken.
+    pub fn open(&mut self, Taken(ticket): Taken) -> Claim<'_> {
         let mut request = std::mem::take(&mut self.request);
         if store::read(&self.exchange.mapping, ticket.slot, &mut request).is_err() {
             request.clear();
         }
-        Some(Claim {
+        Claim {
             request,
             answer: Answer {
                 seat: self,
                 ticket,
                 ended: false,
             },
-        })
+        }
     }
 
     /// The wake-up that this thread may have been given goes to another, since this one leaves.

@@ -14,6 +14,7 @@ use crate::file_wrapper;
 use crate::input::Input;
 use crate::prelude;
 use crate::said::Said;
+use crate::start::Start;
 use crate::start_response::{Refused, StartResponse, Wants, with_reply};
 
 /// Why an answer was not completed.
@@ -46,17 +47,18 @@ impl App {
         body_file: Option<OwnedFd>,
         reply: &mut dyn Reply,
     ) {
-        let start = match Bound::new(py, StartResponse::new(request.method == b"HEAD")) {
+        let start = match Start::of(py, request.method == b"HEAD") {
             Ok(start) => start,
             // No memory is left: without a last part, the carrier breaks the answer off.
             Err(raised) => return log(py, request, &Failure::Raised(raised)),
         };
         with_reply(reply, || {
             if let Err(failure) = self.run(py, request, body_file, &start) {
-                give_up(py, request, &start, &failure);
+                give_up(py, request, &start.response, &failure);
             }
         });
-        let surplus = start.borrow_mut().close();
+        let surplus = start.response.borrow_mut().close();
+        start.keep();
         if surplus > 0 {
             let (method, path) = place(request);
             warn!(%method, %path, surplus, "the application gave more than its Content-Length: cut");
@@ -68,13 +70,13 @@ impl App {
         py: Python<'_>,
         request: &Request<'_>,
         body_file: Option<OwnedFd>,
-        start: &Bound<'_, StartResponse>,
+        start: &Start<'_>,
     ) -> Result<(), Failure> {
         let input = Input::open(py, request.body, body_file)?;
         let Some(environ) = self.environs.make(py, request, input.object())? else {
-            let mut start = start.borrow_mut();
-            start.say(Said::plain(404, "Not Found"));
-            return Ok(start.whole(py, b"Nothing is mounted at this path.\n")?);
+            let mut response = start.response.borrow_mut();
+            response.say(Said::plain(404, "Not Found"));
+            return Ok(response.whole(py, b"Nothing is mounted at this path.\n")?);
         };
         let called = self.call(py, request, environ, start);
         let closed = input.close();
@@ -82,15 +84,18 @@ impl App {
         Ok(closed?)
     }
 
-    fn call<'py>(
+    fn call(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         request: &Request<'_>,
-        environ: Bound<'py, PyDict>,
-        start: &Bound<'py, StartResponse>,
+        environ: Bound<'_, PyDict>,
+        start: &Start<'_>,
     ) -> Result<(), Failure> {
-        let start_response = start.getattr(intern!(py, "start_response"))?;
-        let body = self.callable.bind(py).call1((environ, start_response))?;
+        let body = self
+            .callable
+            .bind(py)
+            .call1((environ, &start.start_response))?;
+        let start = &start.response;
         if let Err(failure) = self.deliver(py, &body, start) {
             // The client hears of the failure before the application cleans up.
             give_up(py, request, start, &failure);

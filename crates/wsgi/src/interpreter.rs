@@ -142,6 +142,12 @@ pub fn after_fork_child(_attached: Python<'_>) {
     unsafe { ffi::PyOS_AfterFork_Child() }
 }
 
+/// How many references there are to an object, with this one.
+pub(crate) fn references<T>(object: &Bound<'_, T>) -> isize {
+    // SAFETY: `Bound` proves that this thread is attached, and that the object lives.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
 fn attribute<T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>>(
     object: &Bound<'_, PyModule>,
     name: &str,

@@ -18,6 +18,7 @@ mod prelude;
 mod recent;
 mod said;
 mod serve;
+mod start;
 mod start_response;
 mod text;
 mod warmup;

@@ -12,14 +12,18 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::text::text;
 
-/// Connections of which something is kept, as long as no other takes their place.
-const PLACES: usize = 64;
+/// A connection has one of so many sets, in which there are so many places.
+const SETS: usize = 32;
+const PLACES: usize = 4;
 /// Longer blocks are made anew each time: what is kept is to be small.
 const LONGEST: usize = 2048;
 
-/// The blocks that came last, one for each place.
+/// The blocks that came last.
 #[derive(Debug, Default)]
-pub(crate) struct Recent(Vec<Option<Block>>);
+pub(crate) struct Recent(Vec<Set>);
+
+/// Blocks of connections, the one that came first in the first place.
+type Set = Vec<Block>;
 
 /// What is compared, and what was made of it.
 #[derive(Debug)]
@@ -57,10 +61,11 @@ impl Recent {
         py: Python<'py>,
         request: &Request<'_>,
     ) -> PyResult<Option<Found<'py>>> {
-        let Some(Some(block)) = self.0.get(place(request)) else {
+        let mut blocks = self.0.get(set_of(request)).into_iter().flatten();
+        let Some(block) = blocks.find(|block| block.fits(request)) else {
             return Ok(None);
         };
-        let Some(environ) = block.environ.as_ref().filter(|_| block.fits(request)) else {
+        let Some(environ) = &block.environ else {
             return Ok(None);
         };
         let environ = environ.bind(py).copy()?;
@@ -83,31 +88,40 @@ impl Recent {
         found: &Found<'_>,
         secrets: Option<Vec<Secret>>,
     ) -> PyResult<()> {
-        if self.0.is_empty() {
-            self.0.resize_with(PLACES, || None);
-        }
-        let kept = &mut self.0[place(request)];
         let Some(secrets) = secrets.filter(|_| request.fields.as_bytes().len() <= LONGEST) else {
             return Ok(());
         };
-        match kept {
-            Some(block) if block.fits(request) => {
-                let environ = found.environ.copy()?;
-                for secret in &secrets {
-                    // The key keeps its place among the others.
-                    environ.set_item(&secret.key, py.None())?;
-                }
-                block.environ = Some(environ.unbind());
+        if self.0.is_empty() {
+            self.0.resize_with(SETS, Vec::new);
+        }
+        let set = &mut self.0[set_of(request)];
+        if let Some(block) = set.iter_mut().find(|block| block.fits(request)) {
+            let environ = found.environ.copy()?;
+            for secret in &secrets {
+                // The key keeps its place among the others.
+                environ.set_item(&secret.key, py.None())?;
             }
-            _ => *kept = Some(Block::new(request, found.framed, secrets)),
+            block.environ = Some(environ.unbind());
+            return Ok(());
+        }
+        let new = Block::new(request, found.framed, secrets);
+        // A connection has one block: what it sends now is what it sends next.
+        match set.iter_mut().find(|block| block.is_of(request)) {
+            Some(block) => *block = new,
+            None => {
+                if set.len() == PLACES {
+                    set.remove(0);
+                }
+                set.push(new);
+            }
         }
         Ok(())
     }
 }
 
 /// Ports that follow one another often differ by two.
-fn place(request: &Request<'_>) -> usize {
-    usize::from(request.remote_port / 2) % PLACES
+fn set_of(request: &Request<'_>) -> usize {
+    usize::from(request.remote_port / 2) % SETS
 }
 
 impl Block {
@@ -124,6 +138,12 @@ impl Block {
             framed,
             environ: None,
         }
+    }
+
+    /// Whether the request came on the same connection, as far as that can be told.
+    fn is_of(&self, request: &Request<'_>) -> bool {
+        let [remote_addr, ..] = names(request);
+        self.numbers.0 == request.remote_port && self.names[0] == remote_addr
     }
 
     /// Whether the request differs from what is kept in its secrets at most.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use exchange::{Head, HeaderWriter};
+use exchange::{Head, HeaderWriter, syntax};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
@@ -22,7 +22,7 @@ const HOP_BY_HOP: [&str; 10] = [
 ];
 
 /// Status and header fields of an answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Said {
     status: u16,
     reason: Vec<u8>,
@@ -33,28 +33,32 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// Reads the arguments of `start_response`.
-    pub(crate) fn check(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// Reads the arguments of `start_response`, in the memory of a former answer.
+    pub(crate) fn check(
+        mut self,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
         let text = status
             .cast::<PyString>()
             .map_err(|_| wrong_type("the status must be a str", status))?;
-        let (code, reason) = read_status(&latin1(text)?).ok_or_else(|| {
+        let bytes = latin1(text)?;
+        let (code, reason) = read_status(&bytes).ok_or_else(|| {
             PyValueError::new_err(format!("the status must be like '200 OK', not {text:?}"))
         })?;
-        let mut said = Self {
-            status: code,
-            reason,
-            headers: HeaderWriter::default(),
-            length: None,
-        };
+        self.status = code;
+        self.reason.clear();
+        self.reason.extend_from_slice(reason);
+        self.headers.clear();
+        self.length = None;
         // PEP 3333 wants a list, and nothing else that can be iterated: an iterator would be used up here.
         let headers = headers
             .cast::<PyList>()
             .map_err(|_| wrong_type("the headers must be a list", headers))?;
         for field in headers {
-            said.field(&field)?;
+            self.field(&field)?;
         }
-        Ok(said)
+        Ok(self)
     }
 
     /// An answer of the server's own: one line of text.
@@ -105,12 +109,12 @@ impl Said {
             .cast::<PyString>()
             .map_err(|_| wrong_type("the value of a header must be a str", field))?;
         let (name_bytes, value_bytes) = (latin1(&name)?, latin1(&value)?);
-        if name_bytes.is_empty() || !name_bytes.iter().all(|&byte| is_token(byte)) {
+        if !syntax::is_name(&name_bytes) {
             return Err(PyValueError::new_err(format!(
                 "{name:?} is no name of a header"
             )));
         }
-        if !value_bytes.iter().all(|&byte| is_text(byte)) {
+        if !syntax::is_value(&value_bytes) {
             return Err(PyValueError::new_err(format!(
                 "the value of header {name:?} holds a control character"
             )));
@@ -146,9 +150,9 @@ impl Said {
 }
 
 /// `200 OK`. An informational status cannot be the answer.
-fn read_status(text: &[u8]) -> Option<(u16, Vec<u8>)> {
+fn read_status(text: &[u8]) -> Option<(u16, &[u8])> {
     let (code, rest) = text.split_at_checked(3)?;
-    if !code.iter().all(u8::is_ascii_digit) || !rest.iter().all(|&byte| is_text(byte)) {
+    if !code.iter().all(u8::is_ascii_digit) || !syntax::is_value(rest) {
         return None;
     }
     let code = code
@@ -159,7 +163,7 @@ fn read_status(text: &[u8]) -> Option<(u16, Vec<u8>)> {
         [b' ', reason @ ..] => reason,
         _ => return None,
     };
-    (code >= 200).then(|| (code, reason.to_vec()))
+    (code >= 200).then_some((code, reason))
 }
 
 /// The bytes that a str of PEP 3333 stands for.
@@ -178,18 +182,6 @@ fn not_latin1(text: &Bound<'_, PyString>) -> PyErr {
 
 fn wrong_type(what: &str, value: &Bound<'_, PyAny>) -> PyErr {
     PyTypeError::new_err(format!("{what}, not {value:?}"))
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
-}
-
-fn is_text(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
 #[cfg(test)]
@@ -212,9 +204,7 @@ mod tests {
             ("", None),
         ] {
             let read = read_status(text.as_bytes());
-            let read = read
-                .as_ref()
-                .map(|(code, reason)| (*code, std::str::from_utf8(reason).unwrap()));
+            let read = read.map(|(code, reason)| (code, std::str::from_utf8(reason).unwrap()));
             assert_eq!(read, expected, "{text:?}");
         }
     }

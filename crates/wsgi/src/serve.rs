@@ -13,7 +13,18 @@ use crate::app::App;
 /// Serves requests until `stop` is set and the thread has been woken. The thread stays attached for its whole life but
 /// for the time that it waits, and so keeps one thread state: `threading.local` survives from request to request.
 pub fn serve(py: Python<'_>, app: &App, seat: &mut Seat, stop: &AtomicBool) {
-    while let Some(mut claim) = py.detach(|| seat.take(stop)) {
+    loop {
+        // A sole thread lets go of the interpreter only when it has to wait. Others of the application get it all the same,
+        // after the switch interval; where there are several of ours, one of them may wait for this very moment.
+        let taken = if seat.is_alone() {
+            seat.poll(stop)
+        } else {
+            None
+        };
+        let Some(taken) = taken.or_else(|| py.detach(|| seat.wait(stop))) else {
+            return;
+        };
+        let mut claim = seat.open(taken);
         // A panic costs the request, whose claim ends it as broken off, and not the thread's other requests.
         if catch_unwind(AssertUnwindSafe(|| answer(py, app, &mut claim))).is_err() {
             error!("a panic while answering a request");

@@ -62,6 +62,8 @@ pub(crate) struct StartResponse {
     /// The request is HEAD: its answer has no body, whatever the application gives.
     head_only: bool,
     said: Option<Said>,
+    /// Memory for what will be said.
+    spare: Said,
     phase: Phase,
     /// Bytes beyond the announced length, which were not sent.
     surplus: u64,
@@ -78,8 +80,9 @@ impl StartResponse {
         headers: &Bound<'py, PyAny>,
         exc_info: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
-        // Checked before the borrow: it may run code of the application.
-        let said = Said::check(status, headers)?;
+        let spare = std::mem::take(&mut slf.try_borrow_mut()?.spare);
+        // Checked outside the borrow: it may run code of the application.
+        let said = spare.check(status, headers)?;
         let mut this = slf.try_borrow_mut()?;
         if this.over {
             return Err(over());
@@ -140,10 +143,20 @@ impl StartResponse {
         Self {
             head_only,
             said: None,
+            spare: Said::default(),
             phase: Phase::Before,
             surplus: 0,
             over: false,
         }
+    }
+
+    /// Begins anew, with nothing left of the former answer but its memory.
+    pub(crate) fn renew(&mut self, head_only: bool) {
+        let spare = self.said.take().unwrap_or_default();
+        *self = Self {
+            spare,
+            ..Self::new(head_only)
+        };
     }
 
     /// An answer of the server's own in the place of the application's.

@@ -270,3 +270,104 @@ fn a_body_in_a_file_is_read_from_its_start_and_closed_afterwards() {
     ours.read_to_string(&mut text).unwrap();
     assert_eq!(text, "from a file");
 }
+
+/// Requests of one connection, one after the other, each of which differs from its neighbours in something.
+fn of_one_connection() -> Vec<fn() -> Ask> {
+    fn with(headers: &[(&'static str, &'static [u8])]) -> Ask {
+        Ask {
+            headers: headers.to_vec(),
+            ..Ask::get("/a")
+        }
+    }
+    let usual: fn() -> Ask = || with(&[("Host", b"a"), ("Cookie", b"s=1"), ("Accept", b"*/*")]);
+    let mut asks = vec![usual, usual, usual];
+    let others: [fn() -> Ask; 14] = [
+        || with(&[("Host", b"a"), ("Cookie", b"s=2"), ("Accept", b"*/*")]),
+        || with(&[("Host", b"a"), ("Cookie", b"s=12"), ("Accept", b"*/*")]),
+        || with(&[("Host", b"a"), ("Cookie", b"s= "), ("Accept", b"*/*")]),
+        || with(&[("Host", b"a"), ("Cookie", b"\xe41"), ("Accept", b"a/b")]),
+        || with(&[("Host", b"a"), ("Cookie", b"1"), ("Cookie", b"2")]),
+        || with(&[("Host", b"a"), ("X-Key", b"1"), ("X_Key", b"2")]),
+        || with(&[("Host", b"a"), ("X-Key", b"2"), ("X_Key", b"3")]),
+        || with(&[("host", b"a"), ("cookie", b"s=1"), ("accept", b"*/*")]),
+        || with(&[("Host", b"a"), ("Content-Length", b"0")]),
+        || with(&[("Host", b"a"), ("Authorization", b"Basic eA==")]),
+        || with(&[]),
+        || Ask {
+            authority: "b",
+            query: "q=1",
+            ..with(&[("Host", b"a")])
+        },
+        || Ask {
+            http10: true,
+            method: "POST",
+            body: b"body".to_vec(),
+            ..with(&[("Host", b"a")])
+        },
+        || Ask {
+            https: true,
+            ..Ask::get("/%41")
+        },
+    ];
+    for other in others {
+        asks.extend([other, other, other, usual]);
+    }
+    asks
+}
+
+#[test]
+fn what_is_kept_of_a_connection_changes_no_environ() {
+    let asks = of_one_connection();
+    let alone: Vec<_> = asks.iter().map(|ask| seen(ask())).collect();
+    attached(|py| {
+        let (module, name) = module(py, SHOWING);
+        let target = Target::Module {
+            module: name,
+            callable: None,
+        };
+        let app = App::load(py, &spec(target)).unwrap();
+        for (ask, alone) in asks.iter().zip(alone) {
+            ask().send(py, &app);
+            let seen: BTreeMap<String, String> = module.getattr("seen").unwrap().extract().unwrap();
+            // Objects of the server's own are made anew.
+            let comparable = |seen: BTreeMap<String, String>| -> Vec<(String, String)> {
+                let objects = ["wsgi.input", "wsgi.errors", "wsgi.file_wrapper"];
+                let differ = |key: &String| objects.contains(&key.as_str());
+                seen.into_iter().filter(|(key, _)| !differ(key)).collect()
+            };
+            assert_eq!(comparable(seen), comparable(alone));
+        }
+    });
+}
+
+#[test]
+fn what_the_application_does_to_its_environ_stays_there() {
+    let code = r"
+seen = []
+def app(environ, start_response):
+    seen.append((environ.get('HTTP_ACCEPT'), environ.get('HTTP_COOKIE'), 'mine' in environ))
+    environ['mine'] = 1
+    environ['HTTP_ACCEPT'] = 'changed'
+    del environ['HTTP_COOKIE']
+    start_response('200 OK', [])
+    return []
+";
+    let seen: Vec<(String, String, bool)> = attached(|py| {
+        let (module, name) = module(py, code);
+        let target = Target::Module {
+            module: name,
+            callable: None,
+        };
+        let app = App::load(py, &spec(target)).unwrap();
+        for _ in 0..4 {
+            let headers = vec![("Accept", &b"*/*"[..]), ("Cookie", b"s=1")];
+            let ask = Ask {
+                headers,
+                ..Ask::get("/")
+            };
+            ask.send(py, &app);
+        }
+        module.getattr("seen").unwrap().extract().unwrap()
+    });
+    assert_eq!(seen, vec![("*/*".to_owned(), "s=1".to_owned(), false); 4]);
+}
