@@ -10,10 +10,10 @@ use exchange::{After, Head, Part};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
-use tokio::time::Instant;
 use tracing::error;
 
 use crate::access::Record;
+use crate::clock;
 use crate::connection::Phase;
 use crate::counter::{Awaited, Next};
 use crate::file::FileRest;
@@ -224,7 +224,7 @@ impl Drop for Body {
             record.complete();
         }
         if let Some(scene) = self.scene.take() {
-            scene.clock.set(Phase::Idle(Instant::now()));
+            scene.clock.set(Phase::Idle(clock::now()));
         }
     }
 }

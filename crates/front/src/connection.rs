@@ -19,7 +19,6 @@ use tracing::debug;
 use crate::Settings;
 use crate::accept::Hall;
 use crate::access::Record;
-use crate::counter;
 use crate::file::Holes;
 use crate::heard::Heard;
 use crate::plain::{self, Served};
@@ -27,6 +26,7 @@ use crate::refuse::Refusal;
 use crate::request::{self, Begun, Peer, Scene};
 use crate::strict::{Fault, Limits};
 use crate::wire::{Handle, Socket, Wire};
+use crate::{clock, counter};
 
 /// How long idle connections are kept once no further request is wanted: a request that is already on its way is
 /// still answered, instead of meeting a closed connection.
@@ -63,17 +63,17 @@ pub(crate) async fn live<S>(stream: S, peer: Peer, hall: &Rc<Hall>)
 where
     S: Socket + 'static,
 {
-    let clock: Clock = Rc::new(Cell::new(Phase::First(Instant::now())));
+    let phase: Clock = Rc::new(Cell::new(Phase::First(clock::now())));
     let holes = Holes::default();
     let scene = Rc::new(Scene {
         peer,
         settings: Rc::clone(&hall.settings),
-        clock: Rc::clone(&clock),
+        clock: Rc::clone(&phase),
         holes: holes.clone(),
         ends_by_close: Cell::new(false),
         last: Cell::new(false),
     });
-    let wire = Wire::new(stream, clock, holes, hall.limits);
+    let wire = Wire::new(stream, phase, holes, hall.limits);
     let wire = Rc::new(RefCell::new(wire));
     let cut_off = CutOff(&wire, &scene);
     let ended = watch(converse(&wire, &scene, hall.limits), &wire, &scene, hall).await;
@@ -269,22 +269,25 @@ async fn watch<S: Socket>(
     scene: &Scene,
     hall: &Hall,
 ) -> Ended {
-    let clock = &scene.clock;
+    let phase = &scene.clock;
     let mut conversation = pin!(conversation);
     let mut draining = hall.draining.clone();
     let mut asked_to_drain = pin!(draining.wait_for(|draining| *draining));
-    let mut drain_since = None;
+    let (mut drain_since, mut is_asked) = (None, false);
     let mut timer = pin!(sleep(hall.settings.header_timeout));
     poll_fn(|context| {
         counter::step();
-        if drain_since.is_none() && asked_to_drain.as_mut().poll(context).is_ready() {
-            drain_since = Some(Instant::now());
+        // Asked once, it wakes this task when there is something to hear.
+        let has_news =
+            !std::mem::replace(&mut is_asked, true) || hall.draining.has_changed().unwrap_or(true);
+        if has_news && drain_since.is_none() && asked_to_drain.as_mut().poll(context).is_ready() {
+            drain_since = Some(clock::now());
         }
         loop {
             if let Poll::Ready(ended) = conversation.as_mut().poll(context) {
                 return Poll::Ready(ended);
             }
-            if let Phase::Busy | Phase::Offered(_) = clock.get()
+            if let Phase::Busy | Phase::Offered(_) = phase.get()
                 && let Err(error) = wire.borrow_mut().look_ahead(context)
             {
                 debug!(%error, "the client has gone");
@@ -295,7 +298,7 @@ async fn watch<S: Socket>(
                 Verdict::TooSlow => return Poll::Ready(Ended::TooSlow),
                 Verdict::Gone => return Poll::Ready(Ended::Gone),
                 Verdict::Enough => return Poll::Ready(Ended::ByItself),
-                Verdict::Overdue => clock.set(Phase::Overdue),
+                Verdict::Overdue => phase.set(Phase::Overdue),
                 Verdict::LastRequest => scene.last.set(true),
                 Verdict::Until(None) => return Poll::Pending,
                 Verdict::Until(Some(deadline)) => {
@@ -346,7 +349,7 @@ fn verdict(scene: &Scene, blocked: Option<Instant>, drain_since: Option<Instant>
             sooner(since + settings.keep_alive, Verdict::Enough, drain_since)
         }
     };
-    if deadline <= Instant::now() {
+    if deadline <= clock::now() {
         late
     } else {
         Verdict::Until(Some(deadline))

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use exchange::notice::FromFront;
 use exchange::{
@@ -24,6 +24,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tracing::{debug, error};
 
+use crate::clock;
 use crate::link::Link;
 
 /// Bytes of one answer that are kept for a slow reader before the application's thread has to wait.
@@ -32,8 +33,13 @@ const BUFFER: usize = 1024 * 1024;
 const MOST_UNANNOUNCED: u32 = 32;
 /// How long a front that has more to do leaves answers unread and requests unannounced, as far as it offers requests.
 const LONGEST_TURN: Duration = Duration::from_micros(500);
+/// Offered requests after which the time is looked at.
+const LOOKS_AT_TIME: u32 = 4;
 /// How often connections may go on before answers are read and children woken, even if the runtime never sleeps.
 const MOST_STEPS: u32 = 64;
+
+/// Inboxes that are kept for later requests.
+const MOST_SPARE: usize = 64;
 
 thread_local! {
     static COUNTER: RefCell<Option<Counter>> = const { RefCell::new(None) };
@@ -43,10 +49,10 @@ struct Counter {
     dispatcher: Dispatcher,
     waiting: Waiting,
     link: Rc<Link>,
-    /// When answers were last read and children last woken.
-    last_turn: Instant,
-    /// Steps of connections since then.
+    /// Steps of connections since answers were last read and children last woken.
     steps: u32,
+    /// Inboxes that nobody uses.
+    spare: Vec<Rc<RefCell<Inbox>>>,
     /// Memory for encoding requests, used again and again.
     scratch: Vec<u8>,
 }
@@ -112,8 +118,8 @@ pub(crate) fn open(exchange: Arc<Exchange>, link: Rc<Link>) -> io::Result<()> {
             exchange,
         },
         link,
-        last_turn: Instant::now(),
         steps: 0,
+        spare: Vec::new(),
         scratch: Vec::new(),
     }));
     Ok(())
@@ -144,6 +150,7 @@ pub(crate) fn step() {
 
 /// Runs when the runtime goes on.
 pub(crate) fn after_sleep() {
+    clock::advance();
     with(|counter| counter.dispatcher.get_up());
 }
 
@@ -167,7 +174,7 @@ pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
             offered => offered,
         };
         let ticket = offered?;
-        let inbox = Rc::new(RefCell::new(Inbox::default()));
+        let inbox = counter.spare.pop().unwrap_or_default();
         counter.waiting.enter(
             ticket,
             Waiter {
@@ -176,8 +183,9 @@ pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
                 body: None,
             },
         );
-        if counter.dispatcher.unannounced() >= MOST_UNANNOUNCED
-            || counter.last_turn.elapsed() > LONGEST_TURN
+        let unannounced = counter.dispatcher.unannounced();
+        if unannounced >= MOST_UNANNOUNCED
+            || (unannounced.is_multiple_of(LOOKS_AT_TIME) && clock::now().elapsed() > LONGEST_TURN)
         {
             counter.turn();
         }
@@ -253,12 +261,28 @@ impl Awaited {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        if self.inbox.borrow().end.is_none() {
-            with(|counter| {
+        with(|counter| {
+            if self.inbox.borrow().end.is_none() {
                 counter.dispatcher.give_up(self.ticket);
                 counter.waiting.leave(self.ticket);
-            });
-        }
+            }
+            if Rc::strong_count(&self.inbox) == 1 && counter.spare.len() < MOST_SPARE {
+                self.inbox.borrow_mut().empty();
+                counter.spare.push(Rc::clone(&self.inbox));
+            }
+        });
+    }
+}
+
+impl Inbox {
+    /// Forgets the answer, keeps the memory.
+    fn empty(&mut self) {
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.clear();
+        *self = Self {
+            parts,
+            ..Self::default()
+        };
     }
 }
 
@@ -273,7 +297,7 @@ impl Counter {
             self.link.tell(FromFront::Corrupt(child));
         }
         self.dispatcher.announce();
-        self.last_turn = Instant::now();
+        clock::advance();
         self.steps = 0;
     }
 }

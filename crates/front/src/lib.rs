@@ -15,6 +15,7 @@ pub mod access;
 mod accept;
 mod answer;
 mod body;
+mod clock;
 mod connection;
 mod counter;
 mod file;

@@ -10,17 +10,17 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use exchange::{After, Head};
+use exchange::{After, Head, syntax};
 use http::StatusCode;
 use tracing::debug;
 
 use crate::access::Record;
 use crate::body::Whole;
+use crate::clock;
 use crate::connection::Phase;
 use crate::heard::Heard;
 use crate::refuse::Refusal;
 use crate::request::{self, Begun, First, Scene};
-use crate::strict::is_field;
 use crate::wire::{Socket, Wire};
 
 /// Bodies up to this size are copied behind their head, so that the kernel is given one piece.
@@ -72,7 +72,7 @@ pub(crate) async fn serve<S: Socket>(
         MESSAGE.set(message);
     }
     sent?;
-    scene.clock.set(Phase::Idle(tokio::time::Instant::now()));
+    scene.clock.set(Phase::Idle(clock::now()));
     Ok(Served::Plainly(!closes))
 }
 
@@ -96,7 +96,7 @@ fn write<'f>(
     let head = Head::decode(head).ok()?;
     let status = StatusCode::from_u16(head.status).ok()?;
     let has_body = matches!(head.status, 200..=599) && !matches!(head.status, 204 | 205 | 304);
-    if !has_body || !is_field(b"reason", head.reason) {
+    if !has_body || !syntax::is_value(head.reason) {
         return None;
     }
     message.extend_from_slice(b"HTTP/1.1 ");
@@ -120,7 +120,7 @@ fn write<'f>(
             _ => {}
         }
         // What another process wrote is not believed to be what it checked.
-        if !is_field(name, value) {
+        if !syntax::is_name(name) || !syntax::is_value(value) {
             return None;
         }
         for piece in [name, b": ", value, b"\r\n"] {

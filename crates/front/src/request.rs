@@ -9,12 +9,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
-use exchange::{Full, Lines, Part, Request as Offered};
-use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Request, Response, Version};
-use hyper::body::{Body as _, Incoming};
-use tokio::time::Instant;
-
 use crate::access::Record;
 use crate::body::{self, Whole};
 use crate::connection::{Clock, Phase};
@@ -23,7 +17,11 @@ use crate::file::Holes;
 use crate::heard::Heard;
 use crate::refuse::Refusal;
 use crate::strict::Expects;
-use crate::{Settings, answer};
+use crate::{Settings, answer, clock};
+use exchange::{Full, Lines, Part, Request as Offered};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::{Body as _, Incoming};
 
 /// Who is at the other end, and at ours.
 #[derive(Debug)]
@@ -124,11 +122,11 @@ async fn serve(scene: &Scene, heard: &Heard, body: Incoming) -> Result<First, Re
 /// Hands a whole request over to the children, and waits for the first part of its answer.
 pub(crate) async fn begin(scene: &Scene, heard: &Heard, body: Whole) -> Result<First, Refusal> {
     let awaited = offer(scene, heard, body)?;
-    let clock = &scene.clock;
-    clock.set(Phase::Offered(Instant::now()));
+    let phase = &scene.clock;
+    phase.set(Phase::Offered(clock::now()));
     let next = std::future::poll_fn(|context| {
-        if let Phase::Overdue = clock.get() {
-            clock.set(Phase::Busy);
+        if let Phase::Overdue = phase.get() {
+            phase.set(Phase::Busy);
             if awaited.withdraw() {
                 return Poll::Ready(Err(Refusal::QueuedTooLong));
             }
@@ -136,7 +134,7 @@ pub(crate) async fn begin(scene: &Scene, heard: &Heard, body: Whole) -> Result<F
         awaited.poll_next(context.waker()).map(Ok)
     })
     .await?;
-    clock.set(Phase::Busy);
+    phase.set(Phase::Busy);
     match next {
         Next::Lost => Err(Refusal::ChildLost),
         // Broken before any head: the application failed, and its traceback is in the log.

@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tracing::{debug, error};
 
+use crate::clock;
 use crate::connection::{Clock, Phase};
 use crate::file::Holes;
 use crate::heard::Heard;
@@ -157,7 +158,7 @@ impl<S> Wire<S> {
 
     /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
     fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let now = Instant::now;
+        let now = clock::now;
         match (result.is_pending(), self.blocked) {
             (false, None) | (true, Some(_)) => {}
             (true, None) => self.blocked = Some(now()),
@@ -182,11 +183,12 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     ) -> Poll<Result<Heard, Option<Fault>>> {
         loop {
             if self.has_begun() {
-                if let Phase::Idle(_) = self.clock.get() {
-                    self.clock.set(Phase::Head(Instant::now()));
-                }
                 match self.strict.head(&self.waiting) {
-                    Ok(None) => {}
+                    Ok(None) => {
+                        if let Phase::Idle(_) = self.clock.get() {
+                            self.clock.set(Phase::Head(clock::now()));
+                        }
+                    }
                     Ok(Some(outline)) => return Poll::Ready(Ok(self.take_head(outline))),
                     Err(fault) => return Poll::Ready(Err(Some(fault))),
                 }

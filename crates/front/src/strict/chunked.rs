@@ -1,6 +1,7 @@
 //! A chunked body (RFC 9112 section 7.1), one byte after the other.
 
-use super::classes::is_value;
+use exchange::syntax::is_text;
+
 use super::head::check_field;
 use super::{Fault, Limits};
 
@@ -61,7 +62,7 @@ impl Chunked {
             Self::Size { digits, size } => Self::size(byte, *digits, *size)?,
             Self::Extension { length, size } => match byte {
                 b'\r' => Self::SizeEnd(*size),
-                byte if is_value(byte) && *length < MOST_EXTENSION => Self::Extension {
+                byte if is_text(byte) && *length < MOST_EXTENSION => Self::Extension {
                     length: *length + 1,
                     size: *size,
                 },

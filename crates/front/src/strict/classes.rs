@@ -1,13 +1,11 @@
-//! Classes of characters, looked up in a table: each byte of each head is looked at.
+//! Characters of targets, looked up in a table: each byte of each of them is looked at.
 
-/// A character of a token (RFC 9110 section 5.6.2).
-const TOKEN: u8 = 1;
 /// A character of a path that the `http` crate takes, and of a query.
-const PATH: u8 = 2;
-const QUERY: u8 = 4;
+const PATH: u8 = 1;
+const QUERY: u8 = 2;
 /// A character of a name of a host that is no escape (RFC 3986 section 3.2.2). Names are not lists: two Hosts that
 /// somebody joined are still two, and so the comma is none.
-const NAME: u8 = 8;
+const NAME: u8 = 4;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -18,9 +16,6 @@ const fn classes() -> [u8; 256] {
     while byte < 0x7f {
         let letter_or_digit = byte.is_ascii_alphanumeric();
         let mut class = 0;
-        if letter_or_digit || is_one_of(byte, b"!#$%&'*+-.^_`|~") {
-            class |= TOKEN;
-        }
         if !is_one_of(byte, b"#<>`") {
             class |= PATH;
         }
@@ -51,10 +46,6 @@ fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 
-pub(super) fn is_token(byte: u8) -> bool {
-    is(byte, TOKEN)
-}
-
 pub(super) fn is_path(byte: u8) -> bool {
     is(byte, PATH)
 }
@@ -65,14 +56,4 @@ pub(super) fn is_query(byte: u8) -> bool {
 
 pub(super) fn is_name(byte: u8) -> bool {
     is(byte, NAME)
-}
-
-/// A character of a field's value (RFC 9110 section 5.5).
-pub(super) fn is_value(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
-}
-
-/// Whether all are characters of a field's value. Looks at all of them, since that is done many at a time.
-pub(super) fn are_value(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |all, &byte| all & is_value(byte))
 }

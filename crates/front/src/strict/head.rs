@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::classes::{are_value, is_path, is_query, is_token};
+use exchange::syntax::{is_name, is_token, is_value};
+
+use super::classes::{is_path, is_query};
 use super::{Fault, Limits, host};
 
 /// Longer ones hyper cannot count.
@@ -67,13 +69,31 @@ pub(super) struct Head {
     looked: usize,
     /// What the request line says, once it has been read.
     request: Option<RequestLine>,
+    facts: Facts,
+}
+
+/// What the fields say.
+#[derive(Clone, Debug, Default)]
+struct Facts {
     fields: usize,
+    /// Counted from the first field line.
     host: Option<Range<usize>>,
     length: Option<u64>,
     coding: Option<Coding>,
     expects: Expects,
     connection: Option<Connection>,
 }
+
+/// The field lines of the last head and what they said: the next head on a connection mostly has the same.
+#[derive(Debug, Default)]
+pub(super) struct Memo {
+    /// With the empty line.
+    lines: Vec<u8>,
+    facts: Facts,
+}
+
+/// Longer ones are not remembered: an idle connection should have little memory.
+const LONGEST_MEMO: usize = 1024;
 
 #[derive(Debug)]
 struct RequestLine {
@@ -96,8 +116,12 @@ impl Head {
         &mut self,
         bytes: &[u8],
         limits: &Limits,
+        memo: &mut Memo,
     ) -> Result<Option<(Outline, Framing)>, Fault> {
         loop {
+            if let Some(behind) = self.remember(bytes, limits, memo) {
+                return self.outline(behind);
+            }
             let begun = &bytes[self.line..];
             let Some(end) = memchr::memchr(b'\n', &begun[self.looked..]) else {
                 self.looked = begun.len();
@@ -114,8 +138,14 @@ impl Head {
                 // RFC 9112 section 2.2: an empty line before the request line is passed over.
                 (None, []) => {}
                 (None, line) => self.request = Some(request_line(line, self.line)?),
-                (Some(_), []) => return self.outline(behind),
-                (Some(_), line) => self.field(line, limits)?,
+                (Some(request), []) => {
+                    memo.keep(&bytes[request.behind..behind], &self.facts);
+                    return self.outline(behind);
+                }
+                (Some(request), line) => {
+                    let start = self.line - request.behind;
+                    self.facts.read(line, start, limits)?;
+                }
             }
             (self.line, self.looked) = (behind, 0);
         }
@@ -136,28 +166,60 @@ impl Head {
         }
     }
 
+    /// The end of the head, when its field lines are those of the last one.
+    fn remember(&mut self, bytes: &[u8], limits: &Limits, memo: &Memo) -> Option<usize> {
+        let start = self.request.as_ref()?.behind;
+        let behind = start + memo.lines.len();
+        let same = self.line == start
+            && !memo.lines.is_empty()
+            && behind <= limits.head
+            && bytes[start..].starts_with(&memo.lines);
+        if !same {
+            return None;
+        }
+        self.facts = memo.facts.clone();
+        Some(behind)
+    }
+
     /// What the whole head says, which ends before `behind`.
     fn outline(&mut self, behind: usize) -> Result<Option<(Outline, Framing)>, Fault> {
         let Some(request) = self.request.take() else {
             return Ok(None);
         };
-        let framing = self.framing(request.http11)?;
+        let start = request.behind;
+        let facts = std::mem::take(&mut self.facts);
+        let framing = facts.framing(request.http11)?;
         let outline = Outline {
             length: behind,
             method: request.method,
             target: request.target,
             http11: request.http11,
-            fields: request.behind..self.line,
-            host: self.host.take().unwrap_or_default(),
+            // Without the empty line.
+            fields: start..behind - 2,
+            host: facts
+                .host
+                .map_or(0..0, |host| start + host.start..start + host.end),
             has_body: framing != Framing::Length(0),
-            expects: self.expects,
-            connection: self.connection.unwrap_or_default(),
+            expects: facts.expects,
+            connection: facts.connection.unwrap_or_default(),
         };
         Ok(Some((outline, framing)))
     }
+}
 
-    /// Reads a field line, which begins at `self.line`.
-    fn field(&mut self, line: &[u8], limits: &Limits) -> Result<(), Fault> {
+impl Memo {
+    fn keep(&mut self, lines: &[u8], facts: &Facts) {
+        self.lines.clear();
+        if lines.len() <= LONGEST_MEMO {
+            self.lines.extend_from_slice(lines);
+            self.facts = facts.clone();
+        }
+    }
+}
+
+impl Facts {
+    /// Reads a field line, which begins so many bytes behind the first one.
+    fn read(&mut self, line: &[u8], start: usize, limits: &Limits) -> Result<(), Fault> {
         let (name, place) = check_field(line, limits)?;
         let value = &line[place.clone()];
         self.fields += 1;
@@ -167,7 +229,7 @@ impl Head {
         // Few names mean something here, and their lengths differ.
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
-            4 if is(b"host") => self.set_host(value, self.line + place.start),
+            4 if is(b"host") => self.set_host(value, start + place.start),
             6 if is(b"expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     self.expects = Expects::Other;
@@ -261,7 +323,7 @@ fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Fault> {
     else {
         return Err(Fault::Malformed);
     };
-    if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) {
+    if !is_name(method) {
         return Err(Fault::Malformed);
     }
     let http11 = match version {
@@ -297,7 +359,7 @@ pub(super) fn check_field<'l>(
         return Err(Fault::Malformed);
     };
     let value = &line[colon + 1..];
-    if !are_value(value) {
+    if !is_value(value) {
         return Err(Fault::Malformed);
     }
     let start = line.len() - value.trim_ascii_start().len();
@@ -310,9 +372,7 @@ fn unknown_coding(value: &[u8]) -> Result<Coding, Fault> {
         .split(|&byte| byte == b',')
         .map(<[u8]>::trim_ascii)
         .collect();
-    let tokens = codings
-        .iter()
-        .all(|coding| !coding.is_empty() && coding.iter().all(|&byte| is_token(byte)));
+    let tokens = codings.iter().all(|coding| is_name(coding));
     let chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     match codings.split_last() {
         Some((last, [])) if tokens && !chunked(last) => Ok(Coding::Unknown),

@@ -14,7 +14,7 @@ mod host;
 
 use chunked::Chunked;
 pub(crate) use head::{Connection, Expects, Outline, Target, split_target};
-use head::{Framing, Head};
+use head::{Framing, Head, Memo};
 
 /// What bounds a head.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,7 @@ pub(crate) struct Good {
 pub(crate) struct Strict {
     limits: Limits,
     at: At,
+    memo: Memo,
 }
 
 #[derive(Debug)]
@@ -75,6 +76,7 @@ impl Strict {
         Self {
             limits,
             at: At::Head(Head::default()),
+            memo: Memo::default(),
         }
     }
 
@@ -84,7 +86,7 @@ impl Strict {
         let At::Head(head) = &mut self.at else {
             return Ok(None);
         };
-        let Some((outline, framing)) = head.read(bytes, &self.limits)? else {
+        let Some((outline, framing)) = head.read(bytes, &self.limits, &mut self.memo)? else {
             return Ok(None);
         };
         self.at = match framing {
@@ -136,13 +138,6 @@ impl Strict {
         }
         Ok(read)
     }
-}
-
-/// Whether these are a name and a value of a header field that can be sent.
-pub(crate) fn is_field(name: &[u8], value: &[u8]) -> bool {
-    !name.is_empty()
-        && name.iter().all(|&byte| classes::is_token(byte))
-        && classes::are_value(value)
 }
 
 #[cfg(test)]

@@ -232,6 +232,54 @@ fn a_request_behind_another_is_judged_by_itself() {
     );
 }
 
+/// What a head says, read piece by piece.
+fn outline(strict: &mut Strict, head: &[u8], cut: usize) -> Result<Option<Outline>, Fault> {
+    match strict.head(&head[..cut])? {
+        None => strict.head(head),
+        early => Ok(early),
+    }
+}
+
+#[test]
+fn fields_that_come_again_say_the_same_again() {
+    let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(80));
+    let fields = [
+        "Host: a\r\nX: y\r\n\r\n",
+        "Host: b\r\nX: y\r\n\r\n",
+        "Host: a\r\nX: y\r\nZ: z\r\n\r\n",
+        "Host: a\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n",
+        &format!(
+            "Host: a\r\n{}\r\n",
+            format!("X: {}\r\n", "y".repeat(54)).repeat(4)
+        ),
+        "X: y\r\n\r\n",
+        "\r\n",
+    ];
+    let lines = [
+        "GET / HTTP/1.1\r\n",
+        "\r\nGET /a?b HTTP/1.1\r\n",
+        "GET / HTTP/1.0\r\n",
+        &long,
+    ];
+    let heads: Vec<String> = fields
+        .iter()
+        .flat_map(|fields| lines.map(|line| format!("{line}{fields}")))
+        .collect();
+    for first in &heads {
+        for second in &heads {
+            for cut in [0, second.len() / 2, second.len()] {
+                let mut strict = Strict::new(LIMITS);
+                if strict.head(first.as_bytes()).is_err() {
+                    continue;
+                }
+                let again = outline(&mut strict, second.as_bytes(), cut);
+                let fresh = Strict::new(LIMITS).head(second.as_bytes());
+                assert_eq!(again, fresh, "{first:?} {second:?} {cut}");
+            }
+        }
+    }
+}
+
 /// Pieces of requests, good and bad, that make up what is sent.
 fn input() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
