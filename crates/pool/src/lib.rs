@@ -1,20 +1,28 @@
 //! What the pool should do next, decided without doing it.
 //!
 //! [`decide`] is told what there is and what has happened since the last look, and answers with what is to be done.
-//! No clock and no system call: the caller observes and performs, and time is an argument.
+//! No clock and no system call: the caller observes and performs, and time is an argument. What has to be remembered
+//! from look to look is a [`Memory`] that the caller keeps.
+//!
+//! A [`Pool`] has a fixed size.
 
 #![forbid(unsafe_code)]
 
+mod action;
+mod fixed;
+mod observed;
 mod pace;
+mod plan;
 #[cfg(test)]
 mod scenarios;
 
 use std::time::Duration;
 
-use pace::Pace;
+pub use action::{Action, GiveUp, Message};
+pub use observed::{Child, Demand, Event, Exit, Front, Generation, Mold, Observed, Weight};
 
-/// Children that may be ordered and not yet born: a mold forks one after the other, so more would only wait in line.
-const ORDERS_AHEAD: usize = 32;
+use pace::Pace;
+use plan::Plan;
 
 /// A process that has been up for so long ends the back-off that its predecessors have earned.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -22,124 +30,19 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// The bounds that the operator has set.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Children to keep.
-    pub processes: u16,
+    /// How many children there should be.
+    pub pool: Pool,
     /// How long a mold or a child may take until it is ready.
     pub startup_timeout: Duration,
 }
 
-/// What there is. Times count from the start of the server.
+/// How many children there should be.
 #[derive(Clone, Copy, Debug)]
-pub struct Observed<'a> {
-    /// The present.
-    pub now: Duration,
-    /// The front.
-    pub front: Front,
-    /// The mold.
-    pub mold: Mold,
-    /// The children by slot.
-    pub children: &'a [Child],
-    /// What has happened since the last look.
-    pub events: &'a [Event],
-}
-
-/// The front as the supervisor sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Front {
-    /// There is none.
-    Absent,
-    /// It has been started and does not accept connections yet.
-    Starting,
-    /// It accepts connections.
-    Serving {
-        /// Since when.
-        since: Duration,
-    },
-}
-
-/// The mold as the supervisor sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mold {
-    /// There is none.
-    Absent,
-    /// It imports the application.
-    Loading {
-        /// Since when.
-        since: Duration,
-    },
-    /// It forks children when told.
-    Ready {
-        /// Since when.
-        since: Duration,
-    },
-    /// It has been told to go or killed, and is not reaped yet.
-    Leaving,
-}
-
-/// A child slot as the supervisor sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Child {
-    /// Nobody: a child may be ordered here.
-    Vacant,
-    /// The mold has been told and the child is not born yet.
-    Ordered {
-        /// Since when.
-        since: Duration,
-    },
-    /// It is born and takes no request yet.
-    Starting {
-        /// Since when.
-        since: Duration,
-    },
-    /// It takes requests.
-    Ready {
-        /// Since when.
-        since: Duration,
-    },
-    /// It has been told to go or killed, and is not reaped yet.
-    Leaving,
-    /// It is reaped; what it left behind is not cleared yet.
-    Gone,
-}
-
-/// Something that happened since the last look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A child was born: forking works.
-    Born,
-    /// A child died before it was ever ready.
-    DiedStarting,
-    /// A child could not be forked.
-    ForkFailed,
-    /// The front died or could not be forked.
-    FrontDied,
-    /// The mold died or could not be forked.
-    MoldDied,
-}
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Start a front.
-    StartFront,
-    /// Build a mold.
-    BuildMold,
-    /// Kill the mold: it has taken too long.
-    KillMold,
-    /// Order a child.
-    Spawn {
-        /// Its slot.
-        slot: u16,
-    },
-    /// Kill a child: it has taken too long to be ready.
-    Kill {
-        /// Its slot.
-        slot: u16,
-    },
-    /// Nothing else happening, look again at this time, which is to come.
-    LookAgain {
-        /// When.
-        at: Duration,
+pub enum Pool {
+    /// Always the same number.
+    Fixed {
+        /// Children to keep.
+        processes: u16,
     },
 }
 
@@ -163,18 +66,14 @@ impl Default for Memory {
     }
 }
 
-/// Says what to do about what is observed.
+/// Says what to do about what is observed. The same arguments always have the same answer.
 #[must_use]
 pub fn decide(limits: &Limits, memory: &mut Memory, seen: &Observed<'_>) -> Vec<Action> {
     memory.learn(seen);
-    let mut plan = Plan {
-        now: seen.now,
-        actions: Vec::new(),
-        next: None,
-    };
-    plan.front(memory, seen);
-    plan.mold(limits, memory, seen);
-    plan.children(limits, memory, seen);
+    let mut plan = Plan::begin(limits, memory, seen);
+    match &limits.pool {
+        Pool::Fixed { processes } => fixed::look(*processes, memory, seen, &mut plan),
+    }
     plan.finish()
 }
 
@@ -184,7 +83,7 @@ impl Memory {
         let now = seen.now;
         let settled = |since: Duration| now.saturating_sub(since) >= SETTLED;
         for child in seen.children {
-            if let Child::Ready { since } = *child
+            if let Child::Ready { since, .. } = *child
                 && settled(since)
             {
                 self.births.succeeded(since);
@@ -215,101 +114,9 @@ impl Memory {
             }
         }
     }
-}
 
-/// The decision as it grows.
-struct Plan {
-    now: Duration,
-    actions: Vec<Action>,
-    next: Option<Duration>,
-}
-
-impl Plan {
-    fn front(&mut self, memory: &Memory, seen: &Observed<'_>) {
-        if seen.front == Front::Absent && self.due(memory.fronts.not_before()) {
-            self.actions.push(Action::StartFront);
-        }
-    }
-
-    fn mold(&mut self, limits: &Limits, memory: &Memory, seen: &Observed<'_>) {
-        match seen.mold {
-            Mold::Absent => {
-                if self.due(memory.molds.not_before()) {
-                    self.actions.push(Action::BuildMold);
-                }
-            }
-            Mold::Loading { since } => {
-                if self.due(since + limits.startup_timeout) {
-                    self.actions.push(Action::KillMold);
-                }
-            }
-            Mold::Ready { .. } => {
-                // A mold that does not carry out its oldest order hangs, in a fork hook for instance.
-                let oldest = seen.children.iter().filter_map(|child| match child {
-                    Child::Ordered { since } => Some(*since),
-                    _ => None,
-                });
-                if let Some(since) = oldest.min()
-                    && self.due(since + limits.startup_timeout)
-                {
-                    self.actions.push(Action::KillMold);
-                }
-            }
-            Mold::Leaving => {}
-        }
-    }
-
-    fn children(&mut self, limits: &Limits, memory: &Memory, seen: &Observed<'_>) {
-        let slots = (0..limits.processes).zip(seen.children);
-        for (slot, child) in slots.clone() {
-            if let Child::Starting { since } = *child
-                && self.due(since + limits.startup_timeout)
-            {
-                self.actions.push(Action::Kill { slot });
-            }
-        }
-        if !matches!(seen.mold, Mold::Ready { .. }) || self.actions.contains(&Action::KillMold) {
-            return;
-        }
-        let mut vacant = slots
-            .filter(|(_, child)| **child == Child::Vacant)
-            .map(|(slot, _)| slot)
-            .peekable();
-        if vacant.peek().is_none()
-            || !self.due(memory.births.not_before().max(memory.forks.not_before()))
-        {
-            return;
-        }
-        // While forks fail, one child at a time finds out whether they work again.
-        let ahead = if memory.forks.is_troubled() {
-            1
-        } else {
-            ORDERS_AHEAD
-        };
-        let ordered = seen
-            .children
-            .iter()
-            .filter(|child| matches!(child, Child::Ordered { .. }))
-            .count();
-        self.actions.extend(
-            vacant
-                .take(ahead.saturating_sub(ordered))
-                .map(|slot| Action::Spawn { slot }),
-        );
-    }
-
-    /// Whether the time has come; if not, it is a reason to look again.
-    fn due(&mut self, at: Duration) -> bool {
-        if at <= self.now {
-            return true;
-        }
-        self.next = Some(self.next.map_or(at, |next| next.min(at)));
-        false
-    }
-
-    fn finish(mut self) -> Vec<Action> {
-        self.actions
-            .extend(self.next.map(|at| Action::LookAgain { at }));
-        self.actions
+    /// When the next child may be ordered, after those that have failed.
+    fn next_birth(&self) -> Duration {
+        self.births.not_before().max(self.forks.not_before())
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::Event::{self, Born, DiedStarting, ForkFailed, FrontDied, MoldDied};
-use crate::{Action, Child, Front, Limits, Memory, Mold, Observed, decide};
+use crate::{Action, Child, Demand, Front, Limits, Memory, Mold, Observed, Pool, decide};
 
 const SINCE: Duration = Duration::ZERO;
 
@@ -36,7 +36,10 @@ fn scene(text: &str) -> Scene {
             '.' => Child::Vacant,
             'o' => Child::Ordered { since: SINCE },
             's' => Child::Starting { since: SINCE },
-            'R' => Child::Ready { since: SINCE },
+            'R' => Child::Ready {
+                since: SINCE,
+                busy: 0,
+            },
             'x' => Child::Leaving,
             'g' => Child::Gone,
             other => panic!("{other:?} is no child"),
@@ -58,6 +61,7 @@ fn text(actions: &[Action]) -> String {
         Action::Spawn { slot } => format!("+{slot}"),
         Action::Kill { slot } => format!("-{slot}"),
         Action::LookAgain { at } => format!("@{}", at.as_millis()),
+        other => panic!("a fixed pool has no use for {other:?}"),
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -73,7 +77,7 @@ fn check(looks: &[(f64, &str, &[Event], &str)]) {
         } = scene(letters);
         let processes = u16::try_from(children.len()).unwrap();
         let limits = Limits {
-            processes,
+            pool: Pool::Fixed { processes },
             startup_timeout: Duration::from_secs(60),
         };
         let now = Duration::from_secs_f64(*seconds);
@@ -85,6 +89,8 @@ fn check(looks: &[(f64, &str, &[Event], &str)]) {
                 front,
                 mold,
                 children: &children,
+                demand: Demand::default(),
+                weight: None,
                 events,
             },
         );
@@ -176,7 +182,7 @@ fn a_child_that_was_ready_before_the_trouble_does_not_end_the_back_off() {
 fn a_child_that_stays_up_ends_the_back_off() {
     let mut memory = Memory::default();
     let limits = Limits {
-        processes: 2,
+        pool: Pool::Fixed { processes: 2 },
         startup_timeout: Duration::from_secs(60),
     };
     let mut look = |millis: u64, child: Child, events: &[Event]| {
@@ -191,12 +197,15 @@ fn a_child_that_stays_up_ends_the_back_off() {
                 front,
                 mold,
                 children: &children,
+                demand: Demand::default(),
+                weight: None,
                 events,
             },
         ))
     };
     let ready = Child::Ready {
         since: Duration::from_millis(1500),
+        busy: 0,
     };
     assert_eq!(look(1000, Child::Leaving, &[DiedStarting]), "+1");
     assert_eq!(look(1100, Child::Leaving, &[DiedStarting]), "@1200");
@@ -207,6 +216,7 @@ fn a_child_that_stays_up_ends_the_back_off() {
     );
     let ready = Child::Ready {
         since: Duration::from_millis(7000),
+        busy: 0,
     };
     assert_eq!(
         look(12_000, ready, &[DiedStarting]),
@@ -323,10 +333,12 @@ fn whatever_is_observed_the_decision_is_sound() {
                 front,
                 mold,
                 children: &children,
+                demand: Demand::default(),
+                weight: None,
                 events: &events,
             };
             let limits = Limits {
-                processes: 6,
+                pool: Pool::Fixed { processes: 6 },
                 startup_timeout: Duration::from_secs(60),
             };
             sound(&seen, &decide(&limits, &mut memory, &seen));

@@ -132,7 +132,11 @@ impl Slot {
             Place::Taken(Child { phase, since, .. }) => match phase {
                 Phase::Ordered => pool::Child::Ordered { since: *since },
                 Phase::Starting => pool::Child::Starting { since: *since },
-                Phase::Ready => pool::Child::Ready { since: *since },
+                Phase::Ready => pool::Child::Ready {
+                    since: *since,
+                    // A pool of a fixed size does not look at it.
+                    busy: 0,
+                },
             },
         }
     }

@@ -205,10 +205,14 @@ impl<'a> Monitor<'a> {
             front: Front::observed(self.front.as_ref()),
             mold: Mold::observed(self.mold.as_ref()),
             children: &children,
+            demand: pool::Demand::default(),
+            weight: None,
             events: &events,
         };
         let limits = pool::Limits {
-            processes: self.settings.processes,
+            pool: pool::Pool::Fixed {
+                processes: self.settings.processes,
+            },
             startup_timeout: self.settings.startup_timeout,
         };
         let mut again = None;
@@ -220,6 +224,8 @@ impl<'a> Monitor<'a> {
                 Action::Spawn { slot } => self.order_child(slot),
                 Action::Kill { slot } => self.kill_late_child(slot),
                 Action::LookAgain { at } => again = Some(at),
+                // A pool of a fixed size does none of these.
+                Action::Retire { .. } | Action::Log(_) | Action::GiveUp(_) => {}
             }
         }
         ControlFlow::Continue(again)

@@ -1,0 +1,164 @@
+//! What the rules answer.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start a front.
+    StartFront,
+    /// Build a mold.
+    BuildMold,
+    /// Kill the mold: it has taken too long.
+    KillMold,
+    /// Order a child.
+    Spawn {
+        /// Its slot.
+        slot: u16,
+    },
+    /// Kill a child: it has taken too long to be ready.
+    Kill {
+        /// Its slot.
+        slot: u16,
+    },
+    /// Tell a child to take no further request and to leave when it holds none (Apache's pipe of death).
+    Retire {
+        /// Its slot.
+        slot: u16,
+    },
+    /// Tell the operator.
+    Log(Message),
+    /// Stop the server: it cannot be served by what it has.
+    GiveUp(GiveUp),
+    /// Nothing else happening, look again at this time, which is to come.
+    LookAgain {
+        /// When.
+        at: Duration,
+    },
+}
+
+/// What the operator should know. Shown in Apache's words, where Apache has some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The pool grows by eight children a second or more.
+    Busy {
+        /// Children that are started now; of prefork the rate, even if fewer slots are left.
+        spawning: u16,
+        /// Application threads that are idle.
+        idle: u32,
+        /// Children that there are.
+        total: u16,
+    },
+    /// Children are lacking, and there are as many as `MaxRequestWorkers` allows. Apache says it once in its life, the
+    /// safe rule once until the pool has shrunk.
+    ReachedMaxRequestWorkers,
+    /// The same, with threads of the last children still idle. Said once, by worker only.
+    NearMaxRequestWorkers,
+    /// Children are lacking, and slots are held by children that are starting or leaving. By worker only.
+    ScoreboardFull,
+    /// Three children in succession were killed by signals, then every tenth. By worker only.
+    KilledSuccessively,
+    /// Children are lacking, and the memory budget holds no more. Said once until the pool has shrunk.
+    ReachedMemoryBudget {
+        /// The budget in bytes.
+        budget: u64,
+        /// Children that it holds.
+        children: u16,
+    },
+}
+
+/// Why the server cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GiveUp {
+    /// A child ended for a reason that every other one will meet, too.
+    FatalExit {
+        /// Its slot.
+        slot: u16,
+    },
+    /// A child was sick before any was ever healthy. By worker only.
+    NeverHealthy,
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy {
+                spawning,
+                idle,
+                total,
+            } => write!(
+                f,
+                "server seems busy, (you may need to increase StartServers, ThreadsPerChild or Min/MaxSpareServers or \
+                 -Threads), spawning {spawning} children, there are {idle} idle, and {total} total children"
+            ),
+            Self::ReachedMaxRequestWorkers => f.write_str(
+                "server reached MaxRequestWorkers setting, consider raising the MaxRequestWorkers setting",
+            ),
+            Self::NearMaxRequestWorkers => f.write_str(
+                "server is within MinSpareThreads of MaxRequestWorkers, consider raising the MaxRequestWorkers setting",
+            ),
+            Self::ScoreboardFull => f.write_str("scoreboard is full, not at MaxRequestWorkers"),
+            Self::KilledSuccessively => f.write_str("children are killed successively"),
+            Self::ReachedMemoryBudget { budget, children } => write!(
+                f,
+                "server reached the memory budget of {budget} bytes, which holds {children} children"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for GiveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FatalExit { slot } => {
+                write!(f, "child {slot} ended for a reason that none would escape")
+            }
+            Self::NeverHealthy => {
+                f.write_str("a resource shortage was met before any child started successfully")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_what_apache_says() {
+        let busy = Message::Busy {
+            spawning: 8,
+            idle: 1,
+            total: 12,
+        };
+        assert!(
+            busy.to_string()
+                .starts_with("server seems busy, (you may need to increase")
+        );
+        assert!(
+            busy.to_string()
+                .ends_with("spawning 8 children, there are 1 idle, and 12 total children")
+        );
+        let reached = Message::ReachedMaxRequestWorkers.to_string();
+        assert!(reached.starts_with("server reached MaxRequestWorkers setting"));
+        let near = Message::NearMaxRequestWorkers.to_string();
+        assert!(near.starts_with("server is within MinSpareThreads of MaxRequestWorkers"));
+    }
+
+    #[test]
+    fn what_apache_does_not_know_is_said_with_its_numbers() {
+        let budget = Message::ReachedMemoryBudget {
+            budget: 1024,
+            children: 3,
+        };
+        assert_eq!(
+            budget.to_string(),
+            "server reached the memory budget of 1024 bytes, which holds 3 children"
+        );
+        assert_eq!(
+            GiveUp::FatalExit { slot: 2 }.to_string(),
+            "child 2 ended for a reason that none would escape"
+        );
+    }
+}

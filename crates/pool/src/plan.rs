@@ -1,0 +1,127 @@
+//! The decision as it grows, and the part of it that is the same for every kind of pool.
+
+use std::time::Duration;
+
+use crate::{Action, Child, Front, Limits, Memory, Mold, Observed};
+
+/// Children that may be ordered and not yet born: a mold forks one after the other, so more would only wait in line.
+pub(crate) const ORDERS_AHEAD: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) now: Duration,
+    actions: Vec<Action>,
+    next: Option<Duration>,
+    can_fork: bool,
+    ordered: usize,
+}
+
+impl Plan {
+    /// What front, mold and late children call for.
+    pub(crate) fn begin(limits: &Limits, memory: &Memory, seen: &Observed<'_>) -> Self {
+        let mut plan = Self {
+            now: seen.now,
+            actions: Vec::new(),
+            next: None,
+            can_fork: false,
+            ordered: ordered(seen.children),
+        };
+        plan.front(memory, seen);
+        plan.mold(limits, memory, seen);
+        plan.late_children(limits, seen);
+        plan.can_fork =
+            matches!(seen.mold, Mold::Ready { .. }) && !plan.actions.contains(&Action::KillMold);
+        plan
+    }
+
+    /// Whether there is a mold that carries out orders.
+    pub(crate) fn can_fork(&self) -> bool {
+        self.can_fork
+    }
+
+    /// Children that may still be ordered, when so many may be ordered and not yet born.
+    pub(crate) fn room(&self, ahead: usize) -> usize {
+        if self.can_fork {
+            ahead.saturating_sub(self.ordered)
+        } else {
+            0
+        }
+    }
+
+    /// Orders a child.
+    pub(crate) fn spawn(&mut self, slot: u16) {
+        self.ordered += 1;
+        self.add(Action::Spawn { slot });
+    }
+
+    /// Adds an action.
+    pub(crate) fn add(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// Whether the time has come; if not, it is a reason to look again.
+    pub(crate) fn due(&mut self, at: Duration) -> bool {
+        if at <= self.now {
+            return true;
+        }
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        false
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<Action> {
+        self.actions
+            .extend(self.next.map(|at| Action::LookAgain { at }));
+        self.actions
+    }
+
+    fn front(&mut self, memory: &Memory, seen: &Observed<'_>) {
+        if seen.front == Front::Absent && self.due(memory.fronts.not_before()) {
+            self.add(Action::StartFront);
+        }
+    }
+
+    fn mold(&mut self, limits: &Limits, memory: &Memory, seen: &Observed<'_>) {
+        match seen.mold {
+            Mold::Absent => {
+                if self.due(memory.molds.not_before()) {
+                    self.add(Action::BuildMold);
+                }
+            }
+            Mold::Loading { since } => {
+                if self.due(since + limits.startup_timeout) {
+                    self.add(Action::KillMold);
+                }
+            }
+            Mold::Ready { .. } => {
+                // A mold that does not carry out its oldest order hangs, in a fork hook for instance.
+                let oldest = seen.children.iter().filter_map(|child| match child {
+                    Child::Ordered { since } => Some(*since),
+                    _ => None,
+                });
+                if let Some(since) = oldest.min()
+                    && self.due(since + limits.startup_timeout)
+                {
+                    self.add(Action::KillMold);
+                }
+            }
+            Mold::Leaving => {}
+        }
+    }
+
+    fn late_children(&mut self, limits: &Limits, seen: &Observed<'_>) {
+        for (slot, child) in (0..).zip(seen.children) {
+            if let Child::Starting { since } = *child
+                && self.due(since + limits.startup_timeout)
+            {
+                self.add(Action::Kill { slot });
+            }
+        }
+    }
+}
+
+fn ordered(children: &[Child]) -> usize {
+    children
+        .iter()
+        .filter(|child| matches!(child, Child::Ordered { .. }))
+        .count()
+}
