@@ -9,16 +9,20 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod directives;
 mod fixed;
 mod observed;
 mod pace;
 mod plan;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 pub use action::{Action, GiveUp, Message};
+pub use directives::{Correction, Directive, Directives, Elastic, Mpm};
 pub use observed::{Child, Demand, Event, Exit, Front, Generation, Mold, Observed, Weight};
 
 use pace::Pace;

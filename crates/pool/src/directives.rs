@@ -1,0 +1,319 @@
+//! Apache's directives for an elastic pool: what is shipped, and what is corrected at the start.
+
+use std::fmt;
+
+/// The most that `ServerLimit` may be. Apache is compiled with 200,000 (prefork) and 20,000 (worker); here a slot's number
+/// has 12 bits.
+const MAX_SERVER_LIMIT: u32 = 4096;
+
+/// The most that `ThreadLimit` may be. Apache is compiled with 20,000; here a thread's number is a byte.
+const MAX_THREAD_LIMIT: u32 = 255;
+
+/// A multi-processing module of Apache, of which the directives take their defaults and corrections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mpm {
+    /// Children of one thread; spare children are counted.
+    Prefork,
+    /// Children of several threads; spare threads are counted.
+    Worker,
+}
+
+/// A directive of Apache. Shown by its name there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are Apache's")]
+pub enum Directive {
+    StartServers,
+    MinSpareServers,
+    MaxSpareServers,
+    MinSpareThreads,
+    MaxSpareThreads,
+    /// Called `MaxClients` before Apache 2.4, and in the article.
+    MaxRequestWorkers,
+    ServerLimit,
+    ThreadsPerChild,
+    ThreadLimit,
+}
+
+/// The directives as they are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Directives {
+    /// Whose defaults and corrections.
+    pub mpm: Mpm,
+    /// `StartServers`: children started at once.
+    pub start_servers: u32,
+    /// `MinSpareServers` or `MinSpareThreads`: fewer idle ones, and the pool grows.
+    pub min_spare: u32,
+    /// `MaxSpareServers` or `MaxSpareThreads`: more idle ones, and the pool shrinks.
+    pub max_spare: u32,
+    /// `MaxRequestWorkers`, the article's `MaxClients`: application threads at most, of all children.
+    pub max_request_workers: u32,
+    /// `ServerLimit`: the most children that can be asked for in this server's life.
+    pub server_limit: u32,
+    /// `ThreadsPerChild`: application threads of each child; 1 with prefork.
+    pub threads_per_child: u32,
+    /// `ThreadLimit`: the most threads per child that can be asked for in this server's life.
+    pub thread_limit: u32,
+}
+
+/// A directive that cannot hold as it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// Which.
+    pub directive: Directive,
+    /// The number that was given.
+    pub given: u32,
+    /// The number that holds instead.
+    pub used: u32,
+}
+
+/// The bounds of an elastic pool, as [`Directives::correct`] makes them: they fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elastic {
+    mpm: Mpm,
+    start_servers: u16,
+    min_spare: u32,
+    max_spare: u32,
+    max_children: u16,
+    server_limit: u16,
+    threads_per_child: u16,
+    thread_limit: u16,
+}
+
+impl Directives {
+    /// What Apache ships today, in the `httpd-mpm.conf` of 2.4: the default.
+    #[must_use]
+    pub const fn shipped(mpm: Mpm) -> Self {
+        match mpm {
+            Mpm::Prefork => Self::prefork([5, 5, 10, 250]),
+            Mpm::Worker => Self::worker([3, 75, 250, 400]),
+        }
+    }
+
+    /// What Apache shipped in 2009, as the article quotes it.
+    #[must_use]
+    pub const fn of_2009(mpm: Mpm) -> Self {
+        match mpm {
+            Mpm::Prefork => Self::prefork([5, 5, 10, 150]),
+            Mpm::Worker => Self::worker([2, 25, 75, 150]),
+        }
+    }
+
+    const fn prefork(numbers: [u32; 4]) -> Self {
+        let [start_servers, min_spare, max_spare, max_request_workers] = numbers;
+        Self {
+            mpm: Mpm::Prefork,
+            start_servers,
+            min_spare,
+            max_spare,
+            max_request_workers,
+            server_limit: 256,
+            threads_per_child: 1,
+            thread_limit: 1,
+        }
+    }
+
+    const fn worker(numbers: [u32; 4]) -> Self {
+        let [start_servers, min_spare, max_spare, max_request_workers] = numbers;
+        Self {
+            mpm: Mpm::Worker,
+            start_servers,
+            min_spare,
+            max_spare,
+            max_request_workers,
+            server_limit: 16,
+            threads_per_child: 25,
+            thread_limit: 64,
+        }
+    }
+
+    /// What holds instead of what cannot, by Apache's rules, and each correction in their order. `running` is what holds
+    /// now when this is not the start but a reload: `ServerLimit` and `ThreadLimit` stay what they were.
+    ///
+    /// Apache is silent about two of these, and they are returned all the same: `StartServers` above the limit, and the
+    /// most spare ones too close to the fewest.
+    #[must_use]
+    pub fn correct(&self, running: Option<&Elastic>) -> (Elastic, Vec<Correction>) {
+        let mut corrections = Corrections(Vec::new());
+        let (server_limit, threads_per_child, thread_limit) =
+            self.hard_limits(running, &mut corrections);
+        let max_children = self.max_children(server_limit, threads_per_child, &mut corrections);
+        let start_servers = corrections.bound(
+            Directive::StartServers,
+            self.start_servers,
+            1,
+            u32::from(max_children),
+        );
+        let (fewest, most) = match self.mpm {
+            Mpm::Prefork => (Directive::MinSpareServers, Directive::MaxSpareServers),
+            Mpm::Worker => (Directive::MinSpareThreads, Directive::MaxSpareThreads),
+        };
+        // None idle would mean none for the next request, and Apache corrects it "to avoid almost certain server failure".
+        let min_spare = corrections.bound(fewest, self.min_spare, 1, u32::MAX);
+        // One child less must not mean one too few at once.
+        let apart = match self.mpm {
+            Mpm::Prefork => 1,
+            Mpm::Worker => u32::from(threads_per_child) + 1,
+        };
+        let least = min_spare.saturating_add(apart);
+        let max_spare = corrections.bound(most, self.max_spare, least, u32::MAX);
+        let elastic = Elastic {
+            mpm: self.mpm,
+            start_servers: narrow(start_servers),
+            min_spare,
+            max_spare,
+            max_children,
+            server_limit,
+            threads_per_child,
+            thread_limit,
+        };
+        (elastic, corrections.0)
+    }
+
+    /// `ServerLimit`, `ThreadsPerChild` and `ThreadLimit`.
+    fn hard_limits(
+        &self,
+        running: Option<&Elastic>,
+        corrections: &mut Corrections,
+    ) -> (u16, u16, u16) {
+        let mut server_limit = corrections.bound(
+            Directive::ServerLimit,
+            self.server_limit,
+            1,
+            MAX_SERVER_LIMIT,
+        );
+        let mut thread_limit = match self.mpm {
+            Mpm::Prefork => 1,
+            Mpm::Worker => corrections.bound(
+                Directive::ThreadLimit,
+                self.thread_limit,
+                1,
+                MAX_THREAD_LIMIT,
+            ),
+        };
+        // The scoreboard has been made for these, and is not made anew.
+        if let Some(running) = running {
+            let first = u32::from(running.server_limit);
+            server_limit = corrections.bound(Directive::ServerLimit, server_limit, first, first);
+            if self.mpm == Mpm::Worker {
+                let first = u32::from(running.thread_limit);
+                thread_limit =
+                    corrections.bound(Directive::ThreadLimit, thread_limit, first, first);
+            }
+        }
+        let threads_per_child = corrections.bound(
+            Directive::ThreadsPerChild,
+            self.threads_per_child,
+            1,
+            thread_limit,
+        );
+        (
+            narrow(server_limit),
+            narrow(threads_per_child),
+            narrow(thread_limit),
+        )
+    }
+
+    /// `MaxRequestWorkers`, in children.
+    fn max_children(
+        &self,
+        server_limit: u16,
+        threads_per_child: u16,
+        corrections: &mut Corrections,
+    ) -> u16 {
+        let threads = u32::from(threads_per_child);
+        let directive = Directive::MaxRequestWorkers;
+        let workers = corrections.bound(directive, self.max_request_workers, threads, u32::MAX);
+        let whole = workers - workers % threads;
+        let whole = corrections.bound(directive, workers, whole, whole);
+        let limit = u32::from(server_limit) * threads;
+        narrow(corrections.bound(directive, whole, 1, limit) / threads)
+    }
+}
+
+impl Elastic {
+    /// Whose corrections were made.
+    #[must_use]
+    pub const fn mpm(&self) -> Mpm {
+        self.mpm
+    }
+
+    /// `StartServers`: children started at once.
+    #[must_use]
+    pub const fn start_servers(&self) -> u16 {
+        self.start_servers
+    }
+
+    /// `MinSpareServers` or `MinSpareThreads`: fewer idle threads, and the pool grows.
+    #[must_use]
+    pub const fn min_spare(&self) -> u32 {
+        self.min_spare
+    }
+
+    /// `MaxSpareServers` or `MaxSpareThreads`: more idle threads, and the pool shrinks.
+    #[must_use]
+    pub const fn max_spare(&self) -> u32 {
+        self.max_spare
+    }
+
+    /// `MaxRequestWorkers` in children: as many slots are used.
+    #[must_use]
+    pub const fn max_children(&self) -> u16 {
+        self.max_children
+    }
+
+    /// `ServerLimit`: as many slots as there may ever be.
+    #[must_use]
+    pub const fn server_limit(&self) -> u16 {
+        self.server_limit
+    }
+
+    /// `ThreadsPerChild`: application threads of each child.
+    #[must_use]
+    pub const fn threads_per_child(&self) -> u16 {
+        self.threads_per_child
+    }
+
+    /// `ThreadLimit`: as many threads as a child may ever have.
+    #[must_use]
+    pub const fn thread_limit(&self) -> u16 {
+        self.thread_limit
+    }
+}
+
+struct Corrections(Vec<Correction>);
+
+impl Corrections {
+    /// The number within its bounds. A lower bound above the upper one gives way.
+    fn bound(&mut self, directive: Directive, given: u32, least: u32, most: u32) -> u32 {
+        let used = given.max(least).min(most);
+        if used != given {
+            self.0.push(Correction {
+                directive,
+                given,
+                used,
+            });
+        }
+        used
+    }
+}
+
+fn narrow(number: u32) -> u16 {
+    u16::try_from(number).expect("it has been corrected to a limit that is small enough")
+}
+
+impl fmt::Display for Directive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl fmt::Display for Correction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            directive,
+            given,
+            used,
+        } = self;
+        write!(f, "{directive} of {given} not allowed, using {used}")
+    }
+}

@@ -1,0 +1,3 @@
+//! The rules of elastic pools.
+
+mod corrections;
