@@ -4,11 +4,13 @@
 //! No clock and no system call: the caller observes and performs, and time is an argument. What has to be remembered
 //! from look to look is a [`Memory`] that the caller keeps.
 //!
-//! A [`Pool`] has a fixed size.
+//! There are two kinds of [`Pool`]: one of a fixed size, and one that grows and shrinks to the letter of Apache's prefork
+//! and worker.
 
 #![forbid(unsafe_code)]
 
 mod action;
+mod apache;
 mod directives;
 mod fixed;
 mod observed;
@@ -48,15 +50,18 @@ pub enum Pool {
         /// Children to keep.
         processes: u16,
     },
+    /// As many as Apache's prefork or worker would have, pass for pass, once a second.
+    Apache(Elastic),
 }
 
-/// What is remembered from look to look: how patiently to try again what has failed.
+/// What is remembered from look to look: how patiently to try again what has failed, and how far an elastic pool has come.
 #[derive(Clone, Debug)]
 pub struct Memory {
     births: Pace,
     forks: Pace,
     fronts: Pace,
     molds: Pace,
+    apache: apache::Parent,
 }
 
 impl Default for Memory {
@@ -66,17 +71,22 @@ impl Default for Memory {
             forks: Pace::in_a_second(),
             fronts: Pace::at_once(),
             molds: Pace::at_once(),
+            apache: apache::Parent::default(),
         }
     }
 }
 
 /// Says what to do about what is observed. The same arguments always have the same answer.
+///
+/// An elastic pool asks by [`Action::LookAgain`] to be looked at again, mostly within a second; looking earlier does no
+/// harm.
 #[must_use]
 pub fn decide(limits: &Limits, memory: &mut Memory, seen: &Observed<'_>) -> Vec<Action> {
     memory.learn(seen);
     let mut plan = Plan::begin(limits, memory, seen);
     match &limits.pool {
         Pool::Fixed { processes } => fixed::look(*processes, memory, seen, &mut plan),
+        Pool::Apache(elastic) => memory.apache.look(elastic, seen, &mut plan),
     }
     plan.finish()
 }

@@ -1,3 +1,6 @@
-//! The rules of elastic pools.
+//! The rules of elastic pools. `scoreboard` is how they are written down.
 
 mod corrections;
+mod prefork;
+mod scoreboard;
+mod worker;
