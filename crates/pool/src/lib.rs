@@ -4,8 +4,8 @@
 //! No clock and no system call: the caller observes and performs, and time is an argument. What has to be remembered
 //! from look to look is a [`Memory`] that the caller keeps.
 //!
-//! There are two kinds of [`Pool`]: one of a fixed size, and one that grows and shrinks to the letter of Apache's prefork
-//! and worker.
+//! There are three kinds of [`Pool`]: one of a fixed size, one that grows and shrinks to the letter of Apache's prefork
+//! and worker, and one with the same directives that cannot snowball.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod fixed;
 mod observed;
 mod pace;
 mod plan;
+mod safe;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
@@ -52,6 +53,21 @@ pub enum Pool {
     },
     /// As many as Apache's prefork or worker would have, pass for pass, once a second.
     Apache(Elastic),
+    /// As many as are needed, without Apache's snowball.
+    Safe(Safe),
+}
+
+/// The bounds of an elastic pool that cannot snowball.
+#[derive(Clone, Copy, Debug)]
+pub struct Safe {
+    /// When to grow and to shrink, and how far.
+    pub elastic: Elastic,
+    /// Cores that the children may use. Starting a child takes one, so no more children start at a time, and only half as
+    /// many once `StartServers` are there; at least one does.
+    pub cores: u16,
+    /// Bytes that the server may use. The pool grows up to the number of children that fit in, and gives up idle ones above
+    /// it. One child always fits in, and no other before [`Observed::weight`] is known. Nothing: no budget.
+    pub memory_budget: Option<u64>,
 }
 
 /// What is remembered from look to look: how patiently to try again what has failed, and how far an elastic pool has come.
@@ -62,6 +78,7 @@ pub struct Memory {
     fronts: Pace,
     molds: Pace,
     apache: apache::Parent,
+    safe: safe::Growth,
 }
 
 impl Default for Memory {
@@ -72,6 +89,7 @@ impl Default for Memory {
             fronts: Pace::at_once(),
             molds: Pace::at_once(),
             apache: apache::Parent::default(),
+            safe: safe::Growth::default(),
         }
     }
 }
@@ -87,6 +105,7 @@ pub fn decide(limits: &Limits, memory: &mut Memory, seen: &Observed<'_>) -> Vec<
     match &limits.pool {
         Pool::Fixed { processes } => fixed::look(*processes, memory, seen, &mut plan),
         Pool::Apache(elastic) => memory.apache.look(elastic, seen, &mut plan),
+        Pool::Safe(safe) => safe::look(safe, memory, seen, &mut plan),
     }
     plan.finish()
 }

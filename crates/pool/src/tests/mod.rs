@@ -2,5 +2,6 @@
 
 mod corrections;
 mod prefork;
+mod safe;
 mod scoreboard;
 mod worker;
