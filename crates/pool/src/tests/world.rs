@@ -1,0 +1,199 @@
+//! A pool that runs by itself: children start, take what load there is, leave when told and die when the test says so.
+
+use std::time::Duration;
+
+use crate::{
+    Action, Child, Demand, Event, Exit, Front, Limits, Memory, Mold, Observed, Pool, Safe, Weight,
+    decide,
+};
+
+/// From one look to the next.
+pub(super) const STEP: Duration = Duration::from_millis(100);
+
+/// How long a child takes to leave, once it is told to.
+const LEAVING: Duration = Duration::from_millis(200);
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    limits: Limits,
+    memory: Memory,
+    threads: u16,
+    most: u16,
+    /// How long a child takes to start.
+    import: Duration,
+    pub(super) weight: Option<Weight>,
+    now: Duration,
+    slots: Vec<Child>,
+    leaving_since: Vec<Duration>,
+    waiting_since: Option<Duration>,
+    events: Vec<Event>,
+    /// Everything that was done, with its time.
+    pub(super) history: Vec<(Duration, Action)>,
+}
+
+impl World {
+    pub(super) fn new(pool: Pool, import: Duration) -> Self {
+        let elastic = match pool {
+            Pool::Apache(elastic) | Pool::Safe(Safe { elastic, .. }) => elastic,
+            Pool::Fixed { .. } => panic!("a fixed pool has no properties"),
+        };
+        let slots = usize::from(elastic.max_children());
+        Self {
+            limits: Limits {
+                pool,
+                startup_timeout: Duration::from_secs(3600),
+            },
+            memory: Memory::default(),
+            threads: elastic.threads_per_child(),
+            most: elastic.max_children(),
+            import,
+            weight: None,
+            now: Duration::ZERO,
+            slots: vec![Child::Vacant; slots],
+            leaving_since: vec![Duration::ZERO; slots],
+            waiting_since: None,
+            events: Vec::new(),
+            history: Vec::new(),
+        }
+    }
+
+    /// Runs for some time under a load of so many requests at once.
+    pub(super) fn run(&mut self, time: Duration, load: u32) {
+        let end = self.now + time;
+        while self.now < end {
+            self.live();
+            let demand = self.serve(load);
+            self.look(demand);
+            self.now += STEP;
+        }
+    }
+
+    /// Kills the child in a slot, if there is one.
+    pub(super) fn kill(&mut self, slot: u16) {
+        let Some(child) = self.slots.get_mut(usize::from(slot)) else {
+            return;
+        };
+        if matches!(child, Child::Ordered { .. } | Child::Starting { .. }) {
+            self.events.push(Event::DiedStarting);
+        }
+        if *child != Child::Vacant {
+            *child = Child::Vacant;
+            let exit = Exit::Signal;
+            self.events.push(Event::Reaped { slot, exit });
+        }
+    }
+
+    pub(super) fn alive(&self) -> usize {
+        let gone = |child: &&Child| matches!(child, Child::Vacant | Child::Leaving | Child::Gone);
+        self.slots.len() - self.slots.iter().filter(gone).count()
+    }
+
+    fn live(&mut self) {
+        let now = self.now;
+        for (slot, child) in (0..).zip(&mut self.slots) {
+            match *child {
+                Child::Ordered { .. } => {
+                    self.events.push(Event::Born);
+                    *child = Child::Starting { since: now };
+                }
+                Child::Starting { since } if now - since >= self.import => {
+                    let (since, busy) = (now, 0);
+                    *child = Child::Ready { since, busy };
+                }
+                Child::Leaving if now - self.leaving_since[usize::from(slot)] >= LEAVING => {
+                    let exit = Exit::Normal;
+                    *child = Child::Vacant;
+                    self.events.push(Event::Reaped { slot, exit });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn serve(&mut self, load: u32) -> Demand {
+        let mut waiting = load;
+        for child in &mut self.slots {
+            if let Child::Ready { busy, .. } = child {
+                *busy = self.threads.min(u16::try_from(waiting).unwrap());
+                waiting -= u32::from(*busy);
+            }
+        }
+        let since = (waiting > 0).then(|| self.waiting_since.unwrap_or(self.now));
+        self.waiting_since = since;
+        Demand {
+            waiting,
+            longest_wait: since.map_or(Duration::ZERO, |since| self.now - since),
+        }
+    }
+
+    fn look(&mut self, demand: Demand) {
+        let since = Duration::ZERO;
+        let events = std::mem::take(&mut self.events);
+        let seen = Observed {
+            now: self.now,
+            front: Front::Serving { since },
+            mold: Mold::Ready { since },
+            children: &self.slots,
+            demand,
+            weight: self.weight,
+            events: &events,
+        };
+        let actions = decide(&self.limits, &mut self.memory, &seen);
+        for action in &actions {
+            self.perform(*action);
+        }
+        self.check(&actions);
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { slot } => {
+                let place = &mut self.slots[usize::from(slot)];
+                assert_eq!(*place, Child::Vacant, "only a vacant slot has a new life");
+                *place = Child::Ordered { since: self.now };
+            }
+            Action::Retire { slot } => {
+                let place = &mut self.slots[usize::from(slot)];
+                let idle = matches!(place, Child::Ready { busy: 0, .. });
+                assert!(idle || matches!(self.limits.pool, Pool::Apache(_)));
+                *place = Child::Leaving;
+                self.leaving_since[usize::from(slot)] = self.now;
+                assert!(self.alive() > 0, "the last child stays");
+            }
+            Action::Log(_) => {}
+            Action::LookAgain { at } => {
+                assert!(at > self.now && at <= self.now + Duration::from_secs(3600));
+                return;
+            }
+            other => panic!("{other:?} without a cause"),
+        }
+        self.history.push((self.now, action));
+    }
+
+    /// What always holds.
+    fn check(&self, actions: &[Action]) {
+        let count = |of: fn(&Action) -> bool| actions.iter().filter(|action| of(action)).count();
+        let spawned = count(|action| matches!(action, Action::Spawn { .. }));
+        assert!(count(|action| matches!(action, Action::Retire { .. })) <= 1);
+        assert!(spawned <= 32);
+        let present = self
+            .slots
+            .iter()
+            .filter(|child| **child != Child::Vacant)
+            .count();
+        assert!(present <= usize::from(self.most));
+        let Pool::Safe(safe) = self.limits.pool else {
+            return;
+        };
+        let starting =
+            |child: &&Child| matches!(child, Child::Ordered { .. } | Child::Starting { .. });
+        assert!(self.slots.iter().filter(starting).count() <= usize::from(safe.cores.max(1)));
+        if let (Some(budget), 1.., 2..) = (safe.memory_budget, spawned, present) {
+            let weight = self
+                .weight
+                .expect("more than one child is started only after one was weighed");
+            let memory = weight.shared + weight.private * present as u64;
+            assert!(memory <= budget, "{present} children do not fit in");
+        }
+    }
+}
