@@ -1,0 +1,507 @@
+//! The site: its clients, its queue, its children, and the supervisor that asks the rules.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use rwsgi_pool::{
+    Action, Child, Demand, Event, Exit, Front, Limits, Memory, Mold, Observed, Pool, Safe, Weight,
+    decide,
+};
+
+use crate::machine::{MIB, Machine, SYSTEM};
+
+/// The model's step, in microseconds like all times here.
+const STEP: u64 = 1_000;
+const SECOND: u64 = 1_000_000;
+
+/// From one request to the next, until a time: a night in which the first children load the application one by one, the
+/// morning, the day, the spike, and the day again.
+const LOAD: [(u64, u64); 5] = [
+    (4 * SECOND, 60 * SECOND),
+    (SECOND / 2, 120 * SECOND),
+    (SECOND / 10, SPIKE),
+    (SECOND / 70, SPIKE + 30 * SECOND),
+    (SECOND / 10, END),
+];
+const SPIKE: u64 = 180 * SECOND;
+const END: u64 = 360 * SECOND;
+
+/// A request computes, then waits for the database.
+const COMPUTING: u64 = 20_000;
+const WAITING: u64 = 100_000;
+/// A request that takes longer is late.
+const LATE: u64 = SECOND;
+/// After so long a client gives up.
+const PATIENCE: u64 = 10 * SECOND;
+/// Requests that may wait; more are refused.
+const BACKLOG: usize = 511;
+
+/// CPU time of a fork, and of the import.
+const FORK: u64 = 10_000;
+const IMPORT: u64 = 2 * SECOND;
+
+/// KiB of a child without the application, and with it.
+const BARE: u64 = 2 * MIB;
+const LOADED: u64 = 30 * MIB;
+/// KiB that a child of a mold has of its own, once it has served: 57 %, as measured for the demo site.
+const FORKED: u64 = LOADED * 57 / 100;
+
+/// Where the application is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Import {
+    /// In a child that is already ready, by its first request.
+    FirstRequest,
+    /// In each child, before it is ready.
+    Child,
+    /// Before children are forked.
+    Mold,
+}
+
+/// What a run came to, from the spike on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) forks: u32,
+    /// Microseconds of CPU time.
+    pub(crate) importing: u64,
+    pub(crate) children: usize,
+    /// KiB.
+    pub(crate) memory: u64,
+    pub(crate) killed: u32,
+    pub(crate) answered: u32,
+    pub(crate) lost: u32,
+    pub(crate) late: u32,
+    /// Seconds from the beginning of the spike to the last request that was lost or late; nothing if such requests
+    /// still came at the end.
+    pub(crate) well_after: Option<u64>,
+}
+
+/// A moment of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) second: u64,
+    pub(crate) children: usize,
+    pub(crate) busy: usize,
+    pub(crate) importing: usize,
+    pub(crate) waiting: usize,
+    pub(crate) memory: u64,
+    pub(crate) answered: u32,
+    pub(crate) late: u32,
+    pub(crate) lost: u32,
+}
+
+/// A child.
+#[derive(Clone, Debug)]
+struct Life {
+    seen: Child,
+    fork: u64,
+    import: u64,
+    job: Option<Job>,
+    served: bool,
+    idle_since: u64,
+}
+
+/// A request that a child has.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    arrived: u64,
+    computing: u64,
+    waiting: u64,
+    given_up: bool,
+}
+
+pub(crate) struct Site {
+    machine: Machine,
+    import: Import,
+    limits: Limits,
+    rules: Memory,
+    look_at: Duration,
+    events: Vec<Event>,
+    now: u64,
+    lives: Vec<Option<Life>>,
+    /// When each request came that waits.
+    queue: VecDeque<u64>,
+    /// The most that a child has been seen to weigh, in KiB.
+    heaviest: Option<u64>,
+    report: Report,
+    last_bad: Option<u64>,
+}
+
+impl Site {
+    pub(crate) fn new(pool: Pool, import: Import, machine: Machine) -> Self {
+        let slots = match pool {
+            Pool::Fixed { processes } => processes,
+            Pool::Apache(elastic) | Pool::Safe(Safe { elastic, .. }) => elastic.max_children(),
+        };
+        Self {
+            machine,
+            import,
+            limits: Limits {
+                pool,
+                startup_timeout: Duration::from_secs(3600),
+            },
+            rules: Memory::default(),
+            look_at: Duration::ZERO,
+            events: Vec::new(),
+            now: 0,
+            lives: vec![None; usize::from(slots)],
+            queue: VecDeque::new(),
+            heaviest: None,
+            report: Report::default(),
+            last_bad: None,
+        }
+    }
+
+    /// Requests that come from the spike on.
+    pub(crate) fn requests() -> usize {
+        arrivals().iter().filter(|time| **time >= SPIKE).count()
+    }
+
+    /// Lives through it all; `each_second` is shown every second.
+    pub(crate) fn run(
+        mut self,
+        mut each_second: impl FnMut(Moment) -> io::Result<()>,
+    ) -> io::Result<Report> {
+        let mut arrivals = arrivals().into_iter().peekable();
+        while self.now < END {
+            while let Some(time) = arrivals.next_if(|time| *time <= self.now) {
+                self.arrive(time);
+            }
+            self.give_up();
+            self.dispatch();
+            self.work();
+            self.supervise();
+            self.run_out_of_memory();
+            self.watch();
+            if self.now.is_multiple_of(SECOND) {
+                each_second(self.moment())?;
+            }
+            self.now += STEP;
+        }
+        // Who still waits and is late already will not be in time.
+        let working = self.lives.iter().flatten().filter_map(|life| life.job);
+        let working = working.filter(|job| !job.given_up).map(|job| job.arrived);
+        for arrived in working.chain(self.queue.clone()).collect::<Vec<_>>() {
+            if self.now - arrived > LATE {
+                self.note(arrived, false);
+            }
+        }
+        self.report.well_after = match self.last_bad {
+            None => Some(0),
+            Some(time) if time + PATIENCE + SECOND > END => None,
+            Some(time) => Some((time - SPIKE).div_ceil(SECOND)),
+        };
+        Ok(self.report)
+    }
+
+    fn arrive(&mut self, time: u64) {
+        if self.queue.len() < BACKLOG {
+            self.queue.push_back(time);
+        } else {
+            self.note(time, false);
+        }
+    }
+
+    /// A request that nobody waits for any more is not begun; one that is being worked on is worked on to its end.
+    fn give_up(&mut self) {
+        let now = self.now;
+        while let Some(arrived) = self.queue.front().copied()
+            && now - arrived >= PATIENCE
+        {
+            self.queue.pop_front();
+            self.note(arrived, false);
+        }
+        let mut lost = Vec::new();
+        for job in self
+            .lives
+            .iter_mut()
+            .flatten()
+            .filter_map(|life| life.job.as_mut())
+        {
+            if !job.given_up && now - job.arrived >= PATIENCE {
+                job.given_up = true;
+                lost.push(job.arrived);
+            }
+        }
+        for arrived in lost {
+            self.note(arrived, false);
+        }
+    }
+
+    /// The child that has been idle for longest takes the oldest request, as children that wait in `accept` do.
+    fn dispatch(&mut self) {
+        while !self.queue.is_empty() {
+            let idle = self
+                .lives
+                .iter_mut()
+                .flatten()
+                .filter(|life| life.is_idle());
+            let Some(life) = idle.min_by_key(|life| life.idle_since) else {
+                return;
+            };
+            life.job = self.queue.pop_front().map(|arrived| Job {
+                arrived,
+                computing: COMPUTING,
+                waiting: WAITING,
+                given_up: false,
+            });
+        }
+    }
+
+    /// Whoever has something to compute gets an equal share of the cores.
+    fn work(&mut self) {
+        let computing = self.lives.iter().flatten().filter(|life| life.computes());
+        let processes = computing.count() as u64;
+        let share = self.machine.share(STEP, processes, self.memory());
+        let (now, spiked) = (self.now, self.now >= SPIKE);
+        let mut answered = Vec::new();
+        for slot in 0..self.lives.len() {
+            let Some(life) = &mut self.lives[slot] else {
+                continue;
+            };
+            let before = life.import;
+            if life.computes() {
+                life.compute(share);
+            } else if let Some(job) = &mut life.job {
+                job.waiting = job.waiting.saturating_sub(STEP);
+            }
+            if spiked {
+                self.report.importing += before - life.import;
+            }
+            if let Some(job) = life.job
+                && job.computing == 0
+                && job.waiting == 0
+            {
+                life.job = None;
+                life.served = true;
+                life.idle_since = now;
+                answered.extend((!job.given_up).then_some(job.arrived));
+            }
+            self.progress(slot);
+        }
+        for arrived in answered {
+            self.note(arrived, true);
+        }
+    }
+
+    /// A child is born, becomes ready, or leaves.
+    fn progress(&mut self, slot: usize) {
+        let since = Duration::from_micros(self.now);
+        let Some(life) = &mut self.lives[slot] else {
+            return;
+        };
+        match life.seen {
+            Child::Ordered { .. } if life.fork == 0 => {
+                self.events.push(Event::Born);
+                life.seen = Child::Starting { since };
+                self.progress(slot);
+            }
+            Child::Starting { .. } if life.import == 0 || self.import == Import::FirstRequest => {
+                // The word of a child that is ready makes the supervisor look.
+                self.look_at = since;
+                life.idle_since = self.now;
+                life.seen = Child::Ready { since, busy: 0 };
+            }
+            Child::Leaving if life.job.is_none() => self.bury(slot, Exit::Normal),
+            Child::Ready { since, .. } => {
+                let busy = u16::from(life.job.is_some());
+                life.seen = Child::Ready { since, busy };
+                self.heaviest = self.heaviest.max(Some(life.memory(self.import)));
+            }
+            _ => {}
+        }
+    }
+
+    fn bury(&mut self, slot: usize, exit: Exit) {
+        self.lives[slot] = None;
+        let slot = u16::try_from(slot).expect("slots are numbered by a u16");
+        self.events.push(Event::Reaped { slot, exit });
+    }
+
+    /// The kernel kills the largest, and its request is lost.
+    fn run_out_of_memory(&mut self) {
+        while self.machine.is_out_of_memory(self.memory()) {
+            let lives = self.lives.iter().enumerate();
+            let largest = lives
+                .filter_map(|(slot, life)| Some((life.as_ref()?.memory(self.import), slot)))
+                .max();
+            let Some((_, slot)) = largest else { return };
+            let job = self.lives[slot].as_ref().and_then(|life| life.job);
+            if let Some(job) = job
+                && !job.given_up
+            {
+                self.note(job.arrived, false);
+            }
+            self.report.killed += u32::from(self.now >= SPIKE);
+            self.bury(slot, Exit::Signal);
+        }
+    }
+
+    fn supervise(&mut self) {
+        let now = Duration::from_micros(self.now);
+        if self.events.is_empty() && now < self.look_at {
+            return;
+        }
+        let children: Vec<_> = self
+            .lives
+            .iter()
+            .map(|life| life.as_ref().map_or(Child::Vacant, |life| life.seen))
+            .collect();
+        let since = Duration::ZERO;
+        let events = std::mem::take(&mut self.events);
+        let waits = self.queue.front().map_or(0, |arrived| self.now - arrived);
+        let seen = Observed {
+            now,
+            front: Front::Serving { since },
+            mold: Mold::Ready { since },
+            children: &children,
+            demand: Demand {
+                waiting: u32::try_from(self.queue.len()).expect("the queue is bounded"),
+                longest_wait: Duration::from_micros(waits),
+            },
+            weight: self.heaviest.map(|private| Weight {
+                shared: self.shared() * 1024,
+                private: private * 1024,
+            }),
+            events: &events,
+        };
+        let actions = decide(&self.limits, &mut self.rules, &seen);
+        self.look_at = Duration::MAX;
+        for action in actions {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { slot } => {
+                let import = if self.import == Import::Mold {
+                    0
+                } else {
+                    IMPORT
+                };
+                self.report.forks += u32::from(self.now >= SPIKE);
+                self.lives[usize::from(slot)] = Some(Life {
+                    seen: Child::Ordered {
+                        since: Duration::from_micros(self.now),
+                    },
+                    fork: FORK,
+                    import,
+                    job: None,
+                    served: false,
+                    idle_since: 0,
+                });
+            }
+            Action::Retire { slot } => {
+                if let Some(life) = &mut self.lives[usize::from(slot)] {
+                    life.seen = Child::Leaving;
+                }
+            }
+            Action::LookAgain { at } => self.look_at = at,
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, arrived: u64, answered: bool) {
+        if arrived < SPIKE {
+            return;
+        }
+        let late = self.now - arrived > LATE;
+        if answered {
+            self.report.answered += 1;
+            self.report.late += u32::from(late);
+        } else {
+            self.report.lost += 1;
+        }
+        if late || !answered {
+            self.last_bad = self.last_bad.max(Some(arrived));
+        }
+    }
+
+    fn shared(&self) -> u64 {
+        SYSTEM
+            + if self.import == Import::Mold {
+                LOADED
+            } else {
+                0
+            }
+    }
+
+    fn memory(&self) -> u64 {
+        let children = self.lives.iter().flatten();
+        self.shared() + children.map(|life| life.memory(self.import)).sum::<u64>()
+    }
+
+    fn watch(&mut self) {
+        if self.now >= SPIKE {
+            self.report.children = self.report.children.max(self.children());
+            self.report.memory = self.report.memory.max(self.memory());
+        }
+    }
+
+    fn children(&self) -> usize {
+        self.lives.iter().flatten().count()
+    }
+
+    fn moment(&self) -> Moment {
+        let count = |of: fn(&&Life) -> bool| self.lives.iter().flatten().filter(of).count();
+        Moment {
+            second: self.now / SECOND,
+            children: self.children(),
+            busy: count(|life| life.job.is_some()),
+            importing: count(|life| life.computes() && life.fork == 0 && life.import > 0),
+            waiting: self.queue.len(),
+            memory: self.memory(),
+            answered: self.report.answered,
+            late: self.report.late,
+            lost: self.report.lost,
+        }
+    }
+}
+
+impl Life {
+    fn is_idle(&self) -> bool {
+        matches!(self.seen, Child::Ready { .. }) && self.job.is_none()
+    }
+
+    fn computes(&self) -> bool {
+        match self.seen {
+            Child::Ordered { .. } => true,
+            Child::Starting { .. } => self.import > 0,
+            _ => self.job.is_some_and(|job| job.computing > 0),
+        }
+    }
+
+    fn compute(&mut self, time: u64) {
+        let left = match (&self.seen, &mut self.job) {
+            (Child::Ordered { .. }, _) => &mut self.fork,
+            (_, Some(job)) if self.import == 0 => &mut job.computing,
+            _ => &mut self.import,
+        };
+        *left = left.saturating_sub(time);
+    }
+
+    fn memory(&self, import: Import) -> u64 {
+        match import {
+            Import::Mold if self.served => FORKED,
+            Import::Mold => BARE,
+            _ => BARE + (LOADED - BARE) * (IMPORT - self.import) / IMPORT,
+        }
+    }
+}
+
+/// When requests come: half as late to half again as late as they would evenly, by numbers that only look random.
+fn arrivals() -> Vec<u64> {
+    let mut arrivals = Vec::new();
+    let (mut time, mut dice) = (0, 7_u64);
+    for (gap, until) in LOAD {
+        while time < until {
+            arrivals.push(time);
+            dice = dice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            time += gap / 2 + (dice >> 33) % gap;
+        }
+    }
+    arrivals
+}
