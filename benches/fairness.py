@@ -6,17 +6,13 @@ python -m benches.fairness [--server 'COMMAND with {port}']
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
-import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.client import Client
 
+from benches import wrk
 from benches.measuring import ROOT, Server, Spread, running, table
 
 CHILDREN = 4
@@ -24,23 +20,14 @@ BUSY = 3
 HERE = Path(__file__).parent
 # Everything that is measured lies within the time for which the children are busy.
 MARGIN = 1.0
-
-
-@dataclass(frozen=True)
-class Waits:
-    """What the short requests of a round met with, in milliseconds."""
-
-    requests: int
-    half: float
-    most: float
-    longest: float
+PAUSE = 5
+"""Milliseconds that each connection thinks."""
 
 
 def main() -> None:
     options = parse()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is missing: apt install wrk")
-    found: dict[int, list[Waits]] = {0: [], BUSY: []}
+    wrk.need()
+    found: dict[int, list[wrk.Counted]] = {0: [], BUSY: []}
     with tempfile.TemporaryDirectory() as logs:
         server = Server("rwsgi", options.server, HERE, Path(logs) / "log")
         with running([server]):
@@ -64,7 +51,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(server: Server, busy: int, options: argparse.Namespace) -> Waits:
+def measure(server: Server, busy: int, options: argparse.Namespace) -> wrk.Counted:
     """One round; as many children as `busy` says sleep throughout."""
     with ExitStack() as stack:
         responses = []
@@ -73,19 +60,14 @@ def measure(server: Server, busy: int, options: argparse.Namespace) -> Waits:
             client.send(f"/busy?{options.seconds + MARGIN}")
             responses.append(client.response())
             responses[-1].readline()
-        command = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s"]
-        command += ["-s", str(HERE / "fairness.lua"), server.url]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        counted = re.search(r"^counted (\d+) (\d+) (\d+) (\d+) (\d+)$", said, re.MULTILINE)
-        if counted is None or counted[2] != "0":
-            sys.exit(f"short requests failed:\n{said}")
+        load = wrk.Load(options.connections, pause=PAUSE)
+        counted = wrk.load(server.url, load, options.seconds)
         for response in responses:
             response.read()
-        half, most, longest = (int(counted[number]) / 1000 for number in (3, 4, 5))
-        return Waits(int(counted[1]), half, most, longest)
+        return counted
 
 
-def row(busy: int, waits: list[Waits]) -> list[object]:
+def row(busy: int, waits: list[wrk.Counted]) -> list[object]:
     return [
         f"{busy} of {CHILDREN}",
         Spread([one.requests for one in waits], places=0),

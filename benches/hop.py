@@ -6,37 +6,17 @@ python -m benches.hop [--server NAME='COMMAND with {port}'] ...
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from benches import wrk
 from benches.measuring import ROOT, Server, Spread, Used, running, table
 
 HERE = Path(__file__).parent
 BODY = b"Hello, world!\n"
-
-# With the Host that the client adds, fourteen fields.
-BROWSER = {
-    "Connection": "keep-alive",
-    "Cache-Control": "max-age=0",
-    "Sec-CH-UA": '"Chromium";v="128", "Not;A=Brand";v="24"',
-    "Sec-CH-UA-Mobile": "?0",
-    "Sec-CH-UA-Platform": '"Linux"',
-    "Upgrade-Insecure-Requests": "1",
-    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    "Chrome/128.0.0.0 Safari/537.36",
-    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
-    "Sec-Fetch-Site": "same-origin",
-    "Sec-Fetch-Mode": "navigate",
-    "Accept-Encoding": "gzip, deflate, br, zstd",
-    "Accept-Language": "en-GB,en;q=0.9,de;q=0.8",
-    "Cookie": "sessionid=4w1k5q9c0m8z7v2b6n3x; csrftoken=Zk3QmU8r1TnB5yHs0WcVdGpJxLfEaO7i",
-}
 
 
 @dataclass(frozen=True)
@@ -55,13 +35,12 @@ class Round:
 
 def main() -> None:
     options = parse()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is missing: apt install wrk")
+    wrk.need()
     wanted = dict(server.split("=", 1) for server in options.server) or {
         "rwsgi": f"{ROOT / 'target/release/rwsgi'} --bind 127.0.0.1:{{port}} hello"
     }
     commands = {"bare": f"{options.bare} {{port}}"} | wanted
-    kinds: dict[str, dict[str, str]] = {"hello": {}, "hello, browser headers": BROWSER}
+    kinds: dict[str, dict[str, str]] = {"hello": {}, "hello, browser headers": wrk.BROWSER}
     with (
         tempfile.TemporaryDirectory() as logs,
         running(
@@ -122,15 +101,9 @@ def measure(
 def load(
     server: Server, headers: dict[str, str], options: argparse.Namespace, seconds: int
 ) -> tuple[int, float]:
-    fields = [argument for name, value in headers.items() for argument in ("-H", f"{name}: {value}")]
-    wrk = ["wrk", "-t1", f"-c{options.connections}", f"-d{seconds}s", *fields, server.url]
-    said = subprocess.run(
-        ["taskset", "--cpu-list", options.client_cores, *wrk], capture_output=True, text=True, check=True
-    ).stdout
-    done = re.search(r"(\d+) requests in ([\d.]+)s", said)
-    if done is None or "Non-2xx" in said or "Socket errors" in said:
-        sys.exit(f"{server.name} failed under load:\n{said}")
-    return int(done[1]), float(done[2])
+    asked = wrk.Load(options.connections, fields=headers)
+    counted = wrk.load(server.url, asked, seconds, options.client_cores)
+    return counted.requests, counted.seconds
 
 
 def report(kind: str, found: dict[str, list[Round]], against: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shlex
 import signal
 import socket
@@ -11,7 +12,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,23 @@ from tests import processes
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
 """Seconds that a server may take to answer for the first time, or to stop."""
+
+
+class Failed(SystemExit):
+    """A server does not do what it must. Whoever does not catch this ends with it."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of one process, in MiB."""
+
+    role: str
+    private: float
+    """Pages that no other process has: what one more such process costs."""
+    proportional: float
+    """With its share of the pages that others have, too: these add up."""
+    resident: float
+    """With all pages that others have, too."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,7 @@ class Server:
         self.name = name
         self._port = _free_port()
         self._log = log
+        self._started = time.monotonic()
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 shlex.split(command.format(port=self._port)),
@@ -72,22 +91,26 @@ class Server:
         """What it has said."""
         return self._log.read_text(errors="replace")
 
-    def wait_until_it_answers(self) -> tuple[int, bytes, list[str]]:
+    @property
+    def age(self) -> float:
+        """Seconds since its start."""
+        return time.monotonic() - self._started
+
+    def wait_until_it_answers(self, target: str = "/", body: bytes = b"") -> tuple[int, bytes, list[str]]:
         """The status, the body and the names of the header fields of the first answer."""
-        deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                return self._get()
+                return self._ask(target, body)
             except OSError as refused:
                 # Servers of other makes do not say when they are ready.
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"{self.name} does not answer:\n{self.log()}") from refused
-                time.sleep(0.05)
+                if self._process.poll() is not None or self.age > PATIENCE:
+                    raise Failed(f"{self.name} does not answer:\n{self.log()[-2000:]}") from refused
+                time.sleep(0.01)
 
-    def _get(self) -> tuple[int, bytes, list[str]]:
+    def _ask(self, target: str, body: bytes) -> tuple[int, bytes, list[str]]:
         connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE)
         try:
-            connection.request("GET", "/")
+            connection.request("POST" if body else "GET", target, body or None)
             answer = connection.getresponse()
             return answer.status, answer.read(), sorted(name.lower() for name, _ in answer.getheaders())
         finally:
@@ -106,6 +129,18 @@ class Server:
             sleeps[role] = sleeps.get(role, 0) + _sleeps(pid)
         return Used(seconds, sleeps)
 
+    def memory(self) -> list[Memory]:
+        """What the kernel says of each process now."""
+        found = []
+        for pid, role in self.processes().items():
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            fields = {
+                name: int(kib) / 1024 for name, kib in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)
+            }
+            private = fields["Private_Clean"] + fields["Private_Dirty"]
+            found.append(Memory(role, private, fields["Pss"], fields["Rss"]))
+        return found
+
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -113,6 +148,10 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        # Some leave processes behind.
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from pathlib import Path
 from tests.browser import Browser, Page
 from tests.server import DEMO
 
-from benches.measuring import PATIENCE, ROOT, Server, Spread, running, table
+from benches.measuring import PATIENCE, ROOT, Memory, Server, Spread, running, table
 
 ROLES = ("supervisor", "front", "mold", "child")
 WARM_UP = ("/", "/books/", "/books/1/", "/upload/", "/session/", "/accounts/login/", "/admin/login/")
@@ -50,18 +50,6 @@ ROUND = (
 )
 SIGN_IN_EVERY = 250
 VISITORS = 10
-MIB = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Memory of one process, in MiB."""
-
-    role: str
-    private: float
-    """Pages that no other process has: what one more such process costs."""
-    proportional: float
-    """With its share of the pages that others have, too: these add up."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +89,12 @@ def measure(
     command = f"{options.server} --processes {options.children} {arm} --bind 127.0.0.1:{{port}} mysite.wsgi"
     with running([Server(name, command, DEMO, folder / "log", environment)]) as (server,):
         wait_for_children(server, options.children)
-        fresh = memory(server)
+        fresh = server.memory()
         with ThreadPoolExecutor(VISITORS) as visitors:
             each = options.requests // VISITORS
             seen = sum(visitors.map(lambda _: visit(server.url, each), range(VISITORS)), Counter[str]())
         print(f"{name}: {dict(seen)}", file=sys.stderr)
-        return Arm(fresh, memory(server), sorted(seen.values()))
+        return Arm(fresh, server.memory(), sorted(seen.values()))
 
 
 def wait_for_children(server: Server, children: int) -> None:
@@ -161,18 +149,6 @@ def expect(page: Page) -> Page:
     if page.status != 200:
         sys.exit(f"{page.url} answered {page.status}")
     return page
-
-
-def memory(server: Server) -> list[Memory]:
-    """What the kernel says of each process now."""
-    found = []
-    for pid, role in server.processes().items():
-        fields = dict(
-            re.findall(r"^(\w+): +(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-        )
-        private = int(fields["Private_Clean"]) + int(fields["Private_Dirty"])
-        found.append(Memory(role, private * 1024 / MIB, int(fields["Pss"]) * 1024 / MIB))
-    return found
 
 
 def report(arms: Mapping[str, Arm]) -> None:
