@@ -1,0 +1,1 @@
+"""The server beside its peers, the same work under the same load: see benches/README.md."""

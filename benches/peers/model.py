@@ -1,0 +1,145 @@
+"""What a row of the table is made of, and what is found for it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benches.measuring import Server
+from benches.peers.servers import Shape
+from benches.wrk import Load
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Something that is measured."""
+
+    heading: str
+    places: int = 1
+
+
+FIGURES = {
+    "cpu": Figure("µs of CPU per request", 2),
+    "rate": Figure("requests/s", 0),
+    "half": Figure("half within (ms)", 3),
+    "most": Figure("99 % within (ms)", 3),
+    "longest": Figure("longest (ms)"),
+    "share": Figure("% of the ideal rate"),
+    "waited": Figure("ms waiting for the GIL per request", 2),
+    "switched": Figure("involuntary switches per request", 2),
+    "pss": Figure("PSS (MiB)"),
+    "kept": Figure("% of the rate kept"),
+    "without": Figure("requests/s without"),
+    "kib": Figure("KiB of RSS per connection", 2),
+    "first": Figure("first answer (ms)", 0),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A server that has answered and is to be measured."""
+
+    server: Server
+    shape: Shape
+    load: Load
+    first: float
+    """Milliseconds from its start to its first answer."""
+    seconds: int
+    cores: str | None
+    """Those of the client."""
+    number: int
+    """Of the round."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound for a figure, or for its ratio to that of another."""
+
+    text: str
+    figure: str
+    bound: float
+    of: str = "rwsgi"
+    against: tuple[str, ...] = ()
+    """The best of these, as far as they were measured; nobody for a bound on the figure itself."""
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of work, who does it, and how well it must be done."""
+
+    name: str
+    what: str
+    measure: Callable[[Subject], Figures]
+    shown: tuple[str, ...]
+    servers: tuple[str, ...]
+    goals: tuple[Goal, ...]
+    application: str = "plain:hello"
+    load: Load = field(default_factory=Load)
+    shapes: tuple[Shape, ...] = (Shape(1, 1),)
+    expected: bytes | None = b"Hello, world!\n"
+    """The body of every answer; without it, that of the first one."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What a server is told for this row only."""
+    pinned: bool = True
+    """Whether server and client have a core each."""
+    warm: bool = True
+    """Whether a second of load goes before."""
+    stretch: int = 1
+    """How many times longer than others a round takes."""
+
+    def label(self, server: str, shape: Shape) -> str:
+        """The name of an arm."""
+        return server if len(self.shapes) == 1 else f"{server} {shape}"
+
+
+@dataclass
+class Arm:
+    """What was found for a server in a row, by the number of the round."""
+
+    rounds: dict[int, Figures] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def values(self, figure: str) -> list[float]:
+        return [figures[figure] for figures in self.rounds.values()]
+
+
+@dataclass
+class Found:
+    """All that was found for a row."""
+
+    arms: dict[str, Arm] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def ratios(self, goal: Goal) -> tuple[list[float], str | None]:
+        """What the goal is about, in each round, and against whom."""
+        own = self.arms.get(goal.of, Arm())
+        if not goal.against:
+            return own.values(goal.figure), None
+        rivals = {
+            name: self.arms[name] for name in goal.against if name in self.arms and self.arms[name].rounds
+        }
+        if not rivals or not own.rounds:
+            return [], None
+        choose = max if goal.at_least else min
+        best = choose(rivals, key=lambda name: statistics.median(rivals[name].values(goal.figure)))
+        return ratios(own, rivals[best], goal.figure), best
+
+
+def ratios(one: Arm, other: Arm, figure: str) -> list[float]:
+    """Formed within a round: what else the machine did then hit both."""
+    both = [number for number in one.rounds if number in other.rounds]
+    pairs = ((one.rounds[number][figure], other.rounds[number][figure]) for number in both)
+    return [mine / theirs for mine, theirs in pairs if theirs]
+
+
+def reached(goal: Goal, found: Sequence[float]) -> bool | None:
+    """Whether the median keeps to the bound; nothing when it was not measured."""
+    if not found:
+        return None
+    median = statistics.median(found)
+    return median >= goal.bound if goal.at_least else median <= goal.bound
