@@ -21,12 +21,14 @@ mod safe;
 mod scenarios;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::time::Duration;
 
 pub use action::{Action, GiveUp, Message};
 pub use directives::{Correction, Directive, Directives, Elastic, Mpm};
 pub use observed::{Child, Demand, Event, Exit, Front, Generation, Mold, Observed, Weight};
+pub use threads::{Seen, Threads};
 
 use pace::Pace;
 use plan::Plan;

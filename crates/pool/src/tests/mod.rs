@@ -5,5 +5,6 @@ mod prefork;
 mod properties;
 mod safe;
 mod scoreboard;
+mod threads;
 mod worker;
 mod world;

@@ -1,0 +1,142 @@
+//! A child whose requests never run out, in looks of a millisecond.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::{Seen, Threads};
+
+const LOOK: Duration = Duration::from_millis(1);
+const ALL: u32 = 25;
+
+/// What is computed in a look, in thousandths, when so many threads run.
+type Load = fn(u32) -> u32;
+
+const COMPUTES: Load = |_| 1000;
+const SLEEPS: Load = |running| 10 * running;
+const HALF_WAITS: Load = |running| (500 * running).min(1000);
+/// Without the interpreter, on four processors.
+const COMPUTES_BESIDE_PYTHON: Load = |running| 1000 * running.min(4);
+
+/// Looks so many times; gives the limits.
+fn look(rule: &mut Threads, load: Load, looks: usize) -> Vec<u32> {
+    let mut limit = 1;
+    (0..looks)
+        .map(|_| {
+            limit = rule.decide(&Seen {
+                passed: LOOK,
+                computed: LOOK * load(limit) / 1000,
+                computing: false,
+                awake: limit,
+                held_back: limit < ALL,
+                running: &[],
+                lasted: &[],
+            });
+            limit
+        })
+        .collect()
+}
+
+#[test]
+fn threads_that_wait_all_run_within_milliseconds() {
+    let limits = look(&mut Threads::new(ALL), SLEEPS, 6);
+    assert_eq!(limits, [2, 4, 8, 16, 25, 25]);
+}
+
+#[test]
+fn threads_that_compute_run_one_at_a_time_but_for_trials() {
+    let limits = look(&mut Threads::new(ALL), COMPUTES, 5000);
+    assert!(limits.iter().all(|limit| *limit <= 2), "{limits:?}");
+    let tried = limits.iter().filter(|limit| **limit == 2).count();
+    assert!((1..100).contains(&tried), "{tried} of 5000");
+}
+
+#[test]
+fn a_load_that_begins_to_compute_is_down_to_one_thread_soon() {
+    let mut rule = Threads::new(ALL);
+    look(&mut rule, SLEEPS, 10);
+    let limits = look(&mut rule, COMPUTES, 25);
+    assert_eq!(limits.last(), Some(&1), "{limits:?}");
+}
+
+#[test]
+fn a_load_that_waits_for_half_of_its_time_gets_two_threads_or_three() {
+    let limits = look(&mut Threads::new(ALL), HALF_WAITS, 1000);
+    let late = &limits[20..];
+    assert!(late.iter().all(|limit| (1..=4).contains(limit)), "{late:?}");
+    let enough = late.iter().filter(|limit| **limit >= 2).count();
+    assert!(enough * 10 >= late.len() * 9, "{enough} of {}", late.len());
+}
+
+#[test]
+fn threads_that_compute_without_the_interpreter_get_all_processors() {
+    let limits = look(&mut Threads::new(ALL), COMPUTES_BESIDE_PYTHON, 200);
+    let late = &limits[50..];
+    assert!(
+        late.iter().all(|limit| (4..=6).contains(limit)),
+        "{limits:?}"
+    );
+}
+
+#[test]
+fn who_waits_for_a_processor_counts_as_computing() {
+    let mut rule = Threads::new(ALL);
+    for _ in 0..1000 {
+        let limit = rule.decide(&Seen {
+            passed: LOOK,
+            computed: LOOK / 4,
+            computing: true,
+            awake: 1,
+            held_back: true,
+            running: &[],
+            lasted: &[],
+        });
+        assert!(limit <= 2, "{limit}");
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_request_that_runs_much_longer_than_others() {
+    let ms = Duration::from_millis;
+    let limit = |lasted: &[Duration], running: &[Duration]| {
+        Threads::new(ALL).decide(&Seen {
+            passed: LOOK,
+            computed: LOOK,
+            computing: false,
+            awake: 1,
+            held_back: true,
+            running,
+            lasted,
+        })
+    };
+    // Nothing is known of others: then twenty milliseconds are long.
+    assert_eq!(limit(&[], &[ms(20)]), 1);
+    assert_eq!(limit(&[], &[ms(21)]), 2);
+    assert_eq!(limit(&[ms(1), ms(2), ms(500)], &[ms(21), ms(30)]), 3);
+    // Where all take long, four times as long is.
+    assert_eq!(limit(&[ms(100), ms(100)], &[ms(400)]), 1);
+    assert_eq!(limit(&[ms(100), ms(100)], &[ms(401)]), 2);
+}
+
+proptest! {
+    #[test]
+    fn the_limit_is_between_one_and_all(
+        all in 0u32..300,
+        looks in prop::collection::vec((0u64..9_000_000, 0u64..40_000_000, any::<[bool; 2]>(), 0u32..300, 0u64..500), 1..200),
+    ) {
+        let mut rule = Threads::new(all);
+        for (passed, computed, [computing, held_back], awake, running) in looks {
+            let running = [Duration::from_millis(running)];
+            let limit = rule.decide(&Seen {
+                passed: Duration::from_nanos(passed),
+                computed: Duration::from_nanos(computed),
+                computing,
+                awake,
+                held_back,
+                running: &running,
+                lasted: &[],
+            });
+            prop_assert!((1..=all.max(1)).contains(&limit));
+        }
+    }
+}
