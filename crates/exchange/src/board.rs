@@ -1,6 +1,7 @@
 //! The scoreboard: what every child and every thread is doing, readable by whoever has the mapping, also after its death.
 
 use crate::bell::Bell;
+use crate::gate::Gate;
 use crate::ids::{ChildId, Ticket};
 use crate::layout::Mapping;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -28,6 +29,10 @@ pub struct ChildPlace {
     life: AtomicU32,
     pid: AtomicU32,
     generation: AtomicU32,
+    /// How many of its threads run at the same time.
+    pub(crate) gate: Gate,
+    /// What its governor sleeps on.
+    pub(crate) governor: Bell,
 }
 
 /// A thread as everybody sees it, and what it sleeps on.
@@ -42,7 +47,11 @@ pub(crate) struct ThreadPlace {
     pub(crate) written: AtomicU64,
     /// Requests answered by this thread.
     pub(crate) served: AtomicU64,
-    _own_line: [AtomicU64; 5],
+    /// When it took the request that it runs, as [`crate::sync::now`] has it; 0 when it runs none.
+    pub(crate) since: AtomicU64,
+    /// Nanoseconds that the last request took which it has answered.
+    pub(crate) lasted: AtomicU64,
+    _own_line: [AtomicU64; 3],
     /// Bytes of its ring that the front has read.
     pub(crate) read: AtomicU64,
 }
@@ -95,6 +104,7 @@ impl ChildPlace {
         self.pid.store(0, Ordering::Relaxed);
         self.life.store(u32::from(life), Ordering::Relaxed);
         self.generation.store(generation, Ordering::Relaxed);
+        self.gate.set(0);
         self.set_state(ChildState::Starting);
     }
 

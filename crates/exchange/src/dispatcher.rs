@@ -177,10 +177,13 @@ impl Dispatcher {
             return;
         }
         published();
-        while self.unannounced > 0
-            && !self.exchange.queue().is_empty()
-            && self.exchange.wake_a_thread()
-        {
+        while self.unannounced > 0 && !self.exchange.queue().is_empty() {
+            if !self.exchange.wake_a_thread() {
+                if self.exchange.geometry().threads > 1 {
+                    self.exchange.wake_governors();
+                }
+                break;
+            }
             self.unannounced -= 1;
         }
         // Whoever is awake looks into the queue before it sleeps.
@@ -425,6 +428,8 @@ impl Dispatcher {
         let place = &self.exchange.mapping.threads()[thread];
         place.bell.get_up();
         place.room.get_up();
+        place.since.store(0, Ordering::Relaxed);
+        place.lasted.store(0, Ordering::Relaxed);
         place.written.store(0, Ordering::Relaxed);
         place.read.store(0, Ordering::Release);
     }

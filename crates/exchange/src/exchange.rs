@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::bell::Bell;
 use crate::board::{Board, InFlight};
 use crate::desk::{Desk, Note};
 use crate::ids::ChildId;
@@ -134,13 +135,60 @@ impl Exchange {
         usize::from(child) * usize::from(self.geometry.threads) + usize::from(thread)
     }
 
-    /// Wakes a thread that sleeps, first ones of each child first: so the children with the fewest running requests
-    /// are preferred, and within a child the threads that ran last. What it is to see has been published.
+    /// The bells of a child's threads.
+    pub(crate) fn bells(&self, child: u16) -> impl Iterator<Item = &Bell> {
+        let first = self.thread_index(child, 0);
+        let threads = &self.mapping.threads()[first..first + usize::from(self.geometry.threads)];
+        threads.iter().map(|thread| &thread.bell)
+    }
+
+    /// Whether this thread may take a request.
+    pub(crate) fn lets_in(&self, child: u16, thread: u8) -> bool {
+        let gate = &self.board().child(child).gate;
+        gate.lets_in(usize::from(thread), self.bells(child))
+    }
+
+    /// Wakes a thread that sleeps and may take a request, of the child with the fewest that are awake, and within the
+    /// child one that ran last. What it is to see has been published.
     pub(crate) fn wake_a_thread(&self) -> bool {
-        let threads = self.mapping.threads();
-        let children = usize::from(self.geometry.children);
-        let of_each = usize::from(self.geometry.threads);
-        (0..of_each)
-            .any(|thread| (0..children).any(|child| threads[child * of_each + thread].bell.ring()))
+        loop {
+            let Some((child, thread)) = self.next_thread() else {
+                return false;
+            };
+            // Somebody else may have been faster.
+            if self.wake(child, thread) {
+                return true;
+            }
+        }
+    }
+
+    fn next_thread(&self) -> Option<(u16, usize)> {
+        let mut best: Option<(u32, u16, usize)> = None;
+        for (slot, place) in (0..).zip(self.board().children()) {
+            let survey = place.gate.survey(self.bells(slot));
+            if let Some(thread) = survey.next {
+                if survey.awake == 0 {
+                    return Some((slot, thread));
+                }
+                if best.is_none_or(|(awake, ..)| survey.awake < awake) {
+                    best = Some((survey.awake, slot, thread));
+                }
+            }
+        }
+        best.map(|(_, slot, thread)| (slot, thread))
+    }
+
+    pub(crate) fn wake(&self, child: u16, thread: usize) -> bool {
+        let first = self.thread_index(child, 0);
+        self.mapping.threads()[first + thread].bell.ring()
+    }
+
+    /// Has the children's limits looked at: requests wait, and threads sleep that may not take them.
+    pub(crate) fn wake_governors(&self) {
+        for (slot, place) in (0..).zip(self.board().children()) {
+            if place.governor.sleeps() && place.gate.survey(self.bells(slot)).sleeps {
+                place.governor.ring();
+            }
+        }
     }
 }

@@ -30,6 +30,9 @@ mod board;
 mod desk;
 #[cfg(not(loom))]
 mod dispatcher;
+mod gate;
+#[cfg(not(loom))]
+mod governor;
 mod ids;
 #[cfg(not(loom))]
 mod layout;
@@ -64,6 +67,7 @@ pub use {
     desk::{Asked, Note},
     dispatcher::{Dispatcher, Full, Part, Sink, Wish},
     exchange::Exchange,
+    governor::{Governor, Look},
     layout::Geometry,
     ring::MAX_HEAD,
     seat::{Answer, Claim, Seat, Taken, wake_child},

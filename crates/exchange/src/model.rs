@@ -7,6 +7,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use crate::bell::{Bell, published};
+use crate::gate::Gate;
 use crate::ids::{ChildId, Owner, Ticket};
 use crate::queue::Queue;
 use crate::sync::mortal::with_fuse;
@@ -170,6 +171,60 @@ fn model_a_kill_at_any_step_loses_only_what_was_claimed() {
             );
             assert!(lost <= 1 && !(lived && lost == 1));
         });
+    }
+}
+
+/// Two threads of one child that has a limit: whoever steps back, and whenever the limit is lowered, the request is taken
+/// by one of them, and nobody sleeps for ever.
+#[test]
+fn model_a_limit_keeps_no_request_waiting_for_nobody() {
+    for limits in [[1, 1], [2, 1]] {
+        check(2, move || {
+            let shared = Shared::new(1, 2);
+            let gate = Arc::new(Gate::new(limits[0]));
+            let threads: Vec<_> = (0..2)
+                .map(|thread| {
+                    let (shared, gate) = (Arc::clone(&shared), Arc::clone(&gate));
+                    thread::spawn(move || work(&shared, &gate, thread))
+                })
+                .collect();
+            shared.queue().push(Ticket { slot: 0, seq: 1 });
+            published();
+            wake_one(&shared, &gate);
+            gate.set(limits[1]);
+            let taken = threads.into_iter().map(|thread| thread.join().unwrap());
+            assert_eq!(taken.map(u32::from).sum::<u32>(), 1);
+        });
+    }
+}
+
+/// As `Seat::wait`, until the request is answered; tells whether this thread has taken it.
+fn work(shared: &Shared, gate: &Gate, thread: usize) -> bool {
+    let is_over = || shared.answered[0].load(Ordering::Acquire) == 1;
+    let may_take = || gate.lets_in(thread, shared.bells.iter());
+    while !is_over() {
+        if may_take() && shared.queue().claim(owner(0)).is_some() {
+            shared.answered[0].swap(1, Ordering::AcqRel);
+            published();
+            shared.bells[1 - thread].ring();
+            return true;
+        }
+        if !shared.queue().is_empty() && !may_take() {
+            published();
+            wake_one(shared, gate);
+        }
+        shared.bells[thread]
+            .sleep_unless(|| is_over() || (!shared.queue().is_empty() && may_take()));
+    }
+    false
+}
+
+/// As `Exchange::wake_a_thread` with one child.
+fn wake_one(shared: &Shared, gate: &Gate) {
+    while let Some(thread) = gate.survey(shared.bells.iter()).next {
+        if shared.bells[thread].ring() {
+            break;
+        }
     }
 }
 

@@ -57,8 +57,13 @@ impl Queue<'_> {
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many entries wait, withdrawn ones among them.
+    pub(crate) fn len(&self) -> u64 {
         let head = self.head.load(Ordering::Acquire);
-        head >= self.tail.load(Ordering::Acquire)
+        self.tail.load(Ordering::Acquire).saturating_sub(head)
     }
 
     /// At most how many requests wait. Withdrawn ones count until a taker passes them, or until there are as many

@@ -12,7 +12,7 @@ use crate::layout::RING;
 use crate::reply::{After, Extent, Gone, Reply};
 use crate::ring::{self, Frame, MAX_HEAD, MAX_PAYLOAD};
 use crate::store;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, now};
 use crate::wire::{Head, Malformed, Request};
 
 /// One application thread's place at the exchange, for the thread's whole life.
@@ -79,17 +79,57 @@ impl Seat {
             if let Some(taken) = self.poll(stop) {
                 return Some(taken);
             }
+            if !self.exchange.queue().is_empty() && !self.may_take() {
+                self.step_back();
+            }
             let bell = &self.exchange.mapping.threads()[self.index].bell;
-            bell.sleep_unless(|| stop.load(Stop::Acquire) || !self.exchange.queue().is_empty());
+            bell.sleep_unless(|| {
+                stop.load(Stop::Acquire) || (!self.exchange.queue().is_empty() && self.may_take())
+            });
+        }
+    }
+
+    fn may_take(&self) -> bool {
+        self.exchange
+            .lets_in(self.owner.child.slot, self.owner.thread)
+    }
+
+    /// Requests wait, and this thread may not take them: it may have been woken before the limit was lowered, and then
+    /// another child's thread is to be woken in its place, or the limit to be looked at.
+    fn step_back(&self) {
+        published();
+        if !self.exchange.wake_a_thread() {
+            self.exchange
+                .board()
+                .child(self.owner.child.slot)
+                .governor
+                .ring();
         }
     }
 
     /// What [`Seat::wait`] would give without waiting, if anything.
     pub fn poll(&self, stop: &AtomicBool) -> Option<Taken> {
-        if stop.load(Stop::Acquire) {
+        if stop.load(Stop::Acquire) || !self.may_take() {
             return None;
         }
-        self.exchange.queue().claim(self.owner).map(Taken)
+        let taken = self.exchange.queue().claim(self.owner).map(Taken)?;
+        if !self.is_alone() {
+            self.begin();
+        }
+        Some(taken)
+    }
+
+    /// Notes when the request was taken; whether it helps that this thread runs beside others is the governor's question.
+    fn begin(&self) {
+        let place = &self.exchange.mapping.threads()[self.index];
+        place.since.store(now(), Ordering::Relaxed);
+        if self.owner.thread > 0 {
+            self.exchange
+                .board()
+                .child(self.owner.child.slot)
+                .governor
+                .ring();
+        }
     }
 
     /// Whether the child has no other application threads.
@@ -123,14 +163,13 @@ impl Seat {
     }
 }
 
-/// Wakes the sleeping threads of this process's child so that they see that they are to stop.
+/// Wakes the sleeping threads of this process's child, and its governor, so that they see that they are to stop.
 pub fn wake_child(exchange: &Exchange, child: ChildId) {
     published();
-    for thread in 0..exchange.geometry().threads {
-        exchange.mapping.threads()[exchange.thread_index(child.slot, thread)]
-            .bell
-            .ring();
+    for bell in exchange.bells(child.slot) {
+        bell.ring();
     }
+    exchange.board().child(child.slot).governor.ring();
 }
 
 impl<'s> Claim<'s> {
@@ -159,8 +198,14 @@ impl Drop for Claim<'_> {
             // Nobody waits any more, or somebody hears that the answer is broken: both is an end.
             let _ = self.answer.send(None, &[], After::Broken);
         }
-        let served = &self.answer.seat.exchange.mapping.threads()[self.answer.seat.index].served;
-        served.store(served.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let place = &self.answer.seat.exchange.mapping.threads()[self.answer.seat.index];
+        let served = place.served.load(Ordering::Relaxed) + 1;
+        place.served.store(served, Ordering::Relaxed);
+        if !self.answer.seat.is_alone() {
+            let since = place.since.swap(0, Ordering::Relaxed);
+            let lasted = now().saturating_sub(since);
+            place.lasted.store(lasted, Ordering::Relaxed);
+        }
         self.answer.seat.request = std::mem::take(&mut self.request);
     }
 }

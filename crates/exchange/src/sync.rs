@@ -8,6 +8,16 @@ pub(crate) use loom::sync::atomic::{Ordering, fence};
 #[cfg(loom)]
 pub(crate) use mortal::{AtomicU32, AtomicU64};
 
+/// Nanoseconds on the clock that all processes of the machine share, never 0.
+#[cfg(not(loom))]
+pub(crate) fn now() -> u64 {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or_default();
+    (seconds * 1_000_000_000 + nanos).max(1)
+}
+
 /// Sleeps until `word` is no longer `expected`, or for no reason at all: the caller looks again.
 #[cfg(not(loom))]
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {

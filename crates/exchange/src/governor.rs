@@ -1,0 +1,94 @@
+//! The seat of whoever watches over a child's limit: it sleeps while the limit matters to nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as Stop};
+use std::time::Duration;
+
+use crate::bell::published;
+use crate::exchange::Exchange;
+use crate::ids::ChildId;
+use crate::sync::{Ordering, now};
+
+/// One child's governor.
+#[derive(Debug)]
+pub struct Governor {
+    exchange: Arc<Exchange>,
+    child: ChildId,
+}
+
+/// What a child's threads are about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Threads that run a request, or look for one.
+    pub awake: u32,
+    /// Requests wait, and threads of this child sleep only because they may not take them.
+    pub held_back: bool,
+    /// For how long each running request has run.
+    pub running: Vec<Duration>,
+    /// How long the last request of each thread took; without those that have had none.
+    pub lasted: Vec<Duration>,
+}
+
+impl Governor {
+    /// That of this process's child.
+    #[must_use]
+    pub fn new(exchange: Arc<Exchange>, child: ChildId) -> Self {
+        Self { exchange, child }
+    }
+
+    /// Sleeps until the limit matters: until more than one thread is awake, or one is held back, or `stop` says so and
+    /// [`crate::wake_child`] has been called.
+    pub fn sleep(&self, stop: &AtomicBool) {
+        let bell = &self.exchange.board().child(self.child.slot).governor;
+        bell.sleep_unless(|| stop.load(Stop::Acquire) || self.matters());
+    }
+
+    /// Whether more than one thread is awake, or one is held back.
+    #[must_use]
+    pub fn matters(&self) -> bool {
+        let look = self.look();
+        look.awake > 1 || look.held_back
+    }
+
+    /// What the threads are about now.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        let gate = &self.exchange.board().child(self.child.slot).gate;
+        let survey = gate.survey(self.exchange.bells(self.child.slot));
+        let first = self.exchange.thread_index(self.child.slot, 0);
+        let threads = usize::from(self.exchange.geometry().threads);
+        let threads = &self.exchange.mapping.threads()[first..first + threads];
+        let now = now();
+        Look {
+            awake: survey.awake,
+            held_back: survey.sleeps && survey.next.is_none() && !self.exchange.queue().is_empty(),
+            running: threads
+                .iter()
+                .map(|thread| thread.since.load(Ordering::Relaxed))
+                .filter(|since| *since != 0)
+                .map(|since| Duration::from_nanos(now.saturating_sub(since)))
+                .collect(),
+            lasted: threads
+                .iter()
+                .map(|thread| thread.lasted.load(Ordering::Relaxed))
+                .filter(|lasted| *lasted != 0)
+                .map(Duration::from_nanos)
+                .collect(),
+        }
+    }
+
+    /// From now on so many threads run at the same time; those that wait for that are woken.
+    pub fn set_limit(&self, limit: u32) {
+        let gate = &self.exchange.board().child(self.child.slot).gate;
+        gate.set(limit);
+        published();
+        let mut waiting = self.exchange.queue().len();
+        while waiting > 0
+            && let Some(thread) = gate.survey(self.exchange.bells(self.child.slot)).next
+        {
+            if self.exchange.wake(self.child.slot, thread) {
+                waiting -= 1;
+            }
+        }
+    }
+}
