@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,57 @@ def test_no_more_requests_run_at_once_than_there_are_threads(start: Start) -> No
     for hold in (held[1], last):
         hold.release()
         assert hold.answer().status == 200
+
+
+COMPUTES = """
+import threading
+import time
+
+inside = 0
+lock = threading.Lock()
+
+def application(environ, start_response):
+    global inside
+    with lock:
+        inside += 1
+        beside = inside
+    try:
+        until = time.thread_time() + 0.02
+        while time.thread_time() < until:
+            pass
+    finally:
+        with lock:
+            inside -= 1
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(beside).encode()]
+"""
+
+
+def test_requests_that_compute_run_one_after_the_other(start: Start, tmp_path: Path) -> None:
+    """Beside each other they would only fight for the interpreter. One more is let in to see whether it helps."""
+    (tmp_path / "computes.py").write_text(COMPUTES)
+    server = start("--threads", "8", "computes")
+    clients = [server.client() for _ in range(8)]
+    beside = []
+    for _ in range(10):
+        for client in clients:
+            client.send("/")
+        beside += [int(client.answer().body) for client in clients]
+    alone = [number for number in beside if number <= 2]
+    assert len(alone) >= len(beside) * 3 // 4, beside
+
+
+def test_a_short_request_does_not_wait_for_a_computation(start: Start) -> None:
+    server = start("--threads", "2", "probe")
+    done = server.folder / "done"
+    client = server.client()
+    client.send(f"/spin?until={done}")
+    server.wait_for("^spinning ")
+    for _ in range(5):
+        assert server.get("/").status == 200
+    assert not done.exists()
+    done.touch()
+    assert client.answer().status == 200
 
 
 def test_a_thread_keeps_its_state_for_life(start: Start) -> None:

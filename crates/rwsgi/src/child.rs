@@ -67,8 +67,8 @@ pub(crate) fn live(
 #[derive(Debug)]
 pub(crate) struct Stop {
     pub(crate) flag: AtomicBool,
-    exchange: Arc<Exchange>,
-    child: ChildId,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) child: ChildId,
 }
 
 impl Stop {

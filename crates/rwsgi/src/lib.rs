@@ -10,6 +10,7 @@
 mod announce;
 mod check;
 mod child;
+mod governor;
 mod log;
 mod module;
 mod mold;

@@ -1,12 +1,14 @@
 //! The application's threads: how many, on which stacks, each with one thread state of Python's for its whole life.
 
 use std::io;
+use std::sync::Arc;
 
 use exchange::Seat;
 use tracing::warn;
 use wsgi::{App, Python};
 
 use crate::child::Stop;
+use crate::governor::{self, States};
 use crate::options::Config;
 
 const MIB: u64 = 1024 * 1024;
@@ -18,7 +20,7 @@ pub(crate) fn serve(
     py: Python<'_>,
     app: &App,
     config: &Config,
-    stop: &Stop,
+    stop: &Arc<Stop>,
     seat: &(dyn Fn(u8) -> Seat + Sync),
     ready: &(dyn Fn() -> io::Result<()> + Sync),
 ) -> io::Result<()> {
@@ -29,6 +31,7 @@ pub(crate) fn serve(
         return Ok(());
     }
     let stack = usize::try_from(config.stack_size).map_err(io::Error::other)?;
+    let states = States::default();
     py.detach(|| {
         std::thread::scope(|scope| {
             let started = (0..config.threads).try_for_each(|number| {
@@ -37,7 +40,11 @@ pub(crate) fn serve(
                 let builder = std::thread::Builder::new()
                     .name(name.clone())
                     .stack_size(stack);
+                let states = states.clone();
                 let work = move || {
+                    if let Err(error) = states.add_this_thread() {
+                        warn!(%error, "/proc does not tell what the application's threads do");
+                    }
                     Python::attach(|py| {
                         wsgi::name_thread(py, &name);
                         wsgi::serve(py, app, &mut seat(thread), &stop.flag);
@@ -46,7 +53,10 @@ pub(crate) fn serve(
                 builder.spawn_scoped(scope, work).map(drop)
             });
             // With fewer threads than it should have, the child does not begin.
-            started.and_then(|()| ready()).inspect_err(|_| stop.order())
+            started
+                .and_then(|()| governor::start(stop, states))
+                .and_then(|()| ready())
+                .inspect_err(|_| stop.order())
         })
     })
 }

@@ -37,7 +37,7 @@ use tracing::{error, warn};
 
 pub use address::{Address, AddressError};
 pub use birth::{AroundFork, ChildLink, MoldLink, fork_child};
-pub use limits::{allow_descriptors, limit_main_stack};
+pub use limits::{allow_descriptors, limit_main_stack, processor_time};
 pub use listeners::{BindError, Listener, Local};
 pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
 pub use verdict::Verdict;

@@ -1,8 +1,10 @@
-//! Limits of resources that a process sets for itself. Programs that it starts inherit them.
+//! Limits of resources that a process sets for itself, which programs that it starts inherit, and what it has used.
 
 use std::io;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_gettime};
 
 /// Bounds the main thread's stack, which grows as it is used up to the limit that holds at that moment.
 ///
@@ -14,6 +16,13 @@ pub fn limit_main_stack(bytes: u64) -> io::Result<()> {
         setrlimit(Resource::RLIMIT_STACK, bytes, hard)?;
     }
     Ok(())
+}
+
+/// What this process has spent on processors, all its threads together.
+#[must_use]
+pub fn processor_time() -> Duration {
+    // The clock is there wherever Linux is.
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Allows this process so many descriptors, as far as the hard limit goes; gives back how many it may have now.
