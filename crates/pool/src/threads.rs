@@ -98,25 +98,21 @@ impl Threads {
     /// Looks once more; gives how many threads may run from now on, at least one.
     pub fn decide(&mut self, seen: &Seen<'_>) -> u32 {
         let level = thousandths(seen.computed, seen.passed);
-        // Who waits for a processor keeps the interpreter: for the others it is as if it computed.
-        let busy = if seen.computing {
-            level.max(1000)
-        } else {
-            level
-        };
-        self.average = (3 * self.average + busy.min(1000)) / 4;
+        self.average = (3 * self.average + level.min(1000)) / 4;
+        // Who waits for a processor may keep the interpreter: a further thread would only wait with it.
+        let busy = level >= BUSY || seen.computing;
         self.shrunk = self.shrunk.saturating_add(1);
         let crowded = level < PARALLEL && self.average > CROWDED && seen.awake > 1;
-        if busy < BUSY {
+        if !busy {
             self.end_trial();
             self.crowded.0 = 0;
             if seen.held_back {
-                self.grow(busy < BUSY / 2);
+                self.grow(level < BUSY / 2);
             }
         } else if crowded && !self.is_trying() {
             self.shrink();
         }
-        if busy >= BUSY && (seen.held_back || self.is_trying()) {
+        if busy && (seen.held_back || self.is_trying()) {
             self.step_trial(level);
         }
         self.base = self.base.clamp(1, self.all);

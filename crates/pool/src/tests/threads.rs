@@ -118,6 +118,24 @@ fn nobody_waits_for_a_request_that_runs_much_longer_than_others() {
     assert_eq!(limit(&[ms(100), ms(100)], &[ms(401)]), 2);
 }
 
+#[test]
+fn threads_that_wait_are_not_fewer_because_processors_are_rare() {
+    let mut rule = Threads::new(ALL);
+    look(&mut rule, SLEEPS, 10);
+    for number in 0..1000 {
+        let limit = rule.decide(&Seen {
+            passed: LOOK,
+            computed: LOOK / 4,
+            computing: number % 10 != 0,
+            awake: ALL,
+            held_back: false,
+            running: &[],
+            lasted: &[],
+        });
+        assert_eq!(limit, ALL);
+    }
+}
+
 proptest! {
     #[test]
     fn the_limit_is_between_one_and_all(
