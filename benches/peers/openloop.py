@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from benches.measuring import Failed
 
 PATIENCE = 30.0
+CLIENTS = 64
+"""Who are connected from the beginning, as far as the server keeps connections."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,22 @@ class Arrival:
 
 @dataclass
 class Open:
-    """The connections, of which each request takes an idle one or a new one."""
+    """The clients' connections. Each request takes the one that has idled longest, or a new one."""
 
     address: tuple[str, int]
-    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+    idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=deque)
+
+    async def begin(self) -> None:
+        """Have each client connect, and be served once so that all servers know it."""
+        connected = [await asyncio.open_connection(*self.address) for _ in range(CLIENTS)]
+        self.idle.extend(connected)
+        for _ in connected:
+            await self.get("/")
 
     async def get(self, target: str) -> None:
         while True:
             kept = bool(self.idle)
-            reader, writer = self.idle.pop() if kept else await asyncio.open_connection(*self.address)
+            reader, writer = self.idle.popleft() if kept else await asyncio.open_connection(*self.address)
             try:
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -87,6 +97,7 @@ def drive(address: tuple[str, int], arrivals: list[Arrival]) -> dict[str, list[f
 async def _drive(address: tuple[str, int], arrivals: list[Arrival]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     connections = Open(address)
+    await connections.begin()
     begin = time.perf_counter()
 
     async def one(arrival: Arrival) -> None:
