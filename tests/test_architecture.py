@@ -59,7 +59,9 @@ def test_a_crate_knows_only_those_it_may(crate: str) -> None:
 
 
 def test_the_rules_of_the_pool_depend_on_nothing() -> None:
-    found = {(dependency["name"], dependency["kind"]) for dependency in crates()["rwsgi-pool"]["dependencies"]}
+    found = {
+        (dependency["name"], dependency["kind"]) for dependency in crates()["rwsgi-pool"]["dependencies"]
+    }
     assert found == {("proptest", "dev")}
 
 
