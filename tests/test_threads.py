@@ -74,7 +74,7 @@ def application(environ, start_response):
 
 
 def test_requests_that_compute_run_one_after_the_other(start: Start, tmp_path: Path) -> None:
-    """Beside each other they would only fight for the interpreter. One more is let in to see whether it helps."""
+    """They would only fight for the interpreter. One more is let in now and then, to see whether it helps."""
     (tmp_path / "computes.py").write_text(COMPUTES)
     server = start("--threads", "8", "computes")
     clients = [server.client() for _ in range(8)]
