@@ -22,10 +22,9 @@ use crate::{Listening, Place, Settings};
 /// What an out-of-descriptors listener waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes that a socket takes beyond those that are on their way to the client. The kernel would let them grow to MiB, a
-/// third of which had to go before it said that there is room again: a slow client would look like one that takes
-/// nothing.
-const UNSENT: u32 = 64 * 1024;
+/// Bytes of memory that a socket takes beyond those that are on their way to the client: the kernel would let them grow
+/// to MiB for each slow client.
+pub(crate) const UNSENT: u32 = 64 * 1024;
 
 /// What every connection shares.
 #[derive(Debug)]

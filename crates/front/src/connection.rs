@@ -25,6 +25,7 @@ use crate::plain::{self, Served};
 use crate::refuse::Refusal;
 use crate::request::{self, Begun, Peer, Scene};
 use crate::strict::{Fault, Limits};
+use crate::taking::Behind;
 use crate::wire::{Handle, Socket, Wire};
 use crate::{clock, counter};
 
@@ -73,7 +74,7 @@ where
         ends_by_close: Cell::new(false),
         last: Cell::new(false),
     });
-    let wire = Wire::new(stream, phase, holes, hall.limits);
+    let wire = Wire::new(stream, phase, holes, hall.limits, hall.settings.untaken);
     let wire = Rc::new(RefCell::new(wire));
     let cut_off = CutOff(&wire, &scene);
     let ended = watch(converse(&wire, &scene, hall.limits), &wire, &scene, hall).await;
@@ -191,7 +192,7 @@ where
             // The answer has been given to hyper, and by hyper to the kernel; what hyper waits for is the next request.
             let is_idle = matches!(scene.clock.get(), Phase::Idle(_));
             let wire = wire.borrow();
-            if is_idle && wire.is_handed_on() && wire.blocked().is_none() {
+            if is_idle && wire.is_handed_on() && !wire.is_writing() {
                 return Poll::Ready(Ok(true));
             }
             Poll::Pending
@@ -293,10 +294,11 @@ async fn watch<S: Socket>(
                 debug!(%error, "the client has gone");
                 return Poll::Ready(Ended::Gone);
             }
-            let blocked = wire.borrow().blocked();
-            match verdict(scene, blocked, drain_since) {
+            let behind = wire.borrow_mut().behind(hall.settings.send_timeout);
+            match verdict(scene, behind, drain_since) {
                 Verdict::TooSlow => return Poll::Ready(Ended::TooSlow),
                 Verdict::Gone => return Poll::Ready(Ended::Gone),
+                Verdict::Enough if drain_since.is_none() && wire.borrow_mut().is_still_taken() => {}
                 Verdict::Enough => return Poll::Ready(Ended::ByItself),
                 Verdict::Overdue => phase.set(Phase::Overdue),
                 Verdict::LastRequest => scene.last.set(true),
@@ -331,14 +333,19 @@ enum Verdict {
     Gone,
 }
 
-fn verdict(scene: &Scene, blocked: Option<Instant>, drain_since: Option<Instant>) -> Verdict {
+fn verdict(scene: &Scene, behind: Option<Behind>, drain_since: Option<Instant>) -> Verdict {
     let settings = &scene.settings;
-    let (deadline, late) = match (blocked, scene.clock.get()) {
+    let (deadline, late) = match (behind, scene.clock.get()) {
         (_, Phase::Busy | Phase::Offered(_)) if drain_since.is_some() && !scene.last.get() => {
             return Verdict::LastRequest;
         }
         // hyper is done with an answer before its client has all of it: until then, the connection is not idle.
-        (Some(since), _) => (since + settings.send_timeout, Verdict::Gone),
+        (Some(behind), _) if behind.writing || drain_since.is_none() => {
+            return match behind.deadline(settings.send_timeout) {
+                Some(deadline) => Verdict::Until(Some(deadline)),
+                None => Verdict::Gone,
+            };
+        }
         (_, Phase::Busy | Phase::Overdue) => return Verdict::Until(None),
         (_, Phase::Offered(since)) => (since + settings.queue_timeout, Verdict::Overdue),
         (_, Phase::First(since) | Phase::Head(since)) => {

@@ -150,9 +150,14 @@ impl Holes {
         HOLE.with(|hole| hole.slice(..length))
     }
 
+    /// Whether no piece of a file is in hand.
+    pub(crate) fn are_none(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     /// How many slices there are before the first hole.
     pub(crate) fn solid(&self, slices: &[IoSlice<'_>]) -> usize {
-        if self.0.borrow().is_empty() {
+        if self.are_none() {
             return slices.len();
         }
         let hole = HOLE.with(|hole| hole.as_ptr_range());

@@ -25,6 +25,7 @@ mod plain;
 mod refuse;
 mod request;
 mod strict;
+mod taking;
 mod wire;
 
 use std::io;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use access::AccessLog;
 use exchange::Exchange;
+pub use taking::Untaken;
 use tokio::runtime::{Builder, LocalOptions};
 
 /// A socket on which connections arrive.
@@ -86,6 +88,8 @@ pub struct Settings {
     pub limit_request_body: u64,
     /// Connections at the same time; further ones wait in the listeners' backlog.
     pub max_connections: usize,
+    /// How it is found out whether a client takes its answer, which is the kernel's to tell.
+    pub untaken: Untaken,
     /// Where each request leaves a line, if anywhere.
     pub access_log: Option<AccessLog>,
 }

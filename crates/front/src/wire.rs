@@ -8,22 +8,28 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
 use tracing::{debug, error};
 
+use crate::accept::UNSENT;
 use crate::clock;
 use crate::connection::{Clock, Phase};
 use crate::file::Holes;
 use crate::heard::Heard;
 use crate::strict::{Fault, Limits, Outline, Strict};
+use crate::taking::{Behind, Untaken};
 
 /// How much is read of a further request while one is served.
 const AHEAD: usize = 8 * 1024;
 /// Bytes of one read into our own memory.
 const PIECE: usize = 4 * 1024;
+/// Bytes of a file that a socket takes beyond those that are on their way: they are no memory of ours, and with much in
+/// hand, the kernel sends by itself as the client takes.
+const UNSENT_OF_FILE: u32 = 4 * 1024 * 1024;
 
 /// A stream that is a socket, so that the kernel can send a file over it.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
@@ -36,10 +42,16 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
 
     /// Lets the closing of the socket look like the failure that it is, as far as its kind has a way to say so.
     fn close_as_failed(&self);
+
+    /// Has the socket take so many bytes beyond those that are on their way, as far as its kind tells them apart.
+    fn take_ahead(&self, bytes: u32);
+
+    /// Bytes that the client has not taken.
+    fn untaken(&self, ask: Untaken) -> usize;
 }
 
 macro_rules! socket {
-    ($stream:ty, $close_as_failed:expr) => {
+    ($stream:ty, $close_as_failed:expr, $take_ahead:expr) => {
         impl Socket for $stream {
             fn poll_write_by(
                 &self,
@@ -58,15 +70,31 @@ macro_rules! socket {
             fn close_as_failed(&self) {
                 $close_as_failed(self);
             }
+
+            fn take_ahead(&self, bytes: u32) {
+                $take_ahead(self, bytes);
+            }
+
+            fn untaken(&self, ask: Untaken) -> usize {
+                // A socket that is gone tells nothing, and fails by itself.
+                ask(self.as_fd()).unwrap_or(0)
+            }
         }
     };
 }
 
-socket!(TcpStream, |socket: &TcpStream| {
-    // A reset. A socket that cannot be set up for it is gone already.
-    let _ = socket.set_zero_linger();
-});
-socket!(UnixStream, |_| {});
+socket!(
+    TcpStream,
+    |socket: &TcpStream| {
+        // A reset. A socket that cannot be set up for it is gone already.
+        let _ = socket.set_zero_linger();
+    },
+    |socket: &TcpStream, bytes| {
+        // Left as it is, it is slower, or takes more.
+        let _ = SockRef::from(socket).set_tcp_notsent_lowat(bytes);
+    }
+);
+socket!(UnixStream, |_| {}, |_, _| {});
 
 /// The stream and what is known of it.
 #[derive(Debug)]
@@ -80,10 +108,13 @@ pub(crate) struct Wire<S> {
     head: Option<(Rc<Heard>, usize)>,
     /// Why nothing more is read.
     end: Option<End>,
-    /// Since when the client has not taken what there is to write.
-    blocked: Option<Instant>,
+    /// The client has not taken what there is for it.
+    behind: Option<Behind>,
+    untaken: Untaken,
     /// What the client gets in the place of holes.
     holes: Holes,
+    /// The socket takes as much as of a file.
+    takes_file: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +130,13 @@ enum End {
 pub(crate) struct Handle<S>(pub(crate) Rc<RefCell<Wire<S>>>);
 
 impl<S> Wire<S> {
-    pub(crate) fn new(stream: S, clock: Clock, holes: Holes, limits: Limits) -> Self {
+    pub(crate) fn new(
+        stream: S,
+        clock: Clock,
+        holes: Holes,
+        limits: Limits,
+        untaken: Untaken,
+    ) -> Self {
         Self {
             stream,
             clock,
@@ -107,8 +144,10 @@ impl<S> Wire<S> {
             waiting: Vec::new(),
             head: None,
             end: None,
-            blocked: None,
+            behind: None,
+            untaken,
             holes,
+            takes_file: false,
         }
     }
 
@@ -136,9 +175,9 @@ impl<S> Wire<S> {
         self.head.is_none() && !self.strict.in_body()
     }
 
-    /// Since when the client has not taken what there is to write.
-    pub(crate) fn blocked(&self) -> Option<Instant> {
-        self.blocked
+    /// Whether something has been given to us that has not been written.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.behind.is_some_and(|behind| behind.writing)
     }
 
     /// Input may come for which nobody waits: closed now, the connection would be reset, and with it what the client
@@ -154,24 +193,6 @@ impl<S> Wire<S> {
             self.end = Some(End::Broken);
         }
         good.bytes
-    }
-
-    /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
-    fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let now = clock::now;
-        match (result.is_pending(), self.blocked) {
-            (false, None) | (true, Some(_)) => {}
-            (true, None) => self.blocked = Some(now()),
-            (false, Some(_)) => {
-                self.blocked = None;
-                match self.clock.get() {
-                    Phase::Idle(_) => self.clock.set(Phase::Idle(now())),
-                    Phase::Head(_) => self.clock.set(Phase::Head(now())),
-                    _ => {}
-                }
-            }
-        }
-        result
     }
 }
 
@@ -312,6 +333,7 @@ impl<S: Socket> Wire<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.take_file(false);
         let stream = Pin::new(&mut self.stream);
         let sent = match slices {
             // One system call is a little cheaper than the other.
@@ -319,6 +341,61 @@ impl<S: Socket> Wire<S> {
             _ => stream.poll_write_vectored(context, slices),
         };
         self.note_write(sent)
+    }
+
+    /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
+    fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match (result.is_pending(), &mut self.behind) {
+            (false, None) => {}
+            (true, Some(behind)) => behind.writing = true,
+            (true, None) => {
+                self.behind = Some(Behind::new(true, self.stream.untaken(self.untaken)))
+            }
+            (false, Some(_)) => self.catch_up(),
+        }
+        result
+    }
+
+    fn catch_up(&mut self) {
+        self.behind = None;
+        match self.clock.get() {
+            Phase::Idle(_) => self.clock.set(Phase::Idle(clock::now())),
+            Phase::Head(_) => self.clock.set(Phase::Head(clock::now())),
+            _ => {}
+        }
+    }
+
+    /// A client that has not taken what there is for it, as of now or not long ago; it may take nothing for at `most` so
+    /// long.
+    pub(crate) fn behind(&mut self, most: Duration) -> Option<Behind> {
+        if let Some(behind) = &mut self.behind
+            && behind.is_to_be_looked_at(most)
+        {
+            let untaken = self.stream.untaken(self.untaken);
+            behind.look(untaken);
+            if untaken == 0 && !behind.writing {
+                self.catch_up();
+            }
+        }
+        self.behind
+    }
+
+    /// Whether the kernel still has something for a client that seems to be idle. What becomes of it is seen to from then
+    /// on.
+    pub(crate) fn is_still_taken(&mut self) -> bool {
+        let untaken = self.stream.untaken(self.untaken);
+        if untaken > 0 && self.behind.is_none() {
+            self.behind = Some(Behind::new(false, untaken));
+        }
+        untaken > 0
+    }
+
+    /// Has the socket take as much as is right for a file, or for memory.
+    fn take_file(&mut self, is_file: bool) {
+        if std::mem::replace(&mut self.takes_file, is_file) != is_file {
+            let bytes = if is_file { UNSENT_OF_FILE } else { UNSENT };
+            self.stream.take_ahead(bytes);
+        }
     }
 
     /// Ends the connection so that no answer on it looks complete that has no length of its own.
@@ -376,6 +453,8 @@ impl<S: Socket> AsyncWrite for Handle<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut wire = self.0.borrow_mut();
+        let is_file = !wire.holes.are_none();
+        wire.take_file(is_file);
         let Wire { stream, holes, .. } = &mut *wire;
         let result = match (holes.solid(slices), slices) {
             (0, [hole, ..]) => {

@@ -40,6 +40,7 @@ pub use birth::{AroundFork, ChildLink, MoldLink, fork_child};
 pub use limits::{allow_descriptors, limit_main_stack, processor_time};
 pub use listeners::{BindError, Listener, Local};
 pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
+pub use sys::socket::untaken;
 pub use verdict::Verdict;
 
 use monitor::{End, Monitor, Newborn};

@@ -1,7 +1,7 @@
-//! Descriptors that arrive: in a message, or inherited from whoever started the server.
+//! Descriptors that arrive, in a message or inherited from whoever started the server, and what the kernel knows of one.
 #![expect(
     unsafe_code,
-    reason = "a descriptor arrives as a number; here it becomes owned"
+    reason = "a descriptor arrives as a number; here it becomes owned, or is asked what nix cannot ask"
 )]
 
 use std::io::{self, IoSliceMut};
@@ -48,4 +48,16 @@ pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the call above has found it open, and the operator has named it to be ours alone. That no other part
     // of the program owns it follows from when this runs: at the start, where only what was inherited is open.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Bytes that this socket holds and that the other side has not taken.
+///
+/// # Errors
+/// When the descriptor is no socket.
+pub fn untaken(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed, and the kernel writes one int, for which there is room.
+    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    Errno::result(asked)?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
