@@ -21,6 +21,7 @@ mod counter;
 mod file;
 mod heard;
 mod link;
+mod memory;
 mod plain;
 mod refuse;
 mod request;
@@ -115,6 +116,7 @@ pub fn serve(
         })
         .on_thread_unpark(counter::after_sleep)
         .build_local(LocalOptions::default())?;
+    memory::keep();
     if let Some(log) = settings.access_log.clone() {
         access::open(log)?;
     }
