@@ -77,7 +77,7 @@ where
     let wire = Wire::new(stream, phase, holes, hall.limits, hall.settings.untaken);
     let wire = Rc::new(RefCell::new(wire));
     let cut_off = CutOff(&wire, &scene);
-    let ended = watch(converse(&wire, &scene, hall.limits), &wire, &scene, hall).await;
+    let ended = watch(&wire, &scene, hall).await;
     std::mem::forget(cut_off);
     let Some(wire) = Rc::into_inner(wire) else {
         return;
@@ -264,14 +264,13 @@ fn builder(settings: &Settings, limits: Limits) -> http1::Builder {
 }
 
 /// Drives the conversation, minds its time limits and the wish to drain.
-async fn watch<S: Socket>(
-    conversation: impl Future<Output = Ended>,
-    wire: &RefCell<Wire<S>>,
-    scene: &Scene,
-    hall: &Hall,
-) -> Ended {
+async fn watch<S>(wire: &Rc<RefCell<Wire<S>>>, scene: &Rc<Scene>, hall: &Hall) -> Ended
+where
+    S: Socket + 'static,
+{
     let phase = &scene.clock;
-    let mut conversation = pin!(conversation);
+    // Made here: what is handed over to a future stands in it twice.
+    let mut conversation = pin!(converse(wire, scene, hall.limits));
     let mut draining = hall.draining.clone();
     let mut asked_to_drain = pin!(draining.wait_for(|draining| *draining));
     let (mut drain_since, mut is_asked) = (None, false);

@@ -2,6 +2,7 @@
 //! runs: so a client that has gone is noticed.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -249,9 +250,18 @@ impl<S: AsyncRead + Unpin> Wire<S> {
 
     /// Reads and forgets what still comes, until the client closes.
     pub(crate) async fn discard(&mut self) {
-        let mut bytes = [0; PIECE];
-        let stream = &mut self.stream;
-        while let Ok(1..) = tokio::io::AsyncReadExt::read(stream, &mut bytes).await {}
+        // The buffer is on the stack of a poll: in the future, every connection would carry it for its whole life.
+        poll_fn(|context| {
+            loop {
+                let mut bytes = [MaybeUninit::uninit(); PIECE];
+                let mut buffer = ReadBuf::uninit(&mut bytes);
+                let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer));
+                if read.is_err() || buffer.filled().is_empty() {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
     }
 
     /// Reads a piece into our own memory.
