@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::Reason;
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -21,6 +23,13 @@ pub enum Action {
     Kill {
         /// Its slot.
         slot: u16,
+    },
+    /// Note that a child is to be replaced: it is [`crate::Child::Outgoing`] from now on.
+    Replace {
+        /// Its slot.
+        slot: u16,
+        /// Why.
+        reason: Reason,
     },
     /// Tell a child to take no further request and to leave when it holds none (Apache's pipe of death).
     Retire {

@@ -69,8 +69,12 @@ enum Stage {
 enum Score {
     Dead,
     Starting,
-    Ready { busy: u16 },
+    Ready {
+        busy: u16,
+    },
     Graceful,
+    /// It has lived long enough, and another one takes its place: it is counted nowhere.
+    Outgoing,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,8 +112,10 @@ impl Default for Parent {
 
 impl Parent {
     /// The main loop as far as it comes now: until the parent sleeps.
-    pub(crate) fn look(&mut self, limits: &Elastic, seen: &Observed<'_>, plan: &mut Plan) {
-        self.see(limits, seen);
+    ///
+    /// Tells whether the pool has what it wants.
+    pub(crate) fn look(&mut self, limits: &Elastic, seen: &Observed<'_>, plan: &mut Plan) -> bool {
+        self.see(seen);
         self.hear(limits, seen, plan);
         if self.stage != Stage::Running {
             self.start(limits, plan);
@@ -118,7 +124,7 @@ impl Parent {
             self.successive_kills = 0;
             if self.owed > 0 {
                 // Few of these can be ready, so that a pass now would only start more.
-                self.start_owed(plan);
+                self.start_owed(limits, plan);
             } else {
                 self.maintain(limits, seen, plan);
             }
@@ -126,6 +132,16 @@ impl Parent {
             self.wakes = plan.now + PASS;
             plan.due(self.wakes);
         }
+        self.is_complete(limits)
+    }
+
+    /// Whether no child is lacking that may be started.
+    fn is_complete(&mut self, limits: &Elastic) -> bool {
+        let alive = |score: &&Score| matches!(score, Score::Starting | Score::Ready { .. });
+        let at_limit =
+            self.board.iter().filter(alive).count() >= usize::from(limits.max_children());
+        let calm = self.stage == Stage::Running && !self.board.contains(&Score::Starting);
+        calm && (at_limit || self.count(limits).idle >= limits.min_spare())
     }
 
     /// What changes the main loop's course.
@@ -157,7 +173,7 @@ impl Parent {
             self.owed = limits.start_servers();
             self.stage = Stage::StartingUp;
         }
-        self.start_owed(plan);
+        self.start_owed(limits, plan);
         if self.owed == 0 {
             self.stage = Stage::Running;
             self.wakes = plan.now + PASS;
@@ -165,9 +181,8 @@ impl Parent {
     }
 
     /// Takes over what the slots show, except where the parent sleeps through a death.
-    fn see(&mut self, limits: &Elastic, seen: &Observed<'_>) {
-        let slots = seen.children.len().min(usize::from(limits.max_children()));
-        self.board.resize(slots, Score::Dead);
+    fn see(&mut self, seen: &Observed<'_>) {
+        self.board.resize(seen.children.len(), Score::Dead);
         for event in seen.events {
             if let Event::Reaped { slot, exit } = *event {
                 self.deaths.push(Death { slot, exit });
@@ -191,7 +206,7 @@ impl Parent {
             self.sick_child_detected = false;
         }
         if count.idle > limits.max_spare() {
-            if let Some(slot) = reader_of_the_pipe(seen.children, self.board.len()) {
+            if let Some(slot) = reader_of_the_pipe(seen.children) {
                 plan.add(Action::Retire { slot });
             }
             self.idle_spawn_rate = 1;
@@ -204,7 +219,7 @@ impl Parent {
 
     fn grow(&mut self, limits: &Elastic, count: &Count, plan: &mut Plan) {
         let rate = self.idle_spawn_rate;
-        let free: Vec<u16> = self.free().take(usize::from(rate)).collect();
+        let free: Vec<u16> = self.free(limits).take(usize::from(rate)).collect();
         let Ok(found @ 1..) = u16::try_from(free.len()) else {
             self.report_full(limits, count, plan);
             self.idle_spawn_rate = 1;
@@ -262,7 +277,7 @@ impl Parent {
         let mut count = Count::default();
         for score in &self.board {
             match score {
-                Score::Dead => continue,
+                Score::Dead | Score::Outgoing => continue,
                 Score::Starting => count.idle += u32::from(threads),
                 Score::Ready { busy } => {
                     count.idle += u32::from(threads.saturating_sub(*busy));
@@ -298,28 +313,28 @@ impl Parent {
                 Exit::Normal | Exit::Signal => {}
             }
             if exit != Exit::Sick && self.owed > 0 && place < self.board.len() {
-                self.replace(slot, plan);
+                self.replace(slot, limits, plan);
             }
             if exit == Exit::Signal && limits.mpm() == Mpm::Worker {
-                self.note_kill(plan);
+                self.note_kill(limits, plan);
             }
         }
     }
 
     /// One for one, after a graceful restart.
-    fn replace(&mut self, slot: u16, plan: &mut Plan) {
+    fn replace(&mut self, slot: u16, limits: &Elastic, plan: &mut Plan) {
         if plan.room(ORDERS_AHEAD) == 0 {
             return;
         }
         let own = (self.board[usize::from(slot)] == Score::Dead).then_some(slot);
-        if let Some(slot) = own.or_else(|| self.free().next()) {
+        if let Some(slot) = own.or_else(|| self.free(limits).next()) {
             self.make_child(slot, plan);
             self.owed -= 1;
         }
     }
 
     /// Worker starts a child that was killed by a signal again at once, unless such deaths follow each other.
-    fn note_kill(&mut self, plan: &mut Plan) {
+    fn note_kill(&mut self, limits: &Elastic, plan: &mut Plan) {
         self.successive_kills += 1;
         if self.successive_kills >= TOO_MANY_KILLS {
             if self.successive_kills % 10 == TOO_MANY_KILLS {
@@ -328,13 +343,13 @@ impl Parent {
             return;
         }
         self.owed = self.owed.saturating_add(1);
-        self.start_owed(plan);
+        self.start_owed(limits, plan);
     }
 
     /// Starts what is owed in the lowest slots. What the mold has no room for stays owed, what no slot is free for not.
-    fn start_owed(&mut self, plan: &mut Plan) {
+    fn start_owed(&mut self, limits: &Elastic, plan: &mut Plan) {
         while self.owed > 0 && plan.room(ORDERS_AHEAD) > 0 {
-            let Some(slot) = self.free().next() else {
+            let Some(slot) = self.free(limits).next() else {
                 self.owed = 0;
                 return;
             };
@@ -348,11 +363,16 @@ impl Parent {
         plan.spawn(slot);
     }
 
-    fn free(&self) -> impl Iterator<Item = u16> {
+    /// Slots in which a child may be started: there may be more than `MaxRequestWorkers` allows children.
+    fn free(&self, limits: &Elastic) -> impl Iterator<Item = u16> {
+        let taken = |score: &&Score| !matches!(score, Score::Dead | Score::Outgoing);
+        let room = usize::from(limits.max_children())
+            .saturating_sub(self.board.iter().filter(taken).count());
         (0..)
             .zip(&self.board)
             .filter(|(_, score)| **score == Score::Dead)
             .map(|(slot, _)| slot)
+            .take(room)
     }
 }
 
@@ -363,14 +383,15 @@ impl Score {
             Child::Ordered { .. } | Child::Starting { .. } => Self::Starting,
             Child::Ready { busy, .. } => Self::Ready { busy },
             Child::Leaving | Child::Gone => Self::Graceful,
+            Child::Outgoing => Self::Outgoing,
         }
     }
 }
 
 /// Which child reads the byte in the pipe of death is nobody's choice in Apache: mostly an idle one, which is woken for it.
 /// Here it is the one with the fewest requests, and of several the one in the highest slot.
-fn reader_of_the_pipe(children: &[Child], slots: usize) -> Option<u16> {
-    let readers = (0..).zip(children).take(slots).filter_map(|(slot, child)| {
+fn reader_of_the_pipe(children: &[Child]) -> Option<u16> {
+    let readers = (0..).zip(children).filter_map(|(slot, child)| {
         let busy = match *child {
             Child::Ready { busy, .. } => u32::from(busy),
             // It reads the pipe once it is ready, which may take longer than any request.

@@ -243,6 +243,17 @@ impl Elastic {
         self.start_servers
     }
 
+    /// The same with another `MaxRequestWorkers`, in children: at least one, and no more than `ServerLimit`.
+    #[must_use]
+    pub fn limited_to(self, children: u16) -> Self {
+        let max_children = children.max(1).min(self.server_limit);
+        Self {
+            max_children,
+            start_servers: self.start_servers.min(max_children),
+            ..self
+        }
+    }
+
     /// `MinSpareServers` or `MinSpareThreads`: fewer idle threads, and the pool grows.
     #[must_use]
     pub const fn min_spare(&self) -> u32 {

@@ -1,14 +1,31 @@
-//! The fixed pool: every slot has a child, and one that is gone is replaced at once.
+//! The fixed pool: so many children, and one that is gone is replaced at once.
 
 use crate::plan::{ORDERS_AHEAD, Plan};
-use crate::{Child, Memory, Observed};
+use crate::{Action, Child, Memory, Observed};
 
-/// Fills vacant slots.
-pub(crate) fn look(processes: u16, memory: &Memory, seen: &Observed<'_>, plan: &mut Plan) {
-    let mut vacant = (0..processes)
+/// Starts what is lacking, or tells those to go that are too many. Tells whether all are there and ready.
+pub(crate) fn look(processes: u16, memory: &Memory, seen: &Observed<'_>, plan: &mut Plan) -> bool {
+    let count = |is: fn(&Child) -> bool| seen.children.iter().filter(|child| is(child)).count();
+    let wanted = usize::from(processes);
+    let ready = count(|child| matches!(child, Child::Ready { .. }));
+    let coming = count(|child| matches!(child, Child::Ordered { .. } | Child::Starting { .. }));
+    // A slot that is not cleared yet will be in a moment: its own next child takes the place of the last.
+    let gone = count(|child| *child == Child::Gone);
+    if ready + coming + gone < wanted {
+        grow(wanted - ready - coming - gone, memory, seen, plan);
+    } else if ready + coming > wanted && seen.lives.iter().all(|life| life.is_current) {
+        // While a generation is replaced by the next, there is one child more, and the turnover says who goes.
+        shrink(ready.min(ready + coming - wanted), seen, plan);
+    }
+    ready >= wanted && coming == 0
+}
+
+fn grow(lacking: usize, memory: &Memory, seen: &Observed<'_>, plan: &mut Plan) {
+    let mut vacant = (0..)
         .zip(seen.children)
         .filter(|(_, child)| **child == Child::Vacant)
         .map(|(slot, _)| slot)
+        .take(lacking)
         .peekable();
     if vacant.peek().is_none() || !plan.can_fork() || !plan.due(memory.next_birth()) {
         return;
@@ -21,5 +38,20 @@ pub(crate) fn look(processes: u16, memory: &Memory, seen: &Observed<'_>, plan: &
     };
     for slot in vacant.take(plan.room(ahead)) {
         plan.spawn(slot);
+    }
+}
+
+/// Those without a request go first, and of several the ones in the highest slots.
+fn shrink(surplus: usize, seen: &Observed<'_>, plan: &mut Plan) {
+    let mut ready: Vec<_> = (0..)
+        .zip(seen.children)
+        .filter_map(|(slot, child)| match *child {
+            Child::Ready { busy, .. } => Some((busy, std::cmp::Reverse(slot))),
+            _ => None,
+        })
+        .collect();
+    ready.sort_unstable();
+    for (_, std::cmp::Reverse(slot)) in ready.into_iter().take(surplus) {
+        plan.add(Action::Retire { slot });
     }
 }

@@ -4,6 +4,9 @@
 //! No clock and no system call: the caller observes and performs, and time is an argument. What has to be remembered
 //! from look to look is a [`Memory`] that the caller keeps.
 //!
+//! A child that has lived long enough, or belongs to an earlier generation, is replaced in the same way by all of them:
+//! `turnover`.
+//!
 //! There are three kinds of [`Pool`]: one of a fixed size, one that grows and shrinks to the letter of Apache's prefork
 //! and worker, and one with the same directives that cannot snowball.
 
@@ -22,13 +25,15 @@ mod scenarios;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod turnover;
 
 use std::time::Duration;
 
 pub use action::{Action, GiveUp, Message};
 pub use directives::{Correction, Directive, Directives, Elastic, Mpm};
-pub use observed::{Child, Demand, Event, Exit, Front, Generation, Mold, Observed, Weight};
+pub use observed::{Child, Demand, Event, Exit, Front, Generation, Life, Mold, Observed, Weight};
 pub use threads::{Seen, Threads};
+pub use turnover::{Reason, Recycling};
 
 use pace::Pace;
 use plan::Plan;
@@ -41,6 +46,8 @@ const SETTLED: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// How many children there should be.
     pub pool: Pool,
+    /// When a child has lived long enough.
+    pub recycling: Recycling,
     /// How long a mold or a child may take until it is ready.
     pub startup_timeout: Duration,
 }
@@ -104,11 +111,12 @@ impl Default for Memory {
 pub fn decide(limits: &Limits, memory: &mut Memory, seen: &Observed<'_>) -> Vec<Action> {
     memory.learn(seen);
     let mut plan = Plan::begin(limits, memory, seen);
-    match &limits.pool {
+    let complete = match &limits.pool {
         Pool::Fixed { processes } => fixed::look(*processes, memory, seen, &mut plan),
         Pool::Apache(elastic) => memory.apache.look(elastic, seen, &mut plan),
         Pool::Safe(safe) => safe::look(safe, memory, seen, &mut plan),
-    }
+    };
+    turnover::look(&limits.recycling, seen, complete, &mut plan);
     plan.finish()
 }
 

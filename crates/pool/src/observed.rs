@@ -13,6 +13,8 @@ pub struct Observed<'a> {
     pub mold: Mold,
     /// The children by slot.
     pub children: &'a [Child],
+    /// What is known of each of them beyond that, for whoever recycles; nothing when nobody does.
+    pub lives: &'a [Life],
     /// What waits for a child.
     pub demand: Demand,
     /// What children weigh; nothing until one has been measured.
@@ -76,11 +78,26 @@ pub enum Child {
         /// Application threads that hold a request. A fixed pool does not look at it.
         busy: u16,
     },
+    /// It takes requests, and is to go as soon as the pool is complete without it: see [`crate::Action::Replace`].
+    Outgoing,
     /// It has been told to go or killed, and is not reaped yet: `G`. After [`Event::GracefulRestart`] every child of an
     /// earlier generation is one of these.
     Leaving,
     /// It is reaped; what it left behind is not cleared yet.
     Gone,
+}
+
+/// What a child has behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// It belongs to the generation that serves, and not to an earlier one.
+    pub is_current: bool,
+    /// Requests that it has answered.
+    pub requests: u64,
+    /// Since when it has had none, if it has answered some.
+    pub idle_since: Option<Duration>,
+    /// Bytes that are its own, when they have been measured.
+    pub private: Option<u64>,
 }
 
 /// What waits in front of the children.

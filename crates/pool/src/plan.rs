@@ -54,6 +54,13 @@ impl Plan {
         self.add(Action::Spawn { slot });
     }
 
+    /// Whether some child is told to go.
+    pub(crate) fn retires(&self) -> bool {
+        self.actions
+            .iter()
+            .any(|action| matches!(action, Action::Retire { .. }))
+    }
+
     /// Adds an action.
     pub(crate) fn add(&mut self, action: Action) {
         self.actions.push(action);

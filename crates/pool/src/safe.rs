@@ -59,8 +59,13 @@ struct Count {
     idle: u32,
 }
 
-/// Grows or shrinks.
-pub(crate) fn look(limits: &Safe, memory: &mut Memory, seen: &Observed<'_>, plan: &mut Plan) {
+/// Grows or shrinks. Tells whether the pool has what it wants, as far as it may.
+pub(crate) fn look(
+    limits: &Safe,
+    memory: &mut Memory,
+    seen: &Observed<'_>,
+    plan: &mut Plan,
+) -> bool {
     let view = View::of(limits, seen);
     let lacking = memory.safe.lacking(&view);
     if lacking == 0 {
@@ -70,6 +75,7 @@ pub(crate) fn look(limits: &Safe, memory: &mut Memory, seen: &Observed<'_>, plan
         memory.grow(&view, lacking, plan);
     }
     plan.due(seen.now + TICK);
+    view.count.starting == 0 && (lacking == 0 || view.count.alive >= view.most())
 }
 
 impl<'a> View<'a> {
@@ -92,6 +98,11 @@ impl<'a> View<'a> {
         }
     }
 
+    /// As many children as there may be.
+    fn most(&self) -> u16 {
+        self.limits.elastic.max_children().min(self.affordable)
+    }
+
     fn is_delayed(&self) -> bool {
         self.seen.demand.waiting > 0 && self.seen.demand.longest_wait >= QUEUE_DELAY
     }
@@ -102,7 +113,8 @@ impl Count {
         let mut count = Self::default();
         for child in children {
             let idle = match *child {
-                Child::Vacant | Child::Gone => continue,
+                // One that is being replaced keeps its place until the other one is ready, whatever the bounds are.
+                Child::Vacant | Child::Gone | Child::Outgoing => continue,
                 Child::Leaving => {
                     count.present += 1;
                     continue;
@@ -193,8 +205,7 @@ impl Growth {
 impl Memory {
     /// Starts what is lacking, as far as the bounds, the cores and earlier failures allow.
     fn grow(&mut self, view: &View<'_>, lacking: u32, plan: &mut Plan) {
-        let most = view.limits.elastic.max_children().min(view.affordable);
-        let room = most.saturating_sub(view.count.present);
+        let room = view.most().saturating_sub(view.count.present);
         if room == 0 {
             self.safe.report(view, plan);
             return;

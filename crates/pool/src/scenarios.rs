@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use crate::Event::{self, Born, DiedStarting, ForkFailed, FrontDied, MoldDied};
-use crate::{Action, Child, Demand, Front, Limits, Memory, Mold, Observed, Pool, decide};
+use crate::{
+    Action, Child, Demand, Front, Limits, Memory, Mold, Observed, Pool, Recycling, decide,
+};
 
 const SINCE: Duration = Duration::ZERO;
 
@@ -79,6 +81,7 @@ fn check(looks: &[(f64, &str, &[Event], &str)]) {
         let limits = Limits {
             pool: Pool::Fixed { processes },
             startup_timeout: Duration::from_secs(60),
+            recycling: Recycling::default(),
         };
         let now = Duration::from_secs_f64(*seconds);
         let actions = decide(
@@ -89,6 +92,7 @@ fn check(looks: &[(f64, &str, &[Event], &str)]) {
                 front,
                 mold,
                 children: &children,
+                lives: &[],
                 demand: Demand::default(),
                 weight: None,
                 events,
@@ -184,6 +188,7 @@ fn a_child_that_stays_up_ends_the_back_off() {
     let limits = Limits {
         pool: Pool::Fixed { processes: 2 },
         startup_timeout: Duration::from_secs(60),
+        recycling: Recycling::default(),
     };
     let mut look = |millis: u64, child: Child, events: &[Event]| {
         let (now, since) = (Duration::from_millis(millis), SINCE);
@@ -197,6 +202,7 @@ fn a_child_that_stays_up_ends_the_back_off() {
                 front,
                 mold,
                 children: &children,
+                lives: &[],
                 demand: Demand::default(),
                 weight: None,
                 events,
@@ -333,6 +339,7 @@ fn whatever_is_observed_the_decision_is_sound() {
                 front,
                 mold,
                 children: &children,
+                lives: &[],
                 demand: Demand::default(),
                 weight: None,
                 events: &events,
@@ -340,6 +347,7 @@ fn whatever_is_observed_the_decision_is_sound() {
             let limits = Limits {
                 pool: Pool::Fixed { processes: 6 },
                 startup_timeout: Duration::from_secs(60),
+                recycling: Recycling::default(),
             };
             sound(&seen, &decide(&limits, &mut memory, &seen));
         }

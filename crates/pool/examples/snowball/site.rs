@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use rwsgi_pool::{
-    Action, Child, Demand, Event, Exit, Front, Limits, Memory, Mold, Observed, Pool, Safe, Weight,
-    decide,
+    Action, Child, Demand, Event, Exit, Front, Limits, Memory, Mold, Observed, Pool, Recycling,
+    Safe, Weight, decide,
 };
 
 use crate::machine::{MIB, Machine, SYSTEM};
@@ -139,6 +139,7 @@ impl Site {
             limits: Limits {
                 pool,
                 startup_timeout: Duration::from_secs(3600),
+                recycling: Recycling::default(),
             },
             rules: Memory::default(),
             look_at: Duration::ZERO,
@@ -355,6 +356,7 @@ impl Site {
             front: Front::Serving { since },
             mold: Mold::Ready { since },
             children: &children,
+            lives: &[],
             demand: Demand {
                 waiting: u32::try_from(self.queue.len()).expect("the queue is bounded"),
                 longest_wait: Duration::from_micros(waits),

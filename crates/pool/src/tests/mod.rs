@@ -6,5 +6,6 @@ mod properties;
 mod safe;
 mod scoreboard;
 mod threads;
+mod turnover;
 mod worker;
 mod world;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     Action, Child, Demand, Directives, Elastic, Event, Exit, Front, GiveUp, Limits, Memory,
-    Message, Mold, Observed, Pool, Weight, decide,
+    Message, Mold, Observed, Pool, Recycling, Weight, decide,
 };
 
 const SINCE: Duration = Duration::ZERO;
@@ -54,6 +54,7 @@ impl Bench {
         let limits = Limits {
             pool: self.pool,
             startup_timeout: Duration::from_secs(3600),
+            recycling: Recycling::default(),
         };
         let children = children(board, &self.elastic);
         let seen = Observed {
@@ -61,6 +62,7 @@ impl Bench {
             front: Front::Serving { since: SINCE },
             mold: self.mold,
             children: &children,
+            lives: &[],
             demand: self.demand,
             weight: self.weight,
             events,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Action, Child, Demand, Event, Exit, Front, Limits, Memory, Mold, Observed, Pool, Safe, Weight,
-    decide,
+    Action, Child, Demand, Event, Exit, Front, Limits, Memory, Mold, Observed, Pool, Recycling,
+    Safe, Weight, decide,
 };
 
 /// From one look to the next.
@@ -42,6 +42,7 @@ impl World {
             limits: Limits {
                 pool,
                 startup_timeout: Duration::from_secs(3600),
+                recycling: Recycling::default(),
             },
             memory: Memory::default(),
             threads: elastic.threads_per_child(),
@@ -134,6 +135,7 @@ impl World {
             front: Front::Serving { since },
             mold: Mold::Ready { since },
             children: &self.slots,
+            lives: &[],
             demand,
             weight: self.weight,
             events: &events,

@@ -1,0 +1,297 @@
+//! Children that have lived long enough, or belong to an earlier generation, are replaced one after the other.
+
+use std::time::Duration;
+
+use super::scoreboard::uncorrected;
+use crate::{
+    Action, Child, Demand, Directives, Front, Life, Limits, Memory, Mold, Mpm, Observed, Pool,
+    Recycling, Safe, decide,
+};
+
+/// A pool with its slots, in which what is decided happens at once.
+struct Site {
+    limits: Limits,
+    memory: Memory,
+    now: Duration,
+    children: Vec<Child>,
+    lives: Vec<Life>,
+    mold: Mold,
+}
+
+const NEW: Life = Life {
+    is_current: true,
+    requests: 0,
+    idle_since: None,
+    private: None,
+};
+
+impl Site {
+    fn new(pool: Pool, recycling: Recycling, slots: usize) -> Self {
+        Self {
+            limits: Limits {
+                pool,
+                recycling,
+                startup_timeout: Duration::from_secs(60),
+            },
+            memory: Memory::default(),
+            now: Duration::from_secs(100),
+            children: vec![Child::Vacant; slots],
+            lives: vec![NEW; slots],
+            mold: Mold::Ready {
+                since: Duration::ZERO,
+            },
+        }
+    }
+
+    /// Two children in three slots.
+    fn fixed(recycling: Recycling) -> Self {
+        let mut site = Self::new(Pool::Fixed { processes: 2 }, recycling, 3);
+        site.ready(0);
+        site.ready(1);
+        site
+    }
+
+    fn ready(&mut self, slot: usize) {
+        let (since, busy) = (self.now, 0);
+        self.children[slot] = Child::Ready { since, busy };
+        self.lives[slot] = NEW;
+    }
+
+    fn look(&mut self) -> String {
+        let since = Duration::ZERO;
+        let seen = Observed {
+            now: self.now,
+            front: Front::Serving { since },
+            mold: self.mold,
+            children: &self.children,
+            lives: &self.lives,
+            demand: Demand::default(),
+            weight: None,
+            events: &[],
+        };
+        let mut words = Vec::new();
+        for action in decide(&self.limits, &mut self.memory, &seen) {
+            match action {
+                Action::Spawn { slot } => {
+                    self.children[usize::from(slot)] = Child::Starting { since: self.now };
+                    words.push(format!("+{slot}"));
+                }
+                Action::Replace { slot, reason } => {
+                    self.children[usize::from(slot)] = Child::Outgoing;
+                    words.push(format!("{reason} {slot}"));
+                }
+                Action::Retire { slot } => {
+                    self.children[usize::from(slot)] = Child::Leaving;
+                    words.push(format!("-{slot}"));
+                }
+                Action::LookAgain { at } => words.push(format!("@{}", at.as_secs())),
+                // A pool at its limit says so.
+                Action::Log(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        words.join(" ")
+    }
+
+    /// The same without the times at which to look again.
+    fn does(&mut self) -> String {
+        let words = self.look();
+        let words: Vec<_> = words
+            .split(' ')
+            .filter(|word| !word.starts_with('@'))
+            .collect();
+        words.join(" ")
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+}
+
+fn after_requests(max_requests: u64) -> Recycling {
+    Recycling {
+        max_requests,
+        ..Recycling::default()
+    }
+}
+
+#[test]
+fn the_replacement_is_ready_before_a_child_is_told_to_go() {
+    let mut site = Site::fixed(after_requests(50));
+    site.lives[0].requests = 49;
+    assert_eq!(site.look(), "");
+    site.lives[0].requests = 50;
+    assert_eq!(site.look(), "max-requests 0");
+    assert_eq!(site.look(), "+2");
+    assert_eq!(site.does(), "", "it starts, and the old child serves");
+    site.ready(2);
+    assert_eq!(site.look(), "-0");
+    assert_eq!(site.look(), "");
+}
+
+#[test]
+fn one_is_recycled_after_the_other() {
+    let mut site = Site::fixed(after_requests(50));
+    site.lives[0].requests = 60;
+    site.lives[1].requests = 70;
+    assert_eq!(site.look(), "max-requests 0");
+    assert_eq!(site.look(), "+2");
+    site.ready(2);
+    assert_eq!(site.look(), "-0");
+    assert_eq!(site.look(), "", "the first has not left yet");
+    site.children[0] = Child::Gone;
+    assert_eq!(site.look(), "");
+    site.children[0] = Child::Vacant;
+    assert_eq!(site.look(), "max-requests 1");
+    assert_eq!(site.look(), "+0");
+}
+
+#[test]
+fn nobody_is_recycled_while_another_is_lacking_or_no_child_can_be_forked() {
+    let mut site = Site::fixed(after_requests(50));
+    site.lives[0].requests = 60;
+    site.children[1] = Child::Starting { since: site.now };
+    assert_eq!(site.does(), "");
+    site.ready(1);
+    site.mold = Mold::Loading { since: site.now };
+    assert_eq!(site.does(), "");
+    site.mold = Mold::Ready { since: site.now };
+    assert_eq!(site.does(), "max-requests 0");
+}
+
+#[test]
+fn a_replacement_that_dies_is_started_again_and_the_old_child_stays_meanwhile() {
+    let mut site = Site::fixed(after_requests(50));
+    site.lives[0].requests = 60;
+    assert_eq!(site.look(), "max-requests 0");
+    assert_eq!(site.look(), "+2");
+    site.children[2] = Child::Vacant;
+    assert_eq!(site.look(), "+2");
+    site.ready(2);
+    assert_eq!(site.look(), "-0");
+}
+
+#[test]
+fn children_are_recycled_by_age_idleness_and_size() {
+    let check = |recycling: Recycling, life: Life, seconds: u64, expected: &str| {
+        let mut site = Site::fixed(recycling);
+        site.children[1] = Child::Vacant;
+        site.limits.pool = Pool::Fixed { processes: 1 };
+        site.lives[0] = life;
+        site.pass(seconds);
+        assert_eq!(site.look(), expected, "{recycling:?} {life:?} {seconds}");
+    };
+    let idle = Life {
+        idle_since: Some(Duration::from_secs(103)),
+        requests: 1,
+        ..NEW
+    };
+    let large = Life {
+        private: Some(1001),
+        ..NEW
+    };
+    let age = Recycling {
+        restart_interval: Duration::from_secs(10),
+        ..Recycling::default()
+    };
+    check(age, NEW, 9, "@110");
+    check(age, NEW, 10, "restart-interval 0");
+    let idleness = Recycling {
+        inactivity_timeout: Duration::from_secs(10),
+        ..Recycling::default()
+    };
+    check(idleness, idle, 12, "@113");
+    check(idleness, idle, 13, "inactivity-timeout 0");
+    check(idleness, NEW, 1000, "");
+    let size = Recycling {
+        max_memory: 1000,
+        ..Recycling::default()
+    };
+    check(size, NEW, 1, "");
+    check(size, large, 1, "max-child-memory 0");
+    check(Recycling::default(), Life { ..large }, 1000, "");
+}
+
+#[test]
+fn an_earlier_generation_is_replaced_although_requests_of_it_still_run() {
+    let mut site = Site::new(Pool::Fixed { processes: 3 }, Recycling::default(), 5);
+    for slot in 0..3 {
+        site.ready(slot);
+        site.lives[slot].is_current = false;
+    }
+    // The first child of the new generation, by which it was tried.
+    site.ready(3);
+    assert_eq!(site.look(), "reload 0");
+    assert_eq!(site.look(), "-0", "the new one is there already");
+    assert_eq!(site.look(), "reload 1");
+    assert_eq!(site.look(), "+4");
+    site.ready(4);
+    assert_eq!(site.look(), "-1");
+    assert_eq!(site.look(), "", "no slot is left");
+    site.children[0] = Child::Vacant;
+    assert_eq!(site.look(), "reload 2");
+    assert_eq!(site.look(), "+0");
+    site.ready(0);
+    assert_eq!(site.look(), "-2");
+    site.children[1] = Child::Vacant;
+    assert_eq!(site.look(), "");
+}
+
+#[test]
+fn a_pool_that_is_made_smaller_lets_the_idle_ones_go() {
+    let mut site = Site::new(Pool::Fixed { processes: 4 }, Recycling::default(), 5);
+    (0..4).for_each(|slot| site.ready(slot));
+    let since = site.now;
+    site.children[3] = Child::Ready { since, busy: 1 };
+    site.limits.pool = Pool::Fixed { processes: 2 };
+    assert_eq!(site.look(), "-2 -1");
+    site.limits.pool = Pool::Fixed { processes: 0 };
+    assert_eq!(site.look(), "-0 -3");
+    site.limits.pool = Pool::Fixed { processes: 1 };
+    assert_eq!(site.look(), "+4");
+}
+
+#[test]
+fn an_elastic_pool_at_its_limit_has_a_slot_to_spare_for_the_replacement() {
+    let elastic = uncorrected(Directives {
+        start_servers: 2,
+        min_spare: 1,
+        max_spare: 2,
+        max_request_workers: 2,
+        ..Directives::shipped(Mpm::Prefork)
+    });
+    let safe = Pool::Safe(Safe {
+        elastic,
+        cores: 2,
+        memory_budget: None,
+    });
+    for pool in [safe, Pool::Apache(elastic)] {
+        let mut site = Site::new(pool, after_requests(50), 3);
+        assert_eq!(site.does(), "+0 +1");
+        site.ready(0);
+        site.ready(1);
+        let since = site.now;
+        let busy = [0, 1].map(|_| Child::Ready { since, busy: 1 });
+        site.children[..2].copy_from_slice(&busy);
+        site.lives[1].requests = 60;
+        let mut done = Vec::new();
+        for _ in 0..6 {
+            site.pass(1);
+            done.push(step(&mut site));
+        }
+        let done: Vec<_> = done.into_iter().filter(|words| !words.is_empty()).collect();
+        assert_eq!(done, ["max-requests 1", "+2", "-1"], "{pool:?}");
+    }
+}
+
+/// One look, after which what starts is ready and has a request.
+fn step(site: &mut Site) -> String {
+    let words = site.does();
+    let since = site.now;
+    for child in &mut site.children {
+        if let Child::Starting { .. } = child {
+            *child = Child::Ready { since, busy: 1 };
+        }
+    }
+    words
+}

@@ -1,0 +1,142 @@
+//! Which child is replaced, and when it may go: once the pool is complete without it.
+//!
+//! One after the other, whatever the reason. A child that is being replaced still takes requests and is counted
+//! nowhere, so that the pool starts another in the way in which it starts any; there is a slot to spare for it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::plan::Plan;
+use crate::{Action, Child, Life, Observed};
+
+/// When a child has lived long enough. Zero stands for never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recycling {
+    /// `MaxRequestsPerChild`: after so many requests.
+    pub max_requests: u64,
+    /// After so long.
+    pub restart_interval: Duration,
+    /// When it has had no request for so long. A child that has never had any has nothing to be rid of.
+    pub inactivity_timeout: Duration,
+    /// When more bytes than these are its own.
+    pub max_memory: u64,
+}
+
+/// Why a child is replaced. Shown as the option that asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It belongs to an earlier generation.
+    Reload,
+    /// It has answered enough requests.
+    MaxRequests,
+    /// It is old enough.
+    RestartInterval,
+    /// It has had nothing to do for long enough.
+    InactivityTimeout,
+    /// It has become too large.
+    MaxChildMemory,
+}
+
+/// Lets children go that are replaced, or chooses the next. `complete`: the pool has what it wants without those.
+pub(crate) fn look(recycling: &Recycling, seen: &Observed<'_>, complete: bool, plan: &mut Plan) {
+    let outgoing = slots(seen, |child| *child == Child::Outgoing);
+    if !outgoing.is_empty() {
+        if complete {
+            for slot in outgoing {
+                plan.add(Action::Retire { slot });
+            }
+        }
+        return;
+    }
+    let next = next(recycling, seen, plan);
+    // Somebody who leaves anyway may be who would be replaced.
+    if complete
+        && plan.can_fork()
+        && !plan.retires()
+        && let Some((slot, reason)) = next
+        && has_room(seen, reason)
+    {
+        plan.add(Action::Replace { slot, reason });
+    }
+}
+
+/// The child to be replaced next. When there is none, the time at which there may be one is a reason to look again.
+fn next(recycling: &Recycling, seen: &Observed<'_>, plan: &mut Plan) -> Option<(u16, Reason)> {
+    let mut next: Option<(u16, Reason)> = None;
+    for (slot, (child, life)) in (0..).zip(seen.children.iter().zip(seen.lives)) {
+        let Child::Ready { since, .. } = *child else {
+            continue;
+        };
+        let reason = due(recycling, since, life, plan);
+        // A generation is replaced before anything else.
+        let first = match (next, reason) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some((_, before)), Some(reason)) => {
+                before != Reason::Reload && reason == Reason::Reload
+            }
+        };
+        if first {
+            next = reason.map(|reason| (slot, reason));
+        }
+    }
+    next
+}
+
+fn due(recycling: &Recycling, since: Duration, life: &Life, plan: &mut Plan) -> Option<Reason> {
+    if !life.is_current {
+        return Some(Reason::Reload);
+    }
+    let Recycling {
+        max_requests,
+        restart_interval,
+        inactivity_timeout,
+        max_memory,
+    } = *recycling;
+    if max_requests > 0 && life.requests >= max_requests {
+        return Some(Reason::MaxRequests);
+    }
+    if max_memory > 0 && life.private.is_some_and(|private| private > max_memory) {
+        return Some(Reason::MaxChildMemory);
+    }
+    if !restart_interval.is_zero() && plan.due(since + restart_interval) {
+        return Some(Reason::RestartInterval);
+    }
+    if !inactivity_timeout.is_zero()
+        && let Some(idle_since) = life.idle_since
+        && plan.due(idle_since + inactivity_timeout)
+    {
+        return Some(Reason::InactivityTimeout);
+    }
+    None
+}
+
+/// Whether a replacement has a slot, and memory: who is recycled has left before the next is. A new generation does not
+/// wait for the long requests of the old one as long as there are slots.
+fn has_room(seen: &Observed<'_>, reason: Reason) -> bool {
+    let leaving = seen
+        .children
+        .iter()
+        .any(|child| matches!(child, Child::Leaving | Child::Gone));
+    seen.children.contains(&Child::Vacant) && (reason == Reason::Reload || !leaving)
+}
+
+fn slots(seen: &Observed<'_>, is: fn(&Child) -> bool) -> Vec<u16> {
+    (0..)
+        .zip(seen.children)
+        .filter(|(_, child)| is(child))
+        .map(|(slot, _)| slot)
+        .collect()
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reload => "reload",
+            Self::MaxRequests => "max-requests",
+            Self::RestartInterval => "restart-interval",
+            Self::InactivityTimeout => "inactivity-timeout",
+            Self::MaxChildMemory => "max-child-memory",
+        })
+    }
+}
