@@ -36,6 +36,8 @@ mod governor;
 mod ids;
 #[cfg(not(loom))]
 mod layout;
+#[cfg(not(loom))]
+mod load;
 pub mod notice;
 mod queue;
 mod reply;
@@ -69,6 +71,7 @@ pub use {
     exchange::Exchange,
     governor::{Governor, Look},
     layout::Geometry,
+    load::Load,
     ring::MAX_HEAD,
     seat::{Answer, Claim, Seat, Taken, wake_child},
     store::MAX_REQUEST,

@@ -10,6 +10,8 @@ pub const LEN: usize = 8;
 pub enum ToFront {
     /// The child has been reaped: give its requests up and clear its places, then answer [`FromFront::Cleared`].
     Gone(ChildId),
+    /// Serve on, and let each answer be the last of its connection: the server is about to stop.
+    Close,
     /// Take no new connection, finish what is there, then answer [`FromFront::Drained`].
     Drain,
     /// Open the log files anew: somebody has moved them away.
@@ -37,6 +39,7 @@ impl ToFront {
             Self::Gone(child) => pack(1, Some(child)),
             Self::Drain => pack(2, None),
             Self::Reopen => pack(3, None),
+            Self::Close => pack(4, None),
         }
     }
 
@@ -48,6 +51,7 @@ impl ToFront {
             1 => Some(Self::Gone(child)),
             2 => Some(Self::Drain),
             3 => Some(Self::Reopen),
+            4 => Some(Self::Close),
             _ => None,
         }
     }
@@ -108,7 +112,12 @@ mod tests {
             slot: 513,
             life: 200,
         };
-        for message in [ToFront::Gone(child), ToFront::Drain, ToFront::Reopen] {
+        for message in [
+            ToFront::Gone(child),
+            ToFront::Drain,
+            ToFront::Reopen,
+            ToFront::Close,
+        ] {
             assert_eq!(ToFront::decode(&message.encode()), Some(message));
         }
         for message in [

@@ -584,3 +584,28 @@ fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
         std::io::ErrorKind::WouldBlock
     );
 }
+
+#[test]
+fn the_load_says_who_is_busy_and_how_many_wait() {
+    let (exchange, mut dispatcher) = exchange(2, 2, 8);
+    let stop = AtomicBool::new(false);
+    for path in ["/a", "/b", "/c", "/d"] {
+        dispatcher.offer(&request(path, b"")).unwrap();
+    }
+    assert_eq!(exchange.load().busy, [0, 0]);
+    assert_eq!(exchange.load().waiting(), 4);
+    let other = ChildId { slot: 1, life: 1 };
+    let mut seats: Vec<_> = [(CHILD, 0), (other, 0), (other, 1)]
+        .map(|(child, thread)| Seat::new(Arc::clone(&exchange), child, thread))
+        .into();
+    let claims: Vec<_> = seats
+        .iter_mut()
+        .map(|seat| seat.take(&stop).unwrap())
+        .collect();
+    let load = exchange.load();
+    assert_eq!((load.busy.as_slice(), load.waiting()), (&[1, 2][..], 1));
+    assert_eq!((load.offered, load.taken), (4, 3));
+    drop(claims);
+    dispatcher.pump(&mut Collected::default());
+    assert_eq!(exchange.load().busy, [0, 0]);
+}

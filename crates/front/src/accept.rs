@@ -1,5 +1,6 @@
 //! Connections arrive here: one loop per listener, and the end of accepting.
 
+use std::cell::Cell;
 use std::io;
 use std::net::TcpListener as StdTcp;
 use std::os::unix::net::UnixListener as StdUnix;
@@ -35,12 +36,15 @@ pub(crate) struct Hall {
     permits: Arc<Semaphore>,
     /// Becomes true when no further request is wanted.
     pub(crate) draining: watch::Receiver<bool>,
+    /// Each request is the last of its connection, although further connections are wanted.
+    pub(crate) closing: Rc<Cell<bool>>,
 }
 
 /// Ends accepting, then the connections.
 #[derive(Debug)]
 pub(crate) struct Drain {
     say: watch::Sender<bool>,
+    closing: Rc<Cell<bool>>,
     listeners: JoinSet<()>,
     permits: Arc<Semaphore>,
     all: u32,
@@ -61,7 +65,9 @@ pub(crate) fn start(settings: Rc<Settings>, listeners: Vec<Listening>) -> io::Re
         .unwrap_or(u32::MAX >> 3);
     let permits = Arc::new(Semaphore::new(all as usize));
     let (say, draining) = watch::channel(false);
+    let closing = Rc::new(Cell::new(false));
     let hall = Rc::new(Hall {
+        closing: Rc::clone(&closing),
         limits: connection::limits(&settings),
         settings,
         permits: Arc::clone(&permits),
@@ -73,6 +79,7 @@ pub(crate) fn start(settings: Rc<Settings>, listeners: Vec<Listening>) -> io::Re
     }
     Ok(Drain {
         say,
+        closing,
         listeners: accepting,
         permits,
         all,
@@ -80,6 +87,12 @@ pub(crate) fn start(settings: Rc<Settings>, listeners: Vec<Listening>) -> io::Re
 }
 
 impl Drain {
+    /// Has each answer from now on be the last of its connection: whoever comes again finds another server, if there is
+    /// one by then.
+    pub(crate) fn close_connections(&self) {
+        self.closing.set(true);
+    }
+
     /// Ends when every connection has ended.
     pub(crate) async fn run(mut self) {
         // Nobody listens when there is neither listener nor connection.

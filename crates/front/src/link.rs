@@ -68,6 +68,7 @@ pub(crate) async fn follow(link: &Link, drain: Drain) -> io::Result<()> {
                 link.tell(FromFront::Cleared(child));
             }
             ToFront::Reopen => access::reopen(),
+            ToFront::Close => drain.iter().for_each(Drain::close_connections),
             ToFront::Drain => {
                 if let Some(drain) = drain.take() {
                     tokio::task::spawn_local(async move {

@@ -156,6 +156,7 @@ impl Roles for Actors<'_> {
                     }
                 }
                 Some(ToFront::Reopen) => println!("reopening"),
+                Some(ToFront::Close) => println!("closing"),
                 None => return 0,
             }
         }
