@@ -6,10 +6,11 @@ use supervisor::Serving;
 
 use crate::log;
 use crate::options::{Config, LogLevel};
+use crate::sizing::Sizing;
 use crate::threads::in_units;
 
 /// Says where the server is, what it consists of and how to stop it; then the one line that machines wait for.
-pub(crate) fn serving(config: &Config, serving: &Serving) {
+pub(crate) fn serving(config: &Config, sizing: &Sizing, serving: &Serving) {
     let pid = std::process::id();
     if !matches!(config.log_level, LogLevel::Error | LogLevel::Warn) {
         let loaded = if serving.preload {
@@ -20,14 +21,13 @@ pub(crate) fn serving(config: &Config, serving: &Serving) {
         let text = format!(
             "rwsgi {version} serves {app}\n\
              \x20 where   {urls}\n\
-             \x20 pool    {processes} process{es} x {threads} thread{s} (stack {stack}), application {loaded}\n\
+             \x20 pool    {pool} x {threads} thread{s} (stack {stack}), application {loaded}\n\
              \x20 python  {about}\n\
              \x20 stop    Ctrl-C, or: kill -TERM {pid}\n",
             version = env!("CARGO_PKG_VERSION"),
             app = config.app,
             urls = serving.urls.join("  "),
-            processes = config.processes,
-            es = if config.processes == 1 { "" } else { "es" },
+            pool = sizing.describe(),
             threads = config.threads,
             s = if config.threads == 1 { "" } else { "s" },
             stack = in_units(config.stack_size),

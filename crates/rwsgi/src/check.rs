@@ -14,7 +14,7 @@ pub(crate) fn run(config: &Config) -> u8 {
         return exit::CONFIGURATION;
     };
     Python::attach(|py| {
-        let Some(app) = mold::load(py, &mold::spec(config)) else {
+        let Ok(app) = mold::load(py, &mold::spec(config)) else {
             return exit::CONFIGURATION;
         };
         mold::warm_up(py, &app, &config.warmup);

@@ -1,7 +1,7 @@
 //! A child's life, from the moment after its birth to its exit code.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use exchange::{ChildId, Exchange, Seat};
 use supervisor::{ChildLink, ChildOrder, ChildReport};
@@ -25,12 +25,19 @@ pub(crate) fn live(
     let app = match preloaded {
         Some(app) => app,
         None => {
-            let Some(app) = mold::load(py, spec) else {
-                // Without a supervisor there is nobody to tell; the exit code says the same.
-                let _ = link.report(ChildReport::Unloadable);
-                return exit::CONFIGURATION;
+            let app = match mold::load(py, spec) {
+                Ok(app) => app,
+                Err(why) => {
+                    // Without a supervisor there is nobody to tell; the exit code says the same.
+                    let _ = link.report(ChildReport::Unloadable { why });
+                    return exit::CONFIGURATION;
+                }
             };
             mold::warm_up(py, &app, &config.warmup);
+            if config.reload {
+                // As above: whoever is told next hears that nobody is there.
+                let _ = link.report_modules(&app.module_files(py));
+            }
             own = app;
             &own
         }
@@ -45,12 +52,17 @@ pub(crate) fn live(
         exchange: Arc::clone(exchange),
         child,
     });
+    let count = Count {
+        answered: AtomicU64::new(0),
+        enough: config.recycling.max_requests,
+        link: &link,
+    };
     let seat = |thread| Seat::new(Arc::clone(exchange), child, thread);
     let ready = || {
         listen(link.try_clone()?, Arc::clone(&stop))?;
         link.report(ChildReport::Ready)
     };
-    let served = threads::serve(py, app, config, &stop, &seat, &ready);
+    let served = threads::serve(py, app, config, &stop, &seat, &|| count.one_more(), &ready);
 
     // Exit: what the application wants to have done at its end, but no tearing down of the interpreter.
     wsgi::leave(py);
@@ -76,6 +88,24 @@ impl Stop {
     pub(crate) fn order(&self) {
         self.flag.store(true, Ordering::Release);
         exchange::wake_child(&self.exchange, self.child);
+    }
+}
+
+/// Requests that have been answered, of all threads.
+struct Count<'a> {
+    answered: AtomicU64,
+    /// So many are enough; 0 for no limit.
+    enough: u64,
+    link: &'a ChildLink,
+}
+
+impl Count<'_> {
+    /// One more. The supervisor is told when they are enough: it would not look by itself before something happens.
+    fn one_more(&self) {
+        if self.enough > 0 && self.answered.fetch_add(1, Ordering::Relaxed) + 1 == self.enough {
+            // A supervisor that is gone is heard of elsewhere.
+            let _ = self.link.report(ChildReport::Spent);
+        }
     }
 }
 

@@ -17,12 +17,15 @@ mod mold;
 pub mod options;
 mod roles;
 mod serve;
+mod sizing;
+mod start;
 mod threads;
 
 use std::ffi::OsString;
 use std::io::Write;
 
 use options::Command;
+use start::Start;
 
 /// Exit codes of what happens here (see sysexits.h); the supervisor's verdict has its own.
 mod exit {
@@ -51,7 +54,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             );
         }
     };
-    match options::read(arguments, std::env::vars_os(), &start) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match options::read(arguments.clone(), std::env::vars_os(), &start) {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Check(config)) => {
             log::start(config.log_level);
@@ -59,7 +63,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
         Ok(Command::Serve(config)) => {
             log::start(config.log_level);
-            serve::run(*config)
+            serve::run(*config, Start::new(arguments, start))
         }
         Err(error) => complain(error.exit_code(), &error.to_string(), &error),
     }

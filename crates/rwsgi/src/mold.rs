@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exchange::Exchange;
 use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order};
 use tracing::{error, info, warn};
-use wsgi::{App, Interpreter, Python, Spec, StartError};
+use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError};
 
 use crate::options::{Config, Preload};
 use crate::{child, exit, log, threads};
@@ -19,14 +19,14 @@ pub(crate) fn live(
     birth: MoldBirth,
 ) -> u8 {
     let Some(interpreter) = start_python(config) else {
-        return unloadable(link);
+        return unloadable(link, "no Python: see the log".to_owned());
     };
     Python::attach(|py| {
         let spec = spec(config);
         let app = if birth.preload {
             match preload(py, config, &spec) {
                 Preloaded::Ready(app) => Some(app),
-                Preloaded::Unloadable => return unloadable(link),
+                Preloaded::Unloadable(why) => return unloadable(link, why),
                 Preloaded::Unshareable(why) => {
                     // Without a supervisor, there is nobody to make another mold either.
                     let _ = link.report(MoldReport::Unshareable { why });
@@ -36,6 +36,10 @@ pub(crate) fn live(
         } else {
             None
         };
+        if let (Some(app), true) = (&app, config.reload) {
+            // Without a supervisor there is nobody to tell, which the next report finds.
+            let _ = link.report_modules(&app.module_files(py));
+        }
         if link
             .report(MoldReport::Ready {
                 about: interpreter.about().to_owned(),
@@ -98,20 +102,21 @@ pub(crate) fn spec(config: &Config) -> Spec {
         env: config.env.clone(),
         script_name: config.script_name.clone(),
         multithread: config.threads > 1,
-        multiprocess: config.processes > 1,
+        multiprocess: config.processes != 1 || config.mpm().is_some(),
     }
 }
 
 enum Preloaded {
     Ready(App),
-    Unloadable,
+    Unloadable(String),
     Unshareable(String),
 }
 
 /// Loads the application and makes it fit to be shared.
 fn preload(py: Python<'_>, config: &Config, spec: &Spec) -> Preloaded {
-    let Some(app) = load(py, spec) else {
-        return Preloaded::Unloadable;
+    let app = match load(py, spec) {
+        Ok(app) => app,
+        Err(why) => return Preloaded::Unloadable(why),
     };
     warm_up(py, &app, &config.warmup);
     let audit = app.audit(py);
@@ -129,15 +134,15 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec) -> Preloaded {
     Preloaded::Ready(app)
 }
 
-/// Loads the application; says so when it cannot be.
-pub(crate) fn load(py: Python<'_>, spec: &Spec) -> Option<App> {
-    match App::load(py, spec) {
-        Ok(app) => Some(app),
-        Err(problem) => {
-            error!(app = %spec.target, error = %problem, "the application cannot be loaded");
-            None
+/// Loads the application; says so when it cannot be, and gives the traceback back, or what else is to be told.
+pub(crate) fn load(py: Python<'_>, spec: &Spec) -> Result<App, String> {
+    App::load(py, spec).map_err(|problem| {
+        error!(app = %spec.target, error = %problem, "the application cannot be loaded");
+        match problem {
+            LoadError::NotThere(why) => why,
+            LoadError::Raised { traceback, .. } => traceback,
         }
-    }
+    })
 }
 
 /// Runs the warm-up requests and reports each.
@@ -154,9 +159,9 @@ pub(crate) fn warm_up(py: Python<'_>, app: &App, urls: &[String]) {
     }
 }
 
-fn unloadable(link: &MoldLink) -> u8 {
+fn unloadable(link: &MoldLink, why: String) -> u8 {
     // Without a supervisor there is nobody to tell; the exit code says the same.
-    let _ = link.report(MoldReport::Unloadable);
+    let _ = link.report(MoldReport::Unloadable { why });
     exit::CONFIGURATION
 }
 

@@ -1,5 +1,6 @@
 //! The lives of the processes that are not the supervisor, as far as they begin here.
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -7,22 +8,51 @@ use exchange::Exchange;
 use supervisor::{Listener, Local, MoldBirth, MoldLink};
 use tracing::{error, warn};
 
-use crate::options::Config;
-use crate::{exit, mold};
+use crate::options::{Again, Config, Started};
+use crate::sizing::Sizing;
+use crate::start::Start;
+use crate::{exit, log, mold, serve};
 
 /// What every process knows.
 #[derive(Debug)]
-pub(crate) struct Roles<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) exchange: Arc<Exchange>,
+pub(crate) struct Roles {
+    /// What holds.
+    config: RefCell<Arc<Config>>,
+    /// What is to hold when the generation that follows it takes over.
+    next: RefCell<Option<Arc<Config>>>,
+    exchange: Arc<Exchange>,
+    start: Start,
+    started: Started,
+    /// The most children that the exchange has room for.
+    limit: u16,
 }
 
-impl supervisor::Roles for Roles<'_> {
+impl Roles {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        exchange: Arc<Exchange>,
+        start: Start,
+        started: Started,
+        limit: u16,
+    ) -> Self {
+        Self {
+            config: RefCell::new(config),
+            next: RefCell::new(None),
+            exchange,
+            start,
+            started,
+            limit,
+        }
+    }
+}
+
+impl supervisor::Roles for Roles {
     fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8 {
-        allow_connections(self.config.max_connections);
+        let config = self.config.borrow();
+        allow_connections(config.max_connections);
         let listeners = listeners.into_iter().map(listening).collect();
         match front::serve(
-            settings(self.config),
+            settings(&config),
             Arc::clone(&self.exchange),
             listeners,
             link,
@@ -36,7 +66,38 @@ impl supervisor::Roles for Roles<'_> {
     }
 
     fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8 {
-        mold::live(self.config, &self.exchange, &link, birth)
+        let next = self.next.borrow().clone();
+        let config = next.unwrap_or_else(|| Arc::clone(&self.config.borrow()));
+        mold::live(&config, &self.exchange, &link, birth)
+    }
+
+    fn reread(&self) -> Result<supervisor::Settings, String> {
+        let Again {
+            config,
+            need_restart,
+        } = self
+            .start
+            .read_again(&self.started)
+            .map_err(|problem| log::chain(&problem))?;
+        if !need_restart.is_empty() {
+            let options = need_restart.join(", ");
+            warn!(
+                options,
+                "changed, which takes effect only when the server is started again"
+            );
+        }
+        let mut sizing = Sizing::of(&config);
+        sizing.log();
+        sizing.fit(self.limit);
+        let settings = serve::settings(&config, &sizing, &self.start);
+        self.next.replace(Some(Arc::new(config)));
+        Ok(settings)
+    }
+
+    fn settle(&self, holds: bool) {
+        if let Some(next) = self.next.take().filter(|_| holds) {
+            self.config.replace(next);
+        }
     }
 }
 

@@ -1,20 +1,23 @@
 //! From the options to a running server: what the supervisor does before it supervises.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use exchange::{Exchange, Geometry};
-use supervisor::{BindError, Listener};
+use exchange::Exchange;
+use supervisor::{BindError, Inheritance, Listener, Predecessor, TAKE_OVER};
 use tracing::error;
 
 use crate::options::{Config, Preload};
 use crate::roles::Roles;
+use crate::sizing::Sizing;
+use crate::start::Start;
 use crate::{announce, exit, log};
 
 /// Serves until told to stop.
-pub(crate) fn run(config: Config) -> u8 {
+pub(crate) fn run(config: Config, start: Start) -> u8 {
     // Listeners first: their paths are absolute, and a taken address should be said before anything else is done.
-    let listeners = match listen(&config) {
-        Ok(listeners) => listeners,
+    let (listeners, predecessor) = match listen(&config) {
+        Ok(found) => found,
         Err(problem) => {
             error!(error = log::chain(&problem), "cannot listen");
             return if problem.is_in_use() {
@@ -36,7 +39,9 @@ pub(crate) fn run(config: Config) -> u8 {
         listeners.iter().for_each(Listener::remove_file);
         return exit::CONFIGURATION;
     }
-    let exchange = match make_exchange(&config) {
+    let sizing = Sizing::of(&config);
+    sizing.log();
+    let exchange = match Exchange::create(sizing.geometry(&config)) {
         Ok(exchange) => Arc::new(exchange),
         Err(problem) => {
             listeners.iter().for_each(Listener::remove_file);
@@ -44,8 +49,34 @@ pub(crate) fn run(config: Config) -> u8 {
             return exit::CANNOT_START;
         }
     };
-    let settings = supervisor::Settings {
-        processes: config.processes,
+    let started = match start.read() {
+        Ok(started) => started,
+        Err(problem) => {
+            listeners.iter().for_each(Listener::remove_file);
+            error!(error = log::chain(&problem), "the options cannot be read");
+            return exit::CONFIGURATION;
+        }
+    };
+    let settings = settings(&config, &sizing, &start);
+    let config = Arc::new(config);
+    let announced = Arc::clone(&config);
+    let roles = Roles::new(config, Arc::clone(&exchange), start, started, sizing.limit);
+    let predecessor = Cell::new(predecessor);
+    let announce = |serving: &supervisor::Serving| {
+        announce::serving(&announced, &sizing, serving);
+        if let Some(predecessor) = predecessor.take() {
+            predecessor.relieve();
+        }
+    };
+    supervisor::run(&settings, listeners, &exchange, &announce, &roles).code()
+}
+
+/// What the supervisor is told.
+pub(crate) fn settings(config: &Config, sizing: &Sizing, start: &Start) -> supervisor::Settings {
+    supervisor::Settings {
+        pool: sizing.pool,
+        keeps_size: sizing.keeps_size,
+        recycling: config.recycling,
         preload: match config.preload {
             Preload::Auto => supervisor::Preload::Auto,
             Preload::On => supervisor::Preload::On,
@@ -53,14 +84,12 @@ pub(crate) fn run(config: Config) -> u8 {
         },
         startup_timeout: config.startup_timeout,
         shutdown_timeout: config.shutdown_timeout,
+        shutdown_delay: config.shutdown_delay,
+        touch_reload: config.touch_reload.clone(),
+        watch_modules: config.reload,
+        program: start.program(),
         title: config.app.to_string(),
-    };
-    let roles = Roles {
-        config: &config,
-        exchange: Arc::clone(&exchange),
-    };
-    let announce = |serving: &supervisor::Serving| announce::serving(&config, serving);
-    supervisor::run(&settings, listeners, &exchange, &announce, &roles).code()
+    }
 }
 
 /// Changes to `--chdir`; says so when that is not possible.
@@ -75,8 +104,18 @@ pub(crate) fn enter_folder(config: &Config) -> bool {
     entered.is_ok()
 }
 
-/// Opens all listeners, or none: what was opened before a failure leaves no file behind.
-fn listen(config: &Config) -> Result<Vec<Listener>, BindError> {
+/// Opens all listeners, or none: what was opened before a failure leaves no file behind. Those of a server that is to be
+/// replaced are taken over as they are.
+fn listen(config: &Config) -> Result<(Vec<Listener>, Option<Predecessor>), BindError> {
+    let handed_over = std::env::var(TAKE_OVER).ok();
+    if let Some(inheritance) = Inheritance::take(handed_over.as_deref())? {
+        let (listeners, predecessor) = inheritance.split();
+        return Ok((listeners, Some(predecessor)));
+    }
+    Ok((open(config)?, None))
+}
+
+fn open(config: &Config) -> Result<Vec<Listener>, BindError> {
     let handed_down = Listener::from_systemd(|name| std::env::var(name).ok())?;
     if !handed_down.is_empty() && !config.bind_given {
         return Ok(handed_down);
@@ -92,13 +131,4 @@ fn listen(config: &Config) -> Result<Vec<Listener>, BindError> {
         }
     }
     Ok(listeners)
-}
-
-fn make_exchange(config: &Config) -> std::io::Result<Exchange> {
-    let threads = u8::try_from(config.threads).map_err(std::io::Error::other)?;
-    Exchange::create(Geometry {
-        children: config.processes,
-        threads,
-        queue: config.max_queue,
-    })
 }

@@ -13,7 +13,7 @@ use crate::options::Config;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Serves with all threads until `stop`; `ready` is called when all are there. A single thread is the main thread: what
+/// Serves with all threads until `stop`; `ready` is called when all are there, `answered` after each request. A single thread is the main thread: what
 /// an application expects that was written for one thread (signals, SQLite's check of the thread, one database
 /// connection) holds then.
 pub(crate) fn serve(
@@ -22,12 +22,13 @@ pub(crate) fn serve(
     config: &Config,
     stop: &Arc<Stop>,
     seat: &(dyn Fn(u8) -> Seat + Sync),
+    answered: &(dyn Fn() + Sync),
     ready: &(dyn Fn() -> io::Result<()> + Sync),
 ) -> io::Result<()> {
     if config.threads == 1 {
         supervisor::limit_main_stack(config.stack_size)?;
         ready()?;
-        wsgi::serve(py, app, &mut seat(0), &stop.flag);
+        wsgi::serve(py, app, &mut seat(0), &stop.flag, answered);
         return Ok(());
     }
     let stack = usize::try_from(config.stack_size).map_err(io::Error::other)?;
@@ -47,7 +48,7 @@ pub(crate) fn serve(
                     }
                     Python::attach(|py| {
                         wsgi::name_thread(py, &name);
-                        wsgi::serve(py, app, &mut seat(thread), &stop.flag);
+                        wsgi::serve(py, app, &mut seat(thread), &stop.flag, answered);
                     });
                 };
                 builder.spawn_scoped(scope, work).map(drop)

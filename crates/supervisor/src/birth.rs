@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use exchange::ChildId;
 use nix::errno::Errno;
@@ -12,7 +13,7 @@ use nix::unistd::{Pid, getpid, getppid};
 use tracing::{debug, error};
 
 use crate::channel::Channel;
-use crate::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
+use crate::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, that_fit};
 use crate::signals;
 use crate::sys::fork::{Side, fork, leave};
 use crate::sys::title;
@@ -54,6 +55,14 @@ impl MoldLink {
         Ok(self.channel.say(report)?)
     }
 
+    /// Tells the supervisor which files the application's modules come from.
+    ///
+    /// # Errors
+    /// When there is no supervisor any more.
+    pub fn report_modules(&self, files: &[PathBuf]) -> io::Result<()> {
+        in_parts(files, |files| self.report(MoldReport::Modules { files }))
+    }
+
     /// Waits for the next order. `None` when there will be none: leave.
     #[must_use]
     pub fn next_order(&self) -> Option<Order> {
@@ -90,6 +99,14 @@ impl ChildLink {
         Ok(self.channel.say(report)?)
     }
 
+    /// Tells the supervisor which files the application's modules come from.
+    ///
+    /// # Errors
+    /// When there is no supervisor any more.
+    pub fn report_modules(&self, files: &[PathBuf]) -> io::Result<()> {
+        in_parts(files, |files| self.report(ChildReport::Modules { files }))
+    }
+
     /// Waits for the next order. `None` when the supervisor is gone: leave.
     #[must_use]
     pub fn next_order(&self) -> Option<ChildOrder> {
@@ -107,6 +124,20 @@ impl ChildLink {
             generation: self.generation,
         })
     }
+}
+
+/// Says as much at a time as one message holds.
+fn in_parts(
+    mut files: &[PathBuf],
+    mut say: impl FnMut(Vec<PathBuf>) -> io::Result<()>,
+) -> io::Result<()> {
+    while !files.is_empty() {
+        let part = that_fit(files);
+        say(part.to_vec())?;
+        // A path that no message holds is one that no file has.
+        files = &files[part.len().max(1)..];
+    }
+    Ok(())
 }
 
 /// Forks the child that the supervisor has ordered, in the mold, and goes on there; `live` is the child's life and

@@ -189,6 +189,12 @@ mod tests {
     type Ours = Channel<Order, MoldReport>;
     type Theirs = Channel<MoldReport, Order>;
 
+    fn unloadable() -> MoldReport {
+        MoldReport::Unloadable {
+            why: "Traceback".to_owned(),
+        }
+    }
+
     fn line() -> (Ours, Theirs) {
         let (ours, theirs) = Ours::pair().unwrap();
         (ours, Channel::over(theirs))
@@ -202,7 +208,7 @@ mod tests {
                 about: "CPython 3.11".to_owned(),
             })
             .unwrap();
-        theirs.say(MoldReport::Unloadable).unwrap();
+        theirs.say(unloadable()).unwrap();
         assert_eq!(
             ours.hear(),
             Some(MoldReport::Ready {
@@ -211,7 +217,7 @@ mod tests {
         );
         assert!(matches!(
             ours.hear_now(),
-            Heard::Said(MoldReport::Unloadable)
+            Heard::Said(MoldReport::Unloadable { .. })
         ));
         assert!(matches!(ours.hear_now(), Heard::Silence));
     }
@@ -270,15 +276,15 @@ mod tests {
     #[test]
     fn who_has_finished_speaking_still_hears() {
         let (ours, theirs) = line();
-        theirs.say(MoldReport::Unloadable).unwrap();
+        theirs.say(unloadable()).unwrap();
         ours.finish();
         assert!(
             matches!(theirs.hear_now(), Heard::End),
             "and no error, although a report has not been heard"
         );
-        theirs.say(MoldReport::Unloadable).unwrap();
-        assert_eq!(ours.hear(), Some(MoldReport::Unloadable));
-        assert_eq!(ours.hear(), Some(MoldReport::Unloadable));
+        theirs.say(unloadable()).unwrap();
+        assert_eq!(ours.hear(), Some(unloadable()));
+        assert_eq!(ours.hear(), Some(unloadable()));
     }
 
     #[test]

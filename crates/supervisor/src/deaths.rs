@@ -6,7 +6,6 @@ use tracing::{debug, error, info, warn};
 
 use crate::family::{Child, Phase, Place, Slot, Word};
 use crate::monitor::Monitor;
-use crate::stopping::Stage;
 use crate::sys::wait::{Exit, ended, release};
 use crate::verdict::Verdict;
 
@@ -16,6 +15,7 @@ enum Who {
     Front,
     Mold,
     Child(u16),
+    Successor,
 }
 
 impl Monitor<'_> {
@@ -34,13 +34,14 @@ impl Monitor<'_> {
                     self.bury_front(exit);
                 }
                 Some(Who::Mold) => {
-                    self.hear_mold();
-                    self.bury_mold(exit);
+                    self.hear_mold(pid);
+                    self.bury_mold(pid, exit);
                 }
                 Some(Who::Child(slot)) => {
                     self.hear_child(slot);
                     self.bury_child(slot, exit);
                 }
+                Some(Who::Successor) => self.bury_successor(exit),
                 // The supervisor adopts what the application's programs leave behind.
                 None => debug!(
                     pid = pid.as_raw(),
@@ -52,12 +53,15 @@ impl Monitor<'_> {
         }
     }
 
-    fn who(&self, pid: Pid) -> Option<Who> {
+    fn who(&mut self, pid: Pid) -> Option<Who> {
         if self.front.as_ref().is_some_and(|front| front.pid == pid) {
             return Some(Who::Front);
         }
-        if self.mold.as_ref().is_some_and(|mold| mold.pid == pid) {
+        if self.molds_mut().any(|mold| mold.pid == pid) {
             return Some(Who::Mold);
+        }
+        if self.is_successor(pid) {
+            return Some(Who::Successor);
         }
         let child = self
             .slots
@@ -68,7 +72,7 @@ impl Monitor<'_> {
     }
 
     fn hear_unborn(&mut self) {
-        for slot in 0..self.settings.processes {
+        for slot in self.all_slots() {
             if self.slots[usize::from(slot)]
                 .child()
                 .is_some_and(|child| child.pid.is_none())
@@ -83,7 +87,7 @@ impl Monitor<'_> {
             return;
         };
         let (pid, cause) = (front.pid.as_raw(), exit.to_string());
-        if self.stage == Stage::Up {
+        if self.stage.serves() {
             warn!(pid, cause, "front died");
             self.events.push(pool::Event::FrontDied);
         } else {
@@ -91,14 +95,21 @@ impl Monitor<'_> {
         }
     }
 
-    fn bury_mold(&mut self, exit: Exit) {
-        let Some(mold) = self.mold.take() else { return };
+    fn bury_mold(&mut self, pid: Pid, exit: Exit) {
+        let is_next = self.next_mold.as_ref().is_some_and(|mold| mold.pid == pid);
+        let Some(mold) = self.take_mold(pid) else {
+            return;
+        };
         let (generation, pid, cause) = (mold.generation, mold.pid.as_raw(), exit.to_string());
         if mold.leaving {
             info!(r#gen = generation, pid, cause, "mold left");
             return;
         }
         warn!(r#gen = generation, pid, cause, "mold died");
+        if is_next {
+            self.reload_failed(format!("the new mold died: {exit}"));
+            return;
+        }
         self.events.push(pool::Event::MoldDied);
         if !self.startup.child_was_ready {
             error!("the mold has ended before any child was ready");
@@ -123,6 +134,16 @@ impl Monitor<'_> {
             .set_state(ChildState::Gone);
         self.slots[usize::from(slot)].place = Place::Gone(child.id, Word::Owed);
         say_it_ended(&child, exit, in_flight.as_deref());
+        self.events.push(pool::Event::Reaped {
+            slot,
+            exit: as_told(&child, exit),
+        });
+        if self.is_trial(child.id) {
+            self.reload_failed(format!(
+                "the first child of the new generation died: {exit}"
+            ));
+            return;
+        }
         if !child.leaving && child.phase != Phase::Ready {
             self.events.push(pool::Event::DiedStarting);
         }
@@ -136,6 +157,16 @@ impl Monitor<'_> {
             .map(|request| format!("{} {}", request.method, request.path))
             .collect();
         (!requests.is_empty()).then(|| requests.join(", "))
+    }
+}
+
+/// The end of a child as the rules are told of it.
+fn as_told(child: &Child, exit: Exit) -> pool::Exit {
+    match exit {
+        Exit::Signal { .. } => pool::Exit::Signal,
+        // It could not begin for want of something that the machine is short of.
+        Exit::Code(71) if child.phase != Phase::Ready && !child.leaving => pool::Exit::Sick,
+        Exit::Code(_) => pool::Exit::Normal,
     }
 }
 

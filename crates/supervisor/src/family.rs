@@ -22,6 +22,8 @@ pub(crate) struct Front {
     pub(crate) drain: Drain,
     /// It is to open its log files anew, as soon as the line has room.
     pub(crate) reopen: bool,
+    /// It is to let each answer be the last of its connection, as soon as the line has room.
+    pub(crate) close: bool,
 }
 
 /// How far the front is with finishing its connections.
@@ -93,6 +95,20 @@ pub(crate) struct Child {
     pub(crate) phase: Phase,
     /// It has been killed or told to go: its end is no news.
     pub(crate) leaving: bool,
+    /// It is to go as soon as the pool is complete without it.
+    pub(crate) outgoing: bool,
+    pub(crate) record: Record,
+}
+
+/// What a child has behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    /// Requests that the threads of its slot had answered when it was ordered.
+    pub(crate) served_before: u64,
+    /// Requests that it had answered at the last look, and since when.
+    pub(crate) served: (u64, Duration),
+    /// Its own memory in bytes, when it has been measured.
+    pub(crate) private: Option<u64>,
 }
 
 /// How far a child is.
@@ -123,19 +139,19 @@ impl Slot {
         }
     }
 
-    /// The slot as the rules see it.
-    pub(crate) fn observed(&self) -> pool::Child {
+    /// The slot as the rules see it, with so many of its threads busy.
+    pub(crate) fn observed(&self, busy: u16) -> pool::Child {
         match &self.place {
             Place::Vacant => pool::Child::Vacant,
             Place::Gone(..) => pool::Child::Gone,
             Place::Taken(Child { leaving: true, .. }) => pool::Child::Leaving,
+            Place::Taken(Child { outgoing: true, .. }) => pool::Child::Outgoing,
             Place::Taken(Child { phase, since, .. }) => match phase {
                 Phase::Ordered => pool::Child::Ordered { since: *since },
                 Phase::Starting => pool::Child::Starting { since: *since },
                 Phase::Ready => pool::Child::Ready {
                     since: *since,
-                    // A pool of a fixed size does not look at it.
-                    busy: 0,
+                    busy,
                 },
             },
         }
@@ -157,6 +173,35 @@ impl Front {
 }
 
 impl Mold {
+    pub(crate) fn new(
+        pid: Pid,
+        generation: u32,
+        link: Channel<Order, MoldReport>,
+        since: Duration,
+    ) -> Self {
+        Self {
+            pid,
+            generation,
+            link: Some(link),
+            since,
+            ready: None,
+            leaving: false,
+        }
+    }
+
+    /// Tells it to go when it has carried out what it has been told.
+    pub(crate) fn dismiss(&mut self) {
+        let told = self
+            .link
+            .as_ref()
+            .is_some_and(|link| link.say_now(Order::Retire).is_ok());
+        self.leaving = true;
+        // While it loads the application it hears nothing.
+        if self.ready.is_none() || !told {
+            self.kill();
+        }
+    }
+
     /// The mold as the rules see it.
     pub(crate) fn observed(mold: Option<&Self>) -> pool::Mold {
         match mold {

@@ -8,11 +8,14 @@ use tracing::{error, info, warn};
 
 use crate::Preload;
 use crate::channel::Heard;
-use crate::family::{Drain, Phase, Place, Slot, Word, kill_now};
+use crate::family::{Drain, Mold, Phase, Place, Slot, Word, kill_now};
 use crate::message::{ChildReport, MoldReport};
 use crate::monitor::Monitor;
-use crate::stopping::Stage;
 use crate::verdict::Verdict;
+
+/// What becomes of an application that cannot be shared.
+pub(crate) const LOADED_BY_EACH: &str =
+    "each child loads the application itself, as with --preload off";
 
 impl Monitor<'_> {
     /// Hears all that the front has to say.
@@ -26,7 +29,7 @@ impl Monitor<'_> {
                 Heard::End => {
                     front.link = None;
                     // A front that cannot be told of a child's death would keep its requests waiting for ever.
-                    if self.stage == Stage::Up {
+                    if self.stage.serves() {
                         kill_now(front.pid);
                     }
                 }
@@ -42,7 +45,7 @@ impl Monitor<'_> {
                     info!(pid = front.pid.as_raw(), "front serving");
                     front.serving = Some(now);
                 }
-                for slot in 0..self.settings.processes {
+                for slot in self.all_slots() {
                     if let Place::Gone(_, Word::Inherited) = self.slots[usize::from(slot)].place {
                         self.vacate(slot);
                     }
@@ -83,7 +86,7 @@ impl Monitor<'_> {
         let word = self
             .front
             .as_ref()
-            .is_some_and(|front| front.drain == Drain::Owed || front.reopen);
+            .is_some_and(|front| front.drain == Drain::Owed || front.reopen || front.close);
         word || self
             .slots
             .iter()
@@ -114,32 +117,44 @@ impl Monitor<'_> {
         if front.reopen && link.say_now(ToFront::Reopen).is_ok() {
             front.reopen = false;
         }
+        if front.close && link.say_now(ToFront::Close).is_ok() {
+            front.close = false;
+        }
         if front.drain == Drain::Owed && link.say_now(ToFront::Drain).is_ok() {
             front.drain = Drain::Asked;
         }
     }
 
-    /// Hears all that the mold has to say.
-    pub(crate) fn hear_mold(&mut self) {
-        while let Some(mold) = &mut self.mold
-            && let Some(link) = &mold.link
-        {
-            match link.hear_now() {
-                Heard::Said(report) => self.mold_says(report),
+    /// Hears all that a mold has to say.
+    pub(crate) fn hear_mold(&mut self, pid: Pid) {
+        loop {
+            let heard = match self.molds_mut().find(|mold| mold.pid == pid) {
+                Some(Mold {
+                    link: Some(link), ..
+                }) => link.hear_now(),
+                _ => return,
+            };
+            match heard {
+                Heard::Said(report) => self.mold_says(pid, report),
                 Heard::Silence => return,
                 Heard::End => {
-                    mold.link = None;
+                    let silent = self.molds_mut().filter(|mold| mold.pid == pid);
+                    silent.for_each(|mold| mold.link = None);
                     // It can be told nothing any more; mostly it is about to end anyway.
-                    kill_now(mold.pid);
+                    kill_now(pid);
                 }
             }
         }
     }
 
-    fn mold_says(&mut self, report: MoldReport) {
+    fn mold_says(&mut self, from: Pid, report: MoldReport) {
         let now = self.now();
+        let is_next = self.next_mold.as_ref().is_some_and(|mold| mold.pid == from);
         // What a mold that has been given up still says is about nothing that is waited for.
-        let Some(mold) = self.mold.as_mut().filter(|mold| !mold.leaving) else {
+        let Some(mold) = self
+            .molds_mut()
+            .find(|mold| mold.pid == from && !mold.leaving)
+        else {
             return;
         };
         let (generation, pid) = (mold.generation, mold.pid.as_raw());
@@ -150,16 +165,22 @@ impl Monitor<'_> {
                 self.startup.progress = now;
                 self.about = about;
             }
-            MoldReport::Unloadable => self.application_unloadable(),
+            MoldReport::Unloadable { why } if is_next => self.reload_failed(why),
+            MoldReport::Unloadable { .. } => self.application_unloadable(),
+            MoldReport::Modules { files } => self.watch_modules(&files),
             MoldReport::Unshareable { why } => {
                 warn!(
                     r#gen = generation,
                     pid, why, "what the application has set up cannot be shared by children"
                 );
-                if self.settings.preload == Preload::Auto && self.preload {
-                    warn!("each child loads the application itself, as with --preload off");
+                if is_next {
+                    self.next_cannot_be_shared();
+                } else if self.settings.preload == Preload::Auto && self.preload {
+                    warn!("{LOADED_BY_EACH}");
                     self.preload = false;
-                    mold.kill();
+                    self.molds_mut()
+                        .filter(|mold| mold.pid == from)
+                        .for_each(Mold::kill);
                 }
             }
             MoldReport::ForkFailed { child, errno } => {
@@ -172,6 +193,11 @@ impl Monitor<'_> {
                     .is_some_and(|slot| slot.child().is_some())
                 {
                     self.vacate(child.slot);
+                }
+                if self.is_trial(child) {
+                    self.reload_failed(format!(
+                        "the first child of the new generation cannot be forked: {errno}"
+                    ));
                 }
             }
         }
@@ -206,17 +232,21 @@ impl Monitor<'_> {
     /// The line of a child has ended before its birth.
     fn never_born(&mut self, id: ChildId) {
         // The mold may have told why, or may be on its way out: then its own end is what counts.
-        self.hear_mold();
-        if self.slot_of(id).is_some_and(|slot| slot.child().is_some()) {
+        let pids: Vec<_> = self.molds_mut().map(|mold| mold.pid).collect();
+        pids.into_iter().for_each(|pid| self.hear_mold(pid));
+        if let Some(child) = self.slot_of(id).and_then(|slot| slot.child()) {
+            let generation = child.generation;
             if self
-                .mold
-                .as_ref()
-                .is_some_and(|mold| mold.link.is_some() && !mold.leaving)
+                .molds_mut()
+                .any(|mold| mold.generation == generation && mold.link.is_some() && !mold.leaving)
             {
                 warn!(child = id.slot, "died before it was born");
                 self.events.push(pool::Event::DiedStarting);
             }
             self.vacate(id.slot);
+            if self.is_trial(id) {
+                self.reload_failed("the first child of the new generation was not born".to_owned());
+            }
         }
     }
 
@@ -247,7 +277,13 @@ impl Monitor<'_> {
                 }
                 self.startup.child_was_ready = true;
             }
-            (ChildReport::Unloadable, Phase::Starting) => self.application_unloadable(),
+            (ChildReport::Unloadable { why }, Phase::Starting) if self.is_trial(id) => {
+                self.reload_failed(why);
+            }
+            (ChildReport::Unloadable { .. }, Phase::Starting) => self.application_unloadable(),
+            (ChildReport::Modules { files }, _) => self.watch_modules(&files),
+            // It only wakes us: the rules count for themselves.
+            (ChildReport::Spent, Phase::Ready) => {}
             // Nobody is born or ready twice, and whoever has been ready has loaded the application.
             (report, phase) => warn!(
                 child = id.slot,

@@ -9,19 +9,28 @@
 
 mod address;
 mod birth;
+mod changes;
 mod channel;
 mod deaths;
+mod demand;
 mod family;
 mod hearing;
 mod limits;
 mod listeners;
+mod memory;
 mod message;
 mod monitor;
+mod observing;
+mod reload;
+mod scaling;
 mod signals;
+mod starting;
 mod stopping;
 mod sys;
 mod unix_socket;
+mod upgrade;
 mod verdict;
+mod watch;
 
 /// Titles of processes.
 pub mod title {
@@ -29,6 +38,7 @@ pub mod title {
 }
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use exchange::Exchange;
@@ -39,8 +49,11 @@ pub use address::{Address, AddressError};
 pub use birth::{AroundFork, ChildLink, MoldLink, fork_child};
 pub use limits::{allow_descriptors, limit_main_stack, processor_time};
 pub use listeners::{BindError, Listener, Local};
+pub use memory::memory_limit;
 pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
+pub use reload::{Reloaded, Waiter};
 pub use sys::socket::untaken;
+pub use upgrade::{Inheritance, Predecessor, Program, VARIABLE as TAKE_OVER};
 pub use verdict::Verdict;
 
 use monitor::{End, Monitor, Newborn};
@@ -48,14 +61,26 @@ use monitor::{End, Monitor, Newborn};
 /// What the operator has set.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Children to keep; as many as the exchange has places for.
-    pub processes: u16,
+    /// How many children to keep. The exchange has places for one more than there may ever be.
+    pub pool: pool::Pool,
+    /// The pool is to have always the same size, memory permitting.
+    pub keeps_size: bool,
+    /// When a child has lived long enough.
+    pub recycling: pool::Recycling,
     /// Whether the application is loaded before children are forked.
     pub preload: Preload,
     /// How long a mold or a child may take until it is ready.
     pub startup_timeout: Duration,
     /// How long a graceful stop may take.
     pub shutdown_timeout: Duration,
+    /// How long to serve on after being told to stop.
+    pub shutdown_delay: Duration,
+    /// Files of which a change asks for a reload.
+    pub touch_reload: Vec<PathBuf>,
+    /// A change of the application's modules asks for a reload, too.
+    pub watch_modules: bool,
+    /// What to start when this server is to be replaced by another.
+    pub program: Program,
     /// The application's name, for the titles of processes.
     pub title: String,
 }
@@ -80,6 +105,15 @@ pub trait Roles {
 
     /// The mold: loads the application or not, reports, and carries out orders until there are no more.
     fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8;
+
+    /// Reads the configuration anew. Molds that are made from now on follow it, until [`Roles::settle`].
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn reread(&self) -> Result<Settings, String>;
+
+    /// Whether what was read holds from now on, for every process, or is forgotten.
+    fn settle(&self, holds: bool);
 }
 
 /// What a mold is made for.
@@ -123,7 +157,7 @@ pub fn run(
         &format!("rwsgi: supervisor ({application})"),
         "rwsgi:supervisr",
     );
-    let end = match Monitor::begin(settings, listeners, exchange, announce) {
+    let end = match Monitor::begin(settings, listeners, exchange, announce, roles) {
         Ok(monitor) => monitor.watch(),
         Err(errno) => {
             error!(%errno, "cannot start");

@@ -124,6 +124,15 @@ impl Listener {
             .collect()
     }
 
+    /// A listener of the server that this one takes over from, with the file of its unix socket.
+    pub(crate) fn take_over(number: RawFd) -> Result<Self, BindError> {
+        let mut listener = Self::inherit(number)?;
+        if let Local::Unix(path) = &listener.local {
+            listener.file = unix_socket::File::of(path);
+        }
+        Ok(listener)
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn local(&self) -> &Local {

@@ -1,6 +1,9 @@
 //! What supervisor, mold and children say to each other.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use exchange::ChildId;
 
@@ -34,8 +37,16 @@ pub enum MoldReport {
         /// What the operator may want to know: the Python version and the like, one line each.
         about: String,
     },
-    /// The application cannot be loaded; the traceback has been written.
-    Unloadable,
+    /// The application cannot be loaded; what is told has been written, too.
+    Unloadable {
+        /// The traceback, or another reason.
+        why: String,
+    },
+    /// These files belong to modules of the application.
+    Modules {
+        /// Some of them, all that fit into a message.
+        files: Vec<PathBuf>,
+    },
     /// What the application has set up cannot be shared with forked children.
     Unshareable {
         /// What it is.
@@ -58,7 +69,7 @@ pub enum ChildOrder {
 }
 
 /// From a child to the supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildReport {
     /// The process is there and the supervisor's own child.
     Born {
@@ -67,8 +78,18 @@ pub enum ChildReport {
     },
     /// Requests are taken.
     Ready,
-    /// The application cannot be loaded; the traceback has been written.
-    Unloadable,
+    /// The application cannot be loaded; what is told has been written, too.
+    Unloadable {
+        /// The traceback, or another reason.
+        why: String,
+    },
+    /// As many requests as it may answer have been answered. Further ones are taken until the order to drain.
+    Spent,
+    /// These files belong to modules of the application.
+    Modules {
+        /// Some of them, all that fit into a message.
+        files: Vec<PathBuf>,
+    },
 }
 
 impl Message for Order {
@@ -106,7 +127,8 @@ impl Message for MoldReport {
     fn encode(self) -> Envelope {
         match self {
             Self::Ready { about } => text(1, &about),
-            Self::Unloadable => bare(2),
+            Self::Unloadable { why } => end_of_text(2, &why),
+            Self::Modules { files } => paths(5, &files),
             Self::Unshareable { why } => text(3, &why),
             Self::ForkFailed { child, errno } => Envelope {
                 bytes: about(4, child, errno.cast_unsigned()),
@@ -120,7 +142,10 @@ impl Message for MoldReport {
             (1, rest) => Some(Self::Ready {
                 about: String::from_utf8(rest.to_vec()).ok()?,
             }),
-            (2, []) => Some(Self::Unloadable),
+            (2, rest) => Some(Self::Unloadable {
+                why: String::from_utf8(rest.to_vec()).ok()?,
+            }),
+            (5, rest) => Some(Self::Modules { files: split(rest) }),
             (3, rest) => Some(Self::Unshareable {
                 why: String::from_utf8(rest.to_vec()).ok()?,
             }),
@@ -160,7 +185,9 @@ impl Message for ChildReport {
                 }
             }
             Self::Ready => bare(2),
-            Self::Unloadable => bare(3),
+            Self::Unloadable { why } => end_of_text(3, &why),
+            Self::Spent => bare(4),
+            Self::Modules { files } => paths(5, &files),
         }
     }
 
@@ -170,7 +197,11 @@ impl Message for ChildReport {
                 pid: u32::from_le_bytes(rest.try_into().ok()?),
             }),
             (2, []) => Some(Self::Ready),
-            (3, []) => Some(Self::Unloadable),
+            (3, rest) => Some(Self::Unloadable {
+                why: String::from_utf8(rest.to_vec()).ok()?,
+            }),
+            (4, []) => Some(Self::Spent),
+            (5, rest) => Some(Self::Modules { files: split(rest) }),
             _ => None,
         }
     }
@@ -192,6 +223,44 @@ fn text(kind: u8, text: &str) -> Envelope {
         bytes,
         descriptor: None,
     }
+}
+
+/// A message with a text of which the end says most, cut at its beginning where it is too long.
+fn end_of_text(kind: u8, text: &str) -> Envelope {
+    let too_many = text.len().saturating_sub(LONGEST - 1);
+    self::text(kind, &text[text.ceil_char_boundary(too_many)..])
+}
+
+/// As many of these paths, from the first one on, as one message holds. One that fits into none is left out.
+pub(crate) fn that_fit(files: &[PathBuf]) -> &[PathBuf] {
+    let mut bytes = 1;
+    let fit = files.iter().take_while(|file| {
+        bytes += file.as_os_str().len() + 1;
+        bytes <= LONGEST
+    });
+    &files[..fit.count()]
+}
+
+/// A message with paths.
+fn paths(kind: u8, files: &[PathBuf]) -> Envelope {
+    let mut bytes = vec![kind];
+    for file in that_fit(files) {
+        bytes.extend_from_slice(file.as_os_str().as_bytes());
+        bytes.push(0);
+    }
+    Envelope {
+        bytes,
+        descriptor: None,
+    }
+}
+
+/// Reads what [`paths`] wrote after the kind.
+fn split(bytes: &[u8]) -> Vec<PathBuf> {
+    let parts = bytes.split(|byte| *byte == 0);
+    parts
+        .filter(|part| !part.is_empty())
+        .map(|part| OsStr::from_bytes(part).into())
+        .collect()
 }
 
 /// The bytes of a message about a child, with a number.
@@ -239,7 +308,12 @@ mod tests {
             MoldReport::Ready {
                 about: String::new(),
             },
-            MoldReport::Unloadable,
+            MoldReport::Unloadable {
+                why: "Traceback\nValueError: no".to_owned(),
+            },
+            MoldReport::Modules {
+                files: vec!["/a/b.py".into(), "/c.py".into()],
+            },
             MoldReport::Unshareable {
                 why: "thread „x“".to_owned(),
             },
@@ -250,9 +324,11 @@ mod tests {
         for report in [
             ChildReport::Born { pid: 4_194_304 },
             ChildReport::Ready,
-            ChildReport::Unloadable,
+            ChildReport::Unloadable { why: String::new() },
+            ChildReport::Spent,
+            ChildReport::Modules { files: vec![] },
         ] {
-            assert_eq!(there_and_back(report), Some(report));
+            assert_eq!(there_and_back(report.clone()), Some(report));
         }
         assert_eq!(there_and_back(ChildOrder::Drain), Some(ChildOrder::Drain));
     }
@@ -265,6 +341,31 @@ mod tests {
             panic!("no report")
         };
         assert_eq!(why, "é".repeat((LONGEST - 1) / 2));
+    }
+
+    #[test]
+    fn of_a_traceback_that_is_too_long_the_end_is_told() {
+        let long = format!("é{}ValueError", "x".repeat(LONGEST - 11));
+        let Some(MoldReport::Unloadable { why }) =
+            there_and_back(MoldReport::Unloadable { why: long.clone() })
+        else {
+            panic!("no report")
+        };
+        assert_eq!(why, long[2..]);
+    }
+
+    #[test]
+    fn paths_that_do_not_fit_are_left_for_the_next_message() {
+        let files: Vec<PathBuf> = (0..300)
+            .map(|number| format!("/{number}/{}", "x".repeat(100)).into())
+            .collect();
+        let Some(ChildReport::Modules { files: told }) = there_and_back(ChildReport::Modules {
+            files: files.clone(),
+        }) else {
+            panic!("no report")
+        };
+        assert_eq!(told, that_fit(&files));
+        assert!((100..200).contains(&told.len()));
     }
 
     #[test]

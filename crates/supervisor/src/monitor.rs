@@ -7,22 +7,23 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use exchange::{ChildId, ChildState, Exchange};
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use pool::Action;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use crate::channel::Channel;
-use crate::family::{Child, Drain, Front, Mold, Phase, Place, Slot, Word};
+use crate::changes::Changes;
+use crate::demand::Line;
+use crate::family::{Front, Mold, Phase, Place, Slot};
 use crate::listeners::Listener;
-use crate::message::{Order, Spawn};
+use crate::reload::Reloads;
 use crate::signals::Signals;
-use crate::stopping::Stage;
-use crate::sys::fork::{Side, fork};
+use crate::stopping::{Stage, drain};
+use crate::upgrade::Successor;
 use crate::verdict::Verdict;
-use crate::{MoldBirth, Preload, Serving, Settings};
+use crate::{MoldBirth, Preload, Roles, Serving, Settings};
 
 /// How the supervisor's loop ended.
 #[derive(Debug)]
@@ -54,7 +55,8 @@ pub(crate) enum Newborn {
 
 /// What the supervisor knows and holds.
 pub(crate) struct Monitor<'a> {
-    pub(crate) settings: &'a Settings,
+    pub(crate) settings: Settings,
+    pub(crate) roles: &'a dyn Roles,
     pub(crate) exchange: &'a Exchange,
     announce: &'a dyn Fn(&Serving),
     start: Instant,
@@ -64,13 +66,29 @@ pub(crate) struct Monitor<'a> {
     /// What has happened since the rules were asked last.
     pub(crate) events: Vec<pool::Event>,
     pub(crate) front: Option<Front>,
+    /// The mold of the generation that serves.
     pub(crate) mold: Option<Mold>,
+    /// The mold of a generation that has not taken over.
+    pub(crate) next_mold: Option<Mold>,
+    /// Molds that have been told to go.
+    pub(crate) former_molds: Vec<Mold>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) startup: Startup,
     pub(crate) stage: Stage,
     pub(crate) verdict: Verdict,
-    /// The generation that molds belong to.
-    generation: u32,
+    /// The generation that serves.
+    pub(crate) generation: u32,
+    pub(crate) reloads: Reloads,
+    pub(crate) changes: Changes,
+    pub(crate) successor: Option<Successor>,
+    /// How many children there are to be instead of what is configured.
+    pub(crate) scaled: Option<u16>,
+    line: Line,
+    /// When processes were last weighed, and what came of it.
+    pub(crate) weighed: Duration,
+    pub(crate) weight: Option<pool::Weight>,
+    /// The most memory that a child of this generation has had of its own.
+    pub(crate) heaviest: u64,
     /// Whether molds load the application.
     pub(crate) preload: bool,
     /// What the last mold has told about itself.
@@ -95,8 +113,10 @@ pub(crate) struct Startup {
 enum Source {
     Signals,
     Front,
-    Mold,
+    Mold(Pid),
     Child(u16),
+    Changes,
+    Successor,
 }
 
 impl<'a> Monitor<'a> {
@@ -106,6 +126,7 @@ impl<'a> Monitor<'a> {
         listeners: Vec<Listener>,
         exchange: &'a Exchange,
         announce: &'a dyn Fn(&Serving),
+        roles: &'a dyn Roles,
     ) -> nix::Result<Self> {
         set_child_subreaper(true)?;
         let startup = Startup {
@@ -114,8 +135,10 @@ impl<'a> Monitor<'a> {
             progress: Duration::ZERO,
             forks_failed: false,
         };
-        Ok(Self {
-            settings,
+        let slots = usize::from(exchange.geometry().children);
+        let mut monitor = Self {
+            settings: settings.clone(),
+            roles,
             exchange,
             announce,
             start: Instant::now(),
@@ -125,7 +148,9 @@ impl<'a> Monitor<'a> {
             events: Vec::new(),
             front: None,
             mold: None,
-            slots: (0..settings.processes)
+            next_mold: None,
+            former_molds: Vec::new(),
+            slots: (0..slots)
                 .map(|_| Slot {
                     life: 0,
                     place: Place::Vacant,
@@ -135,9 +160,19 @@ impl<'a> Monitor<'a> {
             stage: Stage::Up,
             verdict: Verdict::Stopped,
             generation: 1,
+            reloads: Reloads::default(),
+            changes: Changes::default(),
+            successor: None,
+            scaled: None,
+            line: Line::default(),
+            weighed: Duration::ZERO,
+            weight: None,
+            heaviest: 0,
             preload: settings.preload != Preload::Off,
             about: String::new(),
-        })
+        };
+        monitor.watch_touched();
+        Ok(monitor)
     }
 
     /// The loop. Everything that the supervisor holds is let go when it returns.
@@ -151,12 +186,19 @@ impl<'a> Monitor<'a> {
                 info!("stopped");
                 return End::Stopped(self.verdict);
             }
-            let mut due = self.stage.due().into_iter().chain(self.startup_due()).min();
+            self.judge_successor();
+            self.reload_changed();
+            if let ControlFlow::Break(newborn) = self.go_on_with_reload() {
+                return End::Became(newborn);
+            }
+            let mut due = self.due();
             if self.stage.keeps_pool() {
                 match self.decide_and_perform() {
                     ControlFlow::Break(newborn) => return End::Became(newborn),
                     ControlFlow::Continue(again) => due = due.into_iter().chain(again).min(),
                 }
+            } else {
+                self.events.clear();
             }
             // What has just failed is told to the rules at once: they know when to try again.
             let due = if self.events.is_empty() {
@@ -168,6 +210,18 @@ impl<'a> Monitor<'a> {
                 self.observe(source);
             }
         }
+    }
+
+    /// When something is due that nobody tells of, beside what the rules wait for.
+    fn due(&self) -> Option<Duration> {
+        let due = [
+            self.stage.due(),
+            self.startup_due(),
+            self.reload_due(),
+            self.changes_due(),
+            self.successor_due(),
+        ];
+        due.into_iter().flatten().min()
     }
 
     /// The time since the start.
@@ -199,23 +253,39 @@ impl<'a> Monitor<'a> {
     /// Asks the rules and does what they say. Returns when to ask again, and breaks in a process that was forked.
     fn decide_and_perform(&mut self) -> ControlFlow<Newborn, Option<Duration>> {
         let events = std::mem::take(&mut self.events);
-        let children: Vec<_> = self.slots.iter().map(Slot::observed).collect();
+        let load = self.load();
+        let weight = self.weigh();
+        let lives = self.lives(&load.busy);
+        let demand = self.line.look(&load, self.now());
+        let children: Vec<_> = self
+            .slots
+            .iter()
+            .zip(&load.busy)
+            .map(|(slot, busy)| match slot.child() {
+                // It is none of the pool yet.
+                Some(child) if self.is_trial(child.id) => pool::Child::Leaving,
+                _ => slot.observed(*busy),
+            })
+            .collect();
         let seen = pool::Observed {
             now: self.now(),
             front: Front::observed(self.front.as_ref()),
-            mold: Mold::observed(self.mold.as_ref()),
+            mold: match &self.mold {
+                None if self.is_loading_next() => pool::Mold::Leaving,
+                mold => Mold::observed(mold.as_ref()),
+            },
             children: &children,
-            demand: pool::Demand::default(),
-            weight: None,
+            lives: &lives,
+            demand,
+            weight,
             events: &events,
         };
         let limits = pool::Limits {
-            pool: pool::Pool::Fixed {
-                processes: self.settings.processes,
-            },
+            pool: self.pool(),
+            recycling: self.settings.recycling,
             startup_timeout: self.settings.startup_timeout,
         };
-        let mut again = None;
+        let mut again = self.look_due(demand.waiting > 0);
         for action in pool::decide(&limits, &mut self.memory, &seen) {
             match action {
                 Action::StartFront => self.start_front()?,
@@ -223,149 +293,84 @@ impl<'a> Monitor<'a> {
                 Action::KillMold => self.kill_late_mold(),
                 Action::Spawn { slot } => self.order_child(slot),
                 Action::Kill { slot } => self.kill_late_child(slot),
-                Action::LookAgain { at } => again = Some(at),
-                // A pool of a fixed size does none of these.
-                Action::Retire { .. } | Action::Log(_) | Action::GiveUp(_) => {}
+                Action::Replace { slot, reason } => {
+                    self.mark_outgoing(slot, reason);
+                    // The rules see at once that its place is to be filled.
+                    again = Some(Duration::ZERO);
+                }
+                Action::Retire { slot } => self.retire_child(slot),
+                Action::LookAgain { at } => again = again.into_iter().chain([at]).min(),
+                Action::Log(message) => self.say(message),
+                Action::GiveUp(reason) => {
+                    error!(%reason, "the server cannot go on");
+                    self.fail(Verdict::CannotStart);
+                }
             }
         }
         ControlFlow::Continue(again)
     }
 
-    fn start_front(&mut self) -> ControlFlow<Newborn> {
-        let born = Channel::pair().and_then(|ends| Ok((ends, fork()?)));
-        match born {
-            Ok(((_, link), Side::Child)) => ControlFlow::Break(Newborn::Front {
-                link,
-                listeners: std::mem::take(&mut self.listeners),
-            }),
-            Ok(((link, _), Side::Parent(pid))) => {
-                info!(pid = pid.as_raw(), "front started");
-                self.front = Some(Front {
-                    pid,
-                    link: Some(link),
-                    serving: None,
-                    drain: Drain::Unasked,
-                    reopen: false,
-                });
-                for slot in &mut self.slots {
-                    if let Place::Gone(_, word) = &mut slot.place {
-                        *word = Word::Inherited;
-                    }
-                }
-                ControlFlow::Continue(())
-            }
-            Err(errno) => {
-                warn!(%errno, "front cannot be forked");
-                self.startup.forks_failed = true;
-                self.events.push(pool::Event::FrontDied);
-                ControlFlow::Continue(())
-            }
-        }
-    }
-
-    fn build_mold(&mut self) -> ControlFlow<Newborn> {
-        let generation = self.generation;
-        let birth = MoldBirth {
-            generation,
-            preload: self.preload,
-        };
-        let born = Channel::pair().and_then(|ends| Ok((ends, fork()?)));
-        match born {
-            Ok(((_, link), Side::Child)) => ControlFlow::Break(Newborn::Mold { link, birth }),
-            Ok(((link, _), Side::Parent(pid))) => {
-                info!(r#gen = generation, pid = pid.as_raw(), "mold loading");
-                let since = self.now();
-                let link = Some(link);
-                self.mold = Some(Mold {
-                    pid,
-                    generation,
-                    link,
-                    since,
-                    ready: None,
-                    leaving: false,
-                });
-                self.startup.progress = since;
-                ControlFlow::Continue(())
-            }
-            Err(errno) => {
-                warn!(r#gen = generation, %errno, "mold cannot be forked");
-                self.startup.forks_failed = true;
-                self.events.push(pool::Event::MoldDied);
-                ControlFlow::Continue(())
-            }
-        }
-    }
-
-    fn kill_late_mold(&mut self) {
-        if let Some(mold) = &mut self.mold {
-            warn!(
-                r#gen = mold.generation,
-                pid = mold.pid.as_raw(),
-                "mold takes longer than the startup timeout"
-            );
-            mold.kill();
-            // It is not gone by its own will, and so another one waits as after a death.
-            self.events.push(pool::Event::MoldDied);
-        }
-    }
-
-    fn kill_late_child(&mut self, slot: u16) {
+    /// Notes that a child is to be replaced.
+    fn mark_outgoing(&mut self, slot: u16, reason: pool::Reason) {
         if let Some(child) = self.slots[usize::from(slot)].child_mut() {
-            let pid = child.pid.map(nix::unistd::Pid::as_raw);
-            warn!(
+            let pid = child.pid.map(Pid::as_raw);
+            let reason = reason.to_string();
+            info!(
                 child = slot,
                 r#gen = child.generation,
                 pid,
-                "takes longer than the startup timeout"
+                reason,
+                "recycling"
             );
-            child.kill();
-            self.events.push(pool::Event::DiedStarting);
+            child.outgoing = true;
         }
     }
 
-    /// Tells the mold to fork a child. Its line is made before: the end of that is how we hear that it is gone, or was
-    /// never born.
-    fn order_child(&mut self, slot: u16) {
-        let since = self.now();
-        let (Some(mold), place) = (&self.mold, &mut self.slots[usize::from(slot)]) else {
-            return;
-        };
-        let Some(to_mold) = &mold.link else { return };
-        let id = ChildId {
-            slot,
-            life: place.life.wrapping_add(1),
-        };
-        let generation = mold.generation;
-        let ordered = Channel::pair().and_then(|(link, channel)| {
-            to_mold.say_now(Order::Spawn(Spawn {
-                child: id,
-                generation,
-                channel,
-            }))?;
-            Ok(link)
-        });
-        match ordered {
-            Ok(link) => {
-                self.exchange.board().child(slot).begin(id.life, generation);
-                let (link, phase) = (Some(link), Phase::Ordered);
-                place.life = id.life;
-                place.place = Place::Taken(Child {
-                    id,
-                    generation,
-                    pid: None,
-                    link,
-                    since,
-                    phase,
-                    leaving: false,
-                });
-            }
-            // The mold has just died; that will be heard.
-            Err(Errno::EPIPE) => {}
-            Err(errno) => {
-                warn!(child = slot, r#gen = generation, %errno, "cannot be ordered");
-                self.events.push(pool::Event::ForkFailed);
+    /// Tells a child to finish what it has, and to leave. One that is not ready has nothing to finish.
+    fn retire_child(&mut self, slot: u16) {
+        if let Some(child) = self.slots[usize::from(slot)].child_mut() {
+            let pid = child.pid.map(Pid::as_raw);
+            info!(child = slot, r#gen = child.generation, pid, "retires");
+            if child.phase == Phase::Ready {
+                drain(child, self.exchange);
+            } else {
+                child.kill();
             }
         }
+    }
+
+    /// Says what the rules have to say.
+    fn say(&self, message: pool::Message) {
+        let text = message.to_string();
+        match message {
+            // The size of such a pool is what was asked for, and nothing to be raised.
+            pool::Message::ReachedMaxRequestWorkers if self.settings.keeps_size => {}
+            pool::Message::Busy {
+                spawning,
+                idle,
+                total,
+            } => info!(spawning, idle, total, "{text}"),
+            pool::Message::ReachedMemoryBudget { budget, children } => {
+                warn!(budget, children, "{text}");
+            }
+            pool::Message::ReachedMaxRequestWorkers
+            | pool::Message::NearMaxRequestWorkers
+            | pool::Message::ScoreboardFull
+            | pool::Message::KilledSuccessively => warn!(children = self.size(), "{text}"),
+        }
+    }
+
+    /// How busy the slots are, if anybody wants to know: that means to look at each place of the exchange.
+    fn load(&self) -> exchange::Load {
+        if matches!(self.pool(), pool::Pool::Fixed { .. })
+            && self.settings.recycling.inactivity_timeout.is_zero()
+        {
+            return exchange::Load {
+                busy: vec![0; self.slots.len()],
+                ..exchange::Load::default()
+            };
+        }
+        self.exchange.load()
     }
 
     /// Sleeps until something is to be heard or `due` has come.
@@ -406,8 +411,20 @@ impl<'a> Monitor<'a> {
                 PollFd::new(link.as_fd(), PollFlags::POLLIN | owed),
             ));
         }
-        if let Some(link) = self.mold.as_ref().and_then(|mold| mold.link.as_ref()) {
-            sources.push((Source::Mold, PollFd::new(link.as_fd(), PollFlags::POLLIN)));
+        let molds = self.mold.iter().chain(&self.next_mold);
+        for mold in molds.chain(&self.former_molds) {
+            if let Some(link) = &mold.link {
+                let fd = PollFd::new(link.as_fd(), PollFlags::POLLIN);
+                sources.push((Source::Mold(mold.pid), fd));
+            }
+        }
+        if let Some(watcher) = &self.changes.watcher {
+            let fd = PollFd::new(watcher.as_fd(), PollFlags::POLLIN);
+            sources.push((Source::Changes, fd));
+        }
+        if let Some(report) = self.successor_report() {
+            let fd = PollFd::new(report, PollFlags::POLLIN);
+            sources.push((Source::Successor, fd));
         }
         for child in self.slots.iter().filter_map(Slot::child) {
             if let Some(link) = &child.link {
@@ -423,18 +440,36 @@ impl<'a> Monitor<'a> {
     fn observe(&mut self, source: Source) {
         match source {
             Source::Front => self.hear_front(),
-            Source::Mold => self.hear_mold(),
+            Source::Mold(pid) => self.hear_mold(pid),
             Source::Child(slot) => self.hear_child(slot),
+            Source::Changes => self.hear_of_changes(),
+            Source::Successor => self.hear_successor(),
             Source::Signals => {
                 while let Some(signal) = self.signals.next() {
                     match signal {
                         Signal::SIGCHLD => self.reap(),
                         Signal::SIGUSR1 => self.reopen_logs(),
+                        Signal::SIGHUP => self.ask_for_reload("SIGHUP", None),
+                        Signal::SIGUSR2 => self.upgrade(),
+                        Signal::SIGTTIN => self.scale_up(),
+                        Signal::SIGTTOU => self.scale_down(),
+                        Signal::SIGWINCH => self.retire_all(),
                         signal => self.asked_to_stop(signal),
                     }
                 }
             }
         }
+    }
+
+    /// The numbers of all slots.
+    pub(crate) fn all_slots(&self) -> std::ops::Range<u16> {
+        0..self.exchange.geometry().children
+    }
+
+    /// The first slot in which nobody is.
+    pub(crate) fn vacant_slot(&self) -> Option<u16> {
+        let is_vacant = |slot: &u16| matches!(self.slots[usize::from(*slot)].place, Place::Vacant);
+        self.all_slots().find(is_vacant)
     }
 
     /// The slot of a child that still has the life it is spoken of with.

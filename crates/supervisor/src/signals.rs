@@ -21,7 +21,12 @@ impl Signals {
             Signal::SIGTERM,
             Signal::SIGINT,
             Signal::SIGQUIT,
+            Signal::SIGHUP,
             Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGTTIN,
+            Signal::SIGTTOU,
+            Signal::SIGWINCH,
             Signal::SIGCHLD,
         ]);
         ours.thread_block()?;

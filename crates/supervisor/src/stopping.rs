@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use exchange::ChildState;
+use exchange::{ChildState, Exchange};
 use nix::sys::signal::Signal;
 use tracing::{error, info, warn};
 
-use crate::family::{Drain, Phase, Slot, kill_now};
-use crate::message::{ChildOrder, Order};
+use crate::family::{Child, Drain, Mold, Phase, Slot, kill_now};
+use crate::message::ChildOrder;
 use crate::monitor::Monitor;
 use crate::verdict::Verdict;
 
@@ -19,6 +19,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(crate) enum Stage {
     /// It serves, or is about to.
     Up,
+    /// It serves as before, but each answer is the last of its connection, so that others hear of the stop in time.
+    Delay {
+        /// Until then.
+        until: Duration,
+    },
     /// The front finishes its connections. Children are replaced as before: requests may still wait for them.
     FrontDrains {
         /// At most until then.
@@ -43,7 +48,8 @@ impl Stage {
     pub(crate) fn due(self) -> Option<Duration> {
         match self {
             Self::Up | Self::Killing => None,
-            Self::FrontDrains { until }
+            Self::Delay { until }
+            | Self::FrontDrains { until }
             | Self::ChildrenDrain { until }
             | Self::Farewell { until } => Some(until),
         }
@@ -51,7 +57,12 @@ impl Stage {
 
     /// Whether dead processes are replaced.
     pub(crate) fn keeps_pool(self) -> bool {
-        matches!(self, Self::Up | Self::FrontDrains { .. })
+        self.serves() || matches!(self, Self::FrontDrains { .. })
+    }
+
+    /// Whether connections are taken.
+    pub(crate) fn serves(self) -> bool {
+        matches!(self, Self::Up | Self::Delay { .. })
     }
 }
 
@@ -72,20 +83,57 @@ impl Monitor<'_> {
                 Stage::Farewell { .. } => self.kill_all(),
                 _ => {
                     info!(%signal, "stopping at once");
+                    self.abandon_what_begins("the server is stopping");
                     self.break_off();
                 }
             }
         } else if self.stage == Stage::Up {
             info!(%signal, "stopping");
-            self.stop_listening();
-            if let Some(front) = &mut self.front {
-                front.drain = Drain::Owed;
+            self.abandon_what_begins("the server is stopping");
+            let delay = self.settings.shutdown_delay;
+            if delay.is_zero() {
+                self.drain_front();
+            } else {
+                info!(
+                    delay_ms = delay.as_millis(),
+                    "serving on until the delay is over"
+                );
+                if let Some(front) = &mut self.front {
+                    front.close = true;
+                }
+                self.stage = Stage::Delay {
+                    until: self.now() + delay,
+                };
+                self.pass_words_on();
             }
-            self.stage = Stage::FrontDrains {
-                until: self.now() + self.settings.shutdown_timeout,
-            };
-            self.pass_words_on();
         }
+    }
+
+    /// Another server has taken over: this one finishes what it has begun.
+    pub(crate) fn leave_to_successor(&mut self) {
+        info!("stopping: another server has taken over");
+        self.abandon_what_begins("another server has taken over");
+        // The files of its unix sockets are the other one's now.
+        self.listeners.clear();
+        self.drain_front();
+    }
+
+    /// The front takes no new connection, and finishes those it has.
+    fn drain_front(&mut self) {
+        self.stop_listening();
+        if let Some(front) = &mut self.front {
+            front.drain = Drain::Owed;
+        }
+        self.stage = Stage::FrontDrains {
+            until: self.now() + self.settings.shutdown_timeout,
+        };
+        self.pass_words_on();
+    }
+
+    /// Whoever is not there yet is not wanted any more.
+    fn abandon_what_begins(&mut self, why: &str) {
+        self.break_off_reload(why);
+        self.break_off_upgrade();
     }
 
     /// The front takes what has already arrived; with our copies gone, too, whoever comes later is refused instead of
@@ -134,6 +182,12 @@ impl Monitor<'_> {
             let now = self.now();
             match self.stage {
                 Stage::Up => return false,
+                Stage::Delay { until } => {
+                    if now < until {
+                        return false;
+                    }
+                    self.drain_front();
+                }
                 Stage::FrontDrains { until } => {
                     let done = self
                         .front
@@ -165,21 +219,21 @@ impl Monitor<'_> {
                         self.break_off();
                     } else {
                         self.dismiss_front();
-                        self.dismiss_mold();
+                        self.molds_mut().for_each(Mold::dismiss);
                         self.stage = Stage::Farewell {
                             until: now + FAREWELL,
                         };
                     }
                 }
                 Stage::Farewell { until } => {
-                    if (self.front.is_some() || self.mold.is_some()) && now < until {
+                    if (self.front.is_some() || self.has_mold()) && now < until {
                         return false;
                     }
                     self.kill_all();
                 }
                 Stage::Killing => {
                     let child_left = self.slots.iter().any(|slot| slot.child().is_some());
-                    return self.front.is_none() && self.mold.is_none() && !child_left;
+                    return self.front.is_none() && !self.has_mold() && !child_left;
                 }
             }
         }
@@ -192,16 +246,7 @@ impl Monitor<'_> {
                 child.kill();
                 continue;
             }
-            child.leaving = true;
-            self.exchange
-                .board()
-                .child(child.id.slot)
-                .set_state(ChildState::Draining);
-            // A line that has ended belongs to a child that has, too; nothing else was ever said on it.
-            let _ = child
-                .link
-                .as_ref()
-                .map(|link| link.say_now(ChildOrder::Drain));
+            drain(child, self.exchange);
         }
     }
 
@@ -221,20 +266,6 @@ impl Monitor<'_> {
         }
     }
 
-    fn dismiss_mold(&mut self) {
-        if let Some(mold) = &mut self.mold {
-            let told = mold
-                .link
-                .as_ref()
-                .is_some_and(|link| link.say_now(Order::Retire).is_ok());
-            mold.leaving = true;
-            // While it loads the application it hears nothing.
-            if mold.ready.is_none() || !told {
-                mold.kill();
-            }
-        }
-    }
-
     /// Kills whoever is left.
     fn kill_all(&mut self) {
         self.stage = Stage::Killing;
@@ -246,11 +277,23 @@ impl Monitor<'_> {
 
     /// Who is not born yet is killed at birth, and is not born once the mold is dead.
     fn kill_mold_and_children(&mut self) {
-        if let Some(mold) = &mut self.mold {
-            mold.kill();
-        }
+        self.molds_mut().for_each(Mold::kill);
         for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
             child.kill();
         }
     }
+}
+
+/// Tells a child to finish what it has, and to leave.
+pub(crate) fn drain(child: &mut Child, exchange: &Exchange) {
+    child.leaving = true;
+    exchange
+        .board()
+        .child(child.id.slot)
+        .set_state(ChildState::Draining);
+    // A line that has ended belongs to a child that has, too; nothing else was ever said on it.
+    let _ = child
+        .link
+        .as_ref()
+        .map(|link| link.say_now(ChildOrder::Drain));
 }

@@ -20,6 +20,15 @@ pub(crate) struct File {
 }
 
 impl File {
+    /// The file of a socket that another process of ours has made.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let identity = identity(path).ok()??;
+        Some(Self {
+            path: path.to_owned(),
+            identity,
+        })
+    }
+
     /// Removes the file, unless another has taken its place.
     pub(crate) fn remove(&self) {
         if identity(&self.path).is_ok_and(|now| now == Some(self.identity)) {

@@ -54,8 +54,13 @@ pub enum LoadError {
     #[error("{0}")]
     NotThere(String),
     /// Code of the application raised an exception; the traceback is on standard error.
-    #[error("{0}")]
-    Raised(String),
+    #[error("{summary}")]
+    Raised {
+        /// The exception in one line.
+        summary: String,
+        /// What was printed.
+        traceback: String,
+    },
 }
 
 /// What stands against sharing the loaded application by fork.
@@ -90,8 +95,10 @@ impl App {
             if not_there.is_ok_and(|kind| raised.get_type(py).is(&kind)) {
                 return LoadError::NotThere(raised.value(py).to_string());
             }
-            prelude::print_traceback(py, &raised);
-            LoadError::Raised(prelude::summary(py, &raised))
+            LoadError::Raised {
+                summary: prelude::summary(py, &raised),
+                traceback: prelude::print_traceback(py, &raised),
+            }
         })
     }
 
@@ -117,6 +124,18 @@ impl App {
     /// To be called last before the first fork.
     pub fn freeze(&self, py: Python<'_>) {
         run(py, "freeze");
+    }
+
+    /// The files of all modules that have been imported so far.
+    #[must_use]
+    pub fn module_files(&self, py: Python<'_>) -> Vec<PathBuf> {
+        let files = prelude::module(py)
+            .and_then(|module| module.call_method0(intern!(py, "module_files")))
+            .and_then(|files| files.extract());
+        files.unwrap_or_else(|raised| {
+            tracing::error!(error = %prelude::summary(py, &raised), "the files of the modules cannot be listed");
+            Vec::new()
+        })
     }
 
     /// Makes a forked child its own: seeds numpy's generator, and says which process `signal.signal` is to spare.

@@ -42,7 +42,7 @@ class NotThereError(Exception):
 def prepare(python_path: list[str], env: list[tuple[str, str]]) -> None:
     """Make the process what the application expects."""
     # Sockets handed over by systemd are the server's: no program of the application is to look for them.
-    for name in ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"):
+    for name in ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "_RWSGI_TAKE_OVER"):
         os.environ.pop(name, None)
     os.environ.update(env)
     # Through the console script the folder of programs stands first, where no module of an application is.
@@ -149,8 +149,8 @@ def extent(wrapper: FileWrapper) -> tuple[io.FileIO, int, int] | None:
     return (raw, offset, status.st_size - offset) if offset < status.st_size else None
 
 
-def report(error: BaseException) -> None:
-    """Print a traceback in one piece, beginning where the application begins."""
+def report(error: BaseException) -> str:
+    """Print a traceback in one piece, beginning where the application begins; return what was printed."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename in _loaders:
         trace = trace.tb_next
@@ -158,6 +158,13 @@ def report(error: BaseException) -> None:
     if sys.stderr is not None:
         sys.stderr.write(text)
         sys.stderr.flush()
+    return text
+
+
+def module_files() -> list[str]:
+    """The files from which what has been imported so far comes."""
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return sorted({os.path.realpath(file) for file in files if isinstance(file, str)})
 
 
 def leave() -> None:

@@ -49,13 +49,15 @@ pub(crate) fn summary(py: Python<'_>, raised: &PyErr) -> String {
     }
 }
 
-/// Prints the traceback on Python's standard error.
-pub(crate) fn print_traceback(py: Python<'_>, raised: &PyErr) {
+/// Prints the traceback on Python's standard error, and returns what was printed.
+pub(crate) fn print_traceback(py: Python<'_>, raised: &PyErr) -> String {
     // Up to CPython 3.11 an exception that was caught from C does not yet know its traceback: this tells it.
     let value = raised.clone_ref(py).into_value(py);
-    let printed =
-        module(py).and_then(|module| module.call_method1(intern!(py, "report"), (value,)));
-    if let Err(failed) = printed {
+    let printed = module(py)
+        .and_then(|module| module.call_method1(intern!(py, "report"), (value,)))
+        .and_then(|text| text.extract());
+    printed.unwrap_or_else(|failed| {
         error!(error = %summary(py, &failed), "the traceback could not be printed");
-    }
+        summary(py, raised)
+    })
 }

@@ -12,7 +12,8 @@ use crate::app::App;
 
 /// Serves requests until `stop` is set and the thread has been woken. The thread stays attached for its whole life but
 /// for the time that it waits, and so keeps one thread state: `threading.local` survives from request to request.
-pub fn serve(py: Python<'_>, app: &App, seat: &mut Seat, stop: &AtomicBool) {
+/// After each request `answered` is called.
+pub fn serve(py: Python<'_>, app: &App, seat: &mut Seat, stop: &AtomicBool, answered: &dyn Fn()) {
     loop {
         // A sole thread lets go of the interpreter only when it has to wait. Others of the application get it all the same,
         // after the switch interval; where there are several of ours, one of them may wait for this very moment.
@@ -29,6 +30,8 @@ pub fn serve(py: Python<'_>, app: &App, seat: &mut Seat, stop: &AtomicBool) {
         if catch_unwind(AssertUnwindSafe(|| answer(py, app, &mut claim))).is_err() {
             error!("a panic while answering a request");
         }
+        drop(claim);
+        answered();
     }
 }
 

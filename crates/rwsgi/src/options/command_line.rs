@@ -18,7 +18,7 @@ pub(super) fn read(
     let mut switch = None;
     while let Some(arg) = parser.next().map_err(usage)? {
         let row = match arg {
-            Arg::Long(name) => named(|row| row.name == name).ok_or_else(|| unknown(name))?,
+            Arg::Long(name) => named(|row| row.is_called(name)).ok_or_else(|| unknown(name))?,
             Arg::Short(letter) => {
                 named(|row| row.letter == Some(letter)).ok_or_else(|| unknown_letter(letter))?
             }
@@ -42,6 +42,7 @@ pub(super) fn read(
                 return Ok((given, Some(asked)));
             }
             Kind::Switch(asked) => switch = Some(asked),
+            Kind::Flag(_) => given.push((row, value(row, "on".into())?)),
             _ => given.push((row, value(row, parser.value().map_err(usage)?)?)),
         }
     }

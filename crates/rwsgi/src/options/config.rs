@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 pub use wsgi::Target;
 
+use pool::{Mpm, Recycling};
 use supervisor::Address;
 
 /// Everything that a server is told. Every path is absolute.
@@ -19,8 +20,16 @@ pub struct Config {
     pub backlog: u32,
     /// Connections open at once.
     pub max_connections: u32,
-    /// Children in the pool.
+    /// Children in a fixed pool; 0 for as many as suit the machine.
     pub processes: u16,
+    /// What was given of an elastic pool.
+    pub elastic: Elastic,
+    /// How an elastic pool grows.
+    pub pool_policy: Policy,
+    /// What the server may use.
+    pub memory_budget: Budget,
+    /// When children are replaced.
+    pub recycling: Recycling,
     /// Application threads of each child.
     pub threads: u16,
     /// Stack of each application thread, in bytes.
@@ -29,6 +38,12 @@ pub struct Config {
     pub startup_timeout: Duration,
     /// Time for requests in flight to finish when the server stops.
     pub shutdown_timeout: Duration,
+    /// How long to serve on after being told to stop.
+    pub shutdown_delay: Duration,
+    /// Files of which a change asks for a reload.
+    pub touch_reload: Vec<PathBuf>,
+    /// Changes of the application's modules ask for a reload, too.
+    pub reload: bool,
     /// Where the application is imported.
     pub preload: Preload,
     /// Modules to import besides the application.
@@ -90,6 +105,40 @@ pub enum Preload {
     Off,
 }
 
+/// What was given of an elastic pool; nothing of a fixed one, but perhaps the limit of children.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the options")]
+pub struct Elastic {
+    pub mpm: Option<Mpm>,
+    pub start_servers: Option<u32>,
+    pub min_spare_servers: Option<u32>,
+    pub max_spare_servers: Option<u32>,
+    pub min_spare_threads: Option<u32>,
+    pub max_spare_threads: Option<u32>,
+    pub max_clients: Option<u32>,
+    pub server_limit: Option<u32>,
+}
+
+/// How an elastic pool grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Without a snowball.
+    Safe,
+    /// To Apache's letter.
+    Apache,
+}
+
+/// What the server may use of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// As much as it takes.
+    Off,
+    /// What the control group or the machine has, less a reserve.
+    Auto,
+    /// So many bytes.
+    Bytes(u64),
+}
+
 /// The least severe level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -102,6 +151,23 @@ pub enum LogLevel {
 }
 
 impl Config {
+    /// Whose elastic pool there is to be; none when the pool is fixed.
+    #[must_use]
+    pub fn mpm(&self) -> Option<Mpm> {
+        let unset = Elastic {
+            server_limit: self.elastic.server_limit,
+            ..Elastic::default()
+        };
+        let by_threads = if self.threads == 1 {
+            Mpm::Prefork
+        } else {
+            Mpm::Worker
+        };
+        self.elastic
+            .mpm
+            .or_else(|| (self.elastic != unset).then_some(by_threads))
+    }
+
     /// What the rows of the table are applied to. Each field without a natural "nothing" belongs to a row that has a
     /// default, and `app` is set last, so none of the zeros here is ever seen.
     pub(super) fn blank() -> Self {
@@ -115,6 +181,13 @@ impl Config {
             backlog: 0,
             max_connections: 0,
             processes: 0,
+            elastic: Elastic::default(),
+            pool_policy: Policy::Safe,
+            memory_budget: Budget::Off,
+            recycling: Recycling::default(),
+            shutdown_delay: Duration::ZERO,
+            touch_reload: Vec::new(),
+            reload: false,
             threads: 0,
             stack_size: 0,
             startup_timeout: Duration::ZERO,

@@ -16,9 +16,7 @@ pub(super) fn read(env: &[(String, String)]) -> Result<Given, Error> {
             continue;
         };
         let place = Origin::Environment(name.clone());
-        let row = OPTIONS
-            .iter()
-            .find(|row| row.variable().is_some_and(|variable| variable == *name));
+        let row = OPTIONS.iter().find(|row| row.is_variable(name));
         let row = row.ok_or_else(|| unknown(rest, name, place.clone()))?;
         let texts: Vec<&str> = if row.is_list() {
             text.split(',').map(str::trim).collect()

@@ -55,10 +55,8 @@ impl File<'_> {
     /// The option of a key: its name as it is, or Apache's, whose case does not matter in `httpd.conf` either.
     fn row(&self, key: &str, offset: usize) -> Result<&'static Opt, Error> {
         let is = |row: &&Opt| {
-            row.name == key
-                || row
-                    .apache
-                    .is_some_and(|apache| apache.eq_ignore_ascii_case(key))
+            let is_key = |apache: &&str| apache.eq_ignore_ascii_case(key);
+            row.is_called(key) || row.apache.iter().any(is_key)
         };
         OPTIONS
             .iter()

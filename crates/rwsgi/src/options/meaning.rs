@@ -3,15 +3,30 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use pool::Mpm;
 use supervisor::Address;
 
 use super::app;
-use super::config::{Config, Target};
+use super::config::{Budget, Config, Policy, Target};
 use super::error::{Error, Origin, hint, nearest};
 use super::opt::{Kind, Opt};
 use super::quantity;
 use super::table::OPTIONS;
 use super::typed::{Typed, Value};
+
+/// What makes a pool an elastic one.
+const ELASTIC: [&str; 7] = [
+    "mpm",
+    "start-servers",
+    "min-spare-servers",
+    "max-spare-servers",
+    "min-spare-threads",
+    "max-spare-threads",
+    "max-clients",
+];
+
+/// `ThreadsPerChild` as Apache ships it.
+const WORKER_THREADS: u16 = 25;
 
 /// The configuration that was typed. `app` is only set when one was given: see [`find_app`].
 pub(super) fn configure(typed: &Typed, start: &Path) -> Result<Config, Error> {
@@ -38,6 +53,10 @@ pub(super) fn configure(typed: &Typed, start: &Path) -> Result<Config, Error> {
     {
         return Err(wrong("chdir", value, "is not a folder"));
     }
+    for path in &mut config.touch_reload {
+        *path = start.join(&*path);
+    }
+    check_pool(typed, &mut config)?;
     let folder = config.chdir.as_deref().unwrap_or(start);
     for path in &mut config.python_path {
         *path = folder.join(&*path);
@@ -83,6 +102,31 @@ pub(super) fn apply(
             config,
             within(quantity::time(text), bounds).ok_or_else(bad)?,
         ),
+        Kind::CountOr(bounds, set, (word, set_word)) => {
+            if text == *word {
+                set_word(config);
+            } else {
+                set(
+                    config,
+                    within(quantity::number(text), bounds).ok_or_else(bad)?,
+                );
+            }
+        }
+        Kind::SizeOr(bounds, set, words) => {
+            if let Some((_, set_word)) = words.iter().find(|(word, _)| *word == text) {
+                set_word(config);
+            } else {
+                set(
+                    config,
+                    within(quantity::size(text), bounds).ok_or_else(bad)?,
+                );
+            }
+        }
+        Kind::Flag(set) => match text {
+            "on" => set(config, true),
+            "off" => set(config, false),
+            _ => return Err(bad()),
+        },
         Kind::Choice(choices) => {
             let (_, set) = choices
                 .iter()
@@ -126,6 +170,47 @@ fn wrong(option: &'static str, value: &Value, problem: &str) -> Error {
         problem: problem.to_owned(),
         place: value.origin.clone(),
     }
+}
+
+/// Sees to it that the options of the pool mean one pool.
+fn check_pool(typed: &Typed, config: &mut Config) -> Result<(), Error> {
+    let given = |name: &str| {
+        typed
+            .of(name)
+            .last()
+            .filter(|value| value.origin != Origin::Default)
+    };
+    let Some(mpm) = config.mpm() else {
+        return Ok(());
+    };
+    if let Some(value) = given("processes") {
+        let elastic = ELASTIC.iter().find(|name| given(name).is_some());
+        let elastic = elastic.copied().unwrap_or_default();
+        let problem =
+            format!("makes a fixed pool, but {elastic} makes an elastic one: leave one out");
+        return Err(wrong("processes", value, &problem));
+    }
+    if mpm == Mpm::Worker && given("threads").is_none() {
+        config.threads = WORKER_THREADS;
+    }
+    if mpm == Mpm::Prefork && config.threads > 1 {
+        let value = given("mpm").expect("only when it is given, several threads are prefork's");
+        let problem = format!(
+            "has one thread in each child, but threads is {}: use worker",
+            config.threads
+        );
+        return Err(wrong("mpm", value, &problem));
+    }
+    if let (Some(value), Policy::Apache) = (given("memory-budget"), config.pool_policy)
+        && config.memory_budget != Budget::Off
+    {
+        return Err(wrong(
+            "memory-budget",
+            value,
+            "cannot be kept by pool-policy apache: use safe",
+        ));
+    }
+    Ok(())
 }
 
 /// Makes `env` hold each variable once: the last one given, and those of the file only where none was given.

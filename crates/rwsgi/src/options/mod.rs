@@ -23,7 +23,7 @@ mod write;
 use std::ffi::OsString;
 use std::path::Path;
 
-pub use config::{Config, LogLevel, Preload, Target};
+pub use config::{Budget, Config, Elastic, LogLevel, Policy, Preload, Target};
 pub use error::{Error, Origin};
 
 use opt::Switch;
@@ -69,6 +69,56 @@ pub fn read(
     } else {
         Command::Serve(config)
     })
+}
+
+/// What was typed when the server was started, to compare with what is there later.
+#[derive(Debug)]
+pub struct Started(Typed);
+
+/// The options as they are now.
+#[derive(Debug)]
+pub struct Again {
+    /// What they mean; where only a restart would change something, as it was at the start.
+    pub config: Config,
+    /// The options that have changed and need a restart.
+    pub need_restart: Vec<&'static str>,
+}
+
+impl Started {
+    /// Remembers what was typed. Takes what [`read`] takes, and has found nothing wrong with.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read(
+        args: impl IntoIterator<Item = OsString>,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
+        start: &Path,
+    ) -> Result<Self, Error> {
+        Typed::read(args, &texts(env)?, start).map(Self)
+    }
+
+    /// Reads everything once more: files have changed.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read_again(
+        &self,
+        args: impl IntoIterator<Item = OsString>,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
+        start: &Path,
+    ) -> Result<Again, Error> {
+        let env = texts(env)?;
+        let mut typed = Typed::read(args, &env, start)?;
+        let need_restart = typed.keep_what_needs_restart(&self.0);
+        let mut config = meaning::configure(&typed, start)?;
+        if typed.of("app").is_empty() {
+            config.app = meaning::find_app(&config, &env, start)?;
+        }
+        Ok(Again {
+            config,
+            need_restart,
+        })
+    }
 }
 
 /// The environment as text. What is not UTF-8 is none of our variables' values, unless its name says so.

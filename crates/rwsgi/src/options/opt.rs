@@ -14,8 +14,10 @@ pub(super) struct Opt {
     pub(super) name: &'static str,
     /// Its letter on the command line.
     pub(super) letter: Option<char>,
-    /// Apache's directive of the same meaning and the same units: another key in the file.
-    pub(super) apache: Option<&'static str>,
+    /// Other names of it, on the command line and in the file.
+    pub(super) also: &'static [&'static str],
+    /// Apache's directives of the same meaning and the same units: other keys in the file.
+    pub(super) apache: &'static [&'static str],
     /// What it is called elsewhere, as program and name: for the reader, and for the hint at a wrong name.
     pub(super) elsewhere: &'static [(&'static str, &'static str)],
     /// Where it stands in `--help` and in the reference.
@@ -46,6 +48,20 @@ pub(super) enum Kind {
     Size(RangeInclusive<u64>, fn(&mut Config, u64)),
     /// A time.
     Time(RangeInclusive<Duration>, fn(&mut Config, Duration)),
+    /// A whole number, or this word.
+    CountOr(
+        RangeInclusive<u64>,
+        fn(&mut Config, u64),
+        (&'static str, Set),
+    ),
+    /// A number of bytes, or one of these words.
+    SizeOr(
+        RangeInclusive<u64>,
+        fn(&mut Config, u64),
+        &'static [(&'static str, Set)],
+    ),
+    /// On or off; on the command line, its name alone means on.
+    Flag(fn(&mut Config, bool)),
     /// One of these.
     Choice(&'static [(&'static str, Set)]),
     /// A path, taken from the folder in which the server is started.
@@ -108,8 +124,13 @@ pub(super) const SECTIONS: &[Section] = &[
 impl Opt {
     /// The variable of the environment that gives this option.
     pub(super) fn variable(&self) -> Option<String> {
-        (self.place != Place::CommandLine)
-            .then(|| format!("RWSGI_{}", self.name.to_uppercase().replace('-', "_")))
+        (self.place != Place::CommandLine).then(|| variable(self.name))
+    }
+
+    /// The variable of this name gives this option.
+    pub(super) fn is_variable(&self, name: &str) -> bool {
+        let also = |also: &&str| variable(also) == name;
+        self.variable().is_some_and(|variable| variable == name) || self.also.iter().any(also)
     }
 
     /// The option may stand in the file.
@@ -117,10 +138,31 @@ impl Opt {
         matches!(self.place, Place::Everywhere | Place::Positional)
     }
 
+    /// A change of it in the file takes effect only when the server is started again: what listens and what has been laid
+    /// out in memory stays, and so does everything about connections.
+    pub(super) fn needs_restart(&self) -> bool {
+        matches!(
+            self.section,
+            Section::Listening | Section::Requests | Section::Server
+        ) || matches!(
+            self.name,
+            "chdir" | "python" | "threads" | "mpm" | "server-limit"
+        )
+    }
+
+    /// The option is called so on the command line.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.also.contains(&name)
+    }
+
     /// The option takes any number of values.
     pub(super) fn is_list(&self) -> bool {
         matches!(self.kind, Kind::List(_))
     }
+}
+
+fn variable(name: &str) -> String {
+    format!("RWSGI_{}", name.to_uppercase().replace('-', "_"))
 }
 
 impl Kind {
@@ -142,6 +184,21 @@ impl Kind {
                 show_time(*bounds.start()),
                 show_time(*bounds.end())
             )),
+            Self::CountOr(bounds, _, (word, _)) => Some(format!(
+                "a whole number from {} to {}, or {word}",
+                bounds.start(),
+                bounds.end()
+            )),
+            Self::SizeOr(bounds, _, words) => {
+                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                Some(format!(
+                    "a size from {} to {}, or one of {}",
+                    show_size(*bounds.start()),
+                    show_size(*bounds.end()),
+                    words.join(", ")
+                ))
+            }
+            Self::Flag(_) => Some("on or off".to_owned()),
             Self::Choice(choices) => {
                 let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
                 Some(format!("one of {}", names.join(", ")))

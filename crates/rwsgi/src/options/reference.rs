@@ -80,10 +80,15 @@ fn facts(row: &Opt) -> Vec<(&'static str, String)> {
         facts.push(("In the environment", format!("`{variable}`")));
     }
     if row.in_file() {
-        let apache = row
-            .apache
-            .map_or_else(String::new, |apache| format!(" or `{apache}`"));
-        facts.push(("In the file", format!("`{}`{apache}", row.name)));
+        let others = row.also.iter().chain(row.apache);
+        let others: String = others.map(|name| format!(" or `{name}`")).collect();
+        facts.push(("In the file", format!("`{}`{others}", row.name)));
+        let when = if row.needs_restart() {
+            "after a restart"
+        } else {
+            "with a reload"
+        };
+        facts.push(("A change takes effect", when.to_owned()));
     } else if row.place == Place::OutsideFile {
         facts.push(("In the file", "cannot be given".to_owned()));
     }

@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pool::Mpm;
+
 use super::app;
-use super::config::{LogLevel, Preload};
+use super::config::{Budget, LogLevel, Policy, Preload};
 use super::error::nearest;
 use super::opt::{Kind, Opt, Place, Section, Switch};
 
@@ -13,7 +15,8 @@ use super::opt::{Kind, Opt, Place, Section, Switch};
 const ROW: Opt = Opt {
     name: "",
     letter: None,
-    apache: None,
+    also: &[],
+    apache: &[],
     elsewhere: &[],
     section: Section::Server,
     place: Place::Everywhere,
@@ -25,10 +28,14 @@ const ROW: Opt = Opt {
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const TICK: Duration = Duration::from_millis(1);
 
 /// As many header fields as Apache can be told to take; what "no limit" means here.
 const MOST_FIELDS: u64 = 32_767;
+
+/// As many application threads as there can be: 4095 children of 255 each.
+const MOST_WORKERS: u64 = 4095 * 255;
 
 /// Every option.
 pub(super) const OPTIONS: &[Opt] = &[
@@ -157,7 +164,8 @@ pub(super) const OPTIONS: &[Opt] = &[
         section: Section::Python,
         value: "K=V",
         short: "Set a variable in the application's environment",
-        long: "It is in `os.environ` before the application is imported. In the file a table (`[env]`) is also taken.",
+        long: "It is in `os.environ` before the application is imported. In the file a table (`[env]`) is also \
+            taken.",
         kind: Kind::List(|config, text| {
             let pair = app::variable(text)?;
             config.env.push(pair);
@@ -185,17 +193,23 @@ pub(super) const OPTIONS: &[Opt] = &[
             ("uWSGI", "processes"),
         ],
         section: Section::Pool,
-        value: "N",
+        value: "N|auto",
         default: Some("1"),
-        short: "Children in the pool",
-        long: "They are started up front and stay; one that dies is replaced.",
-        kind: Kind::Count(1..=512, |config, number| config.processes = narrow(number)),
+        short: "Children in the pool: a fixed number, or auto",
+        long: "They are started up front and stay; one that dies is replaced. `auto` is two for each core that the control \
+            group allows, as far as its memory holds them, like `--memory-budget auto`. Cannot be given together with \
+            the options of an elastic pool (`--mpm` and those that follow it).",
+        kind: Kind::CountOr(
+            1..=512,
+            |config, number| config.processes = narrow(number),
+            ("auto", |config| config.processes = 0),
+        ),
         ..ROW
     },
     Opt {
         name: "threads",
         letter: Some('t'),
-        apache: Some("ThreadsPerChild"),
+        apache: &["ThreadsPerChild"],
         elsewhere: &[
             ("mod_wsgi", "threads"),
             ("gunicorn", "threads"),
@@ -205,13 +219,159 @@ pub(super) const OPTIONS: &[Opt] = &[
         value: "N",
         default: Some("1"),
         short: "Application threads of each child",
-        long: "With 1 the application runs on the child's main thread, and `wsgi.multithread` is false.",
+        long: "With 1 the application runs on the child's main thread, and `wsgi.multithread` is false. With `--mpm worker` \
+            it is 25 when it is not given.",
         kind: Kind::Count(1..=255, |config, number| config.threads = narrow(number)),
         ..ROW
     },
     Opt {
+        name: "mpm",
+        elsewhere: &[("Apache", "MPM")],
+        section: Section::Pool,
+        value: "prefork|worker",
+        short: "Keep a pool as Apache's prefork or worker does, with its defaults",
+        long: "An elastic pool: it grows when too few application threads are idle, and shrinks when too many are. \
+            Defaults are those that Apache 2.4 ships: prefork starts 5 children, keeps 5 to 10 idle and has at most \
+            250; worker starts 3 of 25 threads each, keeps 75 to 250 threads idle and has at most 400. Without this \
+            option, any of the next six makes the pool an elastic one, too: prefork with `--threads 1`, worker with \
+            more. What cannot hold is corrected as Apache does it, and logged.",
+        kind: Kind::Choice(&[
+            ("prefork", |config| config.elastic.mpm = Some(Mpm::Prefork)),
+            ("worker", |config| config.elastic.mpm = Some(Mpm::Worker)),
+        ]),
+        ..ROW
+    },
+    Opt {
+        name: "start-servers",
+        apache: &["StartServers"],
+        elsewhere: &[("uWSGI", "cheaper-initial")],
+        section: Section::Pool,
+        value: "N",
+        short: "Children of an elastic pool that are started at once",
+        long: "",
+        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+            config.elastic.start_servers = Some(narrow(number))
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "min-spare-servers",
+        apache: &["MinSpareServers"],
+        elsewhere: &[("uWSGI", "cheaper")],
+        section: Section::Pool,
+        value: "N",
+        short: "Fewest idle threads of an elastic pool: with fewer, it grows",
+        long: "Counts application threads; with one thread in each child these are the children. The two names mean \
+            the same: that of Apache's prefork, and that of its worker.",
+        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+            config.elastic.min_spare_servers = Some(narrow(number))
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "max-spare-servers",
+        apache: &["MaxSpareServers"],
+        section: Section::Pool,
+        value: "N",
+        short: "Most idle threads of an elastic pool: with more, it shrinks",
+        long: "Counts application threads; with one thread in each child these are the children. The two names mean \
+            the same: that of Apache's prefork, and that of its worker.",
+        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+            config.elastic.max_spare_servers = Some(narrow(number))
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "min-spare-threads",
+        apache: &["MinSpareThreads"],
+        section: Section::Pool,
+        value: "N",
+        short: "The same as --min-spare-servers",
+        long: "Counts application threads; with one thread in each child these are the children. The two names mean \
+            the same: that of Apache's prefork, and that of its worker.",
+        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+            config.elastic.min_spare_threads = Some(narrow(number))
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "max-spare-threads",
+        apache: &["MaxSpareThreads"],
+        section: Section::Pool,
+        value: "N",
+        short: "The same as --max-spare-servers",
+        long: "Counts application threads; with one thread in each child these are the children. The two names mean \
+            the same: that of Apache's prefork, and that of its worker.",
+        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+            config.elastic.max_spare_threads = Some(narrow(number))
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "max-clients",
+        also: &["max-request-workers"],
+        apache: &["MaxRequestWorkers", "MaxClients"],
+        elsewhere: &[("uWSGI", "workers")],
+        section: Section::Pool,
+        value: "N",
+        short: "Most requests that an elastic pool runs at once",
+        long: "Counts application threads, of all children together; rounded down to whole children.",
+        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+            config.elastic.max_clients = Some(narrow(number))
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "server-limit",
+        apache: &["ServerLimit"],
+        section: Section::Pool,
+        value: "N",
+        short: "Most children that there can be without a restart",
+        long: "By default 256 with prefork, 16 with worker, and of a fixed pool twice its size, at least four more. \
+            Memory is reserved for as many, but not used.",
+        kind: Kind::Count(1..=4095, |config, number| {
+            config.elastic.server_limit = Some(narrow(number))
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "pool-policy",
+        section: Section::Pool,
+        value: "safe|apache",
+        default: Some("safe"),
+        short: "How an elastic pool grows: without a snowball, or to Apache's letter",
+        long: "`apache` starts 1, 2, 4, … 32 children a second as long as too few threads are idle, those that start \
+            included, and lets one go a second. `safe` starts no more than are lacking and than there are cores, \
+            also when requests wait too long, and lets idle ones go after half a minute.",
+        kind: Kind::Choice(&[
+            ("safe", |config| config.pool_policy = Policy::Safe),
+            ("apache", |config| config.pool_policy = Policy::Apache),
+        ]),
+        ..ROW
+    },
+    Opt {
+        name: "memory-budget",
+        elsewhere: &[("uWSGI", "cheaper-rss-limit-soft")],
+        section: Section::Pool,
+        value: "SIZE|auto|off",
+        default: Some("off"),
+        short: "Memory that the server may use: the pool does not grow past it",
+        long: "What all processes share is counted once, and for each child the most that any has come to of its \
+            own, measured while they run. One child always fits in. `auto` is the limit of the control group, or \
+            else the memory of the machine, less a tenth of it. Not with `--pool-policy apache`.",
+        kind: Kind::SizeOr(
+            1 << 20..=1 << 50,
+            |config, bytes| config.memory_budget = Budget::Bytes(bytes),
+            &[
+                ("auto", |config| config.memory_budget = Budget::Auto),
+                ("off", |config| config.memory_budget = Budget::Off),
+            ],
+        ),
+        ..ROW
+    },
+    Opt {
         name: "stack-size",
-        apache: Some("ThreadStackSize"),
+        apache: &["ThreadStackSize"],
         elsewhere: &[("mod_wsgi", "stack-size"), ("uWSGI", "thread-stacksize")],
         section: Section::Pool,
         value: "SIZE",
@@ -253,6 +413,115 @@ pub(super) const OPTIONS: &[Opt] = &[
         ..ROW
     },
     Opt {
+        name: "shutdown-delay",
+        section: Section::Pool,
+        value: "TIME",
+        default: Some("0"),
+        short: "How long to serve on after TERM, before the server drains",
+        long: "Each answer is then the last of its connection. For load balancers that need some time until they \
+            send no more requests.",
+        kind: Kind::Time(Duration::ZERO..=DAY, |config, time| {
+            config.shutdown_delay = time
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "max-requests-per-child",
+        also: &["max-requests"],
+        apache: &["MaxRequestsPerChild", "MaxConnectionsPerChild"],
+        elsewhere: &[
+            ("mod_wsgi", "maximum-requests"),
+            ("gunicorn", "max_requests"),
+            ("uWSGI", "max-requests"),
+        ],
+        section: Section::Pool,
+        value: "N",
+        default: Some("0"),
+        short: "Replace a child after so many requests",
+        long: "0 stands for never. One child at a time is replaced, and its replacement is ready before it takes no \
+            more requests.",
+        kind: Kind::Count(0..=1 << 40, |config, number| {
+            config.recycling.max_requests = number
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "restart-interval",
+        elsewhere: &[
+            ("mod_wsgi", "restart-interval"),
+            ("uWSGI", "max-worker-lifetime"),
+        ],
+        section: Section::Pool,
+        value: "TIME",
+        default: Some("0"),
+        short: "Replace a child after this time",
+        long: "0 stands for never. One child at a time is replaced, and its replacement is ready before it takes no \
+            more requests.",
+        kind: Kind::Time(Duration::ZERO..=YEAR, |config, time| {
+            config.recycling.restart_interval = time
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "inactivity-timeout",
+        elsewhere: &[("mod_wsgi", "inactivity-timeout"), ("uWSGI", "idle")],
+        section: Section::Pool,
+        value: "TIME",
+        default: Some("0"),
+        short: "Replace a child that has had requests, and then none for this time",
+        long: "0 stands for never. One child at a time is replaced, and its replacement is ready before it takes no \
+            more requests.",
+        kind: Kind::Time(Duration::ZERO..=YEAR, |config, time| {
+            config.recycling.inactivity_timeout = time
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "max-child-memory",
+        elsewhere: &[("uWSGI", "reload-on-uss")],
+        section: Section::Pool,
+        value: "SIZE",
+        default: Some("0"),
+        short: "Replace a child with more memory of its own than this",
+        long: "What it shares with others does not count. Looked at once a second. 0 stands for never. One child at \
+            a time is replaced, and its replacement is ready before it takes no more requests.",
+        kind: Kind::Size(0..=1 << 50, |config, bytes| {
+            config.recycling.max_memory = bytes
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "touch-reload",
+        elsewhere: &[
+            ("uWSGI", "touch-reload"),
+            ("mod_wsgi", "WSGIScriptReloading"),
+        ],
+        section: Section::Pool,
+        value: "PATH",
+        short: "Reload when this file is touched, written or replaced",
+        long: "As with HUP: a new generation loads the application while the old one serves, and takes over when its \
+            first child is ready.",
+        kind: Kind::List(|config, text| {
+            if text.is_empty() {
+                return Err("must not be empty".to_owned());
+            }
+            config.touch_reload.push(PathBuf::from(text));
+            Ok(())
+        }),
+        ..ROW
+    },
+    Opt {
+        name: "reload",
+        elsewhere: &[("gunicorn", "reload"), ("uWSGI", "py-autoreload")],
+        section: Section::Pool,
+        default: Some("off"),
+        short: "Reload when a module of the application changes",
+        long: "For development. Watches the files of all modules that have been imported when the application is \
+            loaded.",
+        kind: Kind::Flag(|config, given| config.reload = given),
+        ..ROW
+    },
+    Opt {
         name: "bind",
         letter: Some('b'),
         elsewhere: &[
@@ -278,7 +547,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     },
     Opt {
         name: "backlog",
-        apache: Some("ListenBacklog"),
+        apache: &["ListenBacklog"],
         elsewhere: &[
             ("mod_wsgi", "listen-backlog"),
             ("gunicorn", "backlog"),
@@ -307,7 +576,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     },
     Opt {
         name: "keep-alive",
-        apache: Some("KeepAliveTimeout"),
+        apache: &["KeepAliveTimeout"],
         elsewhere: &[("gunicorn", "keepalive"), ("uWSGI", "http-keepalive")],
         section: Section::Requests,
         value: "TIME",
@@ -377,7 +646,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     },
     Opt {
         name: "limit-request-line",
-        apache: Some("LimitRequestLine"),
+        apache: &["LimitRequestLine"],
         elsewhere: &[("gunicorn", "limit_request_line")],
         section: Section::Requests,
         value: "SIZE",
@@ -391,7 +660,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     },
     Opt {
         name: "limit-request-fields",
-        apache: Some("LimitRequestFields"),
+        apache: &["LimitRequestFields"],
         elsewhere: &[("gunicorn", "limit_request_fields")],
         section: Section::Requests,
         value: "N",
@@ -405,7 +674,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     },
     Opt {
         name: "limit-request-field-size",
-        apache: Some("LimitRequestFieldSize"),
+        apache: &["LimitRequestFieldSize"],
         elsewhere: &[("gunicorn", "limit_request_field_size")],
         section: Section::Requests,
         value: "SIZE",
@@ -419,7 +688,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     },
     Opt {
         name: "limit-request-body",
-        apache: Some("LimitRequestBody"),
+        apache: &["LimitRequestBody"],
         elsewhere: &[("uWSGI", "limit-post")],
         section: Section::Requests,
         value: "SIZE",
@@ -487,7 +756,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     },
     Opt {
         name: "log-level",
-        apache: Some("LogLevel"),
+        apache: &["LogLevel"],
         elsewhere: &[("gunicorn", "loglevel")],
         value: "LEVEL",
         default: Some("info"),
@@ -566,7 +835,8 @@ pub(super) fn nearest_to(typed: &str, may: impl Fn(&Opt) -> bool) -> Option<&'st
             let elsewhere = row.elsewhere.iter().map(|(_, name)| *name);
             [row.name]
                 .into_iter()
-                .chain(row.apache)
+                .chain(row.also.iter().copied())
+                .chain(row.apache.iter().copied())
                 .chain(elsewhere)
                 .map(move |name| (name, row))
         }),
@@ -583,14 +853,26 @@ mod tests {
     use super::super::typed::Value;
     use super::*;
 
+    /// Options for which it means something that they are not given.
+    const UNSET: &[&str] = &[
+        "mpm",
+        "start-servers",
+        "min-spare-servers",
+        "max-spare-servers",
+        "min-spare-threads",
+        "max-spare-threads",
+        "max-clients",
+        "server-limit",
+    ];
+
     #[test]
     fn each_row_of_the_table_is_sound() {
         let mut names: Vec<String> = OPTIONS.iter().map(|row| row.name.to_owned()).collect();
         names.extend(
             OPTIONS
                 .iter()
-                .filter_map(|row| row.apache)
-                .map(str::to_lowercase),
+                .flat_map(|row| row.apache.iter().chain(row.also))
+                .map(|name| name.to_lowercase()),
         );
         names.extend(
             OPTIONS
@@ -612,14 +894,26 @@ mod tests {
             assert!(row.long.is_empty() || row.long.ends_with('.'), "{name}");
             assert_eq!(
                 row.value.is_empty(),
-                matches!(row.kind, Kind::Switch(_)),
+                matches!(row.kind, Kind::Switch(_) | Kind::Flag(_)),
                 "{name}"
             );
             let needs_default = matches!(
                 row.kind,
-                Kind::Count(..) | Kind::Size(..) | Kind::Time(..) | Kind::Choice(_)
+                Kind::Count(..)
+                    | Kind::CountOr(..)
+                    | Kind::Size(..)
+                    | Kind::SizeOr(..)
+                    | Kind::Time(..)
+                    | Kind::Choice(_)
+                    | Kind::Flag(_)
             );
-            assert!(row.default.is_some() || !needs_default, "{name}");
+            // These have their defaults from each other, or make the pool an elastic one.
+            let is_unset_by_itself = UNSET.contains(&name);
+            assert_eq!(
+                row.default.is_some(),
+                needs_default && !is_unset_by_itself || row.default.is_some() && !needs_default,
+                "{name}"
+            );
         }
     }
 
@@ -635,9 +929,10 @@ mod tests {
         };
         for row in OPTIONS {
             let (low, high, unit) = match &row.kind {
-                Kind::Count(bounds, _) | Kind::Size(bounds, _) => {
-                    (*bounds.start(), *bounds.end(), "")
-                }
+                Kind::Count(bounds, _)
+                | Kind::CountOr(bounds, ..)
+                | Kind::Size(bounds, _)
+                | Kind::SizeOr(bounds, ..) => (*bounds.start(), *bounds.end(), ""),
                 Kind::Time(bounds, _) => {
                     let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap();
                     (millis(bounds.start()), millis(bounds.end()), "ms")

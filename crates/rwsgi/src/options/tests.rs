@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use supervisor::Address;
 
-use super::config::{Config, LogLevel, Preload, Target};
+use super::config::{Budget, Config, Elastic, LogLevel, Policy, Preload, Target};
 use super::error::Error;
 use super::table::OPTIONS;
 use super::{Command, read, reference, write};
@@ -109,6 +109,13 @@ fn the_defaults_are_those_of_the_contract() {
             backlog: 511,
             max_connections: 10_000,
             processes: 1,
+            elastic: Elastic::default(),
+            pool_policy: Policy::Safe,
+            memory_budget: Budget::Off,
+            recycling: pool::Recycling::default(),
+            shutdown_delay: Duration::ZERO,
+            touch_reload: vec![],
+            reload: false,
             threads: 1,
             stack_size: 8 << 20,
             startup_timeout: Duration::from_secs(60),
@@ -304,7 +311,7 @@ fn a_wrong_command_line_is_explained() {
     );
     check_usage(
         "--processes 0 a",
-        "processes \"0\" must be a whole number from 1 to 512",
+        "processes \"0\" must be a whole number from 1 to 512, or auto",
     );
     check_usage(
         "--stack-size 255K a",

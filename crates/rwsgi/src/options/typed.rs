@@ -68,6 +68,28 @@ impl Typed {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Takes over, from what was typed at the start, the options that need a restart; gives back those that have changed.
+    pub(super) fn keep_what_needs_restart(&mut self, before: &Self) -> Vec<&'static str> {
+        let mut changed = Vec::new();
+        for row in OPTIONS.iter().filter(|row| row.needs_restart()) {
+            let texts = |typed: &Self| -> Vec<String> {
+                typed
+                    .of(row.name)
+                    .iter()
+                    .map(|value| value.text.clone())
+                    .collect()
+            };
+            if texts(self) != texts(before) {
+                changed.push(row.name);
+            }
+            match before.values.get(row.name) {
+                Some(values) => self.values.insert(row.name, values.clone()),
+                None => self.values.remove(row.name),
+            };
+        }
+        changed
+    }
+
     /// Adds a source that comes after those that have been added.
     fn add(&mut self, given: Given) {
         let mut added: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();

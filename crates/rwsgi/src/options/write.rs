@@ -133,7 +133,11 @@ fn origin(origin: &Origin) -> String {
 fn toml_value(row: &Opt, values: &[Value]) -> String {
     let mut texts = values.iter().map(|value| match row.kind {
         // Shown as it was understood: TOML knows no `007`.
-        Kind::Count(..) | Kind::Size(..) | Kind::Time(..) => {
+        Kind::Count(..)
+        | Kind::CountOr(..)
+        | Kind::Size(..)
+        | Kind::SizeOr(..)
+        | Kind::Time(..) => {
             number(&value.text).map_or_else(|| quoted(&value.text), |number| number.to_string())
         }
         _ => quoted(&value.text),

@@ -14,7 +14,7 @@ use exchange::notice::{FromFront, ToFront};
 use exchange::{Exchange, Geometry};
 use rwsgi_supervisor::{
     AroundFork, ChildLink, ChildOrder, ChildReport, Listener, MoldBirth, MoldLink, MoldReport,
-    Order, Preload, Roles, Settings, fork_child, run, title,
+    Order, Preload, Program, Roles, Settings, fork_child, run, title,
 };
 
 /// Serves with `options`: words that change what the processes do.
@@ -22,7 +22,9 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
     title::prepare();
     let given = |name: &str| options.iter().any(|option| option == name);
     let settings = Settings {
-        processes: 2,
+        pool: pool::Pool::Fixed { processes: 2 },
+        keeps_size: true,
+        recycling: pool::Recycling::default(),
         preload: if given("preload-off") {
             Preload::Off
         } else {
@@ -38,10 +40,19 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
         } else {
             Duration::from_secs(30)
         },
+        shutdown_delay: Duration::ZERO,
+        touch_reload: Vec::new(),
+        watch_modules: false,
+        program: Program {
+            path: "/bin/false".into(),
+            arguments: Vec::new(),
+            folder: "/".into(),
+        },
         title: "test".to_owned(),
     };
     let exchange = Exchange::create(Geometry {
-        children: 2,
+        // One for the child that replaces another.
+        children: 3,
         threads: 1,
         queue: 4,
     })
@@ -49,6 +60,7 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
     let listeners = Listener::open(&"127.0.0.1:0".parse().unwrap(), 8).unwrap();
     let roles = Actors {
         options: options.to_vec(),
+        settings: settings.clone(),
         exchange: &exchange,
     };
     let announce = |_: &rwsgi_supervisor::Serving| println!("serving");
@@ -57,6 +69,7 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
 
 struct Actors<'a> {
     options: Vec<String>,
+    settings: Settings,
     exchange: &'a Exchange,
 }
 
@@ -71,7 +84,10 @@ impl Actors<'_> {
             return 3;
         }
         if self.given("child-unloadable") {
-            link.report(ChildReport::Unloadable).unwrap();
+            link.report(ChildReport::Unloadable {
+                why: "no".to_owned(),
+            })
+            .unwrap();
             return 78;
         }
         if self.given("tell-descriptors") {
@@ -137,6 +153,12 @@ impl Actors<'_> {
 }
 
 impl Roles for Actors<'_> {
+    fn reread(&self) -> Result<Settings, String> {
+        Ok(self.settings.clone())
+    }
+
+    fn settle(&self, _: bool) {}
+
     fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8 {
         assert_eq!(listeners.len(), 1);
         println!("front {}", std::process::id());
@@ -172,7 +194,10 @@ impl Roles for Actors<'_> {
             return 3;
         }
         if self.given("mold-unloadable") {
-            link.report(MoldReport::Unloadable).unwrap();
+            link.report(MoldReport::Unloadable {
+                why: "no".to_owned(),
+            })
+            .unwrap();
             return 78;
         }
         if self.given("mold-never-ready") {

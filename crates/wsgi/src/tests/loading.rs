@@ -112,7 +112,11 @@ fn an_exception_at_import_is_told_in_one_line() {
         ] {
             let path = scratch(&format!("failing-{}.wsgi", code.len()), code);
             match body(py, Target::File(path)) {
-                Err(LoadError::Raised(text)) => assert_eq!(text, expected),
+                Err(LoadError::Raised { summary, traceback }) => {
+                    assert_eq!(summary, expected);
+                    let kind = expected.split(':').next().unwrap();
+                    assert!(traceback.contains(kind), "{traceback}");
+                }
                 other => panic!("{code}: {other:?}"),
             }
         }
@@ -125,7 +129,7 @@ fn an_exception_at_import_is_told_in_one_line() {
                     callable: None
                 }
             ),
-            Err(LoadError::Raised(_))
+            Err(LoadError::Raised { .. })
         ));
     });
 }
