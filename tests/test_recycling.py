@@ -1,0 +1,146 @@
+"""Children that have lived long enough are replaced, and no client notices."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.conftest import Start
+from tests.load import under_load
+from tests.server import Server
+from tests.waiting import until
+
+CHANGE = re.compile(r" child=(?P<slot>\d+) gen=\d+ pid=(?P<pid>\d+) (?:.* )?(?P<word>ready|recycling|retires)$")
+
+
+def recycled(server: Server, reason: str, count: int = 1) -> list[int]:
+    """The pids of so many children that were replaced for this reason."""
+    found = server.wait_for_all(rf" child=\d+ gen=\d+ pid=(\d+) reason=\"?{reason}\"? recycling$", count)
+    return [int(match[1]) for match in found]
+
+
+def check_that_replacements_were_ready_first(server: Server) -> None:
+    """One after the other: recycling, another ready, retires."""
+    changes = [match for match in map(CHANGE.search, server.log.lines) if match]
+    outgoing = None
+    replaced = False
+    for change in changes:
+        if change["word"] == "recycling":
+            assert outgoing is None, f"two at once:\n{server.log}"
+            outgoing, replaced = change["pid"], False
+        elif change["word"] == "ready":
+            replaced = True
+        else:
+            assert (change["pid"], replaced) == (outgoing, True), f"{change[0]}:\n{server.log}"
+            outgoing = None
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_limit_of_requests_costs_no_request(start: Start, threads: int) -> None:
+    server = start(
+        *("--processes", "2", "--threads", str(threads), "--max-requests-per-child", "50", "brief"), children=2
+    )
+    with under_load(server, enough=10_000) as load:
+        assert load.finished()
+    assert len(recycled(server, "max-requests", 20)) >= 20
+    # Each child was used up to its limit, and not far beyond.
+    assert len(load.bodies) >= 20
+    assert min(sorted(load.bodies.values())[2:-2]) >= 50
+    check_that_replacements_were_ready_first(server)
+    # What the last requests have asked for is done, too.
+    until(lambda: len(server.tree()) == 5 or None, lambda: server.tree())
+
+
+def test_the_request_that_a_child_runs_while_it_is_recycled_is_finished(start: Start) -> None:
+    server = start("--threads", "2", "--max-requests", "2", "probe")
+    held = server.hold()
+    pids = [server.get("/").json()["pid"] for _ in range(2)]
+    assert pids == [held.pid] * 2
+    server.wait_for(rf" pid={held.pid} retires$")
+    assert server.get("/").json()["pid"] != held.pid
+    held.release()
+    assert held.answer().json()["pid"] == held.pid
+    server.wait_for(rf' pid={held.pid} cause="exit 0" left$')
+
+
+def test_children_are_recycled_by_age_one_by_one(start: Start) -> None:
+    server = start("--processes", "2", "--restart-interval", "500ms", "brief", children=2)
+    before = set(server.children(2).values())
+    assert set(recycled(server, "restart-interval", 2)[:2]) == before
+    server.wait_for_all(" left$", 2)
+    check_that_replacements_were_ready_first(server)
+
+
+def test_a_child_that_has_nothing_more_to_do_is_recycled_once(start: Start) -> None:
+    server = start("--processes", "2", "--inactivity-timeout", "300ms", "brief", children=2)
+    used = int(server.get("/").body)
+    assert recycled(server, "inactivity-timeout") == [used]
+    server.wait_for(rf" pid={used} .*left$")
+
+
+def test_a_child_that_has_grown_is_recycled(start: Start) -> None:
+    server = start("--processes", "2", "--max-child-memory", "40M", "brief", children=2)
+    with under_load(server, keeping=1, anew=1):
+        grown = int(server.get(f"/grow?{60 << 20}").body)
+        assert recycled(server, "max-child-memory") == [grown]
+        server.wait_for(rf" pid={grown} .*left$")
+    server.children(2)
+
+
+def test_a_replacement_that_does_not_start_leaves_the_old_child_serving(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "fragile.py").write_text(
+        "import os\nfrom brief import application as application\nif os.path.exists('broken'): 1 / 0\n"
+    )
+    server = start("--preload", "off", "--max-requests", "5", "fragile")
+    (tmp_path / "broken").touch()
+    pids = {int(server.get("/").body) for _ in range(10)}
+    server.wait_for_all("ZeroDivisionError", 2)
+    assert {int(server.get("/").body)} == pids
+    (tmp_path / "broken").unlink()
+    (pid,) = pids
+    server.wait_for(rf" pid={pid} .*left$")
+    assert int(server.get("/").body) != pid
+
+
+def test_nothing_is_left_behind_after_many_recycles_and_reloads(start: Start) -> None:
+    """No zombie, no orphan, no descriptor, and no memory of the supervisor's."""
+    server = start("--processes", "2", "--max-requests", "20", "brief", children=2)
+
+    def state() -> tuple[list[str], list[int]]:
+        """What is there, once everybody who leaves has left."""
+        until(lambda: len(processes.of_session(server.pid)) == 5 or None, lambda: server.tree())
+        present = processes.of_session(server.pid)
+        titles = sorted(re.sub(r"(child|gen) \d+", r"\1", process.title) for process in present)
+        return titles, sorted(len(processes.descriptors(process.pid)) for process in present)
+
+    def live(rounds: int) -> None:
+        for _ in range(rounds):
+            mark = server.mark()
+            server.send_signal(signal.SIGHUP)
+            with under_load(server, enough=400) as load:
+                assert load.finished()
+            server.wait_for(" reloaded$", since=mark)
+
+    live(3)
+    before, memory = state(), private(server.pid)
+    live(10)
+    assert state() == before
+    assert len(recycled(server, "max-requests", 100)) >= 100
+    assert abs(private(server.pid) - memory) <= 64
+
+
+def private(pid: int) -> int:
+    """KiB that are a process's own, without the pages of the exchange that it has looked at."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return sum(int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
+
+
+@pytest.mark.parametrize(
+    "option", ["--restart-interval=0", "--max-requests=0", "--inactivity-timeout=0", "--max-child-memory=0"]
+)
+def test_zero_stands_for_never(start: Start, option: str) -> None:
+    server = start(option, "brief")
+    pids = {server.get("/").body for _ in range(20)}
+    assert pids == {str(pid).encode() for pid in server.children(1).values()}
