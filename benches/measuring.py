@@ -141,6 +141,10 @@ class Server:
             found.append(Memory(role, private, fields["Pss"], fields["Rss"]))
         return found
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """To the process that was started."""
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:

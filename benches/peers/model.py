@@ -35,6 +35,8 @@ FIGURES = {
     "without": Figure("requests/s without"),
     "kib": Figure("KiB of RSS per connection", 2),
     "first": Figure("first answer (ms)", 0),
+    "gap": Figure("longest time without an answer (ms)"),
+    "failures": Figure("requests that failed", 0),
 }
 
 

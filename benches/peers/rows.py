@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benches.peers import measures
+from benches.peers import changes, measures
 from benches.peers.model import Goal, Row
 from benches.peers.servers import CLOSING, Shape
 from benches.wrk import BROWSER, Load
@@ -308,4 +308,44 @@ def django() -> list[Row]:
     ]
 
 
-ROWS = {row.name: row for group in (hello, bodies, sleepers, pages, crowds, django) for row in group()}
+def replacing() -> list[Row]:
+    """What clients feel of processes that come and go."""
+    goals = (
+        Goal("no request fails", "failures", 0),
+        Goal("nobody is without an answer for more than 20 ms", "gap", 20),
+    )
+    shown = ("failures", "gap", "rate")
+    return [
+        Row(
+            "recycle",
+            "2x1, a process is replaced after 500 requests; 8 clients",
+            changes.watched(None),
+            shown,
+            ("rwsgi", "gunicorn-gthread", "uwsgi", "mod_wsgi-daemon"),
+            goals,
+            shapes=(Shape(2, 1),),
+            options={
+                "rwsgi": "--max-requests-per-child 500",
+                "gunicorn-gthread": "--max-requests 500",
+                "uwsgi": "--max-requests 500",
+                "mod_wsgi-daemon": "--maximum-requests 500",
+            },
+            pinned=False,
+            stretch=3,
+        ),
+        Row(
+            "reload",
+            "2x1, a reload each second; 8 clients",
+            changes.watched(changes.hang_up),
+            shown,
+            ("rwsgi", "gunicorn-gthread", "uwsgi", "granian"),
+            goals,
+            shapes=(Shape(2, 1),),
+            pinned=False,
+            stretch=3,
+        ),
+    ]
+
+
+GROUPS = (hello, bodies, sleepers, pages, crowds, django, replacing)
+ROWS = {row.name: row for group in GROUPS for row in group()}

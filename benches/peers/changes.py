@@ -1,0 +1,81 @@
+"""What clients feel while processes are replaced: whether each is answered, and for how long nobody is."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from benches.measuring import Failed
+from benches.peers.model import Figures, Subject
+from benches.peers.openloop import parse
+
+CLIENTS = 8
+PATIENCE = 30.0
+BETWEEN_RELOADS = 1.0
+
+
+@dataclass
+class Heard:
+    """When answers were complete, and what went wrong."""
+
+    moments: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+async def client(address: tuple[str, int], end: float, heard: Heard) -> None:
+    """One request after the other, on one connection as long as the server keeps it."""
+    reader = writer = None
+    while time.perf_counter() < end:
+        try:
+            if writer is None or reader is None:
+                reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+            status, length, keep = parse(head)
+            await reader.readexactly(length)
+        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
+            heard.failures.append(repr(error))
+            keep, status = False, 0
+        if status == 200:
+            heard.moments.append(time.perf_counter())
+        elif status:
+            heard.failures.append(f"status {status}")
+        if not keep and writer is not None:
+            writer.close()
+            reader = writer = None
+
+
+def watched(act: Callable[[Subject], None] | None) -> Callable[[Subject], Figures]:
+    """A round in which `act` is done again and again."""
+
+    async def watch(subject: Subject) -> Heard:
+        heard = Heard()
+        end = time.perf_counter() + subject.seconds
+        clients = [asyncio.create_task(client(subject.server.address, end, heard)) for _ in range(CLIENTS)]
+        while act is not None and time.perf_counter() + BETWEEN_RELOADS < end:
+            await asyncio.sleep(BETWEEN_RELOADS)
+            act(subject)
+        await asyncio.gather(*clients)
+        return heard
+
+    def measure(subject: Subject) -> Figures:
+        heard = asyncio.run(watch(subject))
+        if len(heard.moments) < 2:
+            raise Failed(f"nothing is answered: {heard.failures[:1]}")
+        gaps = [later - earlier for earlier, later in pairwise(sorted(heard.moments))]
+        return {
+            "gap": max(gaps) * 1000,
+            "failures": len(heard.failures),
+            "rate": len(heard.moments) / subject.seconds,
+        }
+
+    return measure
+
+
+def hang_up(subject: Subject) -> None:
+    """Ask for new processes, as most servers understand it."""
+    subject.server.send_signal(signal.SIGHUP)
