@@ -116,17 +116,30 @@ def test_connections_to_the_database_are_closed_before_the_fork(start: Start, tm
     assert (first["found"], second["found"]) == (False, True)
 
 
-def test_the_views_of_a_django_site_are_loaded_in_the_mold(start: Start, tmp_path: Path) -> None:
+def test_what_django_loads_with_the_first_request_is_loaded_in_the_mold(start: Start, tmp_path: Path) -> None:
+    """Views, template engines with the tags of all applications, and what makes SQL of queries."""
     (tmp_path / "shop.py").write_text(
         "import sys\n"
         "from mysite.wsgi import application as site\n"
-        "views = ('library.views', 'django.contrib.admin.sites')\n"
+        "late = ('library.views', 'django.contrib.admin.templatetags.log', 'django.db.models.sql.compiler')\n"
         "def application(environ, start_response):\n"
         "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
-        "    return [str(all(name in sys.modules for name in views)).encode()]\n"
+        "    return [repr([name for name in late if name not in sys.modules]).encode()]\n"
     )
     server = start("--python-path", str(DEMO), "shop", environment={"DEMO_VAR": str(tmp_path / "var")})
-    assert server.get("/").body == b"True"
+    assert server.get("/").body == b"[]"
+
+
+def test_a_django_site_with_templates_that_cannot_be_loaded_is_served(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from mysite import settings\n"
+        "settings.TEMPLATES = [{'BACKEND': 'no.such.engine'}]\n"
+        "from mysite.wsgi import application as site\n"
+        "from probe import application as application\n"
+    )
+    server = start("--python-path", str(DEMO), "shop", environment={"DEMO_VAR": str(tmp_path / "var")})
+    answer = server.get("/").json()
+    assert answer["imported_in"] == server.mold() != answer["pid"]
 
 
 def test_what_the_application_has_opened_stays_open_in_the_children(start: Start, tmp_path: Path) -> None:

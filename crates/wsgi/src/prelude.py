@@ -6,6 +6,7 @@ Runs as the module ``_rwsgi_prelude``; Rust calls the functions without an under
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import gc
 import importlib
@@ -70,7 +71,7 @@ def load(kind: str, place: str, name: str | None, imports: list[str]) -> Any:
         raise NotThereError(f"what {place} offers as its application cannot be called: {application!r}")
     for extra in imports:
         importlib.import_module(extra)
-    _resolve_urls()
+    _load_rest_of_django()
     return application
 
 
@@ -224,12 +225,29 @@ def _django_settings() -> Any | None:
     return conf.settings if conf is not None and conf.settings.configured else None
 
 
-def _resolve_urls() -> None:
-    """Load the views. Django imports them with the first request, after which nothing is shared any more."""
-    if getattr(_django_settings(), "ROOT_URLCONF", None):
-        waiting = [importlib.import_module("django.urls").get_resolver()]
+def _load_rest_of_django() -> None:
+    """Load what Django loads with the first request, after which nothing of it would be shared any more."""
+    settings = _django_settings()
+    if settings is None:
+        return
+    if getattr(settings, "ROOT_URLCONF", None):
+        # The views: a broken one is to be found now.
+        resolver = importlib.import_module("django.urls").get_resolver()
+        waiting = [resolver]
         while waiting:
             waiting += [entry for entry in waiting.pop().url_patterns if hasattr(entry, "url_patterns")]
+        _attempt(lambda: resolver.reverse_dict)
+    if settings.TEMPLATES:
+        _attempt(lambda: importlib.import_module("django.template").engines.all())
+    databases = sys.modules.get("django.db")
+    if databases is not None:
+        _attempt(lambda: [each.ops.compiler("SQLCompiler") for each in databases.connections.all()])
+
+
+def _attempt(preparation: Callable[[], object]) -> None:
+    """Do what the first request would do anyway. A failure is left to that request, if one ever needs it."""
+    with contextlib.suppress(Exception):
+        preparation()
 
 
 def _close_connections() -> None:
