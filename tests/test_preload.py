@@ -164,3 +164,25 @@ def test_what_was_printed_before_the_fork_is_printed_once(start: Start, tmp_path
     server = start("--processes", "2", "shop", children=2)
     server.stop()
     assert str(server.output).count("half a line") == 1
+
+
+COLLECTOR = """
+import gc, json
+{choice}
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(gc.get_threshold()).encode()]
+"""
+
+
+def test_the_collector_looks_more_often_where_the_application_is_shared(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "heap.py").write_text(COLLECTOR.format(choice=""))
+    usual = start("--preload", "off", "heap").get("/").json()
+    often = start("heap").get("/").json()
+    assert often[0] == usual[0]
+    assert often[1] < usual[1]
+
+
+def test_what_the_application_tells_the_collector_holds(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "heap.py").write_text(COLLECTOR.format(choice="gc.set_threshold(5000, 20, 30)"))
+    assert start("heap").get("/").json() == [5000, 20, 30]
