@@ -133,7 +133,16 @@ impl Dispatcher {
     /// # Errors
     /// [`Full`] when there is no room.
     pub fn offer(&mut self, request: &[u8]) -> Result<Ticket, Full> {
-        if request.len() > MAX_REQUEST {
+        self.offer_pieces([request, &[]])
+    }
+
+    /// The same for a request in two pieces, which are encoded one behind the other.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room.
+    pub fn offer_pieces(&mut self, pieces: [&[u8]; 2]) -> Result<Ticket, Full> {
+        let length = pieces[0].len() + pieces[1].len();
+        if length > MAX_REQUEST {
             return Err(Full::TooLarge);
         }
         let queue = self.exchange.queue();
@@ -141,7 +150,7 @@ impl Dispatcher {
         if queue.waiting(limit) >= limit {
             return Err(Full::Queue);
         }
-        let blocks = store::blocks_for(request.len());
+        let blocks = store::blocks_for(length);
         let left = self
             .free_blocks
             .len()
@@ -150,7 +159,7 @@ impl Dispatcher {
         let slot = self.free_slots.pop().ok_or(Full::Queue)?;
         let mapping = &self.exchange.mapping;
         let taken = self.free_blocks.split_off(left);
-        store::write(mapping, slot, request, &taken);
+        store::write(mapping, slot, pieces, &taken);
         if !taken.is_empty() {
             self.blocks.insert(slot, taken);
         }

@@ -12,16 +12,27 @@ pub(crate) fn blocks_for(length: usize) -> usize {
     length.saturating_sub(INLINE).div_ceil(BLOCK)
 }
 
-/// Writes a request into a slot that nobody else looks at yet. `blocks` are as many as [`blocks_for`] says.
-pub(crate) fn write(mapping: &Mapping, slot: u32, request: &[u8], blocks: &[u32]) {
+/// Writes a request, of which the pieces are parts, into a slot that nobody else looks at yet. `blocks` are as many as
+/// [`blocks_for`] says.
+pub(crate) fn write(mapping: &Mapping, slot: u32, pieces: [&[u8]; 2], blocks: &[u32]) {
     let place = &mapping.slots()[slot as usize];
-    let (first, rest) = request.split_at(request.len().min(INLINE));
-    mapping.inline(slot as usize).copy_in(0, first);
-    for ((chunk, block), cell) in rest.chunks(BLOCK).zip(blocks).zip(&place.blocks) {
-        mapping.block(*block as usize).copy_in(0, chunk);
-        cell.store(*block, Ordering::Relaxed);
+    let mut blocks = blocks.iter().zip(&place.blocks);
+    let (mut area, mut at, mut room) = (mapping.inline(slot as usize), 0, INLINE);
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            if at == room {
+                let (block, cell) = blocks.next().expect("there are as many as it takes");
+                cell.store(*block, Ordering::Relaxed);
+                (area, at, room) = (mapping.block(*block as usize), 0, BLOCK);
+            }
+            let (fitting, rest) = piece.split_at(piece.len().min(room - at));
+            area.copy_in(at, fitting);
+            at += fitting.len();
+            piece = rest;
+        }
     }
-    let length = u32::try_from(request.len()).expect("the caller keeps to MAX_REQUEST");
+    let length = pieces.map(<[u8]>::len).iter().sum::<usize>();
+    let length = u32::try_from(length).expect("the caller keeps to MAX_REQUEST");
     place.length.store(length, Ordering::Relaxed);
 }
 

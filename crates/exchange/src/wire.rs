@@ -94,6 +94,13 @@ impl HeaderWriter {
 impl<'a> Request<'a> {
     /// Appends the request to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let body = self.encode_head(out);
+        out.extend_from_slice(body);
+    }
+
+    /// Appends all but a body in memory to `out`, and gives that back, which comes next.
+    #[must_use]
+    pub fn encode_head(&self, out: &mut Vec<u8>) -> &'a [u8] {
         let (in_file, size) = match self.body {
             Body::Memory(bytes) => (0, bytes.len() as u64),
             Body::File(size) => (IN_FILE, size),
@@ -115,8 +122,9 @@ impl<'a> Request<'a> {
         ] {
             put(out, bytes);
         }
-        if let Body::Memory(bytes) = self.body {
-            out.extend_from_slice(bytes);
+        match self.body {
+            Body::Memory(bytes) => bytes,
+            Body::File(_) => &[],
         }
     }
 

@@ -1,7 +1,9 @@
 //! The body of a request, read to its end before a thread is taken: in memory up to a limit, then in an unlinked
 //! temporary file.
 
+use std::cell::RefCell;
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, Seek, Write};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use tracing::error;
 
 use crate::Settings;
 use crate::refuse::Refusal;
+use crate::wire::{Socket, Wire};
 
 /// Bytes of a body that are kept in memory.
 const IN_MEMORY: usize = 128 * 1024;
@@ -70,6 +73,32 @@ pub(crate) async fn read(mut body: Incoming, settings: &Settings) -> Result<Whol
     }
 }
 
+/// How many bytes of a body are to come that is short enough to be read by [`read_plainly`].
+pub(crate) fn plain_length(left: Option<u64>, settings: &Settings) -> Option<usize> {
+    let length = usize::try_from(left?).ok()?;
+    (length <= IN_MEMORY && length as u64 <= settings.limit_request_body).then_some(length)
+}
+
+/// Reads a body of this length, which needs no decoding, from the wire itself.
+pub(crate) async fn read_plainly<S: Socket>(
+    wire: &RefCell<Wire<S>>,
+    length: usize,
+    settings: &Settings,
+) -> Result<Whole, Refusal> {
+    let mut body = Vec::with_capacity(length);
+    let began = Instant::now();
+    while body.len() < length {
+        let pause = pause(settings, began, body.len() as u64)?;
+        let more = poll_fn(|context| wire.borrow_mut().poll_body(context, &mut body, length));
+        match timeout(pause, more).await {
+            Err(_) => return Err(Refusal::BodyTooSlow),
+            Ok(Err(_)) => return Err(Refusal::BodyBroken),
+            Ok(Ok(())) => {}
+        }
+    }
+    Ok(Whole::Memory(body))
+}
+
 /// Moves a body from memory to a file.
 pub(crate) fn to_file(memory: &[u8]) -> Result<Whole, Refusal> {
     let (mut file, size) = spill(memory).map_err(|error| no_storage(&error))?;
@@ -106,7 +135,7 @@ fn pause(settings: &Settings, began: Instant, so_far: u64) -> Result<Duration, R
 /// The next data of the body; trailers are passed over.
 async fn next(body: &mut Incoming, pause: Duration) -> Result<Option<Bytes>, Refusal> {
     loop {
-        let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
         match timeout(pause, frame).await {
             Err(_) => return Err(Refusal::BodyTooSlow),
             Ok(None) => return Ok(None),

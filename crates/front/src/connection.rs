@@ -27,7 +27,7 @@ use crate::request::{self, Begun, Peer, Scene};
 use crate::strict::{Fault, Limits};
 use crate::taking::Behind;
 use crate::wire::{Handle, Socket, Wire};
-use crate::{clock, counter};
+use crate::{body, clock, counter};
 
 /// How long idle connections are kept once no further request is wanted: a request that is already on its way is
 /// still answered, instead of meeting a closed connection.
@@ -140,8 +140,11 @@ where
             Err(Some(fault)) => return Ended::Fault(fault),
         };
         scene.clock.set(Phase::Busy);
-        let begun = if heard.is_plain() {
-            match plain::serve(wire, scene, &heard).await {
+        let body = body::plain_length(wire.borrow().body_left(), &scene.settings);
+        let begun = if let Some(length) = body
+            && heard.is_plain()
+        {
+            match plain::serve(wire, scene, &heard, length).await {
                 Ok(Served::Plainly(true)) => continue,
                 Ok(Served::Plainly(false)) => return Ended::ByItself,
                 Ok(Served::Otherwise(begun)) => Some(*begun),
@@ -174,7 +177,11 @@ where
     S: Socket + 'static,
 {
     let heard = Rc::new(heard);
-    wire.borrow_mut().replay(Rc::clone(&heard));
+    let head = match &begun {
+        Some(_) => heard.without_body(),
+        None => heard.bytes().to_vec(),
+    };
+    wire.borrow_mut().replay(head, begun.is_some());
     let (begun, in_service) = (Cell::new(begun), Rc::clone(scene));
     let service = service_fn(move |request| {
         request::answer(

@@ -164,12 +164,12 @@ pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
             .as_mut()
             .expect("the counter is opened before the first connection");
         counter.scratch.clear();
-        request.encode(&mut counter.scratch);
-        let offered = match counter.dispatcher.offer(&counter.scratch) {
+        let body = request.encode_head(&mut counter.scratch);
+        let offered = match counter.dispatcher.offer_pieces([&counter.scratch, body]) {
             // Threads may be idle that have not heard of what waits, and answers unread that have ended.
             Err(Full::Queue | Full::Memory) => {
                 counter.turn();
-                counter.dispatcher.offer(&counter.scratch)
+                counter.dispatcher.offer_pieces([&counter.scratch, body])
             }
             offered => offered,
         };

@@ -1,6 +1,7 @@
 //! A request's head as it came, found good.
 
 use http::Method;
+use http::header::CONTENT_LENGTH;
 
 use crate::strict::{Connection, Expects, Outline, Target, split_target};
 
@@ -74,10 +75,24 @@ impl Heard {
         self.outline.connection == Connection::Close
     }
 
-    /// Nothing has to be negotiated, decoded or left out: when the answer comes whole, too, it is only to be written.
+    /// The head of the same request without a body: for whoever frames its answer when the body has been read.
+    pub(crate) fn without_body(&self) -> Vec<u8> {
+        let mut head = self.bytes[..self.outline.fields.start].to_vec();
+        for (name, value) in exchange::Lines::new(self.fields()).iter() {
+            if !name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes()) {
+                for piece in [name, b": ", value, b"\r\n"] {
+                    head.extend_from_slice(piece);
+                }
+            }
+        }
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    /// Nothing has to be negotiated or left out: unless the body has to be decoded, and when the answer comes whole, too,
+    /// there is only to be read and written.
     pub(crate) fn is_plain(&self) -> bool {
         self.outline.http11
-            && !self.outline.has_body
             && self.outline.expects == Expects::Nothing
             && self.outline.connection != Connection::Other
             && !self.is_head()

@@ -1,4 +1,5 @@
-//! The short way: a request without a body, answered as a whole, is only a matter of reading and writing.
+//! The short way: a request without a body or with a short one of known length, answered as a whole, is only a matter of
+//! reading and writing.
 //!
 //! The head has been read strictly, whichever way it goes, so that nothing is left to decode; and an answer of known length
 //! has no framing but its bytes. All else is hyper's: what this way turns out not to fit goes on there as it is.
@@ -15,7 +16,7 @@ use http::StatusCode;
 use tracing::debug;
 
 use crate::access::Record;
-use crate::body::Whole;
+use crate::body::{self, Whole};
 use crate::clock;
 use crate::connection::Phase;
 use crate::heard::Heard;
@@ -41,7 +42,7 @@ pub(crate) enum Served {
     Otherwise(Box<Begun>),
 }
 
-/// Serves a plain request.
+/// Serves a plain request, whose body has so many bytes.
 ///
 /// # Errors
 /// When the client has gone.
@@ -49,9 +50,10 @@ pub(crate) async fn serve<S: Socket>(
     wire: &RefCell<Wire<S>>,
     scene: &Rc<Scene>,
     heard: &Heard,
+    length: usize,
 ) -> io::Result<Served> {
     let mut record = Record::begin(scene, heard);
-    let first = match request::begin(scene, heard, Whole::Memory(Vec::new())).await {
+    let first = match begin(wire, scene, heard, length).await {
         Ok(first) => first,
         refused => return Ok(otherwise(record, refused)),
     };
@@ -74,6 +76,19 @@ pub(crate) async fn serve<S: Socket>(
     sent?;
     scene.clock.set(Phase::Idle(clock::now()));
     Ok(Served::Plainly(!closes))
+}
+
+async fn begin<S: Socket>(
+    wire: &RefCell<Wire<S>>,
+    scene: &Scene,
+    heard: &Heard,
+    length: usize,
+) -> Result<First, Refusal> {
+    let body = match length {
+        0 => Whole::Memory(Vec::new()),
+        _ => body::read_plainly(wire, length, &scene.settings).await?,
+    };
+    request::begin(scene, heard, body).await
 }
 
 fn otherwise(record: Option<Record>, first: Result<First, Refusal>) -> Served {

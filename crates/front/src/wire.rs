@@ -6,13 +6,14 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{BufMut, Bytes};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tracing::{debug, error};
 
@@ -105,8 +106,10 @@ pub(crate) struct Wire<S> {
     strict: Strict,
     /// What has been read and not been handed on.
     waiting: Vec<u8>,
-    /// The head that hyper is to read, and how much of it has been handed on.
-    head: Option<(Rc<Heard>, usize)>,
+    /// What is left of the head that hyper is to read.
+    head: Option<Bytes>,
+    /// Bodies are read by ourselves, and hyper knows nothing of them.
+    keeps_body: bool,
     /// Why nothing more is read.
     end: Option<End>,
     /// The client has not taken what there is for it.
@@ -144,6 +147,7 @@ impl<S> Wire<S> {
             strict: Strict::new(limits),
             waiting: Vec::new(),
             head: None,
+            keeps_body: false,
             end: None,
             behind: None,
             untaken,
@@ -166,9 +170,15 @@ impl<S> Wire<S> {
         &line[..end.unwrap_or(line.len())]
     }
 
-    /// Has hyper read this head next, and then its body.
-    pub(crate) fn replay(&mut self, head: Rc<Heard>) {
-        self.head = Some((head, 0));
+    /// Has hyper read this head next, and then its body, unless we keep that to ourselves.
+    pub(crate) fn replay(&mut self, head: Vec<u8>, keeps_body: bool) {
+        self.head = Some(head.into());
+        self.keeps_body = keeps_body;
+    }
+
+    /// Bytes of the body that are still to come, when that is known.
+    pub(crate) fn body_left(&self) -> Option<u64> {
+        self.strict.left()
     }
 
     /// Whether hyper has read all of its request.
@@ -237,6 +247,31 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         Heard::new(std::mem::replace(&mut self.waiting, behind), outline)
     }
 
+    /// Reads on in a body of known length, of which `body` has what has been read. An error says that its end will not come.
+    pub(crate) fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        body: &mut Vec<u8>,
+        length: usize,
+    ) -> Poll<io::Result<()>> {
+        let before = body.len();
+        if self.has_begun() {
+            let fitting = self.waiting.len().min(length - before);
+            body.extend(self.waiting.drain(..fitting));
+        } else if self.end.is_none() {
+            let mut room = (&mut *body).limit(length - before);
+            let read = pin!(self.stream.read_buf(&mut room));
+            if ready!(read.poll(context)).unwrap_or(0) == 0 {
+                self.end = Some(End::Closed);
+            }
+        }
+        if body.len() == before {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.judge(&body[before..]);
+        Poll::Ready(Ok(()))
+    }
+
     /// Reads while nobody else does. An error says that the client has gone.
     pub(crate) fn look_ahead(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while self.end.is_none() && !self.strict.in_body() && self.waiting.len() < AHEAD {
@@ -283,17 +318,15 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some((heard, given)) = &mut self.head {
-            let rest = &heard.bytes()[*given..];
-            let fitting = rest.len().min(buffer.remaining());
-            buffer.put_slice(&rest[..fitting]);
-            *given += fitting;
-            if fitting == rest.len() {
+        if let Some(head) = &mut self.head {
+            let fitting = head.len().min(buffer.remaining());
+            buffer.put_slice(&head.split_to(fitting));
+            if head.is_empty() {
                 self.head = None;
             }
             return Poll::Ready(Ok(()));
         }
-        if !self.strict.in_body() {
+        if self.keeps_body || !self.strict.in_body() {
             // The next request is not this hyper's; whoever drives it looks whether it is done.
             return Poll::Pending;
         }

@@ -119,6 +119,16 @@ impl Strict {
         !matches!(self.at, At::Head(_))
     }
 
+    /// Bytes before the end of a body whose length is known.
+    #[must_use]
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self.at {
+            At::Head(_) => Some(0),
+            At::Body(left) => Some(left),
+            At::Chunked(_) => None,
+        }
+    }
+
     /// How many of the next bytes, of which there is one, belong to one part of a body.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let (read, over) = match &mut self.at {
