@@ -97,7 +97,11 @@ class Run(Protocol):
     """Runs a command that is to end by itself."""
 
     def __call__(
-        self, *arguments: str, bind: str | None = "127.0.0.1:0", environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        bind: str | None = "127.0.0.1:0",
+        environment: Mapping[str, str] | None = None,
+        before: Iterable[str] = (),
     ) -> Ran: ...
 
 
@@ -107,9 +111,13 @@ def run(door: Door, tmp_path: Path) -> Iterator[Run]:
     servers: list[Server] = []
 
     def run(
-        *arguments: str, bind: str | None = "127.0.0.1:0", environment: Mapping[str, str] | None = None
+        *arguments: str,
+        bind: str | None = "127.0.0.1:0",
+        environment: Mapping[str, str] | None = None,
+        before: Iterable[str] = (),
     ) -> Ran:
-        server = Server(door, tmp_path, (*(["--bind", bind] if bind else []), *arguments), environment)
+        arguments = (*(["--bind", bind] if bind else []), *arguments)
+        server = Server(door, tmp_path, arguments, environment, before=before)
         servers.append(server)
         code = server.wait()
         return Ran(code, str(server.output), str(server.log))

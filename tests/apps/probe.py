@@ -153,6 +153,17 @@ def body(environ: WSGIEnvironment, query: Query) -> object:
     return {"size": size, "sha256": digest.hexdigest()}
 
 
+def identity(environ: WSGIEnvironment, query: Query) -> object:
+    mask = os.umask(0)
+    os.umask(mask)
+    return {
+        "users": os.getresuid(),
+        "groups": os.getresgid(),
+        "other groups": sorted(os.getgroups()),
+        "umask": mask,
+    }
+
+
 # Programs that tell what they were started with: `self` is `cat`, then `ls`.
 LOOK = "cat /proc/self/status; ls -l /proc/self/fd"
 
@@ -259,6 +270,7 @@ ACTS: dict[str, Act] = {
     "/environ": variables,
     "/os.environ": process_environment,
     "/body": body,
+    "/identity": identity,
     "/program": program,
     "/orphan": orphan,
     "/handler": handler,

@@ -3,10 +3,13 @@
 use wsgi::Python;
 
 use crate::options::Config;
-use crate::{exit, mold, serve};
+use crate::{exit, identity, mold, serve};
 
 /// Checks, reports on standard output, and returns the exit code: 0 when the application could be served.
 pub(crate) fn run(config: &Config) -> u8 {
+    if let Err(code) = identity::assume(config) {
+        return code;
+    }
     if !serve::enter_folder(config) {
         return exit::CONFIGURATION;
     }

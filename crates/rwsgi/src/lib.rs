@@ -11,6 +11,7 @@ mod announce;
 mod check;
 mod child;
 mod governor;
+mod identity;
 mod log;
 mod module;
 mod mold;

@@ -99,11 +99,19 @@ pub(crate) fn spec(config: &Config) -> Spec {
         target: config.app.clone(),
         imports: config.import.clone(),
         python_path: config.python_path.clone(),
-        env: config.env.clone(),
+        env: environment(config),
         script_name: config.script_name.clone(),
         multithread: config.threads > 1,
         multiprocess: config.processes != 1 || config.mpm().is_some(),
     }
+}
+
+/// The variables that are set for the application: those that belong to its user, overruled by those that were given.
+fn environment(config: &Config) -> Vec<(String, String)> {
+    let user = config.identity.as_ref();
+    let mut variables = user.map_or_else(Vec::new, supervisor::Identity::variables);
+    variables.extend_from_slice(&config.env);
+    variables
 }
 
 enum Preloaded {

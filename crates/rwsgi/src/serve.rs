@@ -11,10 +11,13 @@ use crate::options::{Config, Preload};
 use crate::roles::Roles;
 use crate::sizing::Sizing;
 use crate::start::Start;
-use crate::{announce, exit, log};
+use crate::{announce, exit, identity, log};
 
 /// Serves until told to stop.
 pub(crate) fn run(config: Config, start: Start) -> u8 {
+    if let Some(mask) = config.umask {
+        supervisor::set_umask(mask);
+    }
     // Listeners first: their paths are absolute, and a taken address should be said before anything else is done.
     let (listeners, predecessor) = match listen(&config) {
         Ok(found) => found,
@@ -27,13 +30,9 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
             };
         }
     };
-    // The front opens it again for itself; only here a mistake can still be told before anything is started.
-    if let Some(target) = &config.access_log
-        && let Err(problem) = target.check()
-    {
+    if let Err(code) = identity::prepare(&config, &listeners) {
         listeners.iter().for_each(Listener::remove_file);
-        error!(log = %target, error = %problem, "cannot open the access log");
-        return exit::CONFIGURATION;
+        return code;
     }
     if !enter_folder(&config) {
         listeners.iter().for_each(Listener::remove_file);
@@ -89,6 +88,8 @@ pub(crate) fn settings(config: &Config, sizing: &Sizing, start: &Start) -> super
         watch_modules: config.reload,
         program: start.program(),
         title: config.app.to_string(),
+        identity: config.identity.clone(),
+        logs: identity::logs(config),
     }
 }
 

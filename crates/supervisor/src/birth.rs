@@ -13,6 +13,7 @@ use nix::unistd::{Pid, getpid, getppid};
 use tracing::{debug, error};
 
 use crate::channel::Channel;
+use crate::identity::{self, Identity};
 use crate::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, that_fit};
 use crate::signals;
 use crate::sys::fork::{Side, fork, leave};
@@ -274,7 +275,17 @@ fn die_with(supervisor: Pid) -> nix::Result<()> {
 
 /// The life of a process that the supervisor has forked: what each does first, then `live`, which returns the exit
 /// code.
-pub(crate) fn be(supervisor: Pid, title: &str, name: &str, live: impl FnOnce() -> u8) -> ! {
+pub(crate) fn be(
+    supervisor: Pid,
+    identity: Option<&Identity>,
+    title: &str,
+    name: &str,
+    live: impl FnOnce() -> u8,
+) -> ! {
+    // Before anything else: the kernel forgets the wish to die with the supervisor when the user changes.
+    if let Some(Err(problem)) = identity.map(Identity::assume) {
+        leave(identity::say(&problem));
+    }
     if let Err(errno) = die_with(supervisor).and_then(|()| signals::leave_to_supervisor()) {
         error!(%errno, "a process of the server cannot start");
         leave(Verdict::CannotStart.code());

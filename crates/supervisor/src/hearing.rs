@@ -96,6 +96,7 @@ impl Monitor<'_> {
     /// Has the log files opened anew. A front that is not there opens them anyway when it comes.
     pub(crate) fn reopen_logs(&mut self) {
         info!(signal = %Signal::SIGUSR1, "reopening logs");
+        self.settings.provide_logs();
         if let Some(front) = &mut self.front {
             front.reopen = true;
         }

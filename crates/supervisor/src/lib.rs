@@ -15,6 +15,7 @@ mod deaths;
 mod demand;
 mod family;
 mod hearing;
+mod identity;
 mod limits;
 mod listeners;
 mod memory;
@@ -47,6 +48,7 @@ use tracing::{error, warn};
 
 pub use address::{Address, AddressError};
 pub use birth::{AroundFork, ChildLink, MoldLink, fork_child};
+pub use identity::{Group, Identity, IdentityError, User, is_root, set_umask};
 pub use limits::{allow_descriptors, limit_main_stack, processor_time};
 pub use listeners::{BindError, Listener, Local};
 pub use memory::memory_limit;
@@ -83,6 +85,10 @@ pub struct Settings {
     pub program: Program,
     /// The application's name, for the titles of processes.
     pub title: String,
+    /// Who the front, molds and children are, if not who the supervisor is.
+    pub identity: Option<Identity>,
+    /// Files that the front opens: made for its user when they are to be opened anew, since it may not do so itself.
+    pub logs: Vec<PathBuf>,
 }
 
 /// Whether the application is loaded in the mold, before children are forked.
@@ -149,6 +155,7 @@ pub fn run(
 ) -> Verdict {
     let supervisor = getpid();
     let application = &settings.title;
+    let identity = settings.identity.as_ref();
     // Forks copy one thread only, and the kernel kills by the thread that forked: both want a process with one.
     if let Some(threads @ 2..) = sys::fork::threads() {
         warn!(threads, "the supervisor should have one thread");
@@ -169,7 +176,7 @@ pub fn run(
         End::Stopped(verdict) => verdict,
         End::Became(Newborn::Front { link, listeners }) => {
             let title = format!("rwsgi: front ({application})");
-            birth::be(supervisor, &title, "rwsgi:front", || {
+            birth::be(supervisor, identity, &title, "rwsgi:front", || {
                 roles.front(link, listeners)
             })
         }
@@ -178,6 +185,7 @@ pub fn run(
             let title = format!("rwsgi: mold gen {generation} ({application})");
             birth::be(
                 supervisor,
+                identity,
                 &title,
                 &format!("rwsgi:mold{generation}"),
                 || roles.mold(MoldLink::new(link, supervisor, application), birth),

@@ -14,6 +14,7 @@ use nix::sys::socket::{
 };
 
 use crate::address::Address;
+use crate::identity::Identity;
 use crate::sys::socket::inherited;
 use crate::unix_socket;
 
@@ -164,6 +165,18 @@ impl Listener {
     pub fn remove_file(&self) {
         if let Some(file) = &self.file {
             file.remove();
+        }
+    }
+
+    /// Gives the file of a unix socket that [`Listener::open`] has made to whoever serves, so that it is the user's as it
+    /// would be had the user made it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn give_to(&self, identity: &Identity) -> io::Result<()> {
+        match &self.file {
+            Some(file) => identity.give(file.path()),
+            None => Ok(()),
         }
     }
 

@@ -29,6 +29,11 @@ impl File {
         })
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Removes the file, unless another has taken its place.
     pub(crate) fn remove(&self) {
         if identity(&self.path).is_ok_and(|now| now == Some(self.identity)) {

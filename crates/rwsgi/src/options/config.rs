@@ -5,7 +5,7 @@ use std::time::Duration;
 pub use wsgi::Target;
 
 use pool::{Mpm, Recycling};
-use supervisor::Address;
+use supervisor::{Address, Group, Identity, User};
 
 /// Everything that a server is told. Every path is absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,14 @@ pub struct Config {
     pub limit_request_body: u64,
     /// Most requests that wait for an application thread.
     pub max_queue: u32,
+    /// Who the application and the front run as.
+    pub user: Option<User>,
+    /// Their group, when it is not the user's own.
+    pub group: Option<Group>,
+    /// What the two come to, if they were given.
+    pub identity: Option<Identity>,
+    /// What the files that are made may not allow.
+    pub umask: Option<u32>,
     /// Where each request leaves a line, if anywhere.
     pub access_log: Option<front::access::Target>,
     /// What that line says.
@@ -212,6 +220,10 @@ impl Config {
             limit_request_field_size: 0,
             limit_request_body: 0,
             max_queue: 0,
+            user: None,
+            group: None,
+            identity: None,
+            umask: None,
             access_log: None,
             access_log_format: front::access::Format::default(),
             log_level: LogLevel::Info,

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use pool::Mpm;
-use supervisor::Address;
+use supervisor::{Address, Identity};
 
 use super::app;
 use super::config::{Budget, Config, Policy, Target};
@@ -13,6 +13,7 @@ use super::opt::{Kind, Opt};
 use super::quantity;
 use super::table::OPTIONS;
 use super::typed::{Typed, Value};
+use crate::log;
 
 /// What makes a pool an elastic one.
 const ELASTIC: [&str; 7] = [
@@ -48,6 +49,7 @@ pub(super) fn configure(typed: &Typed, start: &Path) -> Result<Config, Error> {
     if let Some(front::access::Target::File(path)) = &mut config.access_log {
         *path = start.join(&*path);
     }
+    config.identity = identity(typed, &config)?;
     if let (Some(folder), [value]) = (&config.chdir, typed.of("chdir"))
         && !folder.is_dir()
     {
@@ -77,6 +79,18 @@ pub(super) fn find_app(
 ) -> Result<Target, Error> {
     let folder = config.chdir.as_deref().unwrap_or(start);
     app::of_django_project(folder, app::django_settings(&config.env, env))
+}
+
+/// Who the application is to run as.
+fn identity(typed: &Typed, config: &Config) -> Result<Option<Identity>, Error> {
+    let given = typed
+        .of("user")
+        .first()
+        .or_else(|| typed.of("group").first());
+    Identity::of(config.user.as_ref(), config.group).or_else(|problem| match given {
+        Some(value) => Err(wrong("user", value, &log::chain(&problem))),
+        None => Ok(None),
+    })
 }
 
 /// Reads a value as its row says, and puts it into the configuration.

@@ -14,6 +14,7 @@ mod opt;
 mod quantity;
 #[cfg(test)]
 mod reference;
+mod service;
 mod table;
 #[cfg(test)]
 mod tests;

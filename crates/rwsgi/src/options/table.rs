@@ -10,9 +10,10 @@ use super::app;
 use super::config::{Budget, LogLevel, Policy, Preload};
 use super::error::nearest;
 use super::opt::{Kind, Opt, Place, Section, Switch};
+use super::service;
 
 /// What most rows have in common.
-const ROW: Opt = Opt {
+pub(super) const ROW: Opt = Opt {
     name: "",
     letter: None,
     also: &[],
@@ -713,6 +714,9 @@ pub(super) const OPTIONS: &[Opt] = &[
         }),
         ..ROW
     },
+    service::USER,
+    service::GROUP,
+    service::UMASK,
     Opt {
         name: "access-log",
         elsewhere: &[
@@ -871,8 +875,13 @@ mod tests {
         names.extend(
             OPTIONS
                 .iter()
-                .flat_map(|row| row.apache.iter().chain(row.also))
-                .map(|name| name.to_lowercase()),
+                // A directive may be its own option's name with a capital letter.
+                .flat_map(|row| {
+                    let others = row.apache.iter().chain(row.also);
+                    others
+                        .map(|name| name.to_lowercase())
+                        .filter(|name| name != row.name)
+                }),
         );
         names.extend(
             OPTIONS

@@ -140,12 +140,37 @@ fn the_defaults_are_those_of_the_contract() {
             limit_request_field_size: 8190,
             limit_request_body: 1 << 30,
             max_queue: 1024,
+            user: None,
+            group: None,
+            identity: None,
+            umask: None,
             access_log: None,
             access_log_format: front::access::Format::parse("combined").unwrap(),
             log_level: LogLevel::Info,
             file: None,
         }
     );
+}
+
+#[test]
+fn user_and_group_are_names_or_numbers_and_must_exist() {
+    let folder = Folder::new(&[]);
+    let config = folder.serve("--user root --umask 027 a", &[]);
+    assert_eq!(config.identity, folder.serve("--user 0 a", &[]).identity);
+    assert!(config.identity.is_some());
+    assert_eq!(config.umask, Some(0o27));
+    for (option, value, problem) in [
+        ("--user", "no-such-user", "is no user of this machine"),
+        ("--group", "no-such-group", "is no group of this machine"),
+        ("--umask", "8", "must be an octal number from 0 to 777"),
+        ("--umask", "1000", "must be an octal number from 0 to 777"),
+        ("--umask", "+7", "must be an octal number from 0 to 777"),
+        ("--user", "4294967000", "give --group as well"),
+    ] {
+        let (code, error) = folder.fail(&format!("{option} {value} a"), &[]);
+        assert_eq!(code, 64);
+        assert!(error.contains(value) && error.contains(problem), "{error}");
+    }
 }
 
 #[test]

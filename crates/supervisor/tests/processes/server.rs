@@ -49,6 +49,8 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
             folder: "/".into(),
         },
         title: "test".to_owned(),
+        identity: None,
+        logs: Vec::new(),
     };
     let exchange = Exchange::create(Geometry {
         // One for the child that replaces another.

@@ -1,0 +1,65 @@
+//! Rows of the table: who the server is on its machine.
+
+use super::opt::{Kind, Opt};
+use super::table::ROW;
+
+pub(super) const USER: Opt = Opt {
+    name: "user",
+    apache: &["User"],
+    elsewhere: &[("mod_wsgi", "user"), ("gunicorn", "user"), ("uWSGI", "uid")],
+    value: "USER",
+    short: "The user that the application and the front run as",
+    long: "A name or a number. Groups, group and user are set in this order and looked at again; when one cannot be had, \
+        nothing is served. The supervisor keeps its own, so that a server started as root listens below port 1024 and \
+        still reloads. Unix sockets and the log files that the server makes belong to this user, and `HOME`, `USER` and \
+        `LOGNAME` are set, unless `--env` gives them. A number without an entry in the user database needs `--group`.",
+    kind: Kind::Text(|config, text| {
+        config.user = Some(supervisor::User::find(text)?);
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const GROUP: Opt = Opt {
+    name: "group",
+    apache: &["Group"],
+    elsewhere: &[
+        ("mod_wsgi", "group"),
+        ("gunicorn", "group"),
+        ("uWSGI", "gid"),
+    ],
+    value: "GROUP",
+    short: "The group that the application and the front run as",
+    long: "A name or a number, instead of the group that the user database gives to `--user`. The user's other groups are \
+        kept.",
+    kind: Kind::Text(|config, text| {
+        config.group = Some(supervisor::Group::find(text)?);
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const UMASK: Opt = Opt {
+    name: "umask",
+    elsewhere: &[
+        ("mod_wsgi", "umask"),
+        ("gunicorn", "umask"),
+        ("uWSGI", "umask"),
+    ],
+    value: "MASK",
+    short: "What the files that the server and the application make may not allow, in octal",
+    long: "`027` lets the group read and others do nothing. Holds for unix sockets, too. Without it, the mask stays what it \
+        was when the server was started.",
+    kind: Kind::Text(|config, text| {
+        let mask = u32::from_str_radix(text, 8)
+            .ok()
+            .filter(|mask| *mask <= 0o777);
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        config.umask = Some(
+            mask.filter(|_| digits)
+                .ok_or("must be an octal number from 0 to 777")?,
+        );
+        Ok(())
+    }),
+    ..ROW
+};

@@ -1,0 +1,212 @@
+"""Who the processes of a server are."""
+
+import grp
+import os
+import pwd
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.conftest import Run, Start
+from tests.server import Door, Server
+from tests.unprivileged import reachable
+from tests.waiting import until_equal
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+
+USER = pwd.getpwnam("nobody")
+OTHER = grp.getgrnam("daemon")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that everybody may enter."""
+    with tempfile.TemporaryDirectory(prefix="rwsgi-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def before(door: Door, tmp_path: Path) -> list[str]:
+    return reachable(door, tmp_path)
+
+
+def ids(pid: int) -> tuple[set[int], set[int], set[int]]:
+    """Users, groups and further groups of a process, as the kernel has them."""
+    fields = {}
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        for line in status:
+            name, _, value = line.partition(":")
+            fields[name] = value
+    users, groups, others = (set(map(int, fields[name].split())) for name in ("Uid", "Gid", "Groups"))
+    return users, groups, others
+
+
+def run_as_root(server: Server) -> set[int]:
+    return {process.pid for process in server.tree() if 0 in ids(process.pid)[0]}
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) != 0
+
+
+def warnings(server: Server) -> list[str]:
+    return [line for line in server.log.lines if "--user" in line and " WARN " in line]
+
+
+def test_all_but_the_supervisor_are_the_users(start: Start, before: list[str], place: Path) -> None:
+    server = start(
+        *("--user", "nobody", "--processes", "2", "--chdir", str(place)), "probe", children=2, before=before
+    )
+    for process in server.tree():
+        expected = ({0}, {0}) if process.pid == server.pid else ({USER.pw_uid}, {USER.pw_gid})
+        assert ids(process.pid)[:2] == expected, process
+    found = server.get("/identity").json()
+    assert found["users"] == [USER.pw_uid] * 3
+    assert found["groups"] == [USER.pw_gid] * 3
+    assert found["other groups"] == sorted(os.getgrouplist("nobody", USER.pw_gid))
+    assert warnings(server) == []
+
+
+def test_a_group_can_be_chosen(start: Start, before: list[str], place: Path) -> None:
+    server = start(
+        *("--user", str(USER.pw_uid), "--group", OTHER.gr_name, "--chdir", str(place)), "probe", before=before
+    )
+    found = server.get("/identity").json()
+    assert (found["users"], found["groups"]) == ([USER.pw_uid] * 3, [OTHER.gr_gid] * 3)
+    assert 0 not in found["other groups"]
+
+
+def test_a_low_port_is_served_by_every_front_and_child(start: Start, before: list[str], place: Path) -> None:
+    port = next(filter(is_free, range(1023, 500, -1)))
+    arguments = ("--user", "nobody", "--chdir", str(place), "probe")
+    server = start(*arguments, bind=f"127.0.0.1:{port}", before=before)
+    ((slot, pid),) = server.children(1).items()
+    mark = server.mark()
+    os.kill(server.front(), signal.SIGKILL)
+    server.wait_for(r"front serving$", since=mark)
+    os.kill(pid, signal.SIGKILL)
+    server.replacement(slot, pid)
+    assert server.get("/identity").json()["users"] == [USER.pw_uid] * 3
+    assert run_as_root(server) == {server.pid}
+
+
+def test_nobody_outlives_the_supervisor_that_has_changed_the_user(
+    start: Start, before: list[str], place: Path
+) -> None:
+    """The kernel forgets PDEATHSIG when a process changes its user."""
+    server = start("--user", "nobody", "--chdir", str(place), "probe", before=before)
+    with processes.watched([process.pid for process in server.tree()]) as ends:
+        os.kill(server.pid, signal.SIGKILL)
+        assert ends.wait(10) == set()
+    server.process.wait()
+
+
+def test_sockets_and_logs_are_the_users(start: Start, before: list[str], place: Path) -> None:
+    """The folder is root's: only root makes files in it, at the start and after a rotation."""
+    log, path = place / "access.log", place / "s"
+    arguments = ("--user", "nobody", "--access-log", str(log), "--chdir", str(place), "probe")
+    server = start(*arguments, bind=f"unix:{path}", before=before)
+    assert path.stat().st_uid == USER.pw_uid
+    assert server.get("/identity").status == 200
+    until_equal(lambda: log.read_text().count("\n"), 1)
+    log.rename(place / "access.log.1")
+    server.send_signal(signal.SIGUSR1)
+    until_equal(lambda: log.exists() and log.stat().st_uid, USER.pw_uid)
+    assert server.get("/identity").status == 200
+    until_equal(lambda: [file.read_text().count("\n") for file in (place / "access.log.1", log)], [1, 1])
+    server.stop()
+    assert not path.exists()
+
+
+def test_a_log_that_the_user_may_not_write_is_an_error(run: Run, before: list[str], place: Path) -> None:
+    log = place / "access.log"
+    log.touch(0o600)
+    ran = run("--user", "nobody", "--access-log", str(log), "--chdir", str(place), "probe", before=before)
+    assert ran.code == 78
+    assert "cannot open the access log" in ran.err
+    assert log.stat().st_uid == 0
+
+
+def test_a_link_in_place_of_a_log_does_not_change_hands(run: Run, before: list[str], place: Path) -> None:
+    secret = place / "secret"
+    (place / "access.log").symlink_to(secret)
+    ran = run(
+        *("--user", "nobody", "--access-log", str(place / "access.log"), "--chdir", str(place), "probe"),
+        before=before,
+    )
+    assert ran.code == 78
+    assert not secret.exists()
+
+
+def test_the_users_variables_are_set(start: Start, before: list[str], place: Path) -> None:
+    server = start(
+        *("--user", "nobody", "--env", "LOGNAME=given", "--chdir", str(place)), "probe", before=before
+    )
+    found = server.get("/os.environ").json()
+    assert (found["HOME"], found["USER"], found["LOGNAME"]) == (USER.pw_dir, "nobody", "given")
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("user", "no-such-user", "is no user of this machine"),
+        ("group", "no-such-group", "is no group of this machine"),
+    ],
+)
+def test_an_unknown_name_is_told(run: Run, tmp_path: Path, option: str, name: str, message: str) -> None:
+    ran = run(f"--{option}", name, "probe")
+    assert (ran.code, ran.err) == (64, f'rwsgi: command line: {option} "{name}" {message}')
+    (tmp_path / "rwsgi.toml").write_text(f"{option} = '{name}'\n")
+    ran = run("probe")
+    assert (ran.code, ran.err) == (78, f'rwsgi: rwsgi.toml:1: {option} "{name}" {message}')
+
+
+def test_who_is_not_root_cannot_become_another(run: Run, before: list[str], place: Path) -> None:
+    ran = run(
+        *("--user", "daemon", "--chdir", str(place), "probe"),
+        before=[*before, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"],
+    )
+    assert ran.code == 71
+    assert "cannot become the user of --user" in ran.err
+    assert "Operation not permitted" in ran.err
+
+
+@pytest.mark.parametrize("capability", ["setgid", "setuid"])
+def test_a_step_that_is_refused_is_the_end(run: Run, before: list[str], place: Path, capability: str) -> None:
+    ran = run(
+        *("--user", "nobody", "--chdir", str(place), "probe"),
+        before=[*before, "setpriv", f"--bounding-set=-{capability}", f"--inh-caps=-{capability}"],
+    )
+    assert ran.code == 71
+    assert "cannot set " in ran.err
+    assert " ready" not in ran.err
+
+
+def test_root_is_warned_of_once(start: Start) -> None:
+    server = start("--processes", "2", "probe", children=2)
+    assert len(warnings(server)) == 1
+    assert server.get("/identity").json()["users"] == [0, 0, 0]
+    ((slot, pid), _) = server.children(2).items()
+    os.kill(pid, signal.SIGKILL)
+    server.replacement(slot, pid)
+    assert len(warnings(server)) == 1
+
+
+def test_the_application_is_checked_as_its_user(run: Run, before: list[str], place: Path) -> None:
+    (place / "shop.py").write_text("import os\nraise SystemError(f'loaded by {os.getuid()}')\n")
+    ran = run("--check", "--user", "nobody", "--chdir", str(place), "shop", before=before)
+    assert ran.code == 78
+    assert f"loaded by {USER.pw_uid}" in ran.err
+
+
+def test_the_umask_holds_for_sockets_and_the_application(start: Start, tmp_path: Path) -> None:
+    server = start("--umask", "027", "probe", bind="unix:s")
+    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o750
+    assert server.get("/identity").json()["umask"] == 0o027
