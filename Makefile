@@ -56,7 +56,7 @@ fuzz: ## fuzz what rwsgi parses itself, FUZZ seconds each (needs a nightly toolc
 test-demo: $(DONE)/demo ## run the tests of the demo site
 	$(IN)/python -W error $(DEMO)/manage.py test $(DEMO)
 
-test-end-to-end: build $(DONE)/wheel $(DONE)/demo $(DONE)/dev ## run the real server, through both doors
+test-end-to-end: build $(DONE)/wheel $(DONE)/demo $(DONE)/dev $(DONE)/tools ## run the real server, through both doors
 	RWSGI_BINARY=$(abspath $(BINARY)) RWSGI_WHEEL=$(IN)/rwsgi $(IN)/python -m pytest
 
 lint: $(DONE)/dev $(DONE)/demo ## check formats, lints and types
@@ -97,6 +97,17 @@ $(DONE)/wheel: $(DONE)/venv $(RUST) $(PYTHON_PACKAGE) pyproject.toml
 
 $(DONE)/demo: $(DONE)/venv $(DEMO)/requirements.txt
 	$(PIP) install --requirement $(DEMO)/requirements.txt
+	@touch $@
+
+# What the tests drive besides Python. Only root on Debian gets it by itself.
+TOOLS := systemd-analyze systemd-socket-activate unshare setpriv
+
+$(DONE)/tools: $(DONE)/venv
+	@lacking() { for tool in $(TOOLS); do command -v $$tool >/dev/null || return 0; done; return 1; }; \
+	if lacking && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && apt-get install -q -y --no-install-recommends systemd util-linux; \
+	fi; \
+	if lacking; then echo "Not all of $(TOOLS) are installed. On Debian: apt install systemd util-linux" >&2; exit 1; fi
 	@touch $@
 
 $(DONE)/dev: $(DONE)/venv python/requirements-dev.txt

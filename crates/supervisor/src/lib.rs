@@ -21,6 +21,7 @@ mod listeners;
 mod memory;
 mod message;
 mod monitor;
+mod notify;
 mod observing;
 mod reload;
 mod scaling;

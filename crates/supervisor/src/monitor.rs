@@ -18,6 +18,7 @@ use crate::changes::Changes;
 use crate::demand::Line;
 use crate::family::{Front, Mold, Phase, Place, Slot};
 use crate::listeners::Listener;
+use crate::notify::Notify;
 use crate::reload::Reloads;
 use crate::signals::Signals;
 use crate::stopping::{Stage, drain};
@@ -61,6 +62,7 @@ pub(crate) struct Monitor<'a> {
     announce: &'a dyn Fn(&Serving),
     start: Instant,
     signals: Signals,
+    pub(crate) notify: Notify,
     pub(crate) listeners: Vec<Listener>,
     memory: pool::Memory,
     /// What has happened since the rules were asked last.
@@ -143,6 +145,7 @@ impl<'a> Monitor<'a> {
             announce,
             start: Instant::now(),
             signals: Signals::take()?,
+            notify: Notify::from_environment(|name| std::env::var_os(name)),
             listeners,
             memory: pool::Memory::default(),
             events: Vec::new(),
@@ -181,6 +184,7 @@ impl<'a> Monitor<'a> {
             self.announce_when_serving();
             self.judge_startup();
             self.pass_words_on();
+            let informed = self.inform();
             if self.stop_by_stages() {
                 self.listeners.iter().for_each(Listener::remove_file);
                 info!("stopped");
@@ -191,7 +195,7 @@ impl<'a> Monitor<'a> {
             if let ControlFlow::Break(newborn) = self.go_on_with_reload() {
                 return End::Became(newborn);
             }
-            let mut due = self.due();
+            let mut due = self.due().into_iter().chain(informed).min();
             if self.stage.keeps_pool() {
                 match self.decide_and_perform() {
                     ControlFlow::Break(newborn) => return End::Became(newborn),
@@ -248,6 +252,7 @@ impl<'a> Monitor<'a> {
             urls,
             preload: self.preload,
         });
+        self.notify.ready();
     }
 
     /// Asks the rules and does what they say. Returns when to ask again, and breaks in a process that was forked.

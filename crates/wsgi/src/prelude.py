@@ -43,8 +43,11 @@ class NotThereError(Exception):
 
 def prepare(python_path: list[str], env: list[tuple[str, str]]) -> None:
     """Make the process what the application expects."""
-    # Sockets handed over by systemd are the server's: no program of the application is to look for them.
-    for name in ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "_RWSGI_TAKE_OVER"):
+    # What the service manager or a former server has told this one is not for the application or its programs.
+    for name in (
+        *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "_RWSGI_TAKE_OVER"),
+        *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+    ):
         os.environ.pop(name, None)
     os.environ.update(env)
     # Through the console script the folder of programs stands first, where no module of an application is.

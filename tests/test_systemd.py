@@ -1,0 +1,211 @@
+"""As a service of systemd: what it is told, the sockets that it hands over, its unit files."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client import PATIENCE, Client
+from tests.conftest import Run, Start
+from tests.server import ROOT, Door
+from tests.tools import tool
+from tests.waiting import until
+
+DEPLOY = ROOT / "deploy"
+
+
+class Manager:
+    """Plays systemd: hears what the service says."""
+
+    def __init__(self, address: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(address.replace("@", "\0", 1))
+        self.socket.settimeout(PATIENCE)
+        self.environment = {"NOTIFY_SOCKET": address}
+        self.heard: list[dict[str, str]] = []
+
+    def hear(self) -> dict[str, str]:
+        """The next message."""
+        lines = self.socket.recv(4096).decode().splitlines()
+        message = dict(line.split("=", 1) for line in lines)
+        self.heard.append(message)
+        return message
+
+    def hear_until(self, name: str, pattern: str = "") -> dict[str, str]:
+        """The next message with such a line."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            message = self.hear()
+            if name in message and re.search(pattern, message[name]):
+                return message
+        raise AssertionError(f"no {name} in {self.heard}")
+
+    def hear_what_is_there(self) -> None:
+        """What has been said by now."""
+        self.socket.settimeout(0)
+        try:
+            while True:
+                self.hear()
+        except BlockingIOError:
+            self.socket.settimeout(PATIENCE)
+
+    def has_heard(self, name: str) -> int:
+        return sum(name in message for message in self.heard)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path fits into the address of a socket."""
+    with tempfile.TemporaryDirectory(prefix="rwsgi-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def manager(short: Path) -> Iterator[Manager]:
+    manager = Manager(str(short / "notify"))
+    with manager.socket:
+        yield manager
+
+
+def test_the_manager_hears_of_each_step_in_order(start: Start, manager: Manager) -> None:
+    server = start("--processes", "2", "probe", children=2, environment=manager.environment)
+    ready = manager.hear_until("READY")
+    assert (ready["READY"], ready["MAINPID"]) == ("1", str(server.pid))
+    assert server.get("/").status == 200
+    held = server.hold()
+    manager.hear_until("STATUS", r"\b1 busy, 1 idle, 0 waiting; 2 processes ready\b")
+    server.send_signal(signal.SIGTERM)
+    # It is told when the end begins, not when it is there.
+    assert manager.hear_until("STOPPING")["STOPPING"] == "1"
+    assert server.process.poll() is None
+    held.release()
+    assert held.answer().status == 200
+    assert server.wait() == 0
+    manager.hear_what_is_there()
+    steps = [name for message in manager.heard for name in message if name in {"READY", "STOPPING"}]
+    assert steps == ["READY", "STOPPING"]
+
+
+def test_the_manager_may_be_a_socket_without_a_file(start: Start) -> None:
+    manager = Manager(f"@rwsgi-test-{os.getpid()}-{time.monotonic_ns()}")
+    with manager.socket:
+        start("probe", environment=manager.environment)
+        manager.hear_until("READY")
+
+
+def test_ready_is_when_the_first_child_is(start: Start, manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "from probe import application as application, wait_at\nwait_at('gate')\n"
+    )
+    os.mkfifo(tmp_path / "gate")
+    server = start("slow", children=None, environment=manager.environment)
+    server.wait_for("^holding gate in")
+    manager.hear_what_is_there()
+    assert manager.has_heard("READY") == 0
+    gate = os.open(tmp_path / "gate", os.O_WRONLY)
+    os.write(gate, b"!")
+    os.close(gate)
+    manager.hear_until("READY")
+    server.wait_until_ready()
+
+
+def test_a_start_that_fails_is_never_ready(run: Run, manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise ValueError('no shop')")
+    assert run("broken", environment=manager.environment).code == 78
+    manager.hear_what_is_there()
+    assert manager.has_heard("READY") == 0
+
+
+def test_the_watchdog_is_fed_while_nothing_happens(start: Start, manager: Manager) -> None:
+    environment = manager.environment | {"WATCHDOG_USEC": "400000"}
+    start("probe", environment=environment)
+    for _ in range(8):
+        assert manager.hear_until("WATCHDOG")["WATCHDOG"] == "1"
+
+
+def test_the_watchdog_of_another_process_is_not_fed(start: Start, manager: Manager) -> None:
+    environment = manager.environment | {"WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
+    server = start("probe", environment=environment)
+    manager.hear_until("STATUS", "idle")
+    server.stop()
+    manager.hear_what_is_there()
+    assert manager.has_heard("WATCHDOG") == 0
+
+
+def test_the_application_knows_nothing_of_the_manager(start: Start, manager: Manager) -> None:
+    environment = manager.environment | {"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}
+    server = start("probe", environment=environment)
+    found = server.get("/os.environ").json()
+    assert not [name for name in found if name.startswith(("NOTIFY_", "WATCHDOG_"))]
+    assert "socket:" not in server.get("/program?way=os.system").json()
+
+
+def test_a_manager_that_has_gone_stops_nobody(start: Start, short: Path) -> None:
+    server = start("probe", environment={"NOTIFY_SOCKET": str(short / "nobody"), "WATCHDOG_USEC": "100000"})
+    assert server.get("/").status == 200
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_sockets_that_systemd_has_opened_are_served(
+    start: Start, door: Door, short: Path, count: int
+) -> None:
+    """The first connection starts the server, and is served by it."""
+    paths = [str(short / f"s{number}") for number in range(count)]
+    names = ":".join(f"name{number}" for number in range(count))
+    kept = [f"--setenv={name}" for name in ("VIRTUAL_ENV", "PATH") if name in door.environment()]
+    activate = [
+        tool("systemd-socket-activate", "systemd"),
+        *(f"--listen={path}" for path in paths),
+        f"--fdname={names}",
+        *kept,
+    ]
+    server = start("probe", bind=None, children=None, before=activate)
+    until(lambda: True if os.path.exists(paths[-1]) else None, lambda: "no socket")
+    server.wait_for(f"Listening on {re.escape(paths[-1])}")
+    with Client(paths[-1]) as client:
+        client.send("/environ")
+        server.wait_until_ready()
+        assert server.urls == [f"unix:{path}" for path in paths]
+        assert client.answer().json()["SERVER_SOFTWARE"].startswith("rwsgi/")
+    for path in paths:
+        with Client(path) as client:
+            assert not [name for name in client.get("/os.environ").json() if name.startswith("LISTEN_")]
+            assert "socket:" not in client.get("/program?way=os.system").json()
+    server.stop()
+    # The sockets are systemd's, which goes on listening.
+    assert all(os.path.exists(path) for path in paths)
+
+
+@pytest.fixture(scope="module")
+def units(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unit files as somebody installs them."""
+    folder = tmp_path_factory.mktemp("units")
+    for path in DEPLOY.glob("rwsgi.*"):
+        if path.is_file():
+            text = path.read_text().replace("/srv/site/.venv/bin/rwsgi ", f"{door.program} ")
+            (folder / path.name).write_text(text.replace("/srv/site", str(folder)))
+    return folder
+
+
+def analyze(*arguments: str) -> str:
+    command = [tool("systemd-analyze", "systemd"), "--no-pager", *arguments]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(units: Path) -> None:
+    said = analyze("verify", str(units / "rwsgi.service"), str(units / "rwsgi.socket"))
+    assert said == ""
+
+
+def test_the_service_is_exposed_to_little(units: Path) -> None:
+    # 1.5 of 10, where a unit without any hardening has 9.6.
+    analyze("security", "--offline=true", "--threshold=15", str(units / "rwsgi.service"))
