@@ -1,5 +1,6 @@
 """A real server: started in a folder of its own, watched by its log, stopped with nothing left behind."""
 
+import json
 import os
 import re
 import signal
@@ -11,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from tempfile import TemporaryDirectory
+from typing import IO, Any, TypeVar
 
 from tests import processes
 from tests.client import PATIENCE, Answer, Client
@@ -41,6 +43,21 @@ class Door:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         # The wheel is in an environment already; the binary has to be told.
         return clean | {"VIRTUAL_ENV": sys.prefix} if self.name == "binary" else clean
+
+    def control(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, before: Iterable[str] = ()
+    ) -> "Ran":
+        """Run the command that talks to a server."""
+        ran = subprocess.run(
+            [*before, str(self.program.with_name("rwsgictl")), *arguments],
+            env={**self.environment(), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
 class Log:
@@ -119,11 +136,16 @@ class Server:
         """Start the program; `before` is put in front of the command."""
         self.folder = folder
         self._ending = ExitStack()
+        # Short, as the path of a socket must be, and not that of the servers of this machine.
+        self.runtime = Path(self._ending.enter_context(TemporaryDirectory(prefix="rwsgi-")))
+        os.chmod(self.runtime, 0o711)
+        self.environment = {**door.environment(), "XDG_RUNTIME_DIR": str(self.runtime), **(environment or {})}
+        self._door = door
         self._gates = 0
         self.process = subprocess.Popen(
             [*before, str(door.program), *arguments],
             cwd=folder,
-            env=door.environment() | dict(environment or {}),
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -264,6 +286,16 @@ class Server:
             return Hold(client, gate, int(self.wait_for(rf"^holding {re.escape(str(gate))} in (\d+)$")[1]))
 
         return held
+
+    def control(self, *arguments: str, before: Iterable[str] = ()) -> "Ran":
+        """Run rwsgictl where the server's control socket is found."""
+        return self._door.control(*arguments, environment=self.environment, before=before)
+
+    def status(self) -> Any:
+        """What rwsgictl tells."""
+        ran = self.control("status", "--json")
+        assert (ran.code, ran.err) == (0, ""), ran
+        return json.loads(ran.out)
 
     # How it ends.
 

@@ -1,4 +1,4 @@
-"""The `rwsgi` command of a virtual environment: the same server, running in this interpreter."""
+"""The commands of a virtual environment: the server, running in this interpreter, and what asks it."""
 
 import sys
 from typing import NoReturn
@@ -9,6 +9,11 @@ from rwsgi import _rwsgi
 def entry() -> NoReturn:
     """Run the command line in `sys.argv`, and leave with its exit code."""
     sys.exit(_rwsgi.main(sys.argv))
+
+
+def control() -> NoReturn:
+    """Run `rwsgictl` with the command line in `sys.argv`, and leave with its exit code."""
+    sys.exit(_rwsgi.control(sys.argv))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 //!
 //! [`run`] is the whole program. Options are read ([`options`]); then either one thing is printed, or the application
 //! is checked (`check`), or it is served (`serve`): listeners are bound, the exchange is made, and this process
-//! becomes the supervisor. The lives of the processes that it forks begin in `roles`: the front, the mold (`mold`) and
-//! the children (`child`).
+//! becomes the supervisor, which leaves its traces in `runtime`. The lives of the processes that it forks begin in `roles`: the front, the mold (`mold`) and
+//! the children (`child`). [`control`] is the program that talks to a running server (`ctl`).
 
 #![forbid(unsafe_code)]
 
 mod announce;
 mod check;
 mod child;
+mod ctl;
 mod governor;
 mod identity;
 mod log;
@@ -17,6 +18,7 @@ mod module;
 mod mold;
 pub mod options;
 mod roles;
+mod runtime;
 mod serve;
 mod sizing;
 mod start;
@@ -32,6 +34,12 @@ use start::Start;
 mod exit {
     /// All is well.
     pub(crate) const OK: u8 = 0;
+    /// A running server has not done what it was asked for.
+    pub(crate) const FAILED: u8 = 1;
+    /// The command line is wrong.
+    pub(crate) const USAGE: u8 = 64;
+    /// No server answers.
+    pub(crate) const UNAVAILABLE: u8 = 69;
     /// A listener's address is taken.
     pub(crate) const ADDRESS_IN_USE: u8 = 69;
     /// Something that the program relies on failed.
@@ -49,6 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(folder) => folder,
         Err(error) => {
             return complain(
+                "rwsgi",
                 exit::CANNOT_START,
                 "the current folder cannot be found",
                 &error,
@@ -66,8 +75,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             log::start(config.log_level);
             serve::run(*config, Start::new(arguments, start))
         }
-        Err(error) => complain(error.exit_code(), &error.to_string(), &error),
+        Err(error) => complain("rwsgi", error.exit_code(), &error.to_string(), &error),
     }
+}
+
+/// Runs the command `rwsgictl` with these arguments (without the program's name), and returns its exit code.
+pub fn control(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    ctl::run(arguments, |name| std::env::var(name).ok())
 }
 
 /// What was asked for goes to standard output, unless nobody reads it any more.
@@ -76,6 +90,7 @@ fn print(text: &str) -> u8 {
         Ok(()) => exit::OK,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::OK,
         Err(error) => complain(
+            "rwsgi",
             exit::CANNOT_START,
             "cannot write to standard output",
             &error,
@@ -84,13 +99,13 @@ fn print(text: &str) -> u8 {
 }
 
 /// One line with the error's causes on standard error.
-fn complain(code: u8, what: &str, error: &dyn std::error::Error) -> u8 {
+fn complain(program: &str, code: u8, what: &str, error: &dyn std::error::Error) -> u8 {
     let chain = if what == error.to_string() {
         log::causes(error.source())
     } else {
         log::causes(Some(error))
     };
     // Nobody can be told that standard error is closed.
-    let _ = writeln!(std::io::stderr(), "rwsgi: {what}{chain}");
+    let _ = writeln!(std::io::stderr(), "{program}: {what}{chain}");
     code
 }

@@ -15,4 +15,10 @@ mod _rwsgi {
         // Detached: the processes that are forked from here attach when they want Python.
         py.detach(|| crate::run(argv.into_iter().skip(1)))
     }
+
+    /// Runs the command `rwsgictl`; `argv` begins with the program's name. Returns the exit code.
+    #[pyfunction]
+    fn control(py: Python<'_>, argv: Vec<OsString>) -> u8 {
+        py.detach(|| crate::control(argv.into_iter().skip(1)))
+    }
 }

@@ -4,11 +4,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use exchange::Exchange;
+use supervisor::control::Control;
 use supervisor::{BindError, Inheritance, Listener, Predecessor, TAKE_OVER};
 use tracing::error;
 
 use crate::options::{Config, Preload};
 use crate::roles::Roles;
+use crate::runtime::{self, PidFile};
 use crate::sizing::Sizing;
 use crate::start::Start;
 use crate::{announce, exit, identity, log};
@@ -56,6 +58,13 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
             return exit::CONFIGURATION;
         }
     };
+    let (control, pid_file) = match leave_traces(&config) {
+        Ok(traces) => traces,
+        Err(code) => {
+            listeners.iter().for_each(Listener::remove_file);
+            return code;
+        }
+    };
     let settings = settings(&config, &sizing, &start);
     let config = Arc::new(config);
     let announced = Arc::clone(&config);
@@ -67,7 +76,9 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
             predecessor.relieve();
         }
     };
-    supervisor::run(&settings, listeners, &exchange, &announce, &roles).code()
+    let code = supervisor::run(&settings, listeners, &exchange, control, &announce, &roles).code();
+    pid_file.iter().for_each(PidFile::remove);
+    code
 }
 
 /// What the supervisor is told.
@@ -91,6 +102,14 @@ pub(crate) fn settings(config: &Config, sizing: &Sizing, start: &Start) -> super
         identity: config.identity.clone(),
         logs: identity::logs(config),
     }
+}
+
+/// Makes what others find the server by, or nothing of it.
+fn leave_traces(config: &Config) -> Result<(Option<Control>, Option<PidFile>), u8> {
+    let control = runtime::open_control(config)?;
+    let pid_file =
+        PidFile::write(config).inspect_err(|_| control.iter().for_each(Control::remove_file))?;
+    Ok((control, pid_file))
 }
 
 /// Changes to `--chdir`; says so when that is not possible.

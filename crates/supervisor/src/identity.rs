@@ -294,6 +294,12 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
+/// The user that this process acts as.
+#[must_use]
+pub fn own_uid() -> u32 {
+    geteuid().as_raw()
+}
+
 /// Sets the permissions that this process and those that it starts take from the files they make.
 pub fn set_umask(mask: u32) {
     umask(Mode::from_bits_truncate(mask));

@@ -11,6 +11,7 @@ mod address;
 mod birth;
 mod changes;
 mod channel;
+pub mod control;
 mod deaths;
 mod demand;
 mod family;
@@ -49,7 +50,7 @@ use tracing::{error, warn};
 
 pub use address::{Address, AddressError};
 pub use birth::{AroundFork, ChildLink, MoldLink, fork_child};
-pub use identity::{Group, Identity, IdentityError, User, is_root, set_umask};
+pub use identity::{Group, Identity, IdentityError, User, is_root, own_uid, set_umask};
 pub use limits::{allow_descriptors, limit_main_stack, processor_time};
 pub use listeners::{BindError, Listener, Local};
 pub use memory::memory_limit;
@@ -143,7 +144,7 @@ pub struct Serving {
     pub preload: bool,
 }
 
-/// Serves until told to stop, and returns when no process is left. `announce` is called once, when the front accepts
+/// Serves until told to stop, by signals or over `control`, and returns when no process is left. `announce` is called once, when the front accepts
 /// and the first child takes requests.
 ///
 /// In the processes that are forked here, this function does not return.
@@ -151,6 +152,7 @@ pub fn run(
     settings: &Settings,
     listeners: Vec<Listener>,
     exchange: &Exchange,
+    control: Option<control::Control>,
     announce: &dyn Fn(&Serving),
     roles: &dyn Roles,
 ) -> Verdict {
@@ -165,7 +167,7 @@ pub fn run(
         &format!("rwsgi: supervisor ({application})"),
         "rwsgi:supervisr",
     );
-    let end = match Monitor::begin(settings, listeners, exchange, announce, roles) {
+    let end = match Monitor::begin(settings, listeners, exchange, control, announce, roles) {
         Ok(monitor) => monitor.watch(),
         Err(errno) => {
             error!(%errno, "cannot start");

@@ -15,6 +15,7 @@ use pool::Action;
 use tracing::{error, info, warn};
 
 use crate::changes::Changes;
+use crate::control::Control;
 use crate::demand::Line;
 use crate::family::{Front, Mold, Phase, Place, Slot};
 use crate::listeners::Listener;
@@ -63,6 +64,7 @@ pub(crate) struct Monitor<'a> {
     start: Instant,
     signals: Signals,
     pub(crate) notify: Notify,
+    pub(crate) control: Option<Control>,
     pub(crate) listeners: Vec<Listener>,
     memory: pool::Memory,
     /// What has happened since the rules were asked last.
@@ -114,6 +116,7 @@ pub(crate) struct Startup {
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Signals,
+    Control,
     Front,
     Mold(Pid),
     Child(u16),
@@ -127,6 +130,7 @@ impl<'a> Monitor<'a> {
         settings: &'a Settings,
         listeners: Vec<Listener>,
         exchange: &'a Exchange,
+        control: Option<Control>,
         announce: &'a dyn Fn(&Serving),
         roles: &'a dyn Roles,
     ) -> nix::Result<Self> {
@@ -145,6 +149,7 @@ impl<'a> Monitor<'a> {
             announce,
             start: Instant::now(),
             signals: Signals::take()?,
+            control,
             notify: Notify::from_environment(|name| std::env::var_os(name)),
             listeners,
             memory: pool::Memory::default(),
@@ -187,6 +192,7 @@ impl<'a> Monitor<'a> {
             let informed = self.inform();
             if self.stop_by_stages() {
                 self.listeners.iter().for_each(Listener::remove_file);
+                self.control.iter().for_each(Control::remove_file);
                 info!("stopped");
                 return End::Stopped(self.verdict);
             }
@@ -213,6 +219,9 @@ impl<'a> Monitor<'a> {
             for source in self.wait(due) {
                 self.observe(source);
             }
+            if self.control_due().is_some_and(|due| self.now() >= due) {
+                self.serve_control();
+            }
         }
     }
 
@@ -224,6 +233,7 @@ impl<'a> Monitor<'a> {
             self.reload_due(),
             self.changes_due(),
             self.successor_due(),
+            self.control_due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -431,6 +441,10 @@ impl<'a> Monitor<'a> {
             let fd = PollFd::new(report, PollFlags::POLLIN);
             sources.push((Source::Successor, fd));
         }
+        if let Some(control) = &self.control {
+            let clients = control.sources(self.now()).into_iter();
+            sources.extend(clients.map(|(fd, flags)| (Source::Control, PollFd::new(fd, flags))));
+        }
         for child in self.slots.iter().filter_map(Slot::child) {
             if let Some(link) = &child.link {
                 sources.push((
@@ -444,6 +458,7 @@ impl<'a> Monitor<'a> {
 
     fn observe(&mut self, source: Source) {
         match source {
+            Source::Control => self.serve_control(),
             Source::Front => self.hear_front(),
             Source::Mold(pid) => self.hear_mold(pid),
             Source::Child(slot) => self.hear_child(slot),

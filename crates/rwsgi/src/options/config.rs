@@ -98,6 +98,10 @@ pub struct Config {
     pub access_log_format: front::access::Format,
     /// What is logged.
     pub log_level: LogLevel,
+    /// Where the control socket is.
+    pub control: ControlPlace,
+    /// Where the supervisor's number is written, if anywhere.
+    pub pid_file: Option<PathBuf>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
 }
@@ -145,6 +149,17 @@ pub enum Budget {
     Auto,
     /// So many bytes.
     Bytes(u64),
+}
+
+/// Where the control socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlPlace {
+    /// In the runtime folder of the user.
+    Usual,
+    /// Here.
+    At(PathBuf),
+    /// Nowhere.
+    Off,
 }
 
 /// The least severe level that is logged.
@@ -227,6 +242,8 @@ impl Config {
             access_log: None,
             access_log_format: front::access::Format::default(),
             log_level: LogLevel::Info,
+            control: ControlPlace::Usual,
+            pid_file: None,
             file: None,
         }
     }

@@ -7,7 +7,7 @@ use pool::Mpm;
 use supervisor::{Address, Identity};
 
 use super::app;
-use super::config::{Budget, Config, Policy, Target};
+use super::config::{Budget, Config, ControlPlace, Policy, Target};
 use super::error::{Error, Origin, hint, nearest};
 use super::opt::{Kind, Opt};
 use super::quantity;
@@ -45,6 +45,9 @@ pub(super) fn configure(typed: &Typed, start: &Path) -> Result<Config, Error> {
         if let Address::Unix(path) = address {
             *path = start.join(&*path);
         }
+    }
+    if let ControlPlace::At(path) = &mut config.control {
+        *path = start.join(&*path);
     }
     if let Some(front::access::Target::File(path)) = &mut config.access_log {
         *path = start.join(&*path);

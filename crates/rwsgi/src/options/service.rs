@@ -1,5 +1,8 @@
-//! Rows of the table: who the server is on its machine.
+//! Rows of the table: who the server is on its machine, and where it is found.
 
+use std::path::PathBuf;
+
+use super::config::ControlPlace;
 use super::opt::{Kind, Opt};
 use super::table::ROW;
 
@@ -61,5 +64,37 @@ pub(super) const UMASK: Opt = Opt {
         );
         Ok(())
     }),
+    ..ROW
+};
+
+pub(super) const CONTROL: Opt = Opt {
+    name: "control",
+    elsewhere: &[("gunicorn", "control_socket"), ("uWSGI", "master-fifo")],
+    value: "PATH|off",
+    short: "The socket at which rwsgictl asks the server",
+    long: "Only the user of the server (that of `--user`) and root may use it. Without the option it is `rwsgi.sock` in the \
+        runtime folder, with the supervisor's pid in its name (`rwsgi-71.sock`) when another server has taken that: in \
+        `$RUNTIME_DIRECTORY`, which systemd sets; else in `$XDG_RUNTIME_DIR`; else in `/run/rwsgi` for root, and in \
+        `/tmp/rwsgi-UID` for others, a folder that nobody else may enter. Where that is not possible, a server without \
+        the option warns and does without.",
+    kind: Kind::Text(|config, text| {
+        config.control = match text {
+            "" => return Err("must be a path or `off`".to_owned()),
+            "off" => ControlPlace::Off,
+            path => ControlPlace::At(PathBuf::from(path)),
+        };
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const PID_FILE: Opt = Opt {
+    name: "pid-file",
+    apache: &["PidFile"],
+    elsewhere: &[("gunicorn", "pidfile"), ("uWSGI", "pidfile")],
+    value: "PATH",
+    short: "Write the supervisor's pid to this file",
+    long: "It is removed at the end, unless another server has written its own.",
+    kind: Kind::Path(|config, path| config.pid_file = Some(path)),
     ..ROW
 };

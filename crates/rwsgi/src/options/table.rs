@@ -775,6 +775,8 @@ pub(super) const OPTIONS: &[Opt] = &[
         ]),
         ..ROW
     },
+    service::CONTROL,
+    service::PID_FILE,
     Opt {
         name: "config",
         elsewhere: &[("gunicorn", "config"), ("uWSGI", "ini")],

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use supervisor::Address;
 
-use super::config::{Budget, Config, Elastic, LogLevel, Policy, Preload, Target};
+use super::config::{Budget, Config, ControlPlace, Elastic, LogLevel, Policy, Preload, Target};
 use super::error::Error;
 use super::table::OPTIONS;
 use super::{Command, read, reference, write};
@@ -147,6 +147,8 @@ fn the_defaults_are_those_of_the_contract() {
             access_log: None,
             access_log_format: front::access::Format::parse("combined").unwrap(),
             log_level: LogLevel::Info,
+            control: ControlPlace::Usual,
+            pid_file: None,
             file: None,
         }
     );

@@ -66,7 +66,7 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
         exchange: &exchange,
     };
     let announce = |_: &rwsgi_supervisor::Serving| println!("serving");
-    ExitCode::from(run(&settings, listeners, &exchange, &announce, &roles).code())
+    ExitCode::from(run(&settings, listeners, &exchange, None, &announce, &roles).code())
 }
 
 struct Actors<'a> {

@@ -1,0 +1,7 @@
+//! The command that talks to a running server.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(rwsgi::control(std::env::args_os().skip(1)))
+}

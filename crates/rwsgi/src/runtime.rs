@@ -1,0 +1,234 @@
+//! What a server leaves on the machine for others to find it: its control socket and the file with its number.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use supervisor::BindError;
+use supervisor::control::Control;
+use tracing::{error, warn};
+
+use crate::options::{Config, ControlPlace};
+use crate::{exit, log};
+
+/// The usual name of a control socket; a further server in the same folder puts its number in.
+const NAME: &str = "rwsgi";
+const SUFFIX: &str = ".sock";
+
+/// Where servers of this user may have their control sockets, those that are likelier first.
+pub(crate) fn folders(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let named = ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].into_iter();
+    let named = named.filter_map(|name| {
+        // systemd separates several folders by colons.
+        let first = variable(name)?.split(':').next()?.to_owned();
+        first.starts_with('/').then(|| PathBuf::from(first))
+    });
+    let own = (!supervisor::is_root()).then(own_folder);
+    named
+        .chain([PathBuf::from("/run/rwsgi")])
+        .chain(own)
+        .collect()
+}
+
+/// The control sockets of a folder, whether anybody listens or not.
+pub(crate) fn sockets(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let middle = name
+            .strip_prefix(NAME)
+            .and_then(|rest| rest.strip_suffix(SUFFIX));
+        middle.is_some_and(|middle| middle.is_empty() || middle.starts_with('-'))
+    });
+    let mut paths: Vec<_> = named.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+/// The folder of a user who has none from the system.
+pub(crate) fn own_folder() -> PathBuf {
+    format!("/tmp/rwsgi-{}", supervisor::own_uid()).into()
+}
+
+/// The folder is a folder, this user's, and nobody else may do anything in it: in /tmp anybody could have made it.
+pub(crate) fn is_own(folder: &Path) -> bool {
+    fs::symlink_metadata(folder).is_ok_and(|found| {
+        found.is_dir() && found.uid() == supervisor::own_uid() && found.mode() & 0o077 == 0
+    })
+}
+
+/// Opens the control socket; nothing where there is to be none, or where the usual place does not allow it. The exit code
+/// when the place that was given does not.
+pub(crate) fn open_control(config: &Config) -> Result<Option<Control>, u8> {
+    let identity = config.identity.as_ref();
+    match &config.control {
+        ControlPlace::Off => Ok(None),
+        ControlPlace::At(path) => match Control::open(path, identity) {
+            Ok(control) => Ok(Some(control)),
+            Err(problem) => {
+                error!(
+                    error = log::chain(&problem),
+                    "cannot open the control socket"
+                );
+                Err(if problem.is_in_use() {
+                    exit::ADDRESS_IN_USE
+                } else {
+                    exit::CONFIGURATION
+                })
+            }
+        },
+        ControlPlace::Usual => {
+            let opened = usual_folder().map_err(|problem| problem.to_string());
+            let opened = opened.and_then(|folder| {
+                open_in(&folder, config).map_err(|problem| log::chain(&problem))
+            });
+            Ok(opened
+                .inspect_err(|problem| {
+                    warn!(
+                        error = problem,
+                        "there is no control socket: --control names a place for it"
+                    );
+                })
+                .ok())
+        }
+    }
+}
+
+/// Several servers may share a folder.
+fn open_in(folder: &Path, config: &Config) -> Result<Control, BindError> {
+    let open = |name: String| Control::open(&folder.join(name), config.identity.as_ref());
+    match open(format!("{NAME}{SUFFIX}")) {
+        Err(problem) if problem.is_in_use() => {
+            open(format!("{NAME}-{}{SUFFIX}", std::process::id()))
+        }
+        opened => opened,
+    }
+}
+
+/// The folder for the control socket, made if it has to be.
+fn usual_folder() -> io::Result<PathBuf> {
+    let folders = folders(|name| std::env::var(name).ok());
+    let system = Path::new("/run/rwsgi");
+    let own = own_folder();
+    let folder = if folders[0] == system && !supervisor::is_root() {
+        own.clone()
+    } else {
+        folders[0].clone()
+    };
+    let mode = if folder == own { 0o700 } else { 0o755 };
+    if folder == own || folder == system {
+        match DirBuilder::new().mode(mode).create(&folder) {
+            Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(io::Error::other(format!("{}: {problem}", folder.display())));
+            }
+            _ => {}
+        }
+    }
+    if folder == own && !is_own(&folder) {
+        return Err(io::Error::other(format!(
+            "{} is somebody else's, or open to others",
+            folder.display()
+        )));
+    }
+    Ok(folder)
+}
+
+/// The file with the supervisor's number, for as long as there is one.
+#[derive(Debug)]
+pub(crate) struct PidFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl PidFile {
+    /// Writes the file of `--pid-file`; the exit code when that is not possible.
+    pub(crate) fn write(config: &Config) -> Result<Option<Self>, u8> {
+        let Some(path) = config.pid_file.clone() else {
+            return Ok(None);
+        };
+        let text = format!("{}\n", std::process::id());
+        match replace(&path, &text) {
+            Ok(()) => Ok(Some(Self { path, text })),
+            Err(problem) => {
+                error!(path = %path.display(), error = %problem, "cannot write the pid file");
+                Err(exit::CONFIGURATION)
+            }
+        }
+    }
+
+    /// Removes it, unless another server has written its own number.
+    pub(crate) fn remove(&self) {
+        if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+            // Where it cannot be removed, the next server replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes a file that is there whole or not at all: whoever waits for it reads it at once.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let new = path.with_file_name(name);
+    // One that a killed server of the same number has left.
+    let _ = fs::remove_file(&new);
+    // Whatever the umask is: whoever may write it may have another process killed by whoever reads it.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&new)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| fs::rename(&new, path))
+        .inspect_err(|_| {
+            // It is of no use any more, and the first error is the one to tell.
+            let _ = fs::remove_file(&new);
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folders_of_the_environment_come_first() {
+        let with = |pairs: &'static [(&str, &str)]| {
+            let found = folders(|name| {
+                let mut pairs = pairs.iter();
+                pairs
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| (*value).to_owned())
+            });
+            found.into_iter().take(3).collect::<Vec<_>>()
+        };
+        let pairs = &[
+            ("RUNTIME_DIRECTORY", "/run/a:/run/b"),
+            ("XDG_RUNTIME_DIR", "/run/c"),
+        ];
+        assert_eq!(
+            with(pairs),
+            ["/run/a", "/run/c", "/run/rwsgi"].map(PathBuf::from)
+        );
+        assert_eq!(
+            with(&[("XDG_RUNTIME_DIR", "relative")])[0],
+            Path::new("/run/rwsgi")
+        );
+    }
+
+    #[test]
+    fn a_folder_in_tmp_is_only_used_when_it_is_ours_alone() {
+        let folder = std::env::temp_dir().join(format!("rwsgi-own-{}", std::process::id()));
+        assert!(!is_own(&folder));
+        DirBuilder::new().mode(0o700).create(&folder).unwrap();
+        assert!(is_own(&folder));
+        let link = folder.join("link");
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        assert!(!is_own(&link));
+        let open = folder.join("open");
+        DirBuilder::new().mode(0o755).create(&open).unwrap();
+        assert!(!is_own(&open));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,394 @@
+//! The control socket and those who are connected to it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::poll::PollFlags;
+use nix::sys::socket::Backlog;
+use nix::sys::stat::{Mode, umask};
+use tracing::{debug, warn};
+
+use crate::control::{Answer, Command};
+use crate::identity::Identity;
+use crate::listeners::BindError;
+use crate::unix_socket;
+
+/// Clients at the same time; further ones wait in the backlog.
+const MOST: usize = 16;
+/// No command is longer.
+const LONGEST: usize = 4096;
+/// How long a client may take to say its command, and to take its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long nobody is let in after that has failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The control socket.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    file: unix_socket::File,
+    clients: Vec<Client>,
+    /// Nobody is let in before.
+    closed_until: Duration,
+}
+
+/// How an answer comes.
+pub(crate) enum Reply {
+    /// At once.
+    Now(Answer),
+    /// At once, and the connection ends with the server.
+    AndStay(Answer),
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: UnixStream,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It says its command.
+    Speaking { said: Vec<u8>, until: Duration },
+    /// It takes its answer.
+    Listening {
+        answer: Vec<u8>,
+        taken: usize,
+        until: Duration,
+        stays: bool,
+    },
+    /// It waits for the end of the server.
+    Staying,
+    /// It is to be forgotten.
+    Gone,
+}
+
+impl Control {
+    /// Listens on `path`, for the user of `identity` or of this process, and for root.
+    ///
+    /// # Errors
+    /// [`BindError`], by what is in the way.
+    pub fn open(path: &Path, identity: Option<&Identity>) -> Result<Self, BindError> {
+        // From the first moment on: between the making and a change of the mode somebody else could connect.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let opened = unix_socket::open(path, Backlog::new(16).unwrap_or(Backlog::MAXCONN));
+        umask(before);
+        let (socket, file) = opened?;
+        if let Some(Err(source)) = identity.map(|identity| identity.give(file.path())) {
+            file.remove();
+            let address = format!("unix:{}", path.display());
+            return Err(BindError::Refused { address, source });
+        }
+        Ok(Self {
+            listener: socket.into(),
+            file,
+            clients: Vec::new(),
+            closed_until: Duration::ZERO,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Removes the file, unless another has taken its place.
+    pub fn remove_file(&self) {
+        self.file.remove();
+    }
+
+    /// What to wait for.
+    pub(crate) fn sources(&self, now: Duration) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        let lets_in = self.clients.len() < MOST && now >= self.closed_until;
+        let door = lets_in.then(|| (self.listener.as_fd(), PollFlags::POLLIN));
+        let clients = self.clients.iter().map(|client| {
+            let flags = match client.state {
+                State::Speaking { .. } => PollFlags::POLLIN,
+                State::Listening { .. } => PollFlags::POLLOUT,
+                // That it hangs up is told in any case.
+                State::Staying | State::Gone => PollFlags::empty(),
+            };
+            (client.stream.as_fd(), flags)
+        });
+        door.into_iter().chain(clients).collect()
+    }
+
+    /// When somebody has taken too long, or the door is open again.
+    pub(crate) fn due(&self, now: Duration) -> Option<Duration> {
+        let limits = self.clients.iter().filter_map(Client::until);
+        let door = Some(self.closed_until).filter(|until| *until > now);
+        limits.chain(door).min()
+    }
+
+    /// Does for each client what can be done without waiting; `obey` carries a command out.
+    pub(crate) fn serve(&mut self, now: Duration, mut obey: impl FnMut(Command) -> Reply) {
+        self.let_in(now);
+        for client in &mut self.clients {
+            client.go_on(now, &mut obey);
+        }
+        self.clients
+            .retain(|client| !matches!(client.state, State::Gone));
+    }
+
+    fn let_in(&mut self, now: Duration) {
+        while self.clients.len() < MOST && now >= self.closed_until {
+            let accepted = self.listener.accept().and_then(|(stream, _)| {
+                stream.set_nonblocking(true)?;
+                Ok(stream)
+            });
+            match accepted {
+                Ok(stream) => self.clients.push(Client {
+                    stream,
+                    state: State::Speaking {
+                        said: Vec::new(),
+                        until: now + PATIENCE,
+                    },
+                }),
+                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return,
+                Err(problem) if problem.kind() == io::ErrorKind::Interrupted => {}
+                Err(problem) => {
+                    // Out of descriptors, mostly: to try again at once would be to try for ever.
+                    warn!(error = %problem, "nobody is let in at the control socket");
+                    self.closed_until = now + PAUSE;
+                }
+            }
+        }
+    }
+}
+
+impl Client {
+    fn until(&self) -> Option<Duration> {
+        match self.state {
+            State::Speaking { until, .. } | State::Listening { until, .. } => Some(until),
+            State::Staying | State::Gone => None,
+        }
+    }
+
+    fn go_on(&mut self, now: Duration, obey: &mut impl FnMut(Command) -> Reply) {
+        if self.until().is_some_and(|until| now >= until) {
+            debug!("a client of the control socket takes too long");
+            self.state = State::Gone;
+        }
+        if let Some(line) = self.hear() {
+            let reply = match serde_json::from_slice(&line) {
+                Ok(command) => obey(command),
+                Err(problem) => Reply::Now(Answer::Failed {
+                    reason: format!("this is no command: {problem}"),
+                }),
+            };
+            self.begin_answer(reply, now);
+        }
+        self.speak();
+        if matches!(self.state, State::Staying) && self.has_hung_up() {
+            self.state = State::Gone;
+        }
+    }
+
+    /// The command, once its line is there.
+    fn hear(&mut self) -> Option<Vec<u8>> {
+        let State::Speaking { said, .. } = &mut self.state else {
+            return None;
+        };
+        let mut part = [0; LONGEST];
+        loop {
+            match self.stream.read(&mut part) {
+                // The end says as well that there is no more.
+                Ok(0) if !said.is_empty() => return Some(std::mem::take(said)),
+                Ok(0) => break,
+                Ok(length) => {
+                    said.extend_from_slice(&part[..length]);
+                    if let Some(end) = said.iter().position(|byte| *byte == b'\n') {
+                        said.truncate(end);
+                        return Some(std::mem::take(said));
+                    }
+                    if said.len() > LONGEST {
+                        break;
+                    }
+                }
+                Err(problem) if problem.kind() == io::ErrorKind::Interrupted => {}
+                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(_) => break,
+            }
+        }
+        self.state = State::Gone;
+        None
+    }
+
+    fn begin_answer(&mut self, reply: Reply, now: Duration) {
+        let (answer, stays) = match reply {
+            Reply::Now(answer) => (answer, false),
+            Reply::AndStay(answer) => (answer, true),
+        };
+        // Nothing in an answer cannot be written as JSON.
+        let mut answer = serde_json::to_vec(&answer).unwrap_or_default();
+        answer.push(b'\n');
+        self.state = State::Listening {
+            answer,
+            taken: 0,
+            until: now + PATIENCE,
+            stays,
+        };
+    }
+
+    fn speak(&mut self) {
+        while let State::Listening {
+            answer,
+            taken,
+            stays,
+            ..
+        } = &mut self.state
+        {
+            match self.stream.write(&answer[*taken..]) {
+                Ok(length) if *taken + length < answer.len() => *taken += length,
+                Ok(_) if *stays => self.state = State::Staying,
+                Ok(_) => self.state = State::Gone,
+                Err(problem) if problem.kind() == io::ErrorKind::Interrupted => {}
+                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.state = State::Gone,
+            }
+        }
+    }
+
+    /// It has closed its end. What it still says is not listened to.
+    fn has_hung_up(&mut self) -> bool {
+        let mut part = [0; 64];
+        match self.stream.read(&mut part) {
+            Ok(0) => true,
+            Ok(_) => false,
+            Err(problem) => problem.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Door {
+        control: Control,
+        folder: std::path::PathBuf,
+    }
+
+    impl Door {
+        fn new(name: &str) -> Self {
+            let name = format!("rwsgi-control-{name}-{}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            let control = Control::open(&folder.join("s"), None).unwrap();
+            Self { control, folder }
+        }
+
+        fn client(&self) -> UnixStream {
+            UnixStream::connect(self.control.path()).unwrap()
+        }
+
+        fn serve(&mut self, seconds: u64) {
+            self.control
+                .serve(Duration::from_secs(seconds), |command| match command {
+                    Command::Status => Reply::Now(done("status")),
+                    Command::Stop { .. } => Reply::AndStay(done("stop")),
+                });
+        }
+    }
+
+    impl Drop for Door {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.folder).unwrap();
+        }
+    }
+
+    fn done(message: &str) -> Answer {
+        Answer::Done {
+            message: message.to_owned(),
+        }
+    }
+
+    fn rest(mut client: UnixStream) -> String {
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_command_may_come_in_pieces_and_is_answered_once() {
+        let mut door = Door::new("pieces");
+        let mut client = door.client();
+        for piece in [&b"{\"command\":"[..], b"\"status\"}", b"\n{}\n"] {
+            door.serve(0);
+            client.write_all(piece).unwrap();
+        }
+        door.serve(0);
+        assert_eq!(
+            rest(client),
+            "{\"answer\":\"done\",\"message\":\"status\"}\n"
+        );
+        assert!(door.control.clients.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_command_is_said_so() {
+        let mut door = Door::new("nonsense");
+        let mut client = door.client();
+        client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        door.serve(0);
+        assert!(rest(client).contains("this is no command: "));
+    }
+
+    #[test]
+    fn who_says_too_much_or_takes_too_long_is_left() {
+        let mut door = Door::new("limits");
+        let (mut loud, silent) = (door.client(), door.client());
+        loud.write_all(&[b'x'; LONGEST + 1]).unwrap();
+        door.serve(0);
+        assert_eq!(rest(loud), "");
+        assert_eq!(door.control.due(Duration::ZERO), Some(PATIENCE));
+        door.serve(PATIENCE.as_secs());
+        assert_eq!(rest(silent), "");
+        assert_eq!(door.control.due(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn further_clients_wait_until_there_is_room() {
+        let mut door = Door::new("many");
+        let mut clients: Vec<_> = (0..=MOST).map(|_| door.client()).collect();
+        door.serve(0);
+        assert_eq!(door.control.clients.len(), MOST);
+        // The door is not waited at, since nobody is let in.
+        assert_eq!(door.control.sources(Duration::ZERO).len(), MOST);
+        let mut last = clients.pop().unwrap();
+        last.write_all(b"{\"command\":\"status\"}\n").unwrap();
+        drop(clients);
+        door.serve(0);
+        door.serve(0);
+        assert!(rest(last).contains("status"));
+    }
+
+    #[test]
+    fn who_waits_for_the_end_hears_of_it() {
+        let mut door = Door::new("end");
+        let (mut stays, mut leaves) = (door.client(), door.client());
+        for client in [&mut stays, &mut leaves] {
+            client.write_all(b"{\"command\":\"stop\"}\n").unwrap();
+        }
+        door.serve(0);
+        drop(leaves);
+        door.serve(3600);
+        assert_eq!(door.control.clients.len(), 1);
+        door.control.clients.clear();
+        assert!(rest(stays).contains("stop"));
+    }
+
+    #[test]
+    fn the_socket_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let door = Door::new("mode");
+        let metadata = std::fs::metadata(door.control.path()).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        door.control.remove_file();
+        assert!(!door.control.path().exists());
+    }
+}

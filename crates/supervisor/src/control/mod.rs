@@ -1,0 +1,13 @@
+//! The control socket: a line of JSON with a command, a line of JSON with the answer.
+//!
+//! It is served from the supervisor's loop, which must not wait for anybody: sockets do not block, clients are few, what
+//! they may send is short, and who takes too long is left.
+
+mod clients;
+mod obey;
+mod protocol;
+
+pub use clients::Control;
+pub use protocol::{
+    Answer, ChildStatus, Command, FrontStatus, MoldStatus, Process, Status, SupervisorStatus,
+};

@@ -1,0 +1,165 @@
+//! What is said over the control socket.
+
+use serde::{Deserialize, Serialize};
+
+/// What the server is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Command {
+    /// To tell what it consists of and how busy it is.
+    Status,
+    /// To stop. The connection stays open until the server has ended.
+    Stop {
+        /// Without finishing the requests in flight.
+        #[serde(default)]
+        now: bool,
+    },
+}
+
+/// What the server says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "lowercase")]
+pub enum Answer {
+    /// What it consists of.
+    Status(Box<Status>),
+    /// What was asked for has been done, or begun.
+    Done {
+        /// What that was.
+        message: String,
+    },
+    /// It has not been done.
+    Failed {
+        /// Why, in a line.
+        reason: String,
+    },
+}
+
+/// A server at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The server's version.
+    pub version: String,
+    /// The application.
+    pub application: String,
+    /// Where clients find it; empty when it takes no new connections.
+    pub urls: Vec<String>,
+    /// `starting`, `serving` or `stopping`.
+    pub state: String,
+    /// Application threads of each child.
+    pub threads: u16,
+    /// Threads that have a request.
+    pub busy: u32,
+    /// Threads of ready children that have none.
+    pub idle: u32,
+    /// Requests that wait for a thread.
+    pub waiting: u32,
+    /// The process that supervises.
+    pub supervisor: SupervisorStatus,
+    /// The process that has the connections, when there is one.
+    pub front: Option<FrontStatus>,
+    /// The process that forks children, when there is one.
+    pub mold: Option<MoldStatus>,
+    /// The processes that run the application, by slot.
+    pub children: Vec<ChildStatus>,
+}
+
+/// The supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupervisorStatus {
+    /// The process.
+    #[serde(flatten)]
+    pub process: Process,
+}
+
+/// The front.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrontStatus {
+    /// The process.
+    #[serde(flatten)]
+    pub process: Process,
+    /// `starting`, `serving` or `draining`.
+    pub state: String,
+}
+
+/// A mold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MoldStatus {
+    /// The process.
+    #[serde(flatten)]
+    pub process: Process,
+    /// The generation.
+    pub generation: u32,
+    /// `loading`, `ready` or `leaving`.
+    pub state: String,
+}
+
+/// A child.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChildStatus {
+    /// The slot.
+    pub slot: u16,
+    /// The process.
+    #[serde(flatten)]
+    pub process: Process,
+    /// The generation.
+    pub generation: u32,
+    /// `starting`, `ready` or `leaving`.
+    pub state: String,
+    /// Threads that have a request.
+    pub busy: u16,
+    /// Requests answered.
+    pub served: u64,
+}
+
+/// A process. The server does not measure itself, which would cost it time: whoever asks does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number; 0 before it is born.
+    pub pid: u32,
+    /// How long it has been there.
+    #[serde(default)]
+    pub age_seconds: Option<f64>,
+    /// Memory that it shares with nobody.
+    #[serde(default)]
+    pub private_bytes: Option<u64>,
+}
+
+impl Process {
+    /// A process that nobody has measured.
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
+        Self {
+            pid,
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_a_line_that_says_no_more_than_it_may() {
+        let read = |text| serde_json::from_str::<Command>(text).ok();
+        assert_eq!(read(r#"{"command":"status"}"#), Some(Command::Status));
+        assert_eq!(
+            read(r#"{"command":"stop"}"#),
+            Some(Command::Stop { now: false })
+        );
+        assert_eq!(
+            read(r#"{"command":"stop","now":true}"#),
+            Some(Command::Stop { now: true })
+        );
+        for text in [
+            "",
+            "{}",
+            "status",
+            r#"{"command":"start"}"#,
+            r#"{"command":"stop","now":1}"#,
+            r#"{"command":"stop","later":true}"#,
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+"""The control socket, rwsgictl, and the file with the supervisor's pid."""
+
+import json
+import os
+import pwd
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests import processes
+from tests.client import PATIENCE
+from tests.conftest import Run, Start
+from tests.server import Door, Server
+from tests.tools import tool
+from tests.unprivileged import reachable
+from tests.waiting import until_equal
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path fits into the address of a socket."""
+    with TemporaryDirectory(prefix="rwsgi-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def usual(server: Server) -> Path:
+    return server.runtime / "rwsgi.sock"
+
+
+def talk(path: Path, *parts: bytes) -> bytes:
+    """Everything that comes back for these bytes."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        for part in parts:
+            client.sendall(part)
+        said = b""
+        while part := client.recv(65536):
+            said += part
+        return said
+
+
+def test_the_status_tells_of_every_process(start: Start) -> None:
+    server = start("--processes", "2", "--threads", "2", "probe", children=2)
+    for _ in range(3):
+        server.get("/")
+    held = server.hold()
+    status = server.status()
+    children = server.children(2)
+    assert (status["application"], status["state"], status["urls"]) == ("probe", "serving", server.urls)
+    assert (status["threads"], status["busy"], status["idle"], status["waiting"]) == (2, 1, 3, 0)
+    assert status["supervisor"]["pid"] == server.pid
+    assert (status["front"]["pid"], status["front"]["state"]) == (server.front(), "serving")
+    mold = status["mold"]
+    assert (mold["pid"], mold["generation"], mold["state"]) == (server.mold(), 1, "ready")
+    assert {child["slot"]: child["pid"] for child in status["children"]} == children
+    assert {(child["generation"], child["state"]) for child in status["children"]} == {(1, "ready")}
+    assert sum(child["served"] for child in status["children"]) == 3
+    assert {child["pid"]: child["busy"] for child in status["children"]}[held.pid] == 1
+    for process in (status["supervisor"], status["front"], mold, *status["children"]):
+        assert process["private_bytes"] > 0
+        assert 0 <= process["age_seconds"] < 60
+    held.release()
+    held.answer()
+
+
+def test_requests_that_wait_are_counted(start: Start) -> None:
+    server = start("probe")
+    held = server.hold()
+    waiting = server.client()
+    waiting.send("/")
+    until_equal(lambda: server.status()["waiting"], 1)
+    held.release()
+    assert waiting.answer().status == 200
+    until_equal(lambda: [server.status()[key] for key in ("busy", "idle", "waiting")], [0, 1, 0])
+
+
+def test_the_table_is_for_people(start: Start) -> None:
+    server = start("--processes", "2", "probe", children=2)
+    ran = server.control("status")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert lines[0].endswith(f"serving probe on {server.url}")
+    assert lines[1] == "0 busy, 2 idle, 0 waiting"
+    assert lines[3].split() == ["process", "pid", "gen", "state", "busy", "served", "age", "private"]
+    names = [line[:12].strip() for line in lines[4:]]
+    assert names == ["supervisor", "front", "mold", "child 0", "child 1"]
+
+
+def test_a_stop_waits_for_the_end(start: Start) -> None:
+    server = start("probe")
+    ran = server.control("stop")
+    assert (ran.code, ran.out, ran.err) == (0, "stopped\n", "")
+    assert server.wait() == 0
+
+
+def test_a_stop_lets_requests_finish_and_answers_meanwhile(start: Start) -> None:
+    server = start("probe")
+    held = server.hold()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(usual(server)))
+        client.sendall(b'{"command":"stop"}\n')
+        assert json.loads(client.recv(4096))["answer"] == "done"
+        assert server.status()["state"] == "stopping"
+        held.release()
+        assert held.answer().status == 200
+        assert client.recv(1) == b""
+    assert server.wait() == 0
+
+
+def test_a_stop_at_once_breaks_requests_off(start: Start) -> None:
+    server = start("probe")
+    server.hold()
+    assert server.control("stop", "--now").out == "stopped\n"
+    assert server.wait() == 0
+
+
+def test_the_socket_is_only_its_owners_and_goes_with_the_server(start: Start, short: Path) -> None:
+    path = short / "here"
+    # Whatever the umask is.
+    server = start("--control", str(path), "--umask", "0", "probe")
+    mode = path.stat().st_mode
+    assert stat.S_ISSOCK(mode)
+    assert stat.S_IMODE(mode) == 0o600
+    assert not usual(server).exists()
+    assert server.control("--control", str(path), "status").code == 0
+    assert server.control("status").code == 69
+    server.stop()
+    assert not path.exists()
+
+
+def test_there_may_be_no_socket(start: Start) -> None:
+    server = start("--control", "off", "probe")
+    assert list(server.runtime.iterdir()) == []
+    assert server.control("status").code == 69
+
+
+@pytest.mark.parametrize("what", ["nothing", "stale", "file"])
+def test_a_server_that_does_not_answer_is_told(door: Door, short: Path, what: str) -> None:
+    path = short / "s"
+    if what == "stale":
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(path))
+    elif what == "file":
+        path.write_text("")
+    ran = door.control("--control", str(path), "status")
+    reason = {
+        "nothing": "there is no such socket",
+        "stale": "nobody listens there any more",
+        "file": "it is not a socket",
+    }[what]
+    assert (ran.code, ran.out) == (69, "")
+    assert ran.err == f"rwsgictl: no server answers at {path}: {reason}\n"
+
+
+def test_what_was_looked_at_is_told_when_there_is_no_server(door: Door, short: Path) -> None:
+    ran = door.control("status", environment={"RUNTIME_DIRECTORY": str(short)})
+    assert ran.code == 69 or os.path.exists("/run/rwsgi")
+    assert str(short) in ran.err or os.path.exists("/run/rwsgi")
+
+
+def test_of_several_servers_one_has_to_be_named(start: Start, short: Path) -> None:
+    environment = {"RUNTIME_DIRECTORY": f"{short}:/run/other"}
+    first = start("probe", environment=environment)
+    second = start("probe", environment=environment)
+    own = short / f"rwsgi-{second.pid}.sock"
+    ran = first.control("status")
+    assert ran.code == 69
+    assert f"--control {own} or {short / 'rwsgi.sock'}" in ran.err
+    ran = first.control("status", "--control", str(own), "--json")
+    assert json.loads(ran.out)["supervisor"]["pid"] == second.pid
+    first.stop()
+    assert second.status()["supervisor"]["pid"] == second.pid
+
+
+def test_a_place_that_cannot_be_had_is_an_error_only_when_it_was_given(
+    start: Start, run: Run, short: Path
+) -> None:
+    ran = run("--control", str(short / "no" / "s"), "probe")
+    assert ran.code == 78
+    assert "cannot open the control socket" in ran.err
+    taken = short / "taken"
+    start("--control", str(taken), "probe")
+    assert run("--control", str(taken), "probe").code == 69
+    server = start("probe", environment={"RUNTIME_DIRECTORY": str(short / "no")})
+    server.wait_for(" WARN .*there is no control socket: --control names a place")
+    assert server.get("/").status == 200
+
+
+@as_root
+def test_the_socket_belongs_to_the_user_of_the_server(start: Start, door: Door, short: Path) -> None:
+    before = reachable(door, short / "stage")
+    path = short / "s"
+    arguments = ("--user", "nobody", "--control", str(path), "--chdir", str(short), "probe")
+    start(*arguments, before=before)
+    assert path.stat().st_uid == pwd.getpwnam("nobody").pw_uid
+
+    def ask_as(user: str) -> int:
+        became = [tool("setpriv", "util-linux"), f"--reuid={user}", "--regid=nogroup", "--clear-groups"]
+        ran = door.control("--control", str(path), "status", before=[*before, *became])
+        assert ran.code == 0 or "no permission to ask" in ran.err, ran
+        return ran.code
+
+    assert [ask_as(user) for user in ("nobody", "root", "daemon")] == [0, 0, 69]
+
+
+@as_root
+def test_without_a_runtime_folder_a_user_has_one_in_tmp(start: Start, door: Door, short: Path) -> None:
+    uid = 4_294_000_000 + os.getpid()
+    folder = Path(f"/tmp/rwsgi-{uid}")
+    became = [tool("setpriv", "util-linux"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    before = [*reachable(door, short / "stage"), *became]
+    try:
+        server = start("--chdir", str(short), "probe", environment={"XDG_RUNTIME_DIR": ""}, before=before)
+        found = folder.stat()
+        assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (uid, 0o700)
+        assert server.control("status", before=before).code == 0
+        server.stop()
+        # Somebody else's is not trusted.
+        os.chown(folder, 0, 0)
+        os.chmod(folder, 0o777)
+        server = start("--chdir", str(short), "probe", environment={"XDG_RUNTIME_DIR": ""}, before=before)
+        server.wait_for(f" WARN .*{folder} is somebody else's, or open to others")
+    finally:
+        folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "this is no command"),
+        (b"\n", "this is no command"),
+        (b'{"command":"dance"}\n', "unknown variant `dance`"),
+        (b'{"command":"stop","now":2}\n', "invalid type"),
+        (b"\xff\xfe\n", "this is no command"),
+    ],
+)
+def test_nonsense_is_answered_and_stops_nobody(start: Start, said: bytes, reason: str) -> None:
+    server = start("probe")
+    answer = json.loads(talk(usual(server), said))
+    assert answer["answer"] == "failed"
+    assert reason in answer["reason"]
+    assert server.status()["state"] == "serving"
+
+
+def test_clients_that_say_nothing_or_too_much_stop_nobody(start: Start) -> None:
+    server = start("probe")
+    assert talk(usual(server), b"x" * 5000) == b""
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+    try:
+        # As many as are let in, and those that the kernel holds for it.
+        connected = 0
+        for client in silent:
+            client.setblocking(False)
+            if client.connect_ex(str(usual(server))) == 0:
+                connected += 1
+        assert connected > 16
+        # The supervisor does its work meanwhile, and lets others in when the silent ones have had their time.
+        ((slot, pid),) = server.children(1).items()
+        os.kill(pid, signal.SIGKILL)
+        server.replacement(slot, pid)
+        assert server.get("/").status == 200
+        for client in silent[16:]:
+            client.close()
+        assert server.status()["state"] == "serving"
+        server.stop()
+    finally:
+        for client in silent:
+            client.close()
+
+
+def test_clients_of_the_socket_do_not_leave_the_supervisor_anything(start: Start) -> None:
+    server = start("probe")
+    server.status()
+    before = processes.descriptors(server.pid)
+    for _ in range(20):
+        server.status()
+        talk(usual(server), b"\n")
+    until_equal(lambda: len(processes.descriptors(server.pid)), len(before))
+
+
+def test_no_process_inherits_what_is_the_supervisors(start: Start) -> None:
+    """A replacement has as many descriptors as the first, whatever is open in the supervisor meanwhile."""
+    server = start("--processes", "2", "probe", children=2)
+    first = {pid: len(processes.descriptors(pid)) for pid in server.children(2).values()}
+    front = len(processes.descriptors(server.front()))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(usual(server)))
+        client.sendall(b'{"command":')
+        server.settle()
+        for slot, pid in server.children(2).items():
+            os.kill(pid, signal.SIGKILL)
+            server.replacement(slot, pid)
+        mark = server.mark()
+        os.kill(server.mold(), signal.SIGKILL)
+        server.wait_for("mold ready$", since=mark)
+        ((slot, pid), _) = server.children(2).items()
+        os.kill(pid, signal.SIGKILL)
+        server.replacement(slot, pid)
+        mark = server.mark()
+        os.kill(server.front(), signal.SIGKILL)
+        server.wait_for("front serving$", since=mark)
+        children = server.children(2).values()
+        assert server.get("/").status == 200
+        assert {len(processes.descriptors(pid)) for pid in children} == set(first.values())
+        assert len(set(first.values())) == 1
+        until_equal(lambda: len(processes.descriptors(server.front())), front)
+        held = {name for name in processes.descriptors(server.pid).values() if name.startswith("socket:")}
+        for process in server.tree():
+            if process.pid not in (server.pid, server.front()):
+                # The two ends over which bodies and files go belong to everybody.
+                assert len(held & set(processes.descriptors(process.pid).values())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no command: give status or stop"),
+        (["start"], 'unknown command "start": there are status and stop'),
+        (["status", "--now"], "--now goes with stop"),
+        (["--verbose", "status"], "--verbose"),
+    ],
+)
+def test_a_wrong_command_line_is_explained(door: Door, arguments: list[str], message: str) -> None:
+    ran = door.control(*arguments)
+    assert (ran.code, ran.out) == (64, "")
+    assert ran.err.startswith("rwsgictl: command line: ")
+    assert message in ran.err
+
+
+def test_the_command_explains_itself(door: Door) -> None:
+    ran = door.control("--help")
+    assert ran.code == 0
+    for word in ("status", "stop", "--control", "--json", "--now", "RWSGI_CONTROL"):
+        assert word in ran.out
+    assert door.control("--version").out.startswith("rwsgictl ")
+
+
+def test_the_pid_file_is_there_as_long_as_the_server_is(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    server = start("--pid-file", "pid", "--umask", "0", "probe")
+    assert path.read_text() == f"{server.pid}\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    os.kill(int(path.read_text()), signal.SIGTERM)
+    assert server.wait() == 0
+    assert not path.exists()
+
+
+def test_the_pid_file_of_another_server_stays(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    first = start("--pid-file", "pid", "probe")
+    second = start("--pid-file", "pid", "probe")
+    first.stop()
+    assert path.read_text() == f"{second.pid}\n"
+
+
+def test_a_pid_file_that_cannot_be_written_is_an_error(run: Run) -> None:
+    ran = run("--pid-file", "no/pid", "probe")
+    assert ran.code == 78
+    assert "cannot write the pid file" in ran.err
+
+
+def test_a_start_that_fails_leaves_nothing_behind(run: Run, short: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise ValueError('no shop')")
+    ran = run("--control", str(short / "s"), "--pid-file", str(short / "pid"), "broken")
+    assert ran.code == 78
+    assert list(short.iterdir()) == []
+    ran = run("--control", str(short / "s"), "--pid-file", "no/pid", "probe")
+    assert ran.code == 78
+    assert list(short.iterdir()) == []
