@@ -86,7 +86,8 @@ def under_load(
     load = Load(server, target, enough)
     ways: list[Callable[[], None]] = [load.ask_on] * keeping + [load.ask_anew] * anew
     threads = [
-        threading.Thread(target=way, name=f"client{number}") for number, way in zip(count(), ways, strict=False)
+        threading.Thread(target=way, name=f"client{number}")
+        for number, way in zip(count(), ways, strict=False)
     ]
     for thread in threads:
         thread.start()

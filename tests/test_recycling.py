@@ -12,7 +12,9 @@ from tests.load import under_load
 from tests.server import Server
 from tests.waiting import until
 
-CHANGE = re.compile(r" child=(?P<slot>\d+) gen=\d+ pid=(?P<pid>\d+) (?:.* )?(?P<word>ready|recycling|retires)$")
+CHANGE = re.compile(
+    r" child=(?P<slot>\d+) gen=\d+ pid=(?P<pid>\d+) (?:.* )?(?P<word>ready|recycling|retires)$"
+)
 
 
 def recycled(server: Server, reason: str, count: int = 1) -> list[int]:
@@ -40,7 +42,8 @@ def check_that_replacements_were_ready_first(server: Server) -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_limit_of_requests_costs_no_request(start: Start, threads: int) -> None:
     server = start(
-        *("--processes", "2", "--threads", str(threads), "--max-requests-per-child", "50", "brief"), children=2
+        *("--processes", "2", "--threads", str(threads), "--max-requests-per-child", "50", "brief"),
+        children=2,
     )
     with under_load(server, enough=10_000) as load:
         assert load.finished()

@@ -43,7 +43,7 @@ class NotThereError(Exception):
 
 def prepare(python_path: list[str], env: list[tuple[str, str]]) -> None:
     """Make the process what the application expects."""
-    # What the service manager or a former server has told this one is not for the application or its programs.
+    # What the service manager or a former server has told this one is for no application and no program.
     for name in (
         *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "_RWSGI_TAKE_OVER"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
