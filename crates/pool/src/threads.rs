@@ -7,7 +7,7 @@
 //!
 //! So the limit grows while requests are held back and the child does not compute all of the time, shrinks while it does,
 //! and is tried one higher now and then, since threads that compute without the interpreter look busy, too. A request that
-//! has run much longer than others usually do does not count: short ones must not wait for it.
+//! computes for much longer than others usually take does not count: short ones must not wait for it.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub struct Seen<'a> {
     pub awake: u32,
     /// Requests wait for the limit alone.
     pub held_back: bool,
-    /// For how long each running request has run.
+    /// How much each running request has computed, about.
     pub running: &'a [Duration],
     /// How long the last request of each thread took.
     pub lasted: &'a [Duration],
@@ -197,7 +197,8 @@ impl Threads {
     }
 }
 
-/// How many of the running requests have run for so long that others are not to wait for them.
+/// How many of the running requests take so long that others are not to wait for them. What they compute is compared
+/// and not the time: where processors are rare, everything takes longer.
 fn long(seen: &Seen<'_>) -> u32 {
     let mut lasted = seen.lasted.to_vec();
     let middle = lasted.len() / 2;

@@ -71,6 +71,8 @@ pub(crate) fn start(stop: &Arc<Stop>, states: States) -> io::Result<()> {
 fn watch(governor: &Governor, rule: &mut Threads, states: &States, stop: &Stop) {
     let (mut pace, mut quiet, mut limit) = (PACES.0, 0, 0);
     let (mut last, mut computed) = (Instant::now(), processor_time());
+    // The running requests, and the share of each in what has been computed since it was first seen.
+    let mut shares = Vec::<((usize, u64), Duration)>::new();
     while quiet < QUIET && !stop.flag.load(Ordering::Acquire) {
         // Not to wait for anything: what is measured is what happens meanwhile.
         std::thread::sleep(pace);
@@ -78,6 +80,8 @@ fn watch(governor: &Governor, rule: &mut Threads, states: &States, stop: &Stop) 
         let (now, total) = (Instant::now(), processor_time());
         let (passed, spent) = (now - last, total.saturating_sub(computed));
         (last, computed) = (now, total);
+        note_shares(&mut shares, &look.running, spent);
+        let running: Vec<Duration> = shares.iter().map(|(_, share)| *share).collect();
         let may_be_busy = look.held_back || 2 * spent >= passed;
         let new = rule.decide(&Seen {
             passed,
@@ -85,7 +89,7 @@ fn watch(governor: &Governor, rule: &mut Threads, states: &States, stop: &Stop) 
             computing: may_be_busy && spent < passed && states.any_computes(),
             awake: look.awake,
             held_back: look.held_back,
-            running: &look.running,
+            running: &running,
             lasted: &look.lasted,
         });
         if new != limit || look.held_back {
@@ -102,5 +106,23 @@ fn watch(governor: &Governor, rule: &mut Threads, states: &States, stop: &Stop) 
             quiet + 1
         };
         limit = new;
+    }
+}
+
+/// Adds to the share of each running request, as if all had had the same part of what has been spent.
+fn note_shares(
+    shares: &mut Vec<((usize, u64), Duration)>,
+    running: &[(usize, u64)],
+    spent: Duration,
+) {
+    shares.retain(|(request, _)| running.contains(request));
+    let each = spent / u32::try_from(shares.len()).unwrap_or(u32::MAX).max(1);
+    for (_, share) in &mut *shares {
+        *share += each;
+    }
+    for request in running {
+        if !shares.iter().any(|(known, _)| known == request) {
+            shares.push((*request, Duration::ZERO));
+        }
     }
 }
