@@ -298,12 +298,14 @@ def django() -> list[Row]:
                 at_most(0.45, "Granian", "granian", figure="pss"),
             ),
             application="page:application",
-            load=PAGE,
+            # New connections come to all processes; those that are kept may all have come to one.
+            load=Load(25, "/books/", fields={"Connection": "close"}, waits=True),
             shapes=(Shape(5, 1),),
             expected=None,
             pinned=False,
             warm=False,
             stretch=3,
+            options={"rwsgi": "--warmup /books/", "uwsgi": CLOSING, "uwsgi-lazy": CLOSING},
         ),
     ]
 
