@@ -232,3 +232,29 @@ def test_connections_during_the_stop_are_refused_and_not_left_waiting(start: Sta
     held.release()
     assert held.answer().status == 200
     assert server.wait(AT_ONCE) == 0
+
+
+def test_a_delay_serves_on_and_has_clients_leave(start: Start) -> None:
+    """Time for a load balancer to hear that the server is about to go."""
+    server = start("--shutdown-delay", "1s", "probe")
+    kept = server.client()
+    assert kept.get("/").headers["Connection"] != "close"
+    began = time.monotonic()
+    server.send_signal(signal.SIGTERM)
+    server.wait_for(" delay_ms=1000 serving on until the delay is over$")
+    # The front may not have heard of it at the first request.
+    while (answer := kept.get("/")).headers["Connection"] != "close":
+        assert answer.status == 200
+    assert kept.rest() == b""
+    fresh = server.get("/")
+    assert (fresh.status, fresh.headers["Connection"]) == (200, "close")
+    assert server.wait(AT_ONCE) == 0
+    assert time.monotonic() - began >= 1
+
+
+def test_a_second_interrupt_does_not_wait_for_the_delay(start: Start) -> None:
+    server = start("--shutdown-delay", "1h", "probe")
+    server.send_signal(signal.SIGINT)
+    server.wait_for(" serving on until the delay is over$")
+    server.send_signal(signal.SIGINT)
+    assert server.wait(AT_ONCE) == 0

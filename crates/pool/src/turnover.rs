@@ -111,14 +111,14 @@ fn due(recycling: &Recycling, since: Duration, life: &Life, plan: &mut Plan) -> 
     None
 }
 
-/// Whether a replacement has a slot, and memory: who is recycled has left before the next is. A new generation does not
-/// wait for the long requests of the old one as long as there are slots.
+/// Whether another child may be replaced: who is recycled has left before the next is. A new generation does not wait for
+/// the long requests of the old one; without a slot for its replacement, a child serves on until there is one.
 fn has_room(seen: &Observed<'_>, reason: Reason) -> bool {
     let leaving = seen
         .children
         .iter()
         .any(|child| matches!(child, Child::Leaving | Child::Gone));
-    seen.children.contains(&Child::Vacant) && (reason == Reason::Reload || !leaving)
+    reason == Reason::Reload || !leaving
 }
 
 fn slots(seen: &Observed<'_>, is: fn(&Child) -> bool) -> Vec<u16> {

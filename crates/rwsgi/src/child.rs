@@ -114,8 +114,12 @@ fn listen(link: ChildLink, stop: Arc<Stop>) -> std::io::Result<()> {
     const STACK: usize = 128 * 1024;
     let listener = move || {
         // An order to drain, or a supervisor that is gone: either way, no further request is taken.
-        let (Some(ChildOrder::Drain) | None) = link.next_order();
+        let order = link.next_order();
         stop.order();
+        if let Some(ChildOrder::Drain) = order {
+            // A supervisor that is gone meanwhile wants to know nothing more.
+            let _ = link.report(ChildReport::Draining);
+        }
     };
     std::thread::Builder::new()
         .name("rwsgi-orders".to_owned())

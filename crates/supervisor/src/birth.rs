@@ -191,7 +191,12 @@ fn between(
             around.in_child();
             be_child(link, spawn, parent, live)
         }
-        Ok(Side::Parent(_)) => {
+        Ok(Side::Parent(child)) => {
+            let link = Channel::<ChildReport, ChildOrder>::over(spawn.channel);
+            // Without a supervisor the child leaves by itself.
+            let _ = link.say(ChildReport::Forked {
+                pid: child.as_raw().cast_unsigned(),
+            });
             around.in_parent();
             leave(0)
         }

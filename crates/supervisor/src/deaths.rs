@@ -126,7 +126,13 @@ impl Monitor<'_> {
         let Place::Taken(child) = std::mem::replace(place, Place::Vacant) else {
             return;
         };
-        let in_flight = self.in_flight(child.id);
+        // One that has left as it was told has answered everything, although the front may not have read it all yet.
+        let finished = child.leaving && exit == Exit::Code(0);
+        let in_flight = if finished {
+            None
+        } else {
+            self.in_flight(child.id)
+        };
         // From the end of the child's life to the front's answer nobody else may use its places in the exchange.
         self.exchange
             .board()

@@ -97,6 +97,8 @@ pub(crate) struct Child {
     pub(crate) leaving: bool,
     /// It is to go as soon as the pool is complete without it.
     pub(crate) outgoing: bool,
+    /// It has said that it takes no further request.
+    pub(crate) drains: bool,
     pub(crate) record: Record,
 }
 

@@ -253,13 +253,23 @@ impl Monitor<'_> {
 
     fn child_says(&mut self, id: ChildId, report: ChildReport) {
         let now = self.now();
+        let is_trial = self.is_trial(id);
         let Some(child) = self.slots[usize::from(id.slot)].child_mut() else {
             return;
         };
         let generation = child.generation;
         let place = self.exchange.board().child(id.slot);
         match (report, child.phase) {
-            (ChildReport::Born { pid }, Phase::Ordered) => {
+            (ChildReport::Forked { pid }, Phase::Ordered) => {
+                child.pid = Some(Pid::from_raw(pid.cast_signed()));
+                (child.phase, child.since) = (Phase::Starting, now);
+                if child.leaving {
+                    child.kill();
+                }
+            }
+            // It was faster than the process between.
+            (ChildReport::Forked { .. }, _) => {}
+            (ChildReport::Born { pid }, Phase::Ordered | Phase::Starting) => {
                 info!(child = id.slot, r#gen = generation, pid, "started");
                 place.set_pid(pid);
                 child.pid = Some(Pid::from_raw(pid.cast_signed()));
@@ -278,13 +288,14 @@ impl Monitor<'_> {
                 }
                 self.startup.child_was_ready = true;
             }
-            (ChildReport::Unloadable { why }, Phase::Starting) if self.is_trial(id) => {
+            (ChildReport::Unloadable { why }, Phase::Starting) if is_trial => {
                 self.reload_failed(why);
             }
             (ChildReport::Unloadable { .. }, Phase::Starting) => self.application_unloadable(),
             (ChildReport::Modules { files }, _) => self.watch_modules(&files),
             // It only wakes us: the rules count for themselves.
             (ChildReport::Spent, Phase::Ready) => {}
+            (ChildReport::Draining, Phase::Ready) => child.drains = true,
             // Nobody is born or ready twice, and whoever has been ready has loaded the application.
             (report, phase) => warn!(
                 child = id.slot,

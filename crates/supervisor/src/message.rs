@@ -71,6 +71,12 @@ pub enum ChildOrder {
 /// From a child to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildReport {
+    /// The process is there. Said for it by the process between, since it may never come to speak itself: hooks of the
+    /// application run first.
+    Forked {
+        /// Its number.
+        pid: u32,
+    },
     /// The process is there and the supervisor's own child.
     Born {
         /// Its number.
@@ -85,6 +91,8 @@ pub enum ChildReport {
     },
     /// As many requests as it may answer have been answered. Further ones are taken until the order to drain.
     Spent,
+    /// The order to drain has been heard: no further request is taken.
+    Draining,
     /// These files belong to modules of the application.
     Modules {
         /// Some of them, all that fit into a message.
@@ -176,23 +184,21 @@ impl Message for ChildOrder {
 impl Message for ChildReport {
     fn encode(self) -> Envelope {
         match self {
-            Self::Born { pid } => {
-                let mut bytes = vec![1];
-                bytes.extend_from_slice(&pid.to_le_bytes());
-                Envelope {
-                    bytes,
-                    descriptor: None,
-                }
-            }
+            Self::Forked { pid } => number(6, pid),
+            Self::Born { pid } => number(1, pid),
             Self::Ready => bare(2),
             Self::Unloadable { why } => end_of_text(3, &why),
             Self::Spent => bare(4),
+            Self::Draining => bare(7),
             Self::Modules { files } => paths(5, &files),
         }
     }
 
     fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
         match bytes.split_first()? {
+            (6, rest) => Some(Self::Forked {
+                pid: u32::from_le_bytes(rest.try_into().ok()?),
+            }),
             (1, rest) => Some(Self::Born {
                 pid: u32::from_le_bytes(rest.try_into().ok()?),
             }),
@@ -201,6 +207,7 @@ impl Message for ChildReport {
                 why: String::from_utf8(rest.to_vec()).ok()?,
             }),
             (4, []) => Some(Self::Spent),
+            (7, []) => Some(Self::Draining),
             (5, rest) => Some(Self::Modules { files: split(rest) }),
             _ => None,
         }
@@ -211,6 +218,16 @@ impl Message for ChildReport {
 fn bare(kind: u8) -> Envelope {
     Envelope {
         bytes: vec![kind],
+        descriptor: None,
+    }
+}
+
+/// A message with a number.
+fn number(kind: u8, number: u32) -> Envelope {
+    let mut bytes = vec![kind];
+    bytes.extend_from_slice(&number.to_le_bytes());
+    Envelope {
+        bytes,
         descriptor: None,
     }
 }
@@ -322,10 +339,12 @@ mod tests {
             assert_eq!(there_and_back(report.clone()), Some(report));
         }
         for report in [
+            ChildReport::Forked { pid: 4_194_304 },
             ChildReport::Born { pid: 4_194_304 },
             ChildReport::Ready,
             ChildReport::Unloadable { why: String::new() },
             ChildReport::Spent,
+            ChildReport::Draining,
             ChildReport::Modules { files: vec![] },
         ] {
             assert_eq!(there_and_back(report.clone()), Some(report));

@@ -302,8 +302,17 @@ impl Monitor<'_> {
 
     fn finish_reload(&mut self) {
         let generation = self.generation;
-        let is_former = |child: &Child| child.generation != generation && !child.leaving;
-        if self.slots.iter().filter_map(Slot::child).any(is_former) {
+        // One that is not ready and has been told to go has been killed.
+        let takes_requests = |child: &Child| {
+            let is_going = child.drains || (child.leaving && child.phase != Phase::Ready);
+            child.generation != generation && !is_going
+        };
+        if self
+            .slots
+            .iter()
+            .filter_map(Slot::child)
+            .any(takes_requests)
+        {
             return;
         }
         if let Some(reload) = self.reloads.running.take() {

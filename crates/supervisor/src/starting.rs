@@ -154,6 +154,7 @@ impl Monitor<'_> {
                     phase,
                     leaving: false,
                     outgoing: false,
+                    drains: false,
                     record: Record {
                         served_before,
                         served: (0, since),

@@ -227,14 +227,30 @@ fn an_earlier_generation_is_replaced_although_requests_of_it_still_run() {
     assert_eq!(site.look(), "+4");
     site.ready(4);
     assert_eq!(site.look(), "-1");
-    assert_eq!(site.look(), "", "no slot is left");
-    site.children[0] = Child::Vacant;
     assert_eq!(site.look(), "reload 2");
+    assert_eq!(site.look(), "", "it serves on: no slot is left");
+    site.children[0] = Child::Vacant;
     assert_eq!(site.look(), "+0");
     site.ready(0);
     assert_eq!(site.look(), "-2");
     site.children[1] = Child::Vacant;
     assert_eq!(site.look(), "");
+}
+
+#[test]
+fn one_slot_to_spare_is_enough_for_a_new_generation() {
+    let mut site = Site::fixed(Recycling::default());
+    site.lives[0].is_current = false;
+    site.lives[1].is_current = false;
+    site.ready(2);
+    assert_eq!(site.look(), "reload 0");
+    assert_eq!(site.look(), "-0");
+    assert_eq!(site.look(), "reload 1");
+    assert_eq!(site.look(), "");
+    site.children[0] = Child::Vacant;
+    assert_eq!(site.look(), "+0");
+    site.ready(0);
+    assert_eq!(site.look(), "-1");
 }
 
 #[test]

@@ -1,0 +1,269 @@
+"""A new generation takes over without a lost request, or the old one serves on."""
+
+import os
+import signal
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.conftest import Start
+from tests.load import under_load
+from tests.server import Server
+from tests.waiting import until, until_equal
+
+SIZES = count()
+
+SITE = """
+import os, sys
+VERSION = {version!r}
+{code}
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [VERSION.encode()]
+"""
+
+
+def deploy(folder: Path, version: str, code: str = "") -> None:
+    """Put a version of the site in place, as a deployment does: all at once."""
+    new = folder / "site.new"
+    # Python takes a file of the same size and the same second for the one that it has compiled.
+    new.write_text(SITE.format(version=version, code=code) + "#" * next(SIZES))
+    new.rename(folder / "shop.py")
+
+
+def reload(server: Server, outcome: str) -> None:
+    mark = server.mark()
+    server.send_signal(signal.SIGHUP)
+    server.wait_for(outcome, since=mark)
+
+
+def children(server: Server) -> set[str]:
+    """The titles of all molds and children."""
+    return {process.title for process in server.tree() if " gen " in process.title}
+
+
+@pytest.mark.parametrize("preload", ["on", "off"])
+def test_a_new_generation_replaces_the_old_one(start: Start, tmp_path: Path, preload: str) -> None:
+    deploy(tmp_path, "one")
+    server = start("--processes", "3", "--preload", preload, "shop", children=3)
+    deploy(tmp_path, "two")
+    assert server.get("/").body == b"one"
+    reload(server, r" gen=2 reloaded$")
+    assert server.get("/").body == b"two"
+    titles = {f"rwsgi: child {slot} gen 2 (shop)" for slot in server.children(3)}
+    until_equal(lambda: children(server), titles | {"rwsgi: mold gen 2 (shop)"})
+
+
+@pytest.mark.parametrize("preload", ["on", "off"])
+def test_twenty_reloads_of_which_five_are_broken_lose_nothing(
+    start: Start, tmp_path: Path, preload: str
+) -> None:
+    deploy(tmp_path, "0")
+    server = start("--processes", "2", "--preload", preload, "shop", children=2)
+    serving = "0"
+    with under_load(server) as load:
+        load.wait(20)
+        for number in range(1, 21):
+            version = str(number)
+            if number % 4 == 0:
+                deploy(tmp_path, version, code="1 / 0")
+                reload(server, r" reload failed: the old generation serves on$")
+            else:
+                deploy(tmp_path, version)
+                reload(server, r" reloaded$")
+                serving = version
+            load.wait(20)
+            assert server.get("/").body.decode() == serving
+    assert set(load.bodies) == {str(number).encode() for number in range(20) if not number or number % 4}
+    server.children(2)
+    until(lambda: len(server.tree()) == 5 or None, lambda: server.tree())
+
+
+def test_what_is_wrong_with_a_new_generation_is_told(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one")
+    server = start("--processes", "2", "shop", children=2)
+    before = server.children(2)
+    deploy(tmp_path, "two", code="raise RuntimeError('no database')")
+    reload(
+        server,
+        r' ERROR gen=2 serving=1 reason="RuntimeError: no database" reload failed: '
+        r"the old generation serves on$",
+    )
+    assert "RuntimeError: no database" in server.log.lines
+    assert server.get("/").body == b"one"
+    assert server.children(2) == before
+    # The mold of the old generation is there for those that die.
+    slot, pid = next(iter(before.items()))
+    os.kill(pid, signal.SIGKILL)
+    server.replacement(slot, pid)
+    assert {server.get("/").body for _ in range(4)} == {b"one"}
+    deploy(tmp_path, "three")
+    reload(server, r" gen=3 reloaded$")
+    assert server.get("/").body == b"three"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("os._exit(3)", "the new mold died: exit 3"),
+        ("import signal; os.kill(os.getpid(), signal.SIGKILL)", r"the new mold died: signal 9 \(SIGKILL\)"),
+        ("import threading; threading.Event().wait()", "the new mold was not ready within the startup timeout"),
+        (
+            "os.register_at_fork(after_in_child=lambda: os._exit(3))",
+            "the first child of the new generation .*",
+        ),
+        (
+            "import threading; os.register_at_fork(after_in_child=lambda: threading.Event().wait())",
+            "the first child of the new generation was not ready within the startup timeout",
+        ),
+    ],
+)
+def test_a_new_generation_that_does_not_get_up_changes_nothing(
+    start: Start, tmp_path: Path, code: str, reason: str
+) -> None:
+    deploy(tmp_path, "one")
+    server = start("--startup-timeout", "2s", "shop")
+    deploy(tmp_path, "two", code=code)
+    with under_load(server):
+        reload(server, rf' serving=1 reason="{reason}" reload failed')
+    assert server.get("/").body == b"one"
+    until(lambda: len(server.tree()) == 4 or None, lambda: server.tree())
+    deploy(tmp_path, "three")
+    reload(server, r" reloaded$")
+    assert server.get("/").body == b"three"
+
+
+def test_a_new_generation_that_cannot_be_shared_is_loaded_by_each_child(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one")
+    server = start("--processes", "2", "shop", children=2)
+    deploy(
+        tmp_path,
+        "two",
+        code="import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+    )
+    reload(server, r" gen=2 reloaded$")
+    server.wait_for(r" WARN gen=2 each child loads the application itself")
+    assert server.get("/").body == b"two"
+    deploy(tmp_path, "three")
+    mark = server.mark()
+    reload(server, r" gen=3 reloaded$")
+    assert not [line for line in server.log.lines[mark:] if "each child loads" in line]
+    assert server.get("/").body == b"three"
+
+
+def test_a_storm_of_hups_is_two_reloads(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    deploy(tmp_path, "one")
+    server = start("shop")
+    # The new mold reads the gate until it is written to.
+    deploy(tmp_path, "two", code=f"open({str(gate)!r}).read()")
+    server.send_signal(signal.SIGHUP)
+    with open(gate, "w", encoding="ascii") as opened:
+        for number in range(2, 30):
+            server.send_signal(signal.SIGHUP)
+            if number % 9 == 0:
+                server.wait_for_all(" reload asked for$", 2)
+        deploy(tmp_path, "three")
+        opened.write("go on")
+    server.wait_for(r" gen=3 reloaded$")
+    server.stop()
+    assert len([line for line in server.log.lines if line.endswith(" reloading")]) == 2
+
+
+def test_a_long_request_does_not_hold_up_a_reload_and_is_finished(start: Start) -> None:
+    server = start("--processes", "2", "probe", children=2)
+    held = server.hold()
+    reload(server, r" gen=2 reloaded$")
+    assert server.get("/").json()["pid"] != held.pid
+    held.release()
+    assert held.answer().json()["pid"] == held.pid
+    server.wait_for(rf' pid={held.pid} cause="exit 0" left$')
+
+
+def test_what_the_file_says_is_read_anew(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one")
+    file = tmp_path / "rwsgi.toml"
+    file.write_text("app = 'shop'\nprocesses = 2\n")
+    server = start(children=2)
+    file.write_text("app = 'shop'\nprocesses = 3\nthreads = 4\nkeep-alive = 9\nmax-requests = 7\n")
+    reload(server, r" gen=2 reloaded$")
+    server.wait_for(
+        r' WARN options="threads, keep-alive" changed, which takes effect only when the server is started again$'
+    )
+    server.children(3)
+    for _ in range(30):
+        assert server.get("/").body == b"one"
+    server.wait_for(' reason="?max-requests"? recycling$')
+    mark = server.mark()
+    file.write_text("app = 'shop'\nprocesses = 0\n")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for(
+        r' ERROR reason="rwsgi.toml:2: processes \\"0\\" must be .*" reload failed: the old generation serves on$',
+        since=mark,
+    )
+    file.write_text("app = 'shop'\nprocesses = 1\n")
+    reload(server, r" gen=3 reloaded$")
+    until(lambda: len(children(server)) == 2 or None, lambda: children(server))
+
+
+def test_a_touched_file_asks_for_a_reload(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one")
+    server = start("--touch-reload", "later", "--touch-reload", "shop.py", "shop")
+    deploy(tmp_path, "two")
+    server.wait_for(r" gen=2 reloaded$")
+    assert server.get("/").body == b"two"
+    (tmp_path / "later").touch()
+    server.wait_for(r" gen=3 reloaded$")
+    (tmp_path / "other").touch()
+    (tmp_path / "later").touch()
+    server.wait_for(r" gen=4 reloaded$")
+    assert len([line for line in server.log.lines if line.endswith(" reload asked for")]) == 3
+
+
+@pytest.mark.parametrize("preload", ["on", "off"])
+def test_a_changed_module_asks_for_a_reload(start: Start, tmp_path: Path, preload: str) -> None:
+    (tmp_path / "prices.py").write_text("PRICE = 1\n")
+    deploy(tmp_path, "one", code="import prices; VERSION = str(prices.PRICE)")
+    server = start("--reload", "--preload", preload, "shop")
+    assert server.get("/").body == b"1"
+    (tmp_path / "prices.py").write_text("PRICE = \n")
+    server.wait_for(" reload failed: the old generation serves on$")
+    assert server.get("/").body == b"1"
+    (tmp_path / "prices.py").write_text("PRICE = 222\n")
+    server.wait_for(r" gen=3 reloaded$")
+    assert server.get("/").body == b"222"
+
+
+def test_the_supervisor_keeps_one_thread_while_it_watches(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one")
+    server = start("--reload", "--touch-reload", "x", "shop")
+    assert processes.threads(server.pid) == 1
+
+
+def test_a_stop_during_a_reload_is_a_stop(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one")
+    server = start("shop")
+    deploy(tmp_path, "two", code="print('loading', file=sys.stderr); import threading; threading.Event().wait()")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for("^loading$")
+    with under_load(server) as load:
+        load.wait(20)
+    server.stop()
+
+
+def test_a_mold_that_dies_while_the_next_one_loads_is_not_missed(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    deploy(tmp_path, "one")
+    server = start("shop")
+    deploy(tmp_path, "two", code=f"open({str(gate)!r}).read()")
+    server.send_signal(signal.SIGHUP)
+    with open(gate, "w", encoding="ascii") as opened:
+        os.kill(server.mold(), signal.SIGKILL)
+        server.wait_for(" gen=1 .*mold died$")
+        opened.write("go on")
+    server.wait_for(r" gen=2 reloaded$")
+    assert server.get("/").body == b"two"

@@ -1,0 +1,112 @@
+"""USR2: another server takes the listeners over, or this one serves on."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.client import PATIENCE, Client
+from tests.conftest import Start
+from tests.load import under_load
+from tests.server import Server
+from tests.test_reload import deploy
+
+
+def successor(server: Server) -> int:
+    return int(server.wait_for(r" pid=(\d+) another server started$")[1])
+
+
+def test_another_server_takes_over_without_a_lost_request(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one")
+    server = start("--processes", "2", "shop", children=2)
+    with under_load(server) as load:
+        load.wait(50)
+        deploy(tmp_path, "two")
+        server.send_signal(signal.SIGUSR2)
+        pid = successor(server)
+        assert server.process.wait(PATIENCE) == 0
+        load.wait(50)
+    assert set(load.bodies) == {b"one", b"two"}
+    assert server.get("/").body == b"two"
+    stop(server, pid)
+
+
+def test_another_server_takes_the_file_of_a_unix_socket_over(start: Start, tmp_path: Path) -> None:
+    server = start("probe", bind="unix:socket")
+    server.send_signal(signal.SIGUSR2)
+    pid = successor(server)
+    assert server.process.wait(PATIENCE) == 0
+    with Client(str(tmp_path / "socket")) as client:
+        assert "_RWSGI_TAKE_OVER" not in client.get("/os.environ").json()
+    stop(server, pid)
+    assert not (tmp_path / "socket").exists()
+
+
+def test_what_the_old_server_runs_is_finished(start: Start) -> None:
+    server = start("probe")
+    held = server.hold()
+    server.send_signal(signal.SIGUSR2)
+    pid = successor(server)
+    # From here on it takes no new connection.
+    server.wait_for(" connections=1 front draining$")
+    assert server.get("/").json()["pid"] != held.pid
+    held.release()
+    assert held.answer().json()["pid"] == held.pid
+    assert server.process.wait(PATIENCE) == 0
+    stop(server, pid)
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        ("1 / 0", r' ERROR cause="exit 78 .*" the other server ended before it served: this one serves on$'),
+        (
+            "import threading; threading.Event().wait()",
+            r" ERROR .* the other server (ended before it served: this one serves on|is given up)$",
+        ),
+        (
+            "os.kill(os.getppid(), signal.SIGSTOP)",
+            r' ERROR pid=\d+ reason="it does not serve within the startup timeout" the other server is given up$',
+        ),
+    ],
+)
+def test_a_server_that_does_not_come_to_serve_changes_nothing(
+    start: Start, tmp_path: Path, code: str, outcome: str
+) -> None:
+    deploy(tmp_path, "one")
+    server = start("--startup-timeout", "2s", "shop")
+    deploy(tmp_path, "two", code=f"import signal; {code}")
+    with under_load(server):
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for(outcome)
+    assert server.get("/").body == b"one"
+    deploy(tmp_path, "three")
+    server.send_signal(signal.SIGHUP)
+    server.wait_for(" reloaded$")
+    assert server.get("/").body == b"three"
+
+
+def test_one_other_server_is_started_at_a_time(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    deploy(tmp_path, "one")
+    server = start("shop")
+    deploy(tmp_path, "two", code=f"open({str(gate)!r}).read()")
+    server.send_signal(signal.SIGUSR2)
+    pid = successor(server)
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for(" no other server is started")
+    with open(gate, "w", encoding="ascii") as opened:
+        opened.write("go on")
+    assert server.process.wait(PATIENCE) == 0
+    stop(server, pid)
+
+
+def stop(server: Server, pid: int) -> None:
+    """Stop the server that has taken over."""
+    with processes.watched([pid]) as ends:
+        os.kill(pid, signal.SIGTERM)
+        assert not ends.wait(PATIENCE)
+    assert server.tree() == []
