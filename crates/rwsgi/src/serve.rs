@@ -65,7 +65,10 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
             return code;
         }
     };
-    let settings = settings(&config, &sizing, &start);
+    let settings = supervisor::Settings {
+        takes_over: predecessor.is_some(),
+        ..settings(&config, &sizing, &start)
+    };
     let config = Arc::new(config);
     let announced = Arc::clone(&config);
     let roles = Roles::new(config, Arc::clone(&exchange), start, started, sizing.limit);
@@ -97,6 +100,7 @@ pub(crate) fn settings(config: &Config, sizing: &Sizing, start: &Start) -> super
         shutdown_delay: config.shutdown_delay,
         touch_reload: config.touch_reload.clone(),
         watch_modules: config.reload,
+        takes_over: false,
         program: start.program(),
         title: config.app.to_string(),
         identity: config.identity.clone(),

@@ -83,6 +83,8 @@ pub struct Settings {
     pub touch_reload: Vec<PathBuf>,
     /// A change of the application's modules asks for a reload, too.
     pub watch_modules: bool,
+    /// Another server serves until this one does.
+    pub takes_over: bool,
     /// What to start when this server is to be replaced by another.
     pub program: Program,
     /// The application's name, for the titles of processes.

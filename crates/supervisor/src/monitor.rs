@@ -303,6 +303,9 @@ impl<'a> Monitor<'a> {
         let mut again = self.look_due(demand.waiting > 0);
         for action in pool::decide(&limits, &mut self.memory, &seen) {
             match action {
+                // Until then its predecessor takes the connections: they would be lost should no child be ready.
+                Action::StartFront if self.settings.takes_over && !self.startup.child_was_ready => {
+                }
                 Action::StartFront => self.start_front()?,
                 Action::BuildMold => self.build_mold()?,
                 Action::KillMold => self.kill_late_mold(),

@@ -47,7 +47,8 @@ pub struct Inheritance {
 #[derive(Debug)]
 pub(crate) struct Successor {
     pid: Pid,
-    report: io::PipeReader,
+    /// Gone once it has been closed at the other end.
+    report: Option<io::PipeReader>,
     since: Duration,
 }
 
@@ -110,7 +111,7 @@ impl Monitor<'_> {
 
     /// The end of the pipe on which the other server reports.
     pub(crate) fn successor_report(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.successor.as_ref()?.report.as_fd())
+        Some(self.successor.as_ref()?.report.as_ref()?.as_fd())
     }
 
     /// Hears that the other server serves, or has closed the pipe.
@@ -118,14 +119,17 @@ impl Monitor<'_> {
         let Some(successor) = &mut self.successor else {
             return;
         };
-        match successor.report.read(&mut [0; 8]) {
+        let Some(report) = &mut successor.report else {
+            return;
+        };
+        match report.read(&mut [0; 8]) {
             Ok(1..) => {
                 info!(pid = successor.pid.as_raw(), "another server serves");
                 self.successor = None;
                 self.leave_to_successor();
             }
-            // Its end comes with SIGCHLD. Without its end, it has closed what it does not know.
-            Ok(0) => self.give_successor_up("it has let go of this one"),
+            // It has ended, and SIGCHLD is about to say so; if not, it will be too late at some time.
+            Ok(0) => successor.report = None,
             Err(_) => {}
         }
     }
@@ -199,7 +203,7 @@ fn start(program: &Program, listeners: &[Listener], since: Duration) -> io::Resu
         .spawn()?;
     Ok(Successor {
         pid: Pid::from_raw(child.id().cast_signed()),
-        report,
+        report: Some(report),
         since,
     })
 }
