@@ -29,7 +29,16 @@ def hold(server: Server, count: int) -> None:
 
 @pytest.mark.parametrize("policy", ["safe", "apache"])
 def test_an_elastic_pool_grows_when_too_few_are_idle(start: Start, policy: str) -> None:
-    limits = ("--start-servers", "2", "--min-spare-servers", "1", "--max-spare-servers", "3", "--max-clients", "4")
+    limits = (
+        "--start-servers",
+        "2",
+        "--min-spare-servers",
+        "1",
+        "--max-spare-servers",
+        "3",
+        "--max-clients",
+        "4",
+    )
     server = start(*limits, "--pool-policy", policy, "probe", children=2)
     held = [server.hold() for _ in range(2)]
     server.children(3)
@@ -55,9 +64,20 @@ def test_apaches_pool_shrinks_by_one_a_second(start: Start) -> None:
 
 
 def test_the_pool_of_a_worker_counts_threads(start: Start) -> None:
-    limits = ("--start-servers", "1", "--min-spare-threads", "2", "--max-spare-threads", "9", "--max-clients", "11")
+    limits = (
+        "--start-servers",
+        "1",
+        "--min-spare-threads",
+        "2",
+        "--max-spare-threads",
+        "9",
+        "--max-clients",
+        "11",
+    )
     server = start("--mpm", "worker", "--threads", "4", *limits, "probe", children=1)
-    server.wait_for(" WARN directive=MaxRequestWorkers given=11 used=8 MaxRequestWorkers of 11 not allowed, using 8$")
+    server.wait_for(
+        " WARN directive=MaxRequestWorkers given=11 used=8 MaxRequestWorkers of 11 not allowed, using 8$"
+    )
     held = [server.hold() for _ in range(3)]
     server.children(2)
     for answer in held:
@@ -72,21 +92,26 @@ def test_a_table_of_apaches_directives_is_taken(run: Run, tmp_path: Path) -> Non
     )
     ran = run("--print-config", "probe", bind=None)
     assert ran.code == 0, ran.err
-    for line in ["start-servers = 5", "max-clients = 150", "max-requests-per-child = 1000", "server-limit = 200"]:
+    for line in [
+        "start-servers = 5",
+        "max-clients = 150",
+        "max-requests-per-child = 1000",
+        "server-limit = 200",
+    ]:
         assert re.search(rf"^{line} ", ran.out, re.MULTILINE), ran.out
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["-p", "2", "--mpm", "prefork"], "processes \"2\" makes a fixed pool, but mpm makes an elastic one"),
-        (["--mpm", "prefork", "-t", "4"], "mpm \"prefork\" has one thread in each child, but threads is 4"),
-        (["--mpm", "event"], "mpm \"event\" must be one of prefork, worker"),
-        (["-p", "several"], "processes \"several\" must be a whole number from 1 to 512, or auto"),
-        (["--memory-budget", "some"], "memory-budget \"some\" must be a size from 1M to 1048576G, or one of"),
+        (["-p", "2", "--mpm", "prefork"], 'processes "2" makes a fixed pool, but mpm makes an elastic one'),
+        (["--mpm", "prefork", "-t", "4"], 'mpm "prefork" has one thread in each child, but threads is 4'),
+        (["--mpm", "event"], 'mpm "event" must be one of prefork, worker'),
+        (["-p", "several"], 'processes "several" must be a whole number from 1 to 512, or auto'),
+        (["--memory-budget", "some"], 'memory-budget "some" must be a size from 1M to 1048576G, or one of'),
         (
             ["--mpm", "prefork", "--pool-policy", "apache", "--memory-budget", "1G"],
-            "memory-budget \"1G\" cannot be kept by pool-policy apache: use safe",
+            'memory-budget "1G" cannot be kept by pool-policy apache: use safe',
         ),
         (["--max-reqests", "5"], "unknown option --max-reqests; did you mean --max-requests-per-child?"),
     ],
@@ -140,7 +165,9 @@ def test_there_is_an_end_to_scaling(start: Start) -> None:
     server.send_signal(signal.SIGTTIN)
     server.children(2)
     server.send_signal(signal.SIGTTIN)
-    server.wait_for(r' WARN reason="3 children are too many: the server was started with room for 2" not scaled$')
+    server.wait_for(
+        r' WARN reason="3 children are too many: the server was started with room for 2" not scaled$'
+    )
     server.send_signal(signal.SIGHUP)
     server.wait_for(" reloaded$")
     server.children(1)

@@ -68,7 +68,7 @@ def test_what_the_old_server_runs_is_finished(start: Start) -> None:
         ),
         (
             "os.kill(os.getppid(), signal.SIGSTOP)",
-            r' ERROR pid=\d+ reason="it does not serve within the startup timeout" the other server is given up$',
+            r' reason="it does not serve within the startup timeout" the other server is given up$',
         ),
     ],
 )

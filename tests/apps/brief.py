@@ -1,4 +1,4 @@
-"""An application that answers at once with the number of its process. Some answers take memory that stays."""
+"""An application that answers at once, with the number of its process; `/grow` takes memory that stays."""
 
 from __future__ import annotations
 
