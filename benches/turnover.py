@@ -100,13 +100,13 @@ def recovery(program: Path, preload: str, kills: int) -> list[float]:
         found = []
         for _ in range(kills):
             ((slot, pid),) = server.children(1).items()
-            began = time.time()
+            mark, began = server.mark(), time.time()
             os.kill(pid, signal.SIGKILL)
-            new = server.replacement(slot, pid)
-            line = server.wait_for(rf"^\S+T(\d+):(\d+):([\d.]+)Z INFO child={slot} gen=1 pid={new} ready$")
+            ready = rf"^\S+T(\d+):(\d+):([\d.]+)Z INFO child={slot} gen=1 pid=\d+ ready$"
+            line = server.wait_for(ready, since=mark)
             hours, minutes, seconds = int(line[1]), int(line[2]), float(line[3])
-            ready = hours * 3600 + minutes * 60 + seconds
-            found.append((ready - began % 86_400) % 86_400 * 1000)
+            since_midnight = hours * 3600 + minutes * 60 + seconds
+            found.append((since_midnight - began % 86_400) % 86_400 * 1000)
         return found
 
 
