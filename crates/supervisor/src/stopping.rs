@@ -241,6 +241,8 @@ impl Monitor<'_> {
 
     /// Tells every child to finish. One that is not ready has nothing to finish, and may not listen for long.
     fn drain_children(&mut self) {
+        // It may have become ready since it was heard last.
+        self.all_slots().for_each(|slot| self.hear_child(slot));
         for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
             if child.phase != Phase::Ready {
                 child.kill();

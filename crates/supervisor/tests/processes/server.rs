@@ -110,13 +110,12 @@ impl Actors<'_> {
                     .success()
             );
         }
-        let parent = parent_id();
-        if link.report(ChildReport::Ready).is_err() {
+        let ready = link.report(ChildReport::Ready);
+        println!("child {slot} {} {}", std::process::id(), parent_id());
+        if ready.is_err() {
             // The supervisor has been killed meanwhile.
             return 1;
         }
-        // Said last: whoever reads the line may rely on the supervisor's knowing that the child is ready.
-        println!("child {slot} {} {parent}", std::process::id());
         match link.next_order() {
             Some(ChildOrder::Drain) => {
                 println!("drained {slot}");
