@@ -63,7 +63,8 @@ def test_the_status_tells_of_every_process(start: Start) -> None:
     assert (mold["pid"], mold["generation"], mold["state"]) == (server.mold(), 1, "ready")
     assert {child["slot"]: child["pid"] for child in status["children"]} == children
     assert {(child["generation"], child["state"]) for child in status["children"]} == {(1, "ready")}
-    assert sum(child["served"] for child in status["children"]) == 3
+    # It is counted after the client has its answer.
+    until_equal(lambda: sum(child["served"] for child in server.status()["children"]), 3)
     assert {child["pid"]: child["busy"] for child in status["children"]}[held.pid] == 1
     for process in (status["supervisor"], status["front"], mold, *status["children"]):
         assert process["private_bytes"] > 0
@@ -122,6 +123,118 @@ def test_a_stop_at_once_breaks_requests_off(start: Start) -> None:
     server.hold()
     assert server.control("stop", "--now").out == "stopped\n"
     assert server.wait() == 0
+
+
+SHOP = "from probe import application as application\n"
+
+
+def test_a_reload_waits_for_the_new_generation(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    server = start("--processes", "2", "shop", children=2)
+    before = server.get("/").json()["imported_in"]
+    ran = server.control("reload")
+    assert (ran.code, ran.out, ran.err) == (0, "reloaded: generation 2 serves\n", "")
+    status = server.status()
+    assert (status["generation"], status["state"]) == (2, "serving")
+    ready = [child for child in status["children"] if child["state"] != "leaving"]
+    assert [child["generation"] for child in ready] == [2, 2]
+    assert server.get("/").json()["imported_in"] != before
+
+
+def test_a_reload_that_fails_tells_why_and_changes_nothing(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    server = start("shop")
+    before = server.get("/").json()["pid"]
+    (tmp_path / "shop.py").write_text("raise ValueError('the shop has been closed')")
+    ran = server.control("reload")
+    assert (ran.code, ran.out) == (1, "")
+    assert "Traceback (most recent call last):" in ran.err
+    assert f'File "{tmp_path / "shop.py"}", line 1' in ran.err
+    last = ran.err.splitlines()[-1]
+    assert last.startswith("rwsgictl: the reload failed, the old generation serves on: ")
+    assert last.endswith("ValueError: the shop has been closed")
+    assert server.get("/").json()["pid"] == before
+    assert server.status()["generation"] == 1
+
+
+def test_a_server_that_reloads_says_so(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    server = start("shop")
+    (tmp_path / "shop.py").write_text(SHOP + "from probe import wait_at\nwait_at('gate')\n")
+    os.mkfifo(tmp_path / "gate")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(usual(server)))
+        client.sendall(b'{"command":"reload"}\n')
+        server.wait_for("^holding gate in")
+        status = server.status()
+        assert (status["state"], status["generation"]) == ("reloading", 1)
+        assert (status["next_mold"]["generation"], status["next_mold"]["state"]) == (2, "loading")
+        assert "next mold" in server.control("status").out
+        # One that asks and does not wait for the answer is no matter.
+        with socket.socket(socket.AF_UNIX) as leaves:
+            leaves.connect(str(usual(server)))
+            leaves.sendall(b'{"command":"reload"}\n')
+            server.wait_for_all("cause=rwsgictl reload asked for$", 2)
+        (tmp_path / "shop.py").write_text(SHOP)
+        (tmp_path / "gate").open("w").close()
+        gate = os.open(tmp_path / "gate", os.O_WRONLY)
+        os.write(gate, b"!")
+        os.close(gate)
+        assert json.loads(client.recv(4096))["answer"] == "done"
+    until_equal(lambda: (server.status()["state"], server.status()["generation"]), ("serving", 3))
+
+
+def test_the_pool_is_scaled(start: Start) -> None:
+    server = start("--server-limit", "4", "probe")
+    ran = server.control("scale", "3")
+    assert (ran.code, ran.out) == (0, "scaled to 3\n")
+    server.children(3)
+    assert server.status()["size"] == 3
+    assert server.control("scale", "1").code == 0
+    until_equal(lambda: [child["state"] for child in server.status()["children"]], ["ready"])
+    ran = server.control("scale", "5")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "rwsgictl: 5 children are too many: the server was started with room for 4\n"
+    assert json.loads(talk(usual(server), b'{"command":"scale","children":0}\n'))["answer"] == "failed"
+
+
+@pytest.mark.parametrize("place", ["usual", "given", "second"])
+def test_the_server_that_takes_over_is_found_where_the_former_was(
+    start: Start, short: Path, tmp_path: Path, place: str
+) -> None:
+    environment = {"RUNTIME_DIRECTORY": str(short)}
+    if place == "second":
+        start("probe", environment=environment)
+    given = ["--control", str(short / "given")] if place == "given" else []
+    server = start(*given, "--pid-file", "pid", "probe", environment=environment)
+    path = {
+        "usual": short / "rwsgi.sock",
+        "given": short / "given",
+        "second": short / f"rwsgi-{server.pid}.sock",
+    }[place]
+    server.send_signal(signal.SIGUSR2)
+    successor = int(server.wait_for(r" pid=(\d+) another server serves$")[1])
+    with processes.watched([successor]) as ends:
+        assert server.process.wait(PATIENCE) == 0
+        ran = server.control("--control", str(path), "status", "--json")
+        assert json.loads(ran.out)["supervisor"]["pid"] == successor
+        assert (tmp_path / "pid").read_text() == f"{successor}\n"
+        assert server.control("--control", str(path), "stop").code == 0
+        assert ends.wait(PATIENCE) == set()
+    assert not path.exists()
+    assert not (tmp_path / "pid").exists()
+
+
+def test_a_server_that_does_not_come_to_take_over_takes_no_place(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    server = start("--pid-file", "pid", "shop")
+    (tmp_path / "shop.py").write_text("raise ValueError('no shop')")
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for("(this one serves on|the other server is given up)$")
+    assert server.status()["supervisor"]["pid"] == server.pid
+    assert (tmp_path / "pid").read_text() == f"{server.pid}\n"
+    assert [path.name for path in server.runtime.iterdir()] == ["rwsgi.sock"]
 
 
 def test_the_socket_is_only_its_owners_and_goes_with_the_server(start: Start, short: Path) -> None:
@@ -324,8 +437,10 @@ def test_no_process_inherits_what_is_the_supervisors(start: Start) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no command: give status or stop"),
-        (["start"], 'unknown command "start": there are status and stop'),
+        ([], "no command: there are status, reload, scale and stop"),
+        (["start"], 'unknown command "start": there are status, reload, scale and stop'),
+        (["scale"], "scale needs a number of processes"),
+        (["scale", "0"], 'scale "0" must be a whole number from 1 to 65535'),
         (["status", "--now"], "--now goes with stop"),
         (["--verbose", "status"], "--verbose"),
     ],
@@ -340,7 +455,7 @@ def test_a_wrong_command_line_is_explained(door: Door, arguments: list[str], mes
 def test_the_command_explains_itself(door: Door) -> None:
     ran = door.control("--help")
     assert ran.code == 0
-    for word in ("status", "stop", "--control", "--json", "--now", "RWSGI_CONTROL"):
+    for word in ("status", "reload", "scale N", "stop", "--control", "--json", "--now", "RWSGI_CONTROL"):
         assert word in ran.out
     assert door.control("--version").out.startswith("rwsgictl ")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.client import PATIENCE, Client
 from tests.conftest import Run, Start
 from tests.server import ROOT, Door
@@ -123,6 +124,39 @@ def test_a_start_that_fails_is_never_ready(run: Run, manager: Manager, tmp_path:
     assert manager.has_heard("READY") == 0
 
 
+def test_the_manager_hears_of_a_reload_and_of_its_end(start: Start, manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("from probe import application as application")
+    server = start("shop", environment=manager.environment)
+    manager.hear_until("READY")
+    asked = time.monotonic_ns() // 1000
+    assert server.control("reload").code == 0
+    assert int(manager.hear_until("RELOADING", "^1$")["MONOTONIC_USEC"]) >= asked
+    manager.hear_until("READY")
+    (tmp_path / "shop.py").write_text("raise ValueError('no shop')")
+    server.send_signal(signal.SIGHUP)
+    manager.hear_until("RELOADING")
+    manager.hear_until("READY")
+    server.wait_for("reload failed: the old generation serves on$")
+    steps = [name for message in manager.heard for name in message if name in {"READY", "RELOADING"}]
+    assert steps == ["READY", "RELOADING", "READY", "RELOADING", "READY"]
+
+
+def test_the_manager_hears_which_server_goes_on(start: Start, manager: Manager) -> None:
+    environment = manager.environment | {"WATCHDOG_USEC": "60000000"}
+    server = start("probe", environment=environment)
+    manager.hear_until("READY")
+    server.send_signal(signal.SIGUSR2)
+    successor = manager.hear_until("READY")["MAINPID"]
+    assert manager.hear_until("MAINPID", f"^{successor}$") == {"MAINPID": successor}
+    with processes.watched([int(successor)]) as ends:
+        assert server.process.wait(PATIENCE) == 0
+        manager.hear_what_is_there()
+        assert manager.has_heard("STOPPING") == 0
+        os.kill(int(successor), signal.SIGTERM)
+        manager.hear_until("STOPPING")
+        assert ends.wait(PATIENCE) == set()
+
+
 def test_the_watchdog_is_fed_while_nothing_happens(start: Start, manager: Manager) -> None:
     environment = manager.environment | {"WATCHDOG_USEC": "400000"}
     start("probe", environment=environment)
@@ -189,7 +223,7 @@ def units(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("units")
     for path in DEPLOY.glob("rwsgi.*"):
         if path.is_file():
-            text = path.read_text().replace("/srv/site/.venv/bin/rwsgi ", f"{door.program} ")
+            text = path.read_text().replace("/srv/site/.venv/bin", str(door.program.parent))
             (folder / path.name).write_text(text.replace("/srv/site", str(folder)))
     return folder
 

@@ -61,11 +61,16 @@ pub(crate) fn is_own(folder: &Path) -> bool {
 
 /// Opens the control socket; nothing where there is to be none, or where the usual place does not allow it. The exit code
 /// when the place that was given does not.
-pub(crate) fn open_control(config: &Config) -> Result<Option<Control>, u8> {
+pub(crate) fn open_control(config: &Config, takes_over: bool) -> Result<Option<Control>, u8> {
     let identity = config.identity.as_ref();
+    let open = if takes_over {
+        Control::open_beside
+    } else {
+        Control::open
+    };
     match &config.control {
         ControlPlace::Off => Ok(None),
-        ControlPlace::At(path) => match Control::open(path, identity) {
+        ControlPlace::At(path) => match open(path, identity) {
             Ok(control) => Ok(Some(control)),
             Err(problem) => {
                 error!(
@@ -82,7 +87,7 @@ pub(crate) fn open_control(config: &Config) -> Result<Option<Control>, u8> {
         ControlPlace::Usual => {
             let opened = usual_folder().map_err(|problem| problem.to_string());
             let opened = opened.and_then(|folder| {
-                open_in(&folder, config).map_err(|problem| log::chain(&problem))
+                open_in(&folder, config, takes_over).map_err(|problem| log::chain(&problem))
             });
             Ok(opened
                 .inspect_err(|problem| {
@@ -97,8 +102,15 @@ pub(crate) fn open_control(config: &Config) -> Result<Option<Control>, u8> {
 }
 
 /// Several servers may share a folder.
-fn open_in(folder: &Path, config: &Config) -> Result<Control, BindError> {
-    let open = |name: String| Control::open(&folder.join(name), config.identity.as_ref());
+fn open_in(folder: &Path, config: &Config, takes_over: bool) -> Result<Control, BindError> {
+    let identity = config.identity.as_ref();
+    let open = |name: String| Control::open(&folder.join(name), identity);
+    // The server that started this one to take over has one of them.
+    let predecessor = Some(std::os::unix::process::parent_id());
+    let is_predecessors = |path: &PathBuf| supervisor::control::listener_of(path) == predecessor;
+    if takes_over && let Some(path) = sockets(folder).into_iter().find(is_predecessors) {
+        return Control::open_beside(&path, identity);
+    }
     match open(format!("{NAME}{SUFFIX}")) {
         Err(problem) if problem.is_in_use() => {
             open(format!("{NAME}-{}{SUFFIX}", std::process::id()))

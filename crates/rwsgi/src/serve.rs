@@ -1,6 +1,6 @@
 //! From the options to a running server: what the supervisor does before it supervises.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use exchange::Exchange;
@@ -58,8 +58,8 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
             return exit::CONFIGURATION;
         }
     };
-    let (control, pid_file) = match leave_traces(&config) {
-        Ok(traces) => traces,
+    let (control, pid_file) = match leave_traces(&config, predecessor.is_some()) {
+        Ok((control, pid_file)) => (control, RefCell::new(pid_file)),
         Err(code) => {
             listeners.iter().for_each(Listener::remove_file);
             return code;
@@ -76,11 +76,13 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
     let announce = |serving: &supervisor::Serving| {
         announce::serving(&announced, &sizing, serving);
         if let Some(predecessor) = predecessor.take() {
+            // What is wrong with it is told; the server serves.
+            pid_file.replace(PidFile::write(&announced).ok().flatten());
             predecessor.relieve();
         }
     };
     let code = supervisor::run(&settings, listeners, &exchange, control, &announce, &roles).code();
-    pid_file.iter().for_each(PidFile::remove);
+    pid_file.take().iter().for_each(PidFile::remove);
     code
 }
 
@@ -108,9 +110,15 @@ pub(crate) fn settings(config: &Config, sizing: &Sizing, start: &Start) -> super
     }
 }
 
-/// Makes what others find the server by, or nothing of it.
-fn leave_traces(config: &Config) -> Result<(Option<Control>, Option<PidFile>), u8> {
-    let control = runtime::open_control(config)?;
+/// Makes what others find the server by, or nothing of it. Who takes over leaves that to the one before until it serves.
+fn leave_traces(
+    config: &Config,
+    takes_over: bool,
+) -> Result<(Option<Control>, Option<PidFile>), u8> {
+    let control = runtime::open_control(config, takes_over)?;
+    if takes_over {
+        return Ok((control, None));
+    }
     let pid_file =
         PidFile::write(config).inspect_err(|_| control.iter().for_each(Control::remove_file))?;
     Ok((control, pid_file))

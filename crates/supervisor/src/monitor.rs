@@ -256,6 +256,7 @@ impl<'a> Monitor<'a> {
             return;
         }
         self.startup.announced = true;
+        self.control.iter_mut().for_each(Control::take_place);
         let urls = self.listeners.iter().map(Listener::url).collect();
         (self.announce)(&Serving {
             about: self.about.clone(),

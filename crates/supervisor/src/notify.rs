@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 use tracing::warn;
 
 use crate::family::{Child, Phase, Slot};
@@ -60,7 +62,21 @@ impl Notify {
         }
     }
 
-    /// The server serves.
+    /// A new generation is being loaded; [`Notify::ready`] ends that.
+    pub(crate) fn reloading(&mut self) {
+        let Some(manager) = &mut self.manager else {
+            return;
+        };
+        manager.told_ready = false;
+        // The kernel always has this clock.
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+        let micros = now.unwrap_or_default().as_micros();
+        manager.tell(format!(
+            "RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading\n"
+        ));
+    }
+
+    /// The server serves, for the first time or after a reload.
     pub(crate) fn ready(&mut self) {
         let Some(manager) = &mut self.manager else {
             return;
@@ -68,6 +84,13 @@ impl Notify {
         if !std::mem::replace(&mut manager.told_ready, true) {
             let pid = std::process::id();
             manager.tell(format!("READY=1\nMAINPID={pid}\nSTATUS=Serving\n"));
+        }
+    }
+
+    /// Another server goes on: what this one has to say from now on is nothing of the service's.
+    pub(crate) fn hand_over(&mut self, successor: Pid) {
+        if let Some(mut manager) = self.manager.take() {
+            manager.tell(format!("MAINPID={successor}\n"));
         }
     }
 

@@ -162,6 +162,11 @@ impl Monitor<'_> {
         running.is_some_and(|reload| reload.stage != Step::Replacing)
     }
 
+    /// A reload is going on.
+    pub(crate) fn is_reloading(&self) -> bool {
+        self.reloads.running.is_some()
+    }
+
     /// This child is the first of a generation that has not taken over.
     pub(crate) fn is_trial(&self, id: ChildId) -> bool {
         let running = self.reloads.running.as_ref();
@@ -194,6 +199,7 @@ impl Monitor<'_> {
             child.kill();
         }
         self.roles.settle(false);
+        self.notify.ready();
         let generation = reload.generation;
         let reason = why.trim_end().lines().last().unwrap_or_default();
         error!(
@@ -227,11 +233,13 @@ impl Monitor<'_> {
     }
 
     fn begin_reload(&mut self, waiters: Vec<Waiter>) {
+        self.notify.reloading();
         let settings = match self.roles.reread() {
             Ok(settings) => settings,
             Err(why) => {
                 error!(reason = why, "reload failed: the old generation serves on");
                 let generation = None;
+                self.notify.ready();
                 tell(waiters, &Reloaded::Failed { generation, why });
                 return;
             }
@@ -317,6 +325,7 @@ impl Monitor<'_> {
         }
         if let Some(reload) = self.reloads.running.take() {
             info!(r#gen = generation, "reloaded");
+            self.notify.ready();
             tell(reload.waiters, &Reloaded::Done { generation });
         }
     }

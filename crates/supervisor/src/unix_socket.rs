@@ -29,6 +29,13 @@ impl File {
         })
     }
 
+    /// Takes the place of another file.
+    pub(crate) fn rename(&mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        path.clone_into(&mut self.path);
+        Ok(())
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path

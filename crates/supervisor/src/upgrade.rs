@@ -125,6 +125,7 @@ impl Monitor<'_> {
         match report.read(&mut [0; 8]) {
             Ok(1..) => {
                 info!(pid = successor.pid.as_raw(), "another server serves");
+                self.notify.hand_over(successor.pid);
                 self.successor = None;
                 self.leave_to_successor();
             }
@@ -199,6 +200,8 @@ fn start(program: &Program, listeners: &[Listener], since: Duration) -> io::Resu
     let child = command
         .current_dir(&program.folder)
         .env(VARIABLE, numbers.join(","))
+        // It will be the process that the service manager watches.
+        .env_remove("WATCHDOG_PID")
         .stdin(Stdio::null())
         .spawn()?;
     Ok(Successor {

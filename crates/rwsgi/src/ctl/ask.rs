@@ -54,7 +54,9 @@ pub(super) fn ask(
         path: path.clone(),
         source,
     };
-    stream.set_read_timeout(Some(PATIENCE)).map_err(silent)?;
+    // A reload takes as long as the application's code; the server bounds it.
+    let patience = (*command != Command::Reload).then_some(PATIENCE);
+    stream.set_read_timeout(patience).map_err(silent)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(silent)?;
     // Nothing in a command cannot be written as JSON.
     let mut line = serde_json::to_vec(command).map_err(AskError::Garbled)?;

@@ -13,9 +13,10 @@ pub(super) fn measure(status: &mut Status) {
     let uptime = fs::read_to_string("/proc/uptime").ok();
     let uptime = uptime.as_deref().and_then(first_number);
     let front = status.front.as_mut().map(|front| &mut front.process);
-    let mold = status.mold.as_mut().map(|mold| &mut mold.process);
+    let molds = status.mold.iter_mut().chain(&mut status.next_mold);
+    let molds = molds.map(|mold| &mut mold.process);
     let children = status.children.iter_mut().map(|child| &mut child.process);
-    let others = front.into_iter().chain(mold).chain(children);
+    let others = front.into_iter().chain(molds).chain(children);
     for process in [&mut status.supervisor.process].into_iter().chain(others) {
         measure_one(process, uptime);
     }

@@ -5,6 +5,7 @@ mod measure;
 mod show;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
@@ -19,6 +20,8 @@ Asks a running rwsgi.
 
 Commands:
   status [--json]   what it consists of and how busy it is
+  reload            load the application anew, and wait until that serves or has failed
+  scale N           keep N processes (of an elastic pool: at most), until the next reload
   stop [--now]      let it finish the requests in flight and end; --now breaks them off
 
 Options:
@@ -31,6 +34,8 @@ In the environment: RWSGI_CONTROL for --control.
 
 Exits with 0; 1 when the server has not done it; 64 for a wrong command line; 69 when no server answers.
 ";
+
+const COMMANDS: &str = "status, reload, scale and stop";
 
 /// What was typed.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,7 +86,13 @@ fn tell(answer: Answer, json: bool) -> u8 {
             })
         }
         Answer::Done { message } => print(&format!("{message}\n")),
-        Answer::Failed { reason } => refuse(exit::FAILED, &reason),
+        Answer::Failed { reason, traceback } => {
+            if let Some(traceback) = traceback {
+                // Nobody can be told that standard error is closed.
+                let _ = writeln!(std::io::stderr(), "{traceback}");
+            }
+            refuse(exit::FAILED, &reason)
+        }
     }
 }
 
@@ -105,7 +116,8 @@ fn refuse(code: u8, what: &str) -> u8 {
 /// Reads the command line. The error is a sentence.
 fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, String> {
     let mut parser = Parser::from_args(arguments);
-    let (mut control, mut command, mut json, mut now) = (None, None, false, false);
+    let (mut control, mut command, mut number) = (None, None, None);
+    let (mut json, mut now) = (false, false);
     while let Some(argument) = parser.next().map_err(|problem| problem.to_string())? {
         match argument {
             Arg::Long("control") => {
@@ -124,28 +136,45 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, String> 
             Arg::Value(word) if command.is_none() => {
                 command = Some(word.string().map_err(|problem| problem.to_string())?);
             }
+            Arg::Value(word) if command.as_deref() == Some("scale") && number.is_none() => {
+                number = Some(count(&word.to_string_lossy())?);
+            }
             other => return Err(other.unexpected().to_string()),
         }
     }
     let command = match command.as_deref() {
         Some("status") => Command::Status,
         Some("stop") => Command::Stop { now },
-        Some(other) => {
-            return Err(format!(
-                "unknown command {other:?}: there are status and stop"
-            ));
-        }
-        None => return Err("no command: give status or stop".to_owned()),
+        Some("reload") => Command::Reload,
+        Some("scale") => Command::Scale {
+            children: number.ok_or("scale needs a number of processes")?,
+        },
+        Some(other) => return Err(format!("unknown command {other:?}: there are {COMMANDS}")),
+        None => return Err(format!("no command: there are {COMMANDS}")),
     };
+    if json && command != Command::Status {
+        return Err("--json goes with status".to_owned());
+    }
     match command {
-        Command::Status if now => Err("--now goes with stop".to_owned()),
-        Command::Stop { .. } if json => Err("--json goes with status".to_owned()),
+        Command::Status | Command::Reload | Command::Scale { .. } if now => {
+            Err("--now goes with stop".to_owned())
+        }
         command => Ok(Typed::Ask {
             control,
             command,
             json,
         }),
     }
+}
+
+fn count(word: &str) -> Result<u16, String> {
+    let number = word.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| {
+        format!(
+            "scale {word:?} must be a whole number from 1 to {}",
+            u16::MAX
+        )
+    })
 }
 
 #[cfg(test)]
@@ -186,6 +215,14 @@ mod tests {
             ("status --now", "--now goes with stop"),
             ("stop --json", "--json goes with status"),
             ("--control", "missing argument"),
+            ("scale", "scale needs a number"),
+            ("scale many", "scale \"many\" must be a whole number"),
+            (
+                "scale 0",
+                "scale \"0\" must be a whole number from 1 to 65535",
+            ),
+            ("scale 1 2", "unexpected argument"),
+            ("reload --now", "--now goes with stop"),
             ("--verbose status", "--verbose"),
         ] {
             let error = typed(line).unwrap_err();

@@ -52,14 +52,15 @@ pub(super) fn table(status: &Status) -> String {
         let own = [nothing(), front.state.clone(), nothing(), nothing()];
         add("front".to_owned(), &front.process, own);
     }
-    if let Some(mold) = &status.mold {
+    for (name, mold) in [("mold", &status.mold), ("next mold", &status.next_mold)] {
+        let Some(mold) = mold else { continue };
         let own = [
             mold.generation.to_string(),
             mold.state.clone(),
             nothing(),
             nothing(),
         ];
-        add("mold".to_owned(), &mold.process, own);
+        add(name.to_owned(), &mold.process, own);
     }
     for child in &status.children {
         let busy = format!("{}/{}", child.busy, status.threads);
@@ -144,6 +145,8 @@ mod tests {
             application: "shop".to_owned(),
             urls: vec!["http://127.0.0.1:8000".to_owned()],
             state: "serving".to_owned(),
+            generation: 2,
+            size: 1,
             threads: 4,
             busy: 3,
             idle: 1,
@@ -156,6 +159,7 @@ mod tests {
                 state: "serving".to_owned(),
             }),
             mold: None,
+            next_mold: None,
             children: vec![ChildStatus {
                 slot: 11,
                 process: process(1234, 59.9, 26 << 20),

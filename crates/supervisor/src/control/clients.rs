@@ -1,13 +1,15 @@
 //! The control socket and those who are connected to it.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::poll::PollFlags;
-use nix::sys::socket::Backlog;
+use nix::sys::socket::{Backlog, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 use tracing::{debug, warn};
 
@@ -30,6 +32,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Control {
     listener: UnixListener,
     file: unix_socket::File,
+    /// Where it is to be once this server serves.
+    place: Option<PathBuf>,
     clients: Vec<Client>,
     /// Nobody is let in before.
     closed_until: Duration,
@@ -41,7 +45,12 @@ pub(crate) enum Reply {
     Now(Answer),
     /// At once, and the connection ends with the server.
     AndStay(Answer),
+    /// As soon as it is there.
+    Later(Pending),
 }
+
+/// Where an answer will be that takes its time.
+pub(crate) type Pending = Rc<RefCell<Option<Answer>>>;
 
 #[derive(Debug)]
 struct Client {
@@ -53,6 +62,8 @@ struct Client {
 enum State {
     /// It says its command.
     Speaking { said: Vec<u8>, until: Duration },
+    /// It waits for its answer.
+    Waiting(Pending),
     /// It takes its answer.
     Listening {
         answer: Vec<u8>,
@@ -85,9 +96,31 @@ impl Control {
         Ok(Self {
             listener: socket.into(),
             file,
+            place: None,
             clients: Vec::new(),
             closed_until: Duration::ZERO,
         })
+    }
+
+    /// Listens beside `path`, where a server has its own until this one takes over.
+    ///
+    /// # Errors
+    /// [`BindError`], by what is in the way.
+    pub fn open_beside(path: &Path, identity: Option<&Identity>) -> Result<Self, BindError> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}", std::process::id()));
+        let mut control = Self::open(Path::new(&beside), identity)?;
+        control.place = Some(path.to_owned());
+        Ok(control)
+    }
+
+    /// Takes the place of the server before this one.
+    pub(crate) fn take_place(&mut self) {
+        if let Some(place) = self.place.take()
+            && let Err(problem) = self.file.rename(&place)
+        {
+            warn!(path = %place.display(), error = %problem, "cannot take the place of the control socket");
+        }
     }
 
     /// Where it is.
@@ -110,7 +143,7 @@ impl Control {
                 State::Speaking { .. } => PollFlags::POLLIN,
                 State::Listening { .. } => PollFlags::POLLOUT,
                 // That it hangs up is told in any case.
-                State::Staying | State::Gone => PollFlags::empty(),
+                State::Waiting(_) | State::Staying | State::Gone => PollFlags::empty(),
             };
             (client.stream.as_fd(), flags)
         });
@@ -119,7 +152,13 @@ impl Control {
 
     /// When somebody has taken too long, or the door is open again.
     pub(crate) fn due(&self, now: Duration) -> Option<Duration> {
-        let limits = self.clients.iter().filter_map(Client::until);
+        let limits = self
+            .clients
+            .iter()
+            .filter_map(|client| match &client.state {
+                State::Waiting(answer) => answer.borrow().as_ref().map(|_| now),
+                _ => client.until(),
+            });
         let door = Some(self.closed_until).filter(|until| *until > now);
         limits.chain(door).min()
     }
@@ -160,11 +199,19 @@ impl Control {
     }
 }
 
+/// The process that listens on a unix socket.
+#[must_use]
+pub fn listener_of(path: &Path) -> Option<u32> {
+    let stream = UnixStream::connect(path).ok()?;
+    let peer = getsockopt(&stream, sockopt::PeerCredentials).ok()?;
+    Some(peer.pid().cast_unsigned())
+}
+
 impl Client {
     fn until(&self) -> Option<Duration> {
         match self.state {
             State::Speaking { until, .. } | State::Listening { until, .. } => Some(until),
-            State::Staying | State::Gone => None,
+            State::Waiting(_) | State::Staying | State::Gone => None,
         }
     }
 
@@ -178,12 +225,23 @@ impl Client {
                 Ok(command) => obey(command),
                 Err(problem) => Reply::Now(Answer::Failed {
                     reason: format!("this is no command: {problem}"),
+                    traceback: None,
                 }),
             };
-            self.begin_answer(reply, now);
+            match reply {
+                Reply::Now(answer) => self.begin_answer(&answer, false, now),
+                Reply::AndStay(answer) => self.begin_answer(&answer, true, now),
+                Reply::Later(pending) => self.state = State::Waiting(pending),
+            }
+        }
+        if let State::Waiting(pending) = &self.state {
+            let answer = pending.take();
+            if let Some(answer) = answer {
+                self.begin_answer(&answer, false, now);
+            }
         }
         self.speak();
-        if matches!(self.state, State::Staying) && self.has_hung_up() {
+        if matches!(self.state, State::Waiting(_) | State::Staying) && self.has_hung_up() {
             self.state = State::Gone;
         }
     }
@@ -218,13 +276,9 @@ impl Client {
         None
     }
 
-    fn begin_answer(&mut self, reply: Reply, now: Duration) {
-        let (answer, stays) = match reply {
-            Reply::Now(answer) => (answer, false),
-            Reply::AndStay(answer) => (answer, true),
-        };
+    fn begin_answer(&mut self, answer: &Answer, stays: bool, now: Duration) {
         // Nothing in an answer cannot be written as JSON.
-        let mut answer = serde_json::to_vec(&answer).unwrap_or_default();
+        let mut answer = serde_json::to_vec(answer).unwrap_or_default();
         answer.push(b'\n');
         self.state = State::Listening {
             answer,
@@ -270,7 +324,8 @@ mod tests {
 
     struct Door {
         control: Control,
-        folder: std::path::PathBuf,
+        folder: PathBuf,
+        pending: Pending,
     }
 
     impl Door {
@@ -279,7 +334,11 @@ mod tests {
             let folder = std::env::temp_dir().join(name);
             std::fs::create_dir(&folder).unwrap();
             let control = Control::open(&folder.join("s"), None).unwrap();
-            Self { control, folder }
+            Self {
+                control,
+                folder,
+                pending: Pending::default(),
+            }
         }
 
         fn client(&self) -> UnixStream {
@@ -287,10 +346,13 @@ mod tests {
         }
 
         fn serve(&mut self, seconds: u64) {
+            let pending = Rc::clone(&self.pending);
             self.control
                 .serve(Duration::from_secs(seconds), |command| match command {
                     Command::Status => Reply::Now(done("status")),
                     Command::Stop { .. } => Reply::AndStay(done("stop")),
+                    Command::Reload => Reply::Later(Rc::clone(&pending)),
+                    Command::Scale { .. } => Reply::Now(done("scale")),
                 });
         }
     }
@@ -380,6 +442,39 @@ mod tests {
         assert_eq!(door.control.clients.len(), 1);
         door.control.clients.clear();
         assert!(rest(stays).contains("stop"));
+    }
+
+    #[test]
+    fn an_answer_that_takes_its_time_is_waited_for() {
+        let mut door = Door::new("later");
+        let (mut stays, mut leaves) = (door.client(), door.client());
+        for client in [&mut stays, &mut leaves] {
+            client.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+        }
+        door.serve(0);
+        drop(leaves);
+        door.serve(3600);
+        assert_eq!(door.control.clients.len(), 1);
+        let now = Duration::from_secs(3600);
+        assert_eq!(door.control.due(now), None);
+        *door.pending.borrow_mut() = Some(done("reload"));
+        assert_eq!(door.control.due(now), Some(now));
+        door.serve(3600);
+        assert!(rest(stays).contains("reload"));
+    }
+
+    #[test]
+    fn who_takes_over_has_the_place_when_it_serves() {
+        let former = Door::new("over");
+        let place = former.control.path().to_owned();
+        let mut next = Control::open_beside(&place, None).unwrap();
+        assert_ne!(next.path(), place);
+        next.take_place();
+        assert_eq!(next.path(), place);
+        former.control.remove_file();
+        UnixStream::connect(&place).unwrap();
+        next.remove_file();
+        assert!(!place.exists());
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod clients;
 mod obey;
 mod protocol;
 
-pub use clients::Control;
+pub use clients::{Control, listener_of};
 pub use protocol::{
     Answer, ChildStatus, Command, FrontStatus, MoldStatus, Process, Status, SupervisorStatus,
 };

@@ -1,18 +1,20 @@
 //! What the supervisor does when it is told to over the control socket.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tracing::info;
 
-use crate::control::clients::Reply;
+use crate::control::clients::{Pending, Reply};
 use crate::control::{
     Answer, ChildStatus, Command, FrontStatus, MoldStatus, Process, Status, SupervisorStatus,
 };
 use crate::family::{Child, Drain, Front, Mold, Phase, Slot};
 use crate::listeners::Listener;
 use crate::monitor::Monitor;
+use crate::reload::Reloaded;
 use crate::stopping::Stage;
 
 impl Monitor<'_> {
@@ -43,6 +45,28 @@ impl Monitor<'_> {
                 let message = "stopping".to_owned();
                 Reply::AndStay(Answer::Done { message })
             }
+            Command::Reload => {
+                let pending = Pending::default();
+                let answer = Rc::clone(&pending);
+                let tell = move |outcome: &Reloaded| {
+                    answer.replace(Some(outcome_of(outcome)));
+                };
+                self.ask_for_reload("rwsgictl", Some(Box::new(tell)));
+                Reply::Later(pending)
+            }
+            Command::Scale { children: 0 } => Reply::Now(Answer::Failed {
+                reason: "a pool has at least one process".to_owned(),
+                traceback: None,
+            }),
+            Command::Scale { children } => Reply::Now(match self.scale(children) {
+                Ok(()) => Answer::Done {
+                    message: format!("scaled to {children}"),
+                },
+                Err(reason) => Answer::Failed {
+                    reason,
+                    traceback: None,
+                },
+            }),
         }
     }
 
@@ -67,6 +91,8 @@ impl Monitor<'_> {
             application: self.settings.title.clone(),
             urls: self.listeners.iter().map(Listener::url).collect(),
             state: self.state().to_owned(),
+            generation: self.generation,
+            size: self.size(),
             threads,
             busy: load.busy.iter().copied().map(u32::from).sum(),
             idle: idle.sum(),
@@ -76,14 +102,16 @@ impl Monitor<'_> {
             },
             front: self.front.as_ref().map(front_status),
             mold: self.mold.as_ref().map(mold_status),
+            next_mold: self.next_mold.as_ref().map(mold_status),
             children,
         }
     }
 
     fn state(&self) -> &'static str {
         match self.stage {
-            Stage::Up if self.startup.announced => "serving",
-            Stage::Up => "starting",
+            Stage::Up if !self.startup.announced => "starting",
+            Stage::Up if self.is_reloading() => "reloading",
+            Stage::Up => "serving",
             _ => "stopping",
         }
     }
@@ -102,6 +130,22 @@ impl Monitor<'_> {
             state: state.to_owned(),
             busy,
             served: self.exchange.board().served(slot),
+        }
+    }
+}
+
+fn outcome_of(outcome: &Reloaded) -> Answer {
+    match outcome {
+        Reloaded::Done { generation } => Answer::Done {
+            message: format!("reloaded: generation {generation} serves"),
+        },
+        Reloaded::Failed { why, .. } => {
+            let why = why.trim_end();
+            let last = why.lines().last().unwrap_or_default();
+            Answer::Failed {
+                reason: format!("the reload failed, the old generation serves on: {last}"),
+                traceback: (last != why).then(|| why.to_owned()),
+            }
         }
     }
 }

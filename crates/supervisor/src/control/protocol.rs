@@ -14,6 +14,13 @@ pub enum Command {
         #[serde(default)]
         now: bool,
     },
+    /// To load the application anew. The answer comes when the new generation serves, or has come to nothing.
+    Reload,
+    /// To keep so many children, until the next reload.
+    Scale {
+        /// How many; of an elastic pool, how many at most.
+        children: u16,
+    },
 }
 
 /// What the server says.
@@ -31,6 +38,9 @@ pub enum Answer {
     Failed {
         /// Why, in a line.
         reason: String,
+        /// What the application's code said, if that was it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceback: Option<String>,
     },
 }
 
@@ -43,8 +53,12 @@ pub struct Status {
     pub application: String,
     /// Where clients find it; empty when it takes no new connections.
     pub urls: Vec<String>,
-    /// `starting`, `serving` or `stopping`.
+    /// `starting`, `serving`, `reloading` or `stopping`.
     pub state: String,
+    /// The generation that serves.
+    pub generation: u32,
+    /// Children that the pool is to have; of an elastic one, at most.
+    pub size: u16,
     /// Application threads of each child.
     pub threads: u16,
     /// Threads that have a request.
@@ -59,6 +73,9 @@ pub struct Status {
     pub front: Option<FrontStatus>,
     /// The process that forks children, when there is one.
     pub mold: Option<MoldStatus>,
+    /// That of a generation that is being loaded.
+    #[serde(default)]
+    pub next_mold: Option<MoldStatus>,
     /// The processes that run the application, by slot.
     pub children: Vec<ChildStatus>,
 }
@@ -151,6 +168,10 @@ mod tests {
             read(r#"{"command":"stop","now":true}"#),
             Some(Command::Stop { now: true })
         );
+        assert_eq!(
+            read(r#"{"command":"scale","children":3}"#),
+            Some(Command::Scale { children: 3 })
+        );
         for text in [
             "",
             "{}",
@@ -158,6 +179,8 @@ mod tests {
             r#"{"command":"start"}"#,
             r#"{"command":"stop","now":1}"#,
             r#"{"command":"stop","later":true}"#,
+            r#"{"command":"scale"}"#,
+            r#"{"command":"scale","children":-1}"#,
         ] {
             assert_eq!(read(text), None, "{text}");
         }
