@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.client import PATIENCE
-from tests.conftest import open_door
+from tests.conftest import Start, open_door
 from tests.http_corpus import CASES, Case
 from tests.server import APPS, Server
 
@@ -148,3 +148,11 @@ def test_how_the_bytes_are_cut_changes_nothing(witness: Server, seed: int) -> No
         answers, saw, _ = play(witness, case, pieces)
         assert tuple(status for status, _ in answers) == case.statuses, (case, pieces)
         assert saw == [f"saw {method} {target} {body!r}" for method, target, body in case.saw], (case, pieces)
+
+
+def test_bodies_of_all_sizes_come_one_behind_the_other(start: Start) -> None:
+    """Short and long ones go different ways, and so do answers of known and of unknown length."""
+    with start("leaver").client() as client:
+        for size in (1, 4000, 1 << 16, 1 << 17, (1 << 17) + 1, 1 << 20):
+            assert client.post("/body", b"x" * size).body == b"%d\n" % size
+            assert client.post("/", b"x" * size).body == b"here\n"

@@ -4,6 +4,7 @@ import select
 import socket
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -293,12 +294,17 @@ def test_of_an_answer_that_is_larger_no_more_is_taken_than_is_read(start: Start)
     assert client.socket.recv(4) == b"HTTP"
 
 
-def read_slowly(client: Client, seconds: float, size: int, pause: float) -> None:
+def read_slowly(client: Client, seconds: float, size: int, pause: float) -> int:
+    """How many bytes came."""
+    taken = 0
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        assert client.socket.recv(size)
+        part = client.socket.recv(size)
+        assert part
+        taken += len(part)
         # The pause is what makes the reader slow.
         time.sleep(pause)
+    return taken
 
 
 def test_a_reader_that_is_slow_but_steady_is_not_cut_off(start: Start) -> None:
@@ -316,6 +322,32 @@ def test_a_reader_is_not_cut_off_that_takes_little_at_a_time(start: Start) -> No
     client.send("/endless")
     read_slowly(client, seconds=6, size=8192, pause=0.1)
     assert "closed /endless" not in server.log.lines
+
+
+def test_a_reader_is_not_cut_off_that_takes_little_of_a_file_at_a_time(start: Start, tmp_path: Path) -> None:
+    """Nor is its connection idle while the kernel still has something for it."""
+    size = 2 << 20
+    (tmp_path / "file").write_bytes(bytes(size))
+    server = start("--send-timeout", "2s", "--keep-alive", "2s", "files")
+    client = reader(server)
+    client.send(f"/regular?path={tmp_path}/file")
+    head = client.socket.recv(1 << 16, socket.MSG_PEEK).index(b"\r\n\r\n") + 4
+    left = head + size - read_slowly(client, seconds=6, size=8192, pause=0.1)
+    while left:
+        left -= len(client.socket.recv(min(left, 1 << 16)))
+    assert client.get("/where").status == 200
+
+
+def test_a_reader_that_takes_nothing_of_a_file_is_cut_off(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(16 << 20))
+    server = start("--send-timeout", "1s", "--keep-alive", "1h", "files")
+    front = server.front()
+    before = processes.descriptors(front)
+    client = reader(server)
+    client.send(f"/regular?path={tmp_path}/file")
+    assert client.socket.recv(4) == b"HTTP"
+    until_equal(lambda: processes.descriptors(front), before)
+    assert len(client.rest()) < 16 << 20
 
 
 # The queue.
