@@ -265,7 +265,7 @@ def test_a_child_that_dies_before_its_birth_does_not_stop_the_server(start: Star
     (tmp_path / "die").touch()
     mark = server.mark()
     kill(children[0])
-    server.wait_for(r" child=0 .*died before it was born$", since=mark)
+    server.wait_for(r' child=0 .*cause="exit 9" died$', since=mark)
     assert server.get("/").json()["pid"] == children[1]
     (tmp_path / "die").unlink()
     assert server.replacement(0, children[0])
