@@ -6,6 +6,7 @@
 mod app;
 mod command_line;
 mod config;
+mod elastic;
 mod environment;
 mod error;
 mod file;
@@ -18,6 +19,7 @@ mod service;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turnover;
 mod typed;
 mod write;
 

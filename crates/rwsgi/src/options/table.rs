@@ -4,13 +4,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pool::Mpm;
-
 use super::app;
-use super::config::{Budget, LogLevel, Policy, Preload};
+use super::config::{LogLevel, Preload};
 use super::error::nearest;
 use super::opt::{Kind, Opt, Place, Section, Switch};
-use super::service;
+use super::{elastic, service, turnover};
 
 /// What most rows have in common.
 pub(super) const ROW: Opt = Opt {
@@ -28,15 +26,11 @@ pub(super) const ROW: Opt = Opt {
     kind: Kind::Choice(&[]),
 };
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TICK: Duration = Duration::from_millis(1);
 
 /// As many header fields as Apache can be told to take; what "no limit" means here.
 const MOST_FIELDS: u64 = 32_767;
-
-/// As many application threads as there can be: 4095 children of 255 each.
-const MOST_WORKERS: u64 = 4095 * 255;
 
 /// Every option.
 pub(super) const OPTIONS: &[Opt] = &[
@@ -225,151 +219,16 @@ pub(super) const OPTIONS: &[Opt] = &[
         kind: Kind::Count(1..=255, |config, number| config.threads = narrow(number)),
         ..ROW
     },
-    Opt {
-        name: "mpm",
-        elsewhere: &[("Apache", "MPM")],
-        section: Section::Pool,
-        value: "prefork|worker",
-        short: "Keep a pool as Apache's prefork or worker does, with its defaults",
-        long: "An elastic pool: it grows when too few application threads are idle, and shrinks when too many are. \
-            Defaults are those that Apache 2.4 ships: prefork starts 5 children, keeps 5 to 10 idle and has at most \
-            250; worker starts 3 of 25 threads each, keeps 75 to 250 threads idle and has at most 400. Without this \
-            option, any of the next six makes the pool an elastic one, too: prefork with `--threads 1`, worker with \
-            more. What cannot hold is corrected as Apache does it, and logged.",
-        kind: Kind::Choice(&[
-            ("prefork", |config| config.elastic.mpm = Some(Mpm::Prefork)),
-            ("worker", |config| config.elastic.mpm = Some(Mpm::Worker)),
-        ]),
-        ..ROW
-    },
-    Opt {
-        name: "start-servers",
-        apache: &["StartServers"],
-        elsewhere: &[("uWSGI", "cheaper-initial")],
-        section: Section::Pool,
-        value: "N",
-        short: "Children of an elastic pool that are started at once",
-        long: "",
-        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
-            config.elastic.start_servers = Some(narrow(number))
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "min-spare-servers",
-        apache: &["MinSpareServers"],
-        elsewhere: &[("uWSGI", "cheaper")],
-        section: Section::Pool,
-        value: "N",
-        short: "Fewest idle threads of an elastic pool: with fewer, it grows",
-        long: "Counts application threads; with one thread in each child these are the children. The two names mean \
-            the same: that of Apache's prefork, and that of its worker.",
-        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
-            config.elastic.min_spare_servers = Some(narrow(number))
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "max-spare-servers",
-        apache: &["MaxSpareServers"],
-        section: Section::Pool,
-        value: "N",
-        short: "Most idle threads of an elastic pool: with more, it shrinks",
-        long: "Counts application threads; with one thread in each child these are the children. The two names mean \
-            the same: that of Apache's prefork, and that of its worker.",
-        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
-            config.elastic.max_spare_servers = Some(narrow(number))
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "min-spare-threads",
-        apache: &["MinSpareThreads"],
-        section: Section::Pool,
-        value: "N",
-        short: "The same as --min-spare-servers",
-        long: "Counts application threads; with one thread in each child these are the children. The two names mean \
-            the same: that of Apache's prefork, and that of its worker.",
-        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
-            config.elastic.min_spare_threads = Some(narrow(number))
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "max-spare-threads",
-        apache: &["MaxSpareThreads"],
-        section: Section::Pool,
-        value: "N",
-        short: "The same as --max-spare-servers",
-        long: "Counts application threads; with one thread in each child these are the children. The two names mean \
-            the same: that of Apache's prefork, and that of its worker.",
-        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
-            config.elastic.max_spare_threads = Some(narrow(number))
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "max-clients",
-        also: &["max-request-workers"],
-        apache: &["MaxRequestWorkers", "MaxClients"],
-        elsewhere: &[("uWSGI", "workers")],
-        section: Section::Pool,
-        value: "N",
-        short: "Most requests that an elastic pool runs at once",
-        long: "Counts application threads, of all children together; rounded down to whole children.",
-        kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
-            config.elastic.max_clients = Some(narrow(number))
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "server-limit",
-        apache: &["ServerLimit"],
-        section: Section::Pool,
-        value: "N",
-        short: "Most children that there can be without a restart",
-        long: "By default 256 with prefork, 16 with worker, and of a fixed pool twice its size, at least four more. \
-            Memory is reserved for as many, but not used.",
-        kind: Kind::Count(1..=4095, |config, number| {
-            config.elastic.server_limit = Some(narrow(number))
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "pool-policy",
-        section: Section::Pool,
-        value: "safe|apache",
-        default: Some("safe"),
-        short: "How an elastic pool grows: without a snowball, or to Apache's letter",
-        long: "`apache` starts 1, 2, 4, … 32 children a second as long as too few threads are idle, those that start \
-            included, and lets one go a second. `safe` starts no more than are lacking and than there are cores, \
-            also when requests wait too long, and lets idle ones go after half a minute.",
-        kind: Kind::Choice(&[
-            ("safe", |config| config.pool_policy = Policy::Safe),
-            ("apache", |config| config.pool_policy = Policy::Apache),
-        ]),
-        ..ROW
-    },
-    Opt {
-        name: "memory-budget",
-        elsewhere: &[("uWSGI", "cheaper-rss-limit-soft")],
-        section: Section::Pool,
-        value: "SIZE|auto|off",
-        default: Some("off"),
-        short: "Memory that the server may use: the pool does not grow past it",
-        long: "What all processes share is counted once, and for each child the most that any has come to of its \
-            own, measured while they run. One child always fits in. `auto` is the limit of the control group, or \
-            else the memory of the machine, less a tenth of it. Not with `--pool-policy apache`.",
-        kind: Kind::SizeOr(
-            1 << 20..=1 << 50,
-            |config, bytes| config.memory_budget = Budget::Bytes(bytes),
-            &[
-                ("auto", |config| config.memory_budget = Budget::Auto),
-                ("off", |config| config.memory_budget = Budget::Off),
-            ],
-        ),
-        ..ROW
-    },
+    elastic::MPM,
+    elastic::START_SERVERS,
+    elastic::MIN_SPARE_SERVERS,
+    elastic::MAX_SPARE_SERVERS,
+    elastic::MIN_SPARE_THREADS,
+    elastic::MAX_SPARE_THREADS,
+    elastic::MAX_CLIENTS,
+    elastic::SERVER_LIMIT,
+    elastic::POOL_POLICY,
+    elastic::MEMORY_BUDGET,
     Opt {
         name: "stack-size",
         apache: &["ThreadStackSize"],
@@ -413,115 +272,13 @@ pub(super) const OPTIONS: &[Opt] = &[
         }),
         ..ROW
     },
-    Opt {
-        name: "shutdown-delay",
-        section: Section::Pool,
-        value: "TIME",
-        default: Some("0"),
-        short: "How long to serve on after TERM, before the server drains",
-        long: "Each answer is then the last of its connection. For load balancers that need some time until they \
-            send no more requests.",
-        kind: Kind::Time(Duration::ZERO..=DAY, |config, time| {
-            config.shutdown_delay = time
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "max-requests-per-child",
-        also: &["max-requests"],
-        apache: &["MaxRequestsPerChild", "MaxConnectionsPerChild"],
-        elsewhere: &[
-            ("mod_wsgi", "maximum-requests"),
-            ("gunicorn", "max_requests"),
-            ("uWSGI", "max-requests"),
-        ],
-        section: Section::Pool,
-        value: "N",
-        default: Some("0"),
-        short: "Replace a child after so many requests",
-        long: "0 stands for never. One child at a time is replaced, and its replacement is ready before it takes no \
-            more requests.",
-        kind: Kind::Count(0..=1 << 40, |config, number| {
-            config.recycling.max_requests = number
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "restart-interval",
-        elsewhere: &[
-            ("mod_wsgi", "restart-interval"),
-            ("uWSGI", "max-worker-lifetime"),
-        ],
-        section: Section::Pool,
-        value: "TIME",
-        default: Some("0"),
-        short: "Replace a child after this time",
-        long: "0 stands for never. One child at a time is replaced, and its replacement is ready before it takes no \
-            more requests.",
-        kind: Kind::Time(Duration::ZERO..=YEAR, |config, time| {
-            config.recycling.restart_interval = time
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "inactivity-timeout",
-        elsewhere: &[("mod_wsgi", "inactivity-timeout"), ("uWSGI", "idle")],
-        section: Section::Pool,
-        value: "TIME",
-        default: Some("0"),
-        short: "Replace a child that has had requests, and then none for this time",
-        long: "0 stands for never. One child at a time is replaced, and its replacement is ready before it takes no \
-            more requests.",
-        kind: Kind::Time(Duration::ZERO..=YEAR, |config, time| {
-            config.recycling.inactivity_timeout = time
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "max-child-memory",
-        elsewhere: &[("uWSGI", "reload-on-uss")],
-        section: Section::Pool,
-        value: "SIZE",
-        default: Some("0"),
-        short: "Replace a child with more memory of its own than this",
-        long: "What it shares with others does not count. Looked at once a second. 0 stands for never. One child at \
-            a time is replaced, and its replacement is ready before it takes no more requests.",
-        kind: Kind::Size(0..=1 << 50, |config, bytes| {
-            config.recycling.max_memory = bytes
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "touch-reload",
-        elsewhere: &[
-            ("uWSGI", "touch-reload"),
-            ("mod_wsgi", "WSGIScriptReloading"),
-        ],
-        section: Section::Pool,
-        value: "PATH",
-        short: "Reload when this file is touched, written or replaced",
-        long: "As with HUP: a new generation loads the application while the old one serves, and takes over when its \
-            first child is ready.",
-        kind: Kind::List(|config, text| {
-            if text.is_empty() {
-                return Err("must not be empty".to_owned());
-            }
-            config.touch_reload.push(PathBuf::from(text));
-            Ok(())
-        }),
-        ..ROW
-    },
-    Opt {
-        name: "reload",
-        elsewhere: &[("gunicorn", "reload"), ("uWSGI", "py-autoreload")],
-        section: Section::Pool,
-        default: Some("off"),
-        short: "Reload when a module of the application changes",
-        long: "For development. Watches the files of all modules that have been imported when the application is \
-            loaded.",
-        kind: Kind::Flag(|config, given| config.reload = given),
-        ..ROW
-    },
+    turnover::SHUTDOWN_DELAY,
+    turnover::MAX_REQUESTS_PER_CHILD,
+    turnover::RESTART_INTERVAL,
+    turnover::INACTIVITY_TIMEOUT,
+    turnover::MAX_CHILD_MEMORY,
+    turnover::TOUCH_RELOAD,
+    turnover::RELOAD,
     Opt {
         name: "bind",
         letter: Some('b'),
@@ -825,7 +582,7 @@ pub(super) const OPTIONS: &[Opt] = &[
 ];
 
 /// A number within the bounds of its row, as the type of its field.
-fn narrow<T: TryFrom<u64>>(number: u64) -> T
+pub(super) fn narrow<T: TryFrom<u64>>(number: u64) -> T
 where
     T::Error: std::fmt::Debug,
 {

@@ -1,0 +1,125 @@
+//! Rows of the table: when children are replaced, and when all of them are.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::opt::{Kind, Opt, Section};
+use super::table::{DAY, ROW};
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+pub(super) const MAX_REQUESTS_PER_CHILD: Opt = Opt {
+    name: "max-requests-per-child",
+    also: &["max-requests"],
+    apache: &["MaxRequestsPerChild", "MaxConnectionsPerChild"],
+    elsewhere: &[
+        ("mod_wsgi", "maximum-requests"),
+        ("gunicorn", "max_requests"),
+        ("uWSGI", "max-requests"),
+    ],
+    section: Section::Pool,
+    value: "N",
+    default: Some("0"),
+    short: "Replace a child after so many requests",
+    long: "0 stands for never. One child at a time is replaced, and its replacement is ready before it takes no \
+        more requests.",
+    kind: Kind::Count(0..=1 << 40, |config, number| {
+        config.recycling.max_requests = number
+    }),
+    ..ROW
+};
+
+pub(super) const RESTART_INTERVAL: Opt = Opt {
+    name: "restart-interval",
+    elsewhere: &[
+        ("mod_wsgi", "restart-interval"),
+        ("uWSGI", "max-worker-lifetime"),
+    ],
+    section: Section::Pool,
+    value: "TIME",
+    default: Some("0"),
+    short: "Replace a child after this time",
+    long: "0 stands for never. One child at a time is replaced, and its replacement is ready before it takes no \
+        more requests.",
+    kind: Kind::Time(Duration::ZERO..=YEAR, |config, time| {
+        config.recycling.restart_interval = time
+    }),
+    ..ROW
+};
+
+pub(super) const INACTIVITY_TIMEOUT: Opt = Opt {
+    name: "inactivity-timeout",
+    elsewhere: &[("mod_wsgi", "inactivity-timeout"), ("uWSGI", "idle")],
+    section: Section::Pool,
+    value: "TIME",
+    default: Some("0"),
+    short: "Replace a child that has had requests, and then none for this time",
+    long: "0 stands for never. One child at a time is replaced, and its replacement is ready before it takes no \
+        more requests.",
+    kind: Kind::Time(Duration::ZERO..=YEAR, |config, time| {
+        config.recycling.inactivity_timeout = time
+    }),
+    ..ROW
+};
+
+pub(super) const MAX_CHILD_MEMORY: Opt = Opt {
+    name: "max-child-memory",
+    elsewhere: &[("uWSGI", "reload-on-uss")],
+    section: Section::Pool,
+    value: "SIZE",
+    default: Some("0"),
+    short: "Replace a child with more memory of its own than this",
+    long: "What it shares with others does not count. Looked at once a second. 0 stands for never. One child at \
+        a time is replaced, and its replacement is ready before it takes no more requests.",
+    kind: Kind::Size(0..=1 << 50, |config, bytes| {
+        config.recycling.max_memory = bytes
+    }),
+    ..ROW
+};
+
+pub(super) const TOUCH_RELOAD: Opt = Opt {
+    name: "touch-reload",
+    elsewhere: &[
+        ("uWSGI", "touch-reload"),
+        ("mod_wsgi", "WSGIScriptReloading"),
+    ],
+    section: Section::Pool,
+    value: "PATH",
+    short: "Reload when this file is touched, written or replaced",
+    long: "As with HUP: a new generation loads the application while the old one serves, and takes over when its \
+        first child is ready.",
+    kind: Kind::List(|config, text| {
+        if text.is_empty() {
+            return Err("must not be empty".to_owned());
+        }
+        config.touch_reload.push(PathBuf::from(text));
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const RELOAD: Opt = Opt {
+    name: "reload",
+    elsewhere: &[("gunicorn", "reload"), ("uWSGI", "py-autoreload")],
+    section: Section::Pool,
+    default: Some("off"),
+    short: "Reload when a module of the application changes",
+    long: "For development. Watches the files of all modules that have been imported when the application is \
+        loaded.",
+    kind: Kind::Flag(|config, given| config.reload = given),
+    ..ROW
+};
+
+pub(super) const SHUTDOWN_DELAY: Opt = Opt {
+    name: "shutdown-delay",
+    section: Section::Pool,
+    value: "TIME",
+    default: Some("0"),
+    short: "How long to serve on after TERM, before the server drains",
+    long: "Each answer is then the last of its connection. For load balancers that need some time until they \
+        send no more requests.",
+    kind: Kind::Time(Duration::ZERO..=DAY, |config, time| {
+        config.shutdown_delay = time
+    }),
+    ..ROW
+};
