@@ -1,9 +1,12 @@
 """rwsgi: a preforking WSGI application server.
 
 The server is a command, `rwsgi` (or `python -m rwsgi`); an application needs nothing from this package.
+It may use the decorators to be called at the turning points of the server's processes.
 """
 
-__all__ = ["__version__"]
+from rwsgi.hooks import after_fork, before_fork, on_exit, warmup
+
+__all__ = ["__version__", "after_fork", "before_fork", "on_exit", "warmup"]
 
 __version__: str
 

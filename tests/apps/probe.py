@@ -153,6 +153,17 @@ def body(environ: WSGIEnvironment, query: Query) -> object:
     return {"size": size, "sha256": digest.hexdigest()}
 
 
+def numbers(environ: WSGIEnvironment, query: Query) -> object:
+    """What the server has put into the environ for itself."""
+    found = {name: value for name, value in environ.items() if name.startswith("rwsgi.")}
+    return {"pid": os.getpid(), **found}
+
+
+def hold_numbers(environ: WSGIEnvironment, query: Query) -> object:
+    wait_at(query["gate"])
+    return numbers(environ, query)
+
+
 def identity(environ: WSGIEnvironment, query: Query) -> object:
     mask = os.umask(0)
     os.umask(mask)
@@ -271,6 +282,8 @@ ACTS: dict[str, Act] = {
     "/os.environ": process_environment,
     "/body": body,
     "/identity": identity,
+    "/numbers": numbers,
+    "/hold-numbers": hold_numbers,
     "/program": program,
     "/orphan": orphan,
     "/handler": handler,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use exchange::{ChildId, Exchange, Seat};
 use supervisor::{ChildLink, ChildOrder, ChildReport};
 use tracing::error;
-use wsgi::{App, Python, Spec};
+use wsgi::{App, Python, Spec, Turn};
 
 use crate::options::Config;
 use crate::{exit, mold, threads};
@@ -43,6 +43,12 @@ pub(crate) fn live(
         }
     };
     app.after_fork(py);
+    app.place(py, Some(link.child().slot), link.generation());
+    if let Err(why) = app.turn(py, Turn::AfterFork) {
+        // As above.
+        let _ = link.report(ChildReport::Unloadable { why });
+        return exit::CONFIGURATION;
+    }
 
     // Ready as soon as every thread waits for requests; serving, until told to drain; then the requests that have been
     // taken are finished.
@@ -65,6 +71,7 @@ pub(crate) fn live(
     let served = threads::serve(py, app, config, &stop, &seat, &|| count.one_more(), &ready);
 
     // Exit: what the application wants to have done at its end, but no tearing down of the interpreter.
+    app.call_exits(py);
     wsgi::leave(py);
     match served {
         Ok(()) => exit::OK,

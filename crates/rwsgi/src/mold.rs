@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exchange::Exchange;
 use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order};
 use tracing::{error, info, warn};
-use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError};
+use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError, Turn};
 
 use crate::options::{Config, Preload};
 use crate::{child, exit, log, threads};
@@ -24,7 +24,7 @@ pub(crate) fn live(
     Python::attach(|py| {
         let spec = spec(config);
         let app = if birth.preload {
-            match preload(py, config, &spec) {
+            match preload(py, config, &spec, birth.generation) {
                 Preloaded::Ready(app) => Some(app),
                 Preloaded::Unloadable(why) => return unloadable(link, why),
                 Preloaded::Unshareable(why) => {
@@ -49,6 +49,9 @@ pub(crate) fn live(
             return exit::OK;
         }
         while let Some(Order::Spawn(spawn)) = py.detach(|| link.next_order()) {
+            if let Some(Err(why)) = app.as_ref().map(|app| app.turn(py, Turn::BeforeFork)) {
+                return unloadable(link, why);
+            }
             let mut live = |link| child::live(py, app.as_ref(), config, &spec, exchange, link);
             if supervisor::fork_child(link, spawn, &Hooks(py), &mut live).is_err() {
                 break;
@@ -121,12 +124,17 @@ enum Preloaded {
 }
 
 /// Loads the application and makes it fit to be shared.
-fn preload(py: Python<'_>, config: &Config, spec: &Spec) -> Preloaded {
+fn preload(py: Python<'_>, config: &Config, spec: &Spec, generation: u32) -> Preloaded {
     let app = match load(py, spec) {
         Ok(app) => app,
         Err(why) => return Preloaded::Unloadable(why),
     };
+    app.place(py, None, generation);
     warm_up(py, &app, &config.warmup);
+    // Once more than there are forks: what the application lets go of here is not found to be in the way.
+    if let Err(why) = app.turn(py, Turn::BeforeFork) {
+        return Preloaded::Unloadable(why);
+    }
     let audit = app.audit(py);
     for warning in audit.warnings {
         warn!(%warning, "preload");
@@ -153,8 +161,9 @@ pub(crate) fn load(py: Python<'_>, spec: &Spec) -> Result<App, String> {
     })
 }
 
-/// Runs the warm-up requests and reports each.
+/// Has the application warm itself up, then runs the warm-up requests and reports each.
 pub(crate) fn warm_up(py: Python<'_>, app: &App, urls: &[String]) {
+    app.call_warmups(py);
     for warmed in app.warm_up(py, urls) {
         match warmed.status {
             Some(status @ 200..400) => info!(url = warmed.url, status, "warmed up"),

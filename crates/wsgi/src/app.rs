@@ -7,6 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::environ::{Environs, Fixed};
+use crate::hooks::PACKAGE;
 use crate::prelude;
 
 /// What to load, and what the application is to know about its surroundings.
@@ -138,6 +139,13 @@ impl App {
         })
     }
 
+    /// Lets the application know by its environ where it is called: in which generation, and in which child, once it is one.
+    pub fn place(&self, py: Python<'_>, child: Option<u16>, generation: u32) {
+        if let Err(raised) = self.environs.place(py, child, generation) {
+            tracing::error!(error = %prelude::summary(py, &raised), "the application cannot be told its place");
+        }
+    }
+
     /// Makes a forked child its own: seeds numpy's generator, and says which process `signal.signal` is to spare.
     ///
     /// To be called in each child once [`crate::after_fork_child`] has been.
@@ -148,7 +156,10 @@ impl App {
 
 fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
     let prelude = prelude::module(py)?;
-    prelude.call_method1(intern!(py, "prepare"), (&spec.python_path, &spec.env))?;
+    prelude.call_method1(
+        intern!(py, "prepare"),
+        (&spec.python_path, &spec.env, PACKAGE),
+    )?;
     let (kind, place, callable) = match &spec.target {
         Target::Module { module, callable } => (
             "module",

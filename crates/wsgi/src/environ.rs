@@ -92,6 +92,27 @@ impl Environs {
         })
     }
 
+    /// Adds where the application is called.
+    pub(crate) fn place(
+        &self,
+        py: Python<'_>,
+        child: Option<u16>,
+        generation: u32,
+    ) -> PyResult<()> {
+        let template = self.template.bind(py);
+        template.set_item(intern!(py, "rwsgi.generation"), generation)?;
+        if let Some(child) = child {
+            template.set_item(intern!(py, "rwsgi.child"), child)?;
+        }
+        // What has been made of earlier requests says something else.
+        let mut memory = self
+            .memory
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner);
+        memory.recent = Recent::default();
+        Ok(())
+    }
+
     /// The environ of a request; `None` when its path lies outside the mount point.
     pub(crate) fn make<'py>(
         &self,

@@ -11,6 +11,7 @@ mod answer;
 mod app;
 mod environ;
 mod file_wrapper;
+mod hooks;
 mod input;
 mod interpreter;
 mod names;
@@ -24,6 +25,7 @@ mod text;
 mod warmup;
 
 pub use app::{App, Audit, LoadError, Spec, Target};
+pub use hooks::Turn;
 #[cfg(feature = "embed")]
 pub use interpreter::Start;
 pub use interpreter::{Interpreter, StartError, after_fork_child, after_fork_parent, before_fork};

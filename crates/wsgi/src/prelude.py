@@ -41,9 +41,9 @@ class NotThereError(Exception):
     """There is no application where it should be."""
 
 
-def prepare(python_path: list[str], env: list[tuple[str, str]]) -> None:
+def prepare(python_path: list[str], env: list[tuple[str, str]], package: tuple[str, str, str]) -> None:
     """Make the process what the application expects."""
-    # What the service manager or a former server has told this one is for no application and no program.
+    # What the service manager or a former server has told this one is not for the application.
     for name in (
         *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "_RWSGI_TAKE_OVER"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
@@ -61,6 +61,7 @@ def prepare(python_path: list[str], env: list[tuple[str, str]]) -> None:
     if reconfigure is not None:
         reconfigure(line_buffering=True)
     signal.signal = _ignore_handler
+    _provide(*package)
 
 
 def load(kind: str, place: str, name: str | None, imports: list[str]) -> Any:
@@ -112,6 +113,25 @@ def after_fork() -> None:
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
+
+
+def turn(when: str) -> None:
+    """Call what the application has noted for this moment; whatever is raised ends it."""
+    for hook in _hooks(when):
+        hook()
+
+
+def call_all(when: str) -> list[str]:
+    """Call all that the application has noted for this moment; the names of those that failed."""
+    hooks = _hooks(when)
+    failed = []
+    for hook in reversed(hooks) if when == "on_exit" else hooks:
+        try:
+            hook()
+        except BaseException as error:  # whatever it is, the others get their turn
+            report(error)
+            failed.append(f"{hook.__module__}.{getattr(hook, '__qualname__', hook)}")
+    return failed
 
 
 class FileWrapper:
@@ -180,6 +200,29 @@ def leave() -> None:
     except BaseException as error:  # whatever it is, the process ends now
         report(error)
     _flush()
+
+
+def _hooks(when: str) -> list[Callable[[], object]]:
+    # Not imported: who has noted nothing has not imported it either.
+    module = sys.modules.get("rwsgi.hooks")
+    return [] if module is None else list(module.registered[when])
+
+
+def _provide(version: str, package: str, hooks: str) -> None:
+    """Let the application import ``rwsgi`` where it is not installed: the binary runs in any environment."""
+    if "rwsgi" in sys.modules:
+        return
+    spec = importlib.util.find_spec("rwsgi")
+    # A folder of that name, without a module in it, is none.
+    if spec is not None and spec.origin is not None:
+        return
+    for name, source in (("rwsgi.hooks", hooks), ("rwsgi", package)):
+        module = ModuleType(name)
+        sys.modules[name] = module
+        exec(compile(source, f"<{name}>", "exec"), module.__dict__)
+    found = sys.modules["rwsgi"]
+    found.__path__ = []
+    found.__dict__.update(__version__=version, hooks=sys.modules["rwsgi.hooks"])
 
 
 def _attribute(module: ModuleType, place: str, name: str | None) -> Any:

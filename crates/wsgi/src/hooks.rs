@@ -1,0 +1,72 @@
+//! The application's functions that are called at the turning points of processes, and the package that notes them.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use tracing::{error, warn};
+
+use crate::app::App;
+use crate::prelude;
+
+/// The Python package, for interpreters in which it is not installed: version, then the source of each module.
+pub(crate) const PACKAGE: (&str, &str, &str) = (
+    env!("CARGO_PKG_VERSION"),
+    include_str!("../../../python/rwsgi/__init__.py"),
+    include_str!("../../../python/rwsgi/hooks.py"),
+);
+
+/// A turning point at which the application must do its part, or the process is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A child is about to be forked from this process.
+    BeforeFork,
+    /// This process is a child, and has not taken a request.
+    AfterFork,
+}
+
+impl App {
+    /// Calls what the application wants to have called.
+    ///
+    /// # Errors
+    /// The traceback of the first function that failed, which has been printed; those after it have not been called.
+    pub fn turn(&self, py: Python<'_>, turn: Turn) -> Result<(), String> {
+        let name = match turn {
+            Turn::BeforeFork => "before_fork",
+            Turn::AfterFork => "after_fork",
+        };
+        let called = prelude::module(py)
+            .and_then(|module| module.call_method1(intern!(py, "turn"), (name,)));
+        called.map(drop).map_err(|raised| {
+            error!(hook = name, error = %prelude::summary(py, &raised), "a function of the application failed");
+            prelude::print_traceback(py, &raised)
+        })
+    }
+
+    /// Calls what the application wants to have called before its memory is shared. What fails is logged.
+    pub fn call_warmups(&self, py: Python<'_>) {
+        call_all(py, "warmup");
+    }
+
+    /// Calls what the application wants to have called at the end of a child. What fails is logged.
+    pub fn call_exits(&self, py: Python<'_>) {
+        call_all(py, "on_exit");
+    }
+}
+
+fn call_all(py: Python<'_>, name: &'static str) {
+    let failed = prelude::module(py)
+        .and_then(|module| module.call_method1(intern!(py, "call_all"), (name,)))
+        .and_then(|failed| failed.extract::<Vec<String>>());
+    match failed {
+        Ok(failed) => {
+            for function in failed {
+                warn!(
+                    hook = name,
+                    function, "a function of the application failed"
+                );
+            }
+        }
+        Err(raised) => {
+            error!(hook = name, error = %prelude::summary(py, &raised), "cannot be called");
+        }
+    }
+}

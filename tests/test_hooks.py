@@ -1,0 +1,180 @@
+"""What the application is told: by functions that it has noted, and by its environ."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, Start
+from tests.server import APPS, Door, Server
+
+WHEN = ["warmup", "before_fork", "after_fork", "on_exit"]
+
+
+def calls(server: Server, name: str) -> list[int]:
+    """The processes in which a function was called, in that order."""
+    return [int(line.rpartition(" ")[2]) for line in server.log.lines if line.startswith(f"{name} in ")]
+
+
+def environ(server: Server) -> dict[str, object]:
+    found = server.get("/numbers").json()
+    assert isinstance(found, dict)
+    return found
+
+
+def test_each_process_calls_what_is_its_part(start: Start) -> None:
+    server = start("--processes", "2", "hooked", children=2)
+    mold, children = server.mold(), server.children(2)
+    assert calls(server, "warmup") == [mold]
+    # Once ahead of the search for what cannot be shared.
+    assert calls(server, "before_fork") == [mold] * 3
+    assert sorted(calls(server, "after_fork")) == sorted(children.values())
+    assert calls(server, "on_exit first") == []
+    os.kill(children[1], signal.SIGKILL)
+    replacement = server.replacement(1, children[1])
+    assert calls(server, "before_fork") == [mold] * 4
+    assert calls(server, "after_fork")[-1] == replacement
+    server.stop()
+    ended = [children[0], replacement]
+    for pid in ended:
+        lines = [
+            line for line in server.log.lines if line.startswith("on_exit ") and line.endswith(f" {pid}")
+        ]
+        assert lines == [f"on_exit first in {pid}", f"on_exit last in {pid}"]
+    assert sorted(calls(server, "on_exit first")) == sorted(ended)
+
+
+def test_a_child_that_loads_for_itself_calls_for_itself(start: Start) -> None:
+    server = start("--preload", "off", "hooked")
+    (pid,) = server.children(1).values()
+    assert [calls(server, when) for when in ("warmup", "before_fork", "after_fork")] == [[pid], [], [pid]]
+
+
+def test_threads_are_there_after_the_fork_is_told(start: Start) -> None:
+    server = start("--threads", "3", "hooked")
+    (pid,) = server.children(1).values()
+    assert calls(server, "after_fork") == [pid]
+    server.stop()
+    assert calls(server, "on_exit first") == [pid]
+
+
+def test_what_is_let_go_before_the_fork_does_not_stand_in_its_way(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import socket, rwsgi\n"
+        "from probe import application as application\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "connection = socket.create_connection(listener.getsockname())\n"
+        "rwsgi.before_fork(connection.close)\n"
+    )
+    server = start("shop")
+    assert server.get("/").json()["imported_in"] == server.mold()
+
+
+@pytest.mark.parametrize("when", ["before_fork", "after_fork"])
+def test_a_child_that_cannot_be_made_ready_ends_the_start(run: Run, tmp_path: Path, when: str) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import rwsgi\n"
+        "from probe import application as application\n"
+        f"@rwsgi.{when}\n"
+        "def fail():\n    raise ValueError('no connection')\n"
+    )
+    ran = run("--python-path", str(APPS), "shop")
+    assert ran.code == 78
+    assert "shop.py\", line 5, in fail\n    raise ValueError('no connection')" in ran.err
+    assert f'hook={when} error="ValueError: no connection"' in ran.err
+
+
+@pytest.mark.parametrize("when", ["before_fork", "after_fork"])
+def test_a_generation_that_cannot_be_made_ready_does_not_take_over(
+    start: Start, tmp_path: Path, when: str
+) -> None:
+    good = "import rwsgi\nfrom probe import application as application\n"
+    (tmp_path / "shop.py").write_text(good)
+    server = start("shop")
+    before = server.get("/").json()["pid"]
+    (tmp_path / "shop.py").write_text(
+        good + f"@rwsgi.{when}\ndef fail(): raise ValueError('no connection')\n"
+    )
+    ran = server.control("reload")
+    assert ran.code == 1
+    assert "ValueError: no connection" in ran.err
+    assert server.get("/").json()["pid"] == before
+
+
+@pytest.mark.parametrize("when", ["warmup", "on_exit"])
+def test_what_is_not_needed_may_fail(start: Start, tmp_path: Path, when: str) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import rwsgi\n"
+        "from probe import application as application, say\n"
+        f"@rwsgi.{when}\n"
+        "def first():\n    say('first called')\n    raise SystemExit(3)\n"
+        f"@rwsgi.{when}\n"
+        "def second():\n    say('second called')\n    raise ValueError('no shop')\n"
+    )
+    server = start("shop")
+    assert server.get("/").status == 200
+    server.stop()
+    text = str(server.log)
+    for line in ("first called", "second called", "ValueError: no shop"):
+        assert line in text
+    for name in ("first", "second"):
+        server.wait_for(f" WARN hook={when} function=shop.{name} ")
+
+
+def test_the_environ_names_child_and_generation(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("from probe import application as application")
+    server = start("--processes", "3", "--warmup", "/numbers", "shop", children=3)
+    held = [server.hold("/hold-numbers") for _ in range(3)]
+    for hold in held:
+        hold.release()
+    found = [hold.answer().json() for hold in held]
+    assert {answer["rwsgi.child"]: answer["pid"] for answer in found} == server.children(3)
+    assert {answer["rwsgi.generation"] for answer in found} == {1}
+    # The same connection is told of the new generation, too.
+    client = server.client()
+    assert client.get("/numbers").json()["rwsgi.generation"] == 1
+    assert server.control("reload").code == 0
+    assert client.get("/numbers").json()["rwsgi.generation"] == 2
+
+
+def test_the_warm_up_has_no_child(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from probe import application as inner, say\n"
+        "def application(environ, start_response):\n"
+        "    say(f\"in {environ.get('rwsgi.child')} of {environ['rwsgi.generation']}\")\n"
+        "    return inner(environ, start_response)\n"
+    )
+    server = start("--warmup", "/", "shop")
+    server.wait_for("^in None of 1$")
+    assert server.get("/").status == 200
+    server.wait_for("^in 0 of 1$")
+
+
+def test_without_the_server_nobody_is_called() -> None:
+    script = "import hooked, rwsgi; print(rwsgi.after_fork(hooked.after) is hooked.after)"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=APPS, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert ran.stdout == "True\n"
+    assert not [when for when in WHEN if when in ran.stderr]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_the_binary_brings_the_module_along(door: Door, start: Start, tmp_path: Path, folder: bool) -> None:
+    """Where it is not installed, and where a folder of that name is none."""
+    if folder:
+        (tmp_path / "rwsgi").mkdir()
+    (tmp_path / "shop.py").write_text(
+        "import rwsgi, rwsgi.hooks\n"
+        "from rwsgi import after_fork\n"
+        "from probe import say\n"
+        "from hooked import application as application\n"
+        "say(f'rwsgi {rwsgi.__version__} of {getattr(rwsgi, \"__file__\", None)}')\n"
+    )
+    server = start("shop", environment={"VIRTUAL_ENV": ""} if door.name == "binary" else {})
+    found = server.wait_for(r"^rwsgi (\d+\.\d+\.\d+) of (.*)$")
+    assert (found[2] == "None") == (door.name == "binary")
+    assert calls(server, "after_fork") == list(server.children(1).values())
