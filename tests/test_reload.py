@@ -272,3 +272,18 @@ def test_a_mold_that_dies_while_the_next_one_loads_is_not_missed(start: Start, t
         opened.write("go on")
     server.wait_for(r" gen=2 reloaded$")
     assert server.get("/").body == b"two"
+
+
+def test_a_hup_during_the_start_waits_for_its_end(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    deploy(tmp_path, "one", code=f"open({str(gate)!r}).read()")
+    server = start("shop", children=None)
+    with open(gate, "w", encoding="ascii") as opened:
+        server.send_signal(signal.SIGHUP)
+        server.wait_for(" reload asked for$")
+        deploy(tmp_path, "two")
+        opened.write("go on")
+    server.wait_for(r" gen=2 reloaded$")
+    server.wait_until_ready()
+    assert server.get("/").body == b"two"

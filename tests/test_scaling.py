@@ -197,21 +197,27 @@ def test_winch_retires_the_children_and_requests_wait_for_others(start: Start) -
 
 
 def test_a_terminal_that_is_resized_retires_nobody(tmp_path: Path, start: Start) -> None:
-    script = (
-        "import fcntl, os, pty, sys, termios\n"
+    os.mkfifo(tmp_path / "resize")
+    (tmp_path / "terminal.py").write_text(
+        "import fcntl, os, pty, struct, sys, termios\n"
         "ours, theirs = pty.openpty()\n"
         "if os.fork() == 0:\n"
         "    os.setsid()\n"
         "    fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)\n"
         "    os.execv(sys.argv[1], sys.argv[1:])\n"
+        "open('resize').read()\n"
+        "fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack('HHHH', 50, 100, 0, 0))\n"
         "os.wait()\n"
     )
-    (tmp_path / "terminal.py").write_text(script)
-    server = start("probe", before=[sys.executable, "terminal.py"], children=None)
+    server = start(*("--log-level", "debug", "probe"), before=[sys.executable, "terminal.py"], children=None)
     pid = int(server.wait_for(r" url=\S+ pid=(\d+) ready$")[1])
     try:
+        (tmp_path / "resize").write_text("now")
+        server.wait_for(" DEBUG signal=SIGWINCH from the terminal$")
+        # What an operator asks for is done, in a terminal, too.
         os.kill(pid, signal.SIGWINCH)
-        server.wait_for(" children stay: in a terminal")
+        server.wait_for(" all children retire, until HUP or TTIN$")
+        server.wait_for(" left$")
     finally:
         # It has a session of its own, in which nobody else looks for it.
         os.kill(pid, signal.SIGTERM)

@@ -104,6 +104,19 @@ def test_one_other_server_is_started_at_a_time(start: Start, tmp_path: Path) -> 
     stop(server, pid)
 
 
+def test_a_stop_while_another_server_starts_stops_both(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one")
+    server = start("shop")
+    deploy(
+        tmp_path, "two", code="print('loading', file=sys.stderr); import threading; threading.Event().wait()"
+    )
+    server.send_signal(signal.SIGUSR2)
+    with processes.watched([successor(server)]) as ends:
+        server.wait_for("^loading$")
+        server.stop()
+        assert not ends.wait(PATIENCE)
+
+
 def stop(server: Server, pid: int) -> None:
     """Stop the server that has taken over."""
     with processes.watched([pid]) as ends:

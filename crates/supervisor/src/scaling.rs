@@ -1,8 +1,5 @@
 //! The size of the pool: as configured, or as somebody has set it since.
 
-use std::fs::File;
-
-use nix::unistd::{getpgrp, tcgetpgrp};
 use pool::Pool;
 use tracing::{info, warn};
 
@@ -74,19 +71,7 @@ impl Monitor<'_> {
 
     /// All children leave, and requests wait until there are some again.
     pub(crate) fn retire_all(&mut self) {
-        if is_in_a_terminal() {
-            info!("children stay: in a terminal, WINCH says that the window has another size");
-            return;
-        }
         info!("all children retire, until HUP or TTIN");
         self.scaled = Some(0);
     }
-}
-
-/// Whether this process belongs to those that a terminal sends its signals to.
-fn is_in_a_terminal() -> bool {
-    File::open("/dev/tty")
-        .ok()
-        .and_then(|terminal| tcgetpgrp(&terminal).ok())
-        .is_some_and(|group| group == getpgrp())
 }

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tracing::debug;
 
 use crate::sys::signal::{Give, calm, report_children};
 
@@ -37,8 +38,19 @@ impl Signals {
 
     /// The next signal, if there is one.
     pub(crate) fn next(&self) -> Option<Signal> {
-        let info = self.queue.read_signal().ok().flatten()?;
-        Signal::try_from(info.ssi_signo.cast_signed()).ok()
+        loop {
+            let info = self.queue.read_signal().ok().flatten()?;
+            let signal = Signal::try_from(info.ssi_signo.cast_signed()).ok()?;
+            // A terminal sends these by the kernel: its window has another size, or a process in the background wants to
+            // read from it. That asks for nothing here, unlike the same signal from an operator.
+            let by_terminal =
+                matches!(signal, Signal::SIGWINCH | Signal::SIGTTIN | Signal::SIGTTOU)
+                    && info.ssi_code == libc::SI_KERNEL;
+            if !by_terminal {
+                return Some(signal);
+            }
+            debug!(%signal, "from the terminal");
+        }
     }
 }
 
