@@ -85,6 +85,15 @@ def test_the_pool_of_a_worker_counts_threads(start: Start) -> None:
         assert answer.answer().status == 200
 
 
+def test_what_apache_corrects_is_corrected_in_its_words(start: Start) -> None:
+    server = start(
+        "--mpm", "prefork", "--start-servers", "2", "--min-spare-servers", "0", "brief", children=2
+    )
+    server.wait_for(
+        " WARN directive=MinSpareServers given=0 used=1 MinSpareServers of 0 not allowed, using 1$"
+    )
+
+
 def test_a_table_of_apaches_directives_is_taken(run: Run, tmp_path: Path) -> None:
     (tmp_path / "rwsgi.toml").write_text(
         "StartServers = 5\nMinSpareServers = 5\nMaxSpareServers = 10\nServerLimit = 200\nMaxClients = 150\n"

@@ -52,6 +52,8 @@ impl Sizing {
 
     fn elastic(config: &Config, mpm: Mpm, machine: Machine) -> Self {
         let (elastic, corrections) = directives(config, mpm).correct(None);
+        // Apache's own rules know of no slot to spare.
+        let elastic = elastic.limited_to(MOST_CHILDREN.min(elastic.max_children()));
         let pool = match config.pool_policy {
             Policy::Apache => Pool::Apache(elastic),
             Policy::Safe => Pool::Safe(Safe {
@@ -335,6 +337,18 @@ mod tests {
             elastic(&sizing("--threads 4 --max-clients 10")).max_children(),
             2
         );
+    }
+
+    #[test]
+    fn what_apache_takes_is_taken() {
+        let none = sizing(
+            "--start-servers 0 --min-spare-servers 0 --max-spare-servers 0 --max-clients 0 --server-limit 0",
+        );
+        let found = elastic(&none);
+        assert_eq!((found.start_servers(), found.max_children()), (1, 1));
+        assert_eq!((found.min_spare(), found.max_spare()), (1, 2));
+        let huge = sizing("--max-clients 1000000 --server-limit 1000000");
+        assert_eq!((elastic(&huge).max_children(), huge.limit), (4095, 4095));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use super::config::{Budget, Policy};
 use super::opt::{Kind, Opt, Section};
 use super::table::{ROW, narrow};
 
-/// As many application threads as there can be: 4095 children of 255 each.
-const MOST_WORKERS: u64 = 4095 * 255;
+/// Far above what can hold. What cannot is corrected by Apache's rules and logged, and not refused: a table that Apache takes
+/// is taken here, too.
+const MOST: u64 = 1 << 20;
 
 pub(super) const MPM: Opt = Opt {
     name: "mpm",
@@ -35,7 +36,7 @@ pub(super) const START_SERVERS: Opt = Opt {
     value: "N",
     short: "Children of an elastic pool that are started at once",
     long: "",
-    kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+    kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.start_servers = Some(narrow(number))
     }),
     ..ROW
@@ -50,7 +51,7 @@ pub(super) const MIN_SPARE_SERVERS: Opt = Opt {
     short: "Fewest idle threads of an elastic pool: with fewer, it grows",
     long: "Counts application threads; with one thread in each child these are the children. The two names mean \
         the same: that of Apache's prefork, and that of its worker.",
-    kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+    kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.min_spare_servers = Some(narrow(number))
     }),
     ..ROW
@@ -64,7 +65,7 @@ pub(super) const MAX_SPARE_SERVERS: Opt = Opt {
     short: "Most idle threads of an elastic pool: with more, it shrinks",
     long: "Counts application threads; with one thread in each child these are the children. The two names mean \
         the same: that of Apache's prefork, and that of its worker.",
-    kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+    kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.max_spare_servers = Some(narrow(number))
     }),
     ..ROW
@@ -78,7 +79,7 @@ pub(super) const MIN_SPARE_THREADS: Opt = Opt {
     short: "The same as --min-spare-servers",
     long: "Counts application threads; with one thread in each child these are the children. The two names mean \
         the same: that of Apache's prefork, and that of its worker.",
-    kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+    kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.min_spare_threads = Some(narrow(number))
     }),
     ..ROW
@@ -92,7 +93,7 @@ pub(super) const MAX_SPARE_THREADS: Opt = Opt {
     short: "The same as --max-spare-servers",
     long: "Counts application threads; with one thread in each child these are the children. The two names mean \
         the same: that of Apache's prefork, and that of its worker.",
-    kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+    kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.max_spare_threads = Some(narrow(number))
     }),
     ..ROW
@@ -107,7 +108,7 @@ pub(super) const MAX_CLIENTS: Opt = Opt {
     value: "N",
     short: "Most requests that an elastic pool runs at once",
     long: "Counts application threads, of all children together; rounded down to whole children.",
-    kind: Kind::Count(1..=MOST_WORKERS, |config, number| {
+    kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.max_clients = Some(narrow(number))
     }),
     ..ROW
@@ -121,7 +122,7 @@ pub(super) const SERVER_LIMIT: Opt = Opt {
     short: "Most children that there can be without a restart",
     long: "By default 256 with prefork, 16 with worker, and of a fixed pool twice its size, at least four more. \
         Memory is reserved for as many, but not used.",
-    kind: Kind::Count(1..=4095, |config, number| {
+    kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.server_limit = Some(narrow(number))
     }),
     ..ROW
