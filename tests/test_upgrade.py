@@ -12,6 +12,7 @@ from tests.conftest import Start
 from tests.load import under_load
 from tests.server import Server
 from tests.test_reload import deploy
+from tests.waiting import until_equal
 
 
 def successor(server: Server) -> int:
@@ -21,6 +22,7 @@ def successor(server: Server) -> int:
 def test_another_server_takes_over_without_a_lost_request(start: Start, tmp_path: Path) -> None:
     deploy(tmp_path, "one")
     server = start("--processes", "2", "shop", children=2)
+    before = descriptors(server)
     with under_load(server) as load:
         load.wait(50)
         deploy(tmp_path, "two")
@@ -30,7 +32,16 @@ def test_another_server_takes_over_without_a_lost_request(start: Start, tmp_path
         load.wait(50)
     assert set(load.bodies) == {b"one", b"two"}
     assert server.get("/").body == b"two"
+    # Nobody keeps what was handed over.
+    until_equal(lambda: descriptors(server), before)
     stop(server, pid)
+
+
+def descriptors(server: Server) -> list[int]:
+    """How many the processes have that load or run the application."""
+    return sorted(
+        len(processes.descriptors(process.pid)) for process in server.tree() if " gen " in process.title
+    )
 
 
 def test_another_server_takes_the_file_of_a_unix_socket_over(start: Start, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use exchange::Exchange;
-use supervisor::{Listener, Local, MoldBirth, MoldLink};
+use supervisor::{Listener, Local, MoldBirth, MoldLink, Predecessor};
 use tracing::{error, warn};
 
 use crate::options::{Again, Config, Started};
@@ -25,6 +25,8 @@ pub(crate) struct Roles {
     started: Started,
     /// The most children that the exchange has room for.
     limit: u16,
+    /// The server that serves until this one does; the supervisor's affair alone.
+    predecessor: RefCell<Option<Predecessor>>,
 }
 
 impl Roles {
@@ -34,6 +36,7 @@ impl Roles {
         start: Start,
         started: Started,
         limit: u16,
+        predecessor: Option<Predecessor>,
     ) -> Self {
         Self {
             config: RefCell::new(config),
@@ -42,12 +45,21 @@ impl Roles {
             start,
             started,
             limit,
+            predecessor: RefCell::new(predecessor),
+        }
+    }
+
+    /// Tells the server that has been replaced, if there is one, that this one serves.
+    pub(crate) fn relieve_predecessor(&self) {
+        if let Some(predecessor) = self.predecessor.take() {
+            predecessor.relieve();
         }
     }
 }
 
 impl supervisor::Roles for Roles {
     fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8 {
+        drop(self.predecessor.take());
         let config = self.config.borrow();
         allow_connections(config.max_connections);
         let listeners = listeners.into_iter().map(listening).collect();
@@ -66,6 +78,7 @@ impl supervisor::Roles for Roles {
     }
 
     fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8 {
+        drop(self.predecessor.take());
         let next = self.next.borrow().clone();
         let config = next.unwrap_or_else(|| Arc::clone(&self.config.borrow()));
         mold::live(&config, &self.exchange, &link, birth)

@@ -1,6 +1,6 @@
 //! From the options to a running server: what the supervisor does before it supervises.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use exchange::Exchange;
@@ -71,15 +71,21 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
     };
     let config = Arc::new(config);
     let announced = Arc::clone(&config);
-    let roles = Roles::new(config, Arc::clone(&exchange), start, started, sizing.limit);
-    let predecessor = Cell::new(predecessor);
+    let roles = Roles::new(
+        config,
+        Arc::clone(&exchange),
+        start,
+        started,
+        sizing.limit,
+        predecessor,
+    );
     let announce = |serving: &supervisor::Serving| {
         announce::serving(&announced, &sizing, serving);
-        if let Some(predecessor) = predecessor.take() {
+        if settings.takes_over {
             // What is wrong with it is told; the server serves.
             pid_file.replace(PidFile::write(&announced).ok().flatten());
-            predecessor.relieve();
         }
+        roles.relieve_predecessor();
     };
     let code = supervisor::run(&settings, listeners, &exchange, control, &announce, &roles).code();
     pid_file.take().iter().for_each(PidFile::remove);
