@@ -177,7 +177,6 @@ def test_a_server_that_reloads_says_so(start: Start, tmp_path: Path) -> None:
             leaves.sendall(b'{"command":"reload"}\n')
             server.wait_for_all("cause=rwsgictl reload asked for$", 2)
         (tmp_path / "shop.py").write_text(SHOP)
-        (tmp_path / "gate").open("w").close()
         gate = os.open(tmp_path / "gate", os.O_WRONLY)
         os.write(gate, b"!")
         os.close(gate)
