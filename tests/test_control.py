@@ -177,7 +177,7 @@ def test_a_server_that_reloads_says_so(start: Start, tmp_path: Path) -> None:
             leaves.sendall(b'{"command":"reload"}\n')
             server.wait_for_all("cause=rwsgictl reload asked for$", 2)
         (tmp_path / "shop.py").write_text(SHOP)
-        gate = os.open(tmp_path / "gate", os.O_WRONLY)
+        gate = os.open(tmp_path / "gate", os.O_WRONLY | os.O_NONBLOCK)
         os.write(gate, b"!")
         os.close(gate)
         assert json.loads(client.recv(4096))["answer"] == "done"
@@ -245,7 +245,7 @@ def test_the_socket_is_only_its_owners_and_goes_with_the_server(start: Start, sh
     assert stat.S_IMODE(mode) == 0o600
     assert not usual(server).exists()
     assert server.control("--control", str(path), "status").code == 0
-    assert server.control("status").code == 69
+    assert server.control("--control", str(usual(server)), "status").code == 69
     server.stop()
     assert not path.exists()
 
@@ -253,7 +253,7 @@ def test_the_socket_is_only_its_owners_and_goes_with_the_server(start: Start, sh
 def test_there_may_be_no_socket(start: Start) -> None:
     server = start("--control", "off", "probe")
     assert list(server.runtime.iterdir()) == []
-    assert server.control("status").code == 69
+    assert server.control("--control", str(usual(server)), "status").code == 69
 
 
 @pytest.mark.parametrize("what", ["nothing", "stale", "file"])
@@ -416,8 +416,9 @@ def test_no_process_inherits_what_is_the_supervisors(start: Start) -> None:
         os.kill(server.mold(), signal.SIGKILL)
         server.wait_for("mold ready$", since=mark)
         ((slot, pid), _) = server.children(2).items()
+        mark = server.mark()
         os.kill(pid, signal.SIGKILL)
-        server.replacement(slot, pid)
+        server.wait_for(rf" child={slot} .*\d ready$", since=mark)
         mark = server.mark()
         os.kill(server.front(), signal.SIGKILL)
         server.wait_for("front serving$", since=mark)

@@ -8,7 +8,7 @@ use supervisor::control::Control;
 use supervisor::{BindError, Inheritance, Listener, Predecessor, TAKE_OVER};
 use tracing::error;
 
-use crate::options::{Config, Preload};
+use crate::options::{Config, Preload, Started};
 use crate::roles::Roles;
 use crate::runtime::{self, PidFile};
 use crate::sizing::Sizing;
@@ -32,39 +32,21 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
             };
         }
     };
-    if let Err(code) = identity::prepare(&config, &listeners) {
-        listeners.iter().for_each(Listener::remove_file);
-        return code;
-    }
-    if !enter_folder(&config) {
-        listeners.iter().for_each(Listener::remove_file);
-        return exit::CONFIGURATION;
-    }
-    let sizing = Sizing::of(&config);
-    sizing.log();
-    let exchange = match Exchange::create(sizing.geometry(&config)) {
-        Ok(exchange) => Arc::new(exchange),
-        Err(problem) => {
-            listeners.iter().for_each(Listener::remove_file);
-            error!(error = %problem, "cannot make the exchange");
-            return exit::CANNOT_START;
-        }
-    };
-    let started = match start.read() {
-        Ok(started) => started,
-        Err(problem) => {
-            listeners.iter().for_each(Listener::remove_file);
-            error!(error = log::chain(&problem), "the options cannot be read");
-            return exit::CONFIGURATION;
-        }
-    };
-    let (control, pid_file) = match leave_traces(&config, predecessor.is_some()) {
-        Ok((control, pid_file)) => (control, RefCell::new(pid_file)),
+    let prepared = match prepare(&config, &start, &listeners, predecessor.is_some()) {
+        Ok(prepared) => prepared,
         Err(code) => {
             listeners.iter().for_each(Listener::remove_file);
             return code;
         }
     };
+    let Prepared {
+        sizing,
+        exchange,
+        started,
+        control,
+        pid_file,
+    } = prepared;
+    let pid_file = RefCell::new(pid_file);
     let settings = supervisor::Settings {
         takes_over: predecessor.is_some(),
         ..settings(&config, &sizing, &start)
@@ -90,6 +72,46 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
     let code = supervisor::run(&settings, listeners, &exchange, control, &announce, &roles).code();
     pid_file.take().iter().for_each(PidFile::remove);
     code
+}
+
+/// What a server needs beside its listeners.
+struct Prepared {
+    sizing: Sizing,
+    exchange: Arc<Exchange>,
+    started: Started,
+    control: Option<Control>,
+    pid_file: Option<PidFile>,
+}
+
+/// Makes all of it, or says what is wrong and returns the exit code. What others find the server by comes last.
+fn prepare(
+    config: &Config,
+    start: &Start,
+    listeners: &[Listener],
+    takes_over: bool,
+) -> Result<Prepared, u8> {
+    identity::prepare(config, listeners)?;
+    if !enter_folder(config) {
+        return Err(exit::CONFIGURATION);
+    }
+    let sizing = Sizing::of(config);
+    sizing.log();
+    let exchange = Exchange::create(sizing.geometry(config)).map_err(|problem| {
+        error!(error = %problem, "cannot make the exchange");
+        exit::CANNOT_START
+    })?;
+    let started = start.read().map_err(|problem| {
+        error!(error = log::chain(&problem), "the options cannot be read");
+        exit::CONFIGURATION
+    })?;
+    let (control, pid_file) = leave_traces(config, takes_over)?;
+    Ok(Prepared {
+        sizing,
+        exchange: Arc::new(exchange),
+        started,
+        control,
+        pid_file,
+    })
 }
 
 /// What the supervisor is told.
