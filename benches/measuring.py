@@ -116,6 +116,15 @@ class Server:
         finally:
             connection.close()
 
+    def wait_for_children(self, children: int) -> None:
+        """Until the log names so many as ready."""
+        self.wait_until_it_answers()
+        deadline = time.monotonic() + PATIENCE
+        while len(re.findall(r" child=\d+ .*ready$", self.log(), re.MULTILINE)) < children:
+            if time.monotonic() > deadline:
+                raise Failed(f"no {children} children:\n{self.log()}")
+            time.sleep(0.05)
+
     def processes(self) -> dict[int, str]:
         """The role of each process; those of another make all have the same."""
         return {process.pid: _role(process.title) for process in processes.of_session(self._process.pid)}
@@ -129,11 +138,23 @@ class Server:
             sleeps[role] = sleeps.get(role, 0) + _sleeps(pid)
         return Used(seconds, sleeps)
 
+    def seconds(self) -> dict[int, float]:
+        """What each process has spent on a processor."""
+        found = {}
+        for pid in self.processes():
+            with suppress(OSError):
+                found[pid] = _processor_time(pid)
+        return found
+
     def memory(self) -> list[Memory]:
         """What the kernel says of each process now."""
         found = []
         for pid, role in self.processes().items():
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            try:
+                text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                # It has ended since.
+                continue
             fields = {
                 name: int(kib) / 1024 for name, kib in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)
             }

@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from pathlib import Path
 from tests.browser import Browser, Page
 from tests.server import DEMO
 
-from benches.measuring import PATIENCE, ROOT, Memory, Server, Spread, running, table
+from benches.measuring import ROOT, Memory, Server, Spread, running, table
 
 ROLES = ("supervisor", "front", "mold", "child")
 WARM_UP = ("/", "/books/", "/books/1/", "/upload/", "/session/", "/accounts/login/", "/admin/login/")
@@ -88,23 +87,13 @@ def measure(
     """One server, from its start to its end."""
     command = f"{options.server} --processes {options.children} {arm} --bind 127.0.0.1:{{port}} mysite.wsgi"
     with running([Server(name, command, DEMO, folder / "log", environment)]) as (server,):
-        wait_for_children(server, options.children)
+        server.wait_for_children(options.children)
         fresh = server.memory()
         with ThreadPoolExecutor(VISITORS) as visitors:
             each = options.requests // VISITORS
             seen = sum(visitors.map(lambda _: visit(server.url, each), range(VISITORS)), Counter[str]())
         print(f"{name}: {dict(seen)}", file=sys.stderr)
         return Arm(fresh, server.memory(), sorted(seen.values()))
-
-
-def wait_for_children(server: Server, children: int) -> None:
-    """Until the log names so many as ready."""
-    server.wait_until_it_answers()
-    deadline = time.monotonic() + PATIENCE
-    while len(re.findall(r" child=\d+ .*ready$", server.log(), re.MULTILINE)) < children:
-        if time.monotonic() > deadline:
-            sys.exit(f"no {children} children:\n{server.log()}")
-        time.sleep(0.05)
 
 
 def visit(url: str, requests: int) -> Counter[str]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from benches.measuring import Failed
+from benches.openloop import parse
 from benches.peers.model import Figures, Subject
-from benches.peers.openloop import parse
 
 CLIENTS = 8
 PATIENCE = 30.0

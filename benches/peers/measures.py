@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tests.client import Client
 
-from benches import wrk
+from benches import openloop, wrk
 from benches.measuring import Failed
-from benches.peers import crowds, openloop
+from benches.peers import crowds
 from benches.peers.model import Figures, Subject
 
 DRIPPING = 200

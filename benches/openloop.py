@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from benches.measuring import Failed
@@ -28,6 +29,18 @@ class Arrival:
     target: str
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What has become of a request."""
+
+    moment: float
+    """When it was to be sent."""
+    took: float
+    """Seconds, until its answer or until the client gave up."""
+    status: int
+    """0 without an answer."""
+
+
 @dataclass
 class Open:
     """The clients' connections. Each request takes the one that has idled longest, or a new one."""
@@ -40,30 +53,38 @@ class Open:
         connected = [await asyncio.open_connection(*self.address) for _ in range(CLIENTS)]
         self.idle.extend(connected)
         for _ in connected:
-            await self.get("/")
+            await self.get_well("/")
 
-    async def get(self, target: str) -> None:
+    async def get_well(self, target: str) -> None:
+        """Ask for what must be answered with 200."""
+        if (status := await self.get(target)) != 200:
+            raise Failed(f"{target} is answered with {status}")
+
+    async def get(self, target: str) -> int:
+        """The status of the answer."""
         while True:
             kept = bool(self.idle)
             reader, writer = self.idle.popleft() if kept else await asyncio.open_connection(*self.address)
             try:
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 head = await reader.readuntil(b"\r\n\r\n")
+                status, length, keep = parse(head)
+                await reader.readexactly(length)
             except (ConnectionError, asyncio.IncompleteReadError):
                 writer.close()
                 # A server may close a connection that idles; one that has just been opened it may not.
                 if not kept:
                     raise
                 continue
-            status, length, keep = parse(head)
-            if status != 200:
-                raise Failed(f"{target} is answered with {status}")
-            await reader.readexactly(length)
+            except asyncio.CancelledError:
+                # A client that gives up leaves.
+                writer.close()
+                raise
             if keep:
                 self.idle.append((reader, writer))
             else:
                 writer.close()
-            return
+            return status
 
     def close(self) -> None:
         for _, writer in self.idle:
@@ -101,17 +122,48 @@ async def _drive(address: tuple[str, int], arrivals: list[Arrival]) -> dict[str,
     begin = time.perf_counter()
 
     async def one(arrival: Arrival) -> None:
-        await asyncio.wait_for(connections.get(arrival.target), PATIENCE)
+        await asyncio.wait_for(connections.get_well(arrival.target), PATIENCE)
         took = time.perf_counter() - begin - arrival.moment
         found.setdefault(arrival.target, []).append(took * 1000)
 
-    tasks = []
-    for arrival in arrivals:
-        await asyncio.sleep(begin + arrival.moment - time.perf_counter())
-        tasks.append(asyncio.create_task(one(arrival)))
-    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    ends = await _send(arrivals, begin, one)
     connections.close()
     failed = [end for end in ends if end is not None]
     if failed:
         raise Failed(f"{len(failed)} of {len(ends)} requests failed, the first with {failed[0]!r}")
     return found
+
+
+def attempt(address: tuple[str, int], arrivals: list[Arrival], patience: float) -> list[Outcome]:
+    """What becomes of each request, of clients who connect when they ask and give up after a while."""
+    return asyncio.run(_attempt(address, arrivals, patience))
+
+
+async def _attempt(address: tuple[str, int], arrivals: list[Arrival], patience: float) -> list[Outcome]:
+    found: list[Outcome] = []
+    connections = Open(address)
+    begin = time.perf_counter()
+
+    async def one(arrival: Arrival) -> None:
+        try:
+            status = await asyncio.wait_for(connections.get(arrival.target), patience)
+        except (OSError, EOFError, asyncio.TimeoutError):
+            status = 0
+        found.append(Outcome(arrival.moment, time.perf_counter() - begin - arrival.moment, status))
+
+    for end in await _send(arrivals, begin, one):
+        if end is not None:
+            raise end
+    connections.close()
+    return found
+
+
+async def _send(
+    arrivals: list[Arrival], begin: float, one: Callable[[Arrival], Awaitable[None]]
+) -> list[BaseException | None]:
+    """Do `one` for each arrival at its moment, and wait for all of them."""
+    tasks = []
+    for arrival in arrivals:
+        await asyncio.sleep(begin + arrival.moment - time.perf_counter())
+        tasks.append(asyncio.ensure_future(one(arrival)))
+    return await asyncio.gather(*tasks, return_exceptions=True)
