@@ -1,0 +1,23 @@
+"""An application that imports its site when it is first asked, unless somebody has imported it before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+COMPUTING = 0.006
+WAITING = 0.05
+"""Seconds of each request: on a processor, and as for a database."""
+
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    from benches.snowball_site import answer
+
+    seen = answer(COMPUTING)
+    time.sleep(WAITING)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{seen}\n".encode()]
