@@ -59,7 +59,10 @@ class Load:
         self._stop.set()
 
     def finished(self) -> bool:
-        return self._stop.wait(120)
+        """Whether enough has been answered, without an error."""
+        ended = self._stop.wait(120)
+        assert self.errors == [], f"{self.errors[:5]} among {self.answered} answers"
+        return ended
 
     def _note(self, answer: Answer) -> None:
         with self._news:
