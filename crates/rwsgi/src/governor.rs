@@ -16,6 +16,8 @@ use crate::child::Stop;
 
 /// Time between looks: while the limit changes, and at most.
 const PACES: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(8));
+/// The same while all threads may run and the child idles for half of its time: nobody can be held back then.
+const SLOWEST: Duration = Duration::from_millis(24);
 /// Looks without anything to see after which the governor sleeps.
 const QUIET: u32 = 4;
 const STACK: usize = 128 * 1024;
@@ -49,7 +51,7 @@ impl States {
 
 /// Starts to watch.
 pub(crate) fn start(stop: &Arc<Stop>, states: States) -> io::Result<()> {
-    let threads = stop.exchange.geometry().threads.into();
+    let threads = u32::from(stop.exchange.geometry().threads);
     let governor = Governor::new(Arc::clone(&stop.exchange), stop.child);
     let stop = Arc::clone(stop);
     let watch = move || {
@@ -57,7 +59,7 @@ pub(crate) fn start(stop: &Arc<Stop>, states: States) -> io::Result<()> {
         governor.set_limit(1);
         while !stop.flag.load(Ordering::Acquire) {
             governor.sleep(&stop.flag);
-            watch(&governor, &mut rule, &states, &stop);
+            watch(&governor, &mut rule, threads, &states, &stop);
         }
     };
     std::thread::Builder::new()
@@ -68,7 +70,7 @@ pub(crate) fn start(stop: &Arc<Stop>, states: States) -> io::Result<()> {
 }
 
 /// Looks again and again until there is nothing to see.
-fn watch(governor: &Governor, rule: &mut Threads, states: &States, stop: &Stop) {
+fn watch(governor: &Governor, rule: &mut Threads, threads: u32, states: &States, stop: &Stop) {
     let (mut pace, mut quiet, mut limit) = (PACES.0, 0, 0);
     let (mut last, mut computed) = (Instant::now(), processor_time());
     // The running requests, and the share of each in what has been computed since it was first seen.
@@ -95,8 +97,13 @@ fn watch(governor: &Governor, rule: &mut Threads, states: &States, stop: &Stop) 
         if new != limit || look.held_back {
             governor.set_limit(new);
         }
+        let slowest = if new == threads && 2 * spent < passed {
+            SLOWEST
+        } else {
+            PACES.1
+        };
         pace = if new == limit {
-            (2 * pace).min(PACES.1)
+            (2 * pace).min(slowest)
         } else {
             PACES.0
         };
