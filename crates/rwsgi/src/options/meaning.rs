@@ -16,7 +16,7 @@ use super::typed::{Typed, Value};
 use crate::log;
 
 /// What makes a pool an elastic one.
-const ELASTIC: [&str; 7] = [
+pub(super) const ELASTIC: [&str; 7] = [
     "mpm",
     "start-servers",
     "min-spare-servers",

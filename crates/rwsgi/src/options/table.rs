@@ -617,16 +617,9 @@ mod tests {
     use super::*;
 
     /// Options for which it means something that they are not given.
-    const UNSET: &[&str] = &[
-        "mpm",
-        "start-servers",
-        "min-spare-servers",
-        "max-spare-servers",
-        "min-spare-threads",
-        "max-spare-threads",
-        "max-clients",
-        "server-limit",
-    ];
+    fn may_be_unset(name: &str) -> bool {
+        meaning::ELASTIC.contains(&name) || name == "server-limit"
+    }
 
     #[test]
     fn each_row_of_the_table_is_sound() {
@@ -676,7 +669,7 @@ mod tests {
                     | Kind::Flag(_)
             );
             // These have their defaults from each other, or make the pool an elastic one.
-            let is_unset_by_itself = UNSET.contains(&name);
+            let is_unset_by_itself = may_be_unset(name);
             assert_eq!(
                 row.default.is_some(),
                 needs_default && !is_unset_by_itself || row.default.is_some() && !needs_default,
