@@ -12,6 +12,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, bind, getsockname,
     getsockopt, listen, setsockopt, socket, sockopt,
 };
+use nix::sys::stat::Mode;
 
 use crate::address::Address;
 use crate::identity::Identity;
@@ -97,7 +98,8 @@ impl Listener {
         match address {
             Address::Tcp { host, port } => open_host(host, *port, backlog),
             Address::Unix(path) => {
-                let (socket, file) = unix_socket::open(path, backlog_of(backlog))?;
+                let (socket, file) =
+                    unix_socket::open(path, Mode::from_bits_truncate(0o777), backlog_of(backlog))?;
                 Ok(vec![Self {
                     socket,
                     local: Local::Unix(path.clone()),

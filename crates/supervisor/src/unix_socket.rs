@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, Backlog, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::stat::{Mode, fchmod};
 
 use crate::listeners::{BindError, listener_flags};
 
@@ -50,8 +51,12 @@ impl File {
     }
 }
 
-/// Listens on `path`.
-pub(crate) fn open(path: &Path, backlog: Backlog) -> Result<(OwnedFd, File), BindError> {
+/// Listens on `path`, which is made with `mode`, less the umask.
+pub(crate) fn open(
+    path: &Path,
+    mode: Mode,
+    backlog: Backlog,
+) -> Result<(OwnedFd, File), BindError> {
     let shown = format!("unix:{}", path.display());
     let refused = |errno| BindError::refused(&shown, errno);
     let failed = |source| BindError::Refused {
@@ -74,6 +79,9 @@ pub(crate) fn open(path: &Path, backlog: Backlog) -> Result<(OwnedFd, File), Bin
         None,
     )
     .map_err(refused)?;
+    // Linux makes the file with the mode of the socket: from the first moment on, and without a change of the umask, which
+    // all threads of a process share.
+    fchmod(socket.as_fd(), mode).map_err(refused)?;
     match bind(socket.as_raw_fd(), &address) {
         Err(Errno::EADDRINUSE) => {
             make_room(&path, &address)?;

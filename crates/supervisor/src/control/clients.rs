@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::poll::PollFlags;
 use nix::sys::socket::{Backlog, getsockopt, sockopt};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::Mode;
 use tracing::{debug, warn};
 
 use crate::control::{Answer, Command};
@@ -83,11 +83,11 @@ impl Control {
     /// # Errors
     /// [`BindError`], by what is in the way.
     pub fn open(path: &Path, identity: Option<&Identity>) -> Result<Self, BindError> {
-        // From the first moment on: between the making and a change of the mode somebody else could connect.
-        let before = umask(Mode::from_bits_truncate(0o177));
-        let opened = unix_socket::open(path, Backlog::new(16).unwrap_or(Backlog::MAXCONN));
-        umask(before);
-        let (socket, file) = opened?;
+        let (socket, file) = unix_socket::open(
+            path,
+            Mode::S_IRUSR | Mode::S_IWUSR,
+            Backlog::new(16).unwrap_or(Backlog::MAXCONN),
+        )?;
         if let Some(Err(source)) = identity.map(|identity| identity.give(file.path())) {
             file.remove();
             let address = format!("unix:{}", path.display());
@@ -479,11 +479,29 @@ mod tests {
 
     #[test]
     fn the_socket_is_its_owners_alone() {
-        use std::os::unix::fs::PermissionsExt;
         let door = Door::new("mode");
-        let metadata = std::fs::metadata(door.control.path()).unwrap();
-        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        assert_eq!(mode_of(door.control.path()), 0o600);
         door.control.remove_file();
         assert!(!door.control.path().exists());
+    }
+
+    #[test]
+    fn whoever_opens_beside_us_changes_nothing() {
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for round in 0..1000 {
+                        let door = Door::new(&format!("beside-{thread}-{round}"));
+                        assert_eq!(mode_of(door.control.path()), 0o600);
+                        door.control.remove_file();
+                    }
+                });
+            }
+        });
+    }
+
+    fn mode_of(path: &Path) -> u32 {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 }
