@@ -136,7 +136,7 @@ impl Dispatcher {
         self.offer_pieces([request, &[]])
     }
 
-    /// The same for a request in two pieces, which are encoded one behind the other.
+    /// The same for a request in two pieces: all that is not the body, and the body.
     ///
     /// # Errors
     /// [`Full`] when there is no room.

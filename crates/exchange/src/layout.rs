@@ -60,8 +60,9 @@ pub(crate) struct Header {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct SlotPlace {
-    /// Bytes of the request.
+    /// Bytes of the request, and how many of them are not the body's.
     pub(crate) length: AtomicU32,
+    pub(crate) head: AtomicU32,
     /// The request of this number has been given up: its answer is for nobody.
     pub(crate) given_up: AtomicU32,
     /// The blocks that hold what the slot does not, in order.
@@ -311,5 +312,19 @@ impl Area<'_> {
         unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target, length) };
         // SAFETY: these `length` bytes have just been written.
         unsafe { out.set_len(out.len() + length) };
+    }
+
+    /// Fills `out` with the bytes from `at`.
+    pub(crate) fn fill(&self, at: usize, out: &mut [u8]) {
+        assert!(
+            at <= self.length && out.len() <= self.length - at,
+            "{} bytes at {at} of {}",
+            out.len(),
+            self.length
+        );
+        // SAFETY: `at` is within the area by the assertion.
+        let source = unsafe { self.base.add(at) };
+        // SAFETY: the assertion has bounded the source; `out` is Rust's own memory, so the two cannot overlap.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), out.as_mut_ptr(), out.len()) };
     }
 }

@@ -183,6 +183,14 @@ impl<'s> Claim<'s> {
 }
 
 impl Answer<'_> {
+    /// Fills `body` with the bytes of [`crate::Body::Apart`], of which there are as many.
+    ///
+    /// # Errors
+    /// When the exchange holds no such body.
+    pub fn body(&self, body: &mut [u8]) -> Result<(), Malformed> {
+        store::read_body(&self.seat.exchange.mapping, self.ticket.slot, body)
+    }
+
     /// The file that holds the body, when the request says that one does.
     ///
     /// # Errors

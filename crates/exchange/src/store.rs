@@ -1,6 +1,8 @@
 //! The bytes of a request in its slot: the first ones in the slot itself, the rest in blocks.
 
-use crate::layout::{BLOCK, BLOCKS_A_SLOT, INLINE, Mapping};
+use std::ops::Range;
+
+use crate::layout::{Area, BLOCK, BLOCKS_A_SLOT, INLINE, Mapping};
 use crate::sync::Ordering;
 use crate::wire::Malformed;
 
@@ -12,8 +14,8 @@ pub(crate) fn blocks_for(length: usize) -> usize {
     length.saturating_sub(INLINE).div_ceil(BLOCK)
 }
 
-/// Writes a request, of which the pieces are parts, into a slot that nobody else looks at yet. `blocks` are as many as
-/// [`blocks_for`] says.
+/// Writes a request, of which the second piece is the body, into a slot that nobody else looks at yet. `blocks` are as many
+/// as [`blocks_for`] says.
 pub(crate) fn write(mapping: &Mapping, slot: u32, pieces: [&[u8]; 2], blocks: &[u32]) {
     let place = &mapping.slots()[slot as usize];
     let mut blocks = blocks.iter().zip(&place.blocks);
@@ -31,28 +33,69 @@ pub(crate) fn write(mapping: &Mapping, slot: u32, pieces: [&[u8]; 2], blocks: &[
             piece = rest;
         }
     }
-    let length = pieces.map(<[u8]>::len).iter().sum::<usize>();
-    let length = u32::try_from(length).expect("the caller keeps to MAX_REQUEST");
-    place.length.store(length, Ordering::Relaxed);
+    let [head, body] =
+        pieces.map(|piece| u32::try_from(piece.len()).expect("the caller keeps to MAX_REQUEST"));
+    place.length.store(head + body, Ordering::Relaxed);
+    place.head.store(head, Ordering::Relaxed);
 }
 
-/// Copies a slot's request into `out`, which is emptied before.
+/// Copies a slot's request into `out`, which is emptied before: all of it when it lies in the slot itself, else without its
+/// body, for which there may be a better place.
 pub(crate) fn read(mapping: &Mapping, slot: u32, out: &mut Vec<u8>) -> Result<(), Malformed> {
     out.clear();
-    let place = mapping.slots().get(slot as usize).ok_or(Malformed)?;
-    let length = place.length.load(Ordering::Relaxed) as usize;
-    if length > MAX_REQUEST {
+    let (head, length) = lengths(mapping, slot)?;
+    let wanted = if length <= INLINE { length } else { head };
+    pieces(mapping, slot, 0..wanted, |area, place| {
+        area.copy_out(place.start, place.len(), out);
+    })
+}
+
+/// Copies a body that [`read`] has left out into `out`, which has as many bytes.
+pub(crate) fn read_body(mapping: &Mapping, slot: u32, out: &mut [u8]) -> Result<(), Malformed> {
+    let (head, length) = lengths(mapping, slot)?;
+    if length - head != out.len() {
         return Err(Malformed);
     }
-    let first = length.min(INLINE);
-    mapping.inline(slot as usize).copy_out(0, first, out);
-    for block in blocks_of(mapping, slot) {
-        if block as usize >= mapping.block_count() {
-            return Err(Malformed);
-        }
-        mapping
-            .block(block as usize)
-            .copy_out(0, BLOCK.min(length - out.len()), out);
+    let mut filled = 0;
+    pieces(mapping, slot, head..length, |area, place| {
+        let end = filled + place.len();
+        area.fill(place.start, &mut out[filled..end]);
+        filled = end;
+    })
+}
+
+/// How many bytes a slot's request has without its body, and in all.
+fn lengths(mapping: &Mapping, slot: u32) -> Result<(usize, usize), Malformed> {
+    let place = mapping.slots().get(slot as usize).ok_or(Malformed)?;
+    let [head, length] =
+        [&place.head, &place.length].map(|bytes| bytes.load(Ordering::Relaxed) as usize);
+    (head <= length && length <= MAX_REQUEST)
+        .then_some((head, length))
+        .ok_or(Malformed)
+}
+
+/// Shows where these bytes of a slot's request lie, piece by piece.
+fn pieces(
+    mapping: &Mapping,
+    slot: u32,
+    wanted: Range<usize>,
+    mut show: impl FnMut(Area<'_>, Range<usize>),
+) -> Result<(), Malformed> {
+    let place = &mapping.slots()[slot as usize];
+    let mut at = wanted.start;
+    while at < wanted.end {
+        let (area, start, size) = if at < INLINE {
+            (mapping.inline(slot as usize), at, INLINE)
+        } else {
+            let block = place.blocks[(at - INLINE) / BLOCK].load(Ordering::Relaxed) as usize;
+            if block >= mapping.block_count() {
+                return Err(Malformed);
+            }
+            (mapping.block(block), (at - INLINE) % BLOCK, BLOCK)
+        };
+        let end = size.min(start + wanted.end - at);
+        show(area, start..end);
+        at += end - start;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request};
-use rwsgi_wsgi::{App, Interpreter, Python, Spec, Start, Target};
+use rwsgi_wsgi::{App, Fetched, Interpreter, Python, Spec, Start, Target};
 
 const BROWSER: &str = "Host: site.example\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\n\
     Sec-CH-UA: \"Chromium\";v=\"128\", \"Not;A=Brand\";v=\"24\"\r\nSec-CH-UA-Mobile: ?0\r\n\
@@ -72,7 +72,7 @@ fn call(criterion: &mut Criterion) {
                         fields: Lines::new(fields.as_bytes()),
                         body: Body::Memory(b""),
                     };
-                    app.answer(py, &request, None, &mut count);
+                    app.answer(py, &request, Fetched::Nothing, &mut count);
                 });
             });
             black_box(count.0);

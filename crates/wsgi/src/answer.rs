@@ -1,7 +1,5 @@
 //! One request from the exchange's bytes to the last part of the answer.
 
-use std::os::fd::OwnedFd;
-
 use exchange::{MAX_HEAD, Reply, Request};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -11,7 +9,7 @@ use tracing::{debug, error, warn};
 
 use crate::app::App;
 use crate::file_wrapper;
-use crate::input::Input;
+use crate::input::{Fetched, Input};
 use crate::prelude;
 use crate::said::Said;
 use crate::start::Start;
@@ -38,13 +36,13 @@ impl From<Refused> for Failure {
 impl App {
     /// Runs the application for one request, and sends its answer.
     ///
-    /// `body_file` is the file that [`exchange::Body::File`] stands for. Whatever the application does, `reply` gets a
+    /// `fetched` is what the request's [`exchange::Body`] says that it does not have itself. Whatever the application does, `reply` gets a
     /// last part unless the client has gone; what went wrong is logged here.
     pub fn answer(
         &self,
         py: Python<'_>,
         request: &Request<'_>,
-        body_file: Option<OwnedFd>,
+        fetched: Fetched<'_>,
         reply: &mut dyn Reply,
     ) {
         let start = match Start::of(py, request.method == b"HEAD") {
@@ -53,7 +51,7 @@ impl App {
             Err(raised) => return log(py, request, &Failure::Raised(raised)),
         };
         with_reply(reply, || {
-            if let Err(failure) = self.run(py, request, body_file, &start) {
+            if let Err(failure) = self.run(py, request, fetched, &start) {
                 give_up(py, request, &start.response, &failure);
             }
         });
@@ -65,14 +63,14 @@ impl App {
         }
     }
 
-    fn run(
+    fn run<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         request: &Request<'_>,
-        body_file: Option<OwnedFd>,
+        fetched: Fetched<'py>,
         start: &Start<'_>,
     ) -> Result<(), Failure> {
-        let input = Input::open(py, request.body, body_file)?;
+        let input = Input::open(py, request.body, fetched)?;
         let Some(environ) = self.environs.make(py, request, input.object())? else {
             let mut response = start.response.borrow_mut();
             response.say(Said::plain(404, "Not Found"));

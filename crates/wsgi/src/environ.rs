@@ -139,7 +139,7 @@ impl Environs {
         request_line(py, &environ, request)?;
         let length = match request.body {
             Body::Memory(bytes) => bytes.len() as u64,
-            Body::File(length) => length,
+            Body::Apart(length) | Body::File(length) => length,
         };
         if framed || length > 0 {
             let length = Digits::new(length);

@@ -17,22 +17,25 @@ pub(crate) enum Input<'py> {
     File(Bound<'py, PyAny>),
 }
 
+/// What of a body has been fetched because the request itself does not have it.
+#[derive(Debug, Default)]
+pub enum Fetched<'py> {
+    /// Nothing: the request has all.
+    #[default]
+    Nothing,
+    /// The body that [`Body::Apart`] stands for.
+    Bytes(Bound<'py, PyBytes>),
+    /// The file that [`Body::File`] stands for.
+    File(OwnedFd),
+}
+
 impl<'py> Input<'py> {
-    pub(crate) fn open(py: Python<'py>, body: Body<'_>, file: Option<OwnedFd>) -> PyResult<Self> {
-        static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        match body {
-            Body::Memory(bytes) => {
-                let class = BYTES_IO.import(py, "io", "BytesIO")?;
-                let input = if bytes.is_empty() {
-                    class.call0()
-                } else {
-                    class.call1((PyBytes::new(py, bytes),))
-                };
-                input.map(Self::Memory)
-            }
-            Body::File(_) => {
-                let file = file
-                    .ok_or_else(|| PyOSError::new_err("the file that holds the body is missing"))?;
+    pub(crate) fn open(py: Python<'py>, body: Body<'_>, fetched: Fetched<'py>) -> PyResult<Self> {
+        match (body, fetched) {
+            (Body::Memory(b""), _) => bytes_io(py)?.call0().map(Self::Memory),
+            (Body::Memory(bytes), _) => Self::from_bytes(PyBytes::new(py, bytes)),
+            (Body::Apart(_), Fetched::Bytes(bytes)) => Self::from_bytes(bytes),
+            (Body::File(_), Fetched::File(file)) => {
                 let mut file = File::from(file);
                 // Whoever wrote the body has left the position at its end.
                 file.rewind()?;
@@ -44,7 +47,14 @@ impl<'py> Input<'py> {
                     .call1((raw,))
                     .map(Self::File)
             }
+            (Body::Apart(_) | Body::File(_), _) => {
+                Err(PyOSError::new_err("the body has not been fetched"))
+            }
         }
+    }
+
+    fn from_bytes(bytes: Bound<'py, PyBytes>) -> PyResult<Self> {
+        bytes_io(bytes.py())?.call1((bytes,)).map(Self::Memory)
     }
 
     pub(crate) fn object(&self) -> &Bound<'py, PyAny> {
@@ -60,4 +70,9 @@ impl<'py> Input<'py> {
         }
         Ok(())
     }
+}
+
+fn bytes_io(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    BYTES_IO.import(py, "io", "BytesIO")
 }

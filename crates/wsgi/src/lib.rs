@@ -26,6 +26,7 @@ mod warmup;
 
 pub use app::{App, Audit, LoadError, Spec, Target};
 pub use hooks::Turn;
+pub use input::Fetched;
 #[cfg(feature = "embed")]
 pub use interpreter::Start;
 pub use interpreter::{Interpreter, StartError, after_fork_child, after_fork_parent, before_fork};

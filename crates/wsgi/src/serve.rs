@@ -3,12 +3,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
-use exchange::{Body, Claim, Seat};
+use exchange::{Answer, Body, Claim, Seat};
+use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use tracing::error;
 
 use crate::app::App;
+use crate::input::Fetched;
 
 /// Serves requests until `stop` is set and the thread has been woken. The thread stays attached for its whole life but
 /// for the time that it waits, and so keeps one thread state: `threading.local` survives from request to request.
@@ -51,13 +54,24 @@ fn answer(py: Python<'_>, app: &App, claim: &mut Claim<'_>) {
         Ok(parts) => parts,
         Err(error) => return error!(%error, "a request that cannot be read is not run"),
     };
-    let file = match request.body {
-        Body::Memory(_) => None,
-        Body::File(_) => match py.detach(|| reply.body_file()) {
-            Ok(file) => Some(file),
-            // The front has let go of the request: nobody waits for an answer.
-            Err(error) => return error!(%error, "a request without its body is not run"),
-        },
-    };
-    app.answer(py, &request, file, reply);
+    match fetch(py, request.body, reply) {
+        Ok(fetched) => app.answer(py, &request, fetched, reply),
+        // The front has let go of the request, so that nobody waits for an answer; or there is no memory for its body.
+        Err(error) => error!(%error, "a request without its body is not run"),
+    }
+}
+
+/// Fetches the body where the request says that it does not have it.
+fn fetch<'py>(py: Python<'py>, body: Body<'_>, reply: &Answer<'_>) -> PyResult<Fetched<'py>> {
+    Ok(match body {
+        Body::Memory(_) => Fetched::Nothing,
+        // Into the object that the application reads, without a stop in between.
+        Body::Apart(size) => {
+            Fetched::Bytes(PyBytes::new_with(py, usize::try_from(size)?, |bytes| {
+                let read = reply.body(bytes);
+                read.map_err(|malformed| PyOSError::new_err(malformed.to_string()))
+            })?)
+        }
+        Body::File(_) => Fetched::File(py.detach(|| reply.body_file())?),
+    })
 }

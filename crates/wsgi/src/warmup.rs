@@ -5,6 +5,7 @@ use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request};
 use pyo3::prelude::*;
 
 use crate::app::App;
+use crate::input::Fetched;
 
 /// The outcome of one request of the warm-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl App {
             body: Body::Memory(b""),
         };
         let mut sink = Sink::default();
-        self.answer(py, &request, None, &mut sink);
+        self.answer(py, &request, Fetched::Nothing, &mut sink);
         sink.status
     }
 }

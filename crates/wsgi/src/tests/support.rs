@@ -8,7 +8,7 @@ use std::sync::{Once, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::{App, LoadError, Spec, Target};
+use crate::{App, Fetched, LoadError, Spec, Target};
 use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
@@ -226,7 +226,10 @@ impl Ask {
             fields: Lines::new(&lines),
             body,
         };
-        app.answer(py, &request, self.file.map(|(file, _)| file), reply);
+        let fetched = self
+            .file
+            .map_or(Fetched::Nothing, |(file, _)| Fetched::File(file));
+        app.answer(py, &request, fetched, reply);
     }
 }
 
