@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeVar
@@ -213,21 +214,15 @@ class Server:
 
     def replacement(self, slot: int, former: int) -> int:
         """The pid of the child that is ready in the place of a former one."""
-        match = self.log.until(
-            lambda lines: next(
-                (
-                    match
-                    for match in map(CHILD.search, lines)
-                    if match
-                    and match["word"] == "ready"
-                    and int(match["slot"]) == slot
-                    and int(match["pid"]) != former
-                ),
-                None,
-            ),
-            f"child in slot {slot} after {former}",
-        )
-        return int(match["pid"])
+
+        def look(lines: list[str]) -> int | None:
+            lives = [match for match in map(CHILD.search, lines) if match and int(match["slot"]) == slot]
+            # Those before it have been there, too.
+            after = dropwhile(lambda match: int(match["pid"]) != former, lives)
+            ready = (int(match["pid"]) for match in after if match["word"] == "ready")
+            return next((pid for pid in ready if pid != former), None)
+
+        return self.log.until(look, f"child in slot {slot} after {former}")
 
     def front(self) -> int:
         """The pid of the front that serves."""
