@@ -1,0 +1,118 @@
+//! The way of answers to the front.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
+use std::thread;
+
+use super::*;
+
+#[test]
+fn a_thread_hears_that_its_client_has_gone_and_its_slot_is_free_again() {
+    let (exchange, mut dispatcher) = exchange(1, 1, 1);
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let go_on = AtomicBool::new(false);
+    for _ in 0..50 {
+        let ticket = dispatcher.offer(&request("/", b"")).unwrap();
+        let mut claim = seat.take(&go_on).unwrap();
+        assert_eq!(exchange.in_flight(CHILD).len(), 1);
+        assert!(!dispatcher.give_up(ticket));
+        let (_, reply) = claim.split().unwrap();
+        assert_eq!(reply.send(Some(&HEAD), b"late", After::More), Err(Gone));
+        assert_eq!(reply.send(None, b"later", After::Complete), Err(Gone));
+        drop(claim);
+        let mut sink = Collected::default();
+        assert_eq!(dispatcher.pump(&mut sink), []);
+        assert!(sink.answers.is_empty() && exchange.in_flight(CHILD).is_empty());
+    }
+}
+
+#[test]
+fn a_slow_reader_stops_its_thread_and_nobody_else() {
+    let (exchange, mut dispatcher) = exchange(2, 1, 8);
+    let ticket = dispatcher.offer(&request("/", b"")).unwrap();
+    let (say, hear) = mpsc::channel();
+    let large = {
+        let exchange = Arc::clone(&exchange);
+        thread::Builder::new()
+            .spawn(move || {
+                let mut seat = Seat::new(exchange, CHILD, 0);
+                let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+                let (_, reply) = claim.split().unwrap();
+                assert!(!reply.fits(1_000_000));
+                say.send(()).unwrap();
+                reply
+                    .send(Some(&HEAD), &vec![7; 1_000_000], After::Complete)
+                    .unwrap();
+            })
+            .unwrap()
+    };
+    hear.recv().unwrap();
+    let mut sink = Collected {
+        later: true,
+        ..Collected::default()
+    };
+    while !dispatcher.has_stalled() {
+        assert_eq!(dispatcher.pump(&mut sink), []);
+    }
+    assert!(sink.answers.is_empty() && !large.is_finished());
+
+    let other = dispatcher.offer(&request("/", b"")).unwrap();
+    let mut seat = Seat::new(Arc::clone(&exchange), ChildId { slot: 1, life: 1 }, 0);
+    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    claim
+        .split()
+        .unwrap()
+        .1
+        .send(Some(&HEAD), b"quick", After::Complete)
+        .unwrap();
+    drop(claim);
+    assert_eq!(dispatcher.pump(&mut sink), []);
+    assert_eq!(sink.answers[&other], b"quick");
+
+    sink.later = false;
+    pump_until(&mut dispatcher, &mut sink, 2);
+    large.join().unwrap();
+    assert_eq!(sink.answers[&ticket], vec![7; 1_000_000]);
+}
+
+#[test]
+fn a_claim_that_is_dropped_without_an_end_is_broken_off() {
+    let (exchange, mut dispatcher) = exchange(1, 1, 1);
+    let ticket = dispatcher.offer(&request("/", b"")).unwrap();
+    drop(
+        Seat::new(exchange, CHILD, 0)
+            .take(&AtomicBool::new(false))
+            .unwrap(),
+    );
+    let mut sink = Collected::default();
+    assert_eq!(dispatcher.pump(&mut sink), []);
+    assert_eq!(sink.ended, [(ticket, After::Broken)]);
+}
+
+#[test]
+fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
+    let (exchange, mut dispatcher) = exchange(1, 1, 1);
+    let mut sink = Collected::default();
+    let ticket = dispatcher.offer(&request("/", b"")).unwrap();
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let extent = Extent {
+        file: reader.into(),
+        offset: 7,
+        length: 1 << 40,
+    };
+    let (_, reply) = claim.split().unwrap();
+    reply.send_file(Some(&HEAD), extent).unwrap();
+    assert!(dispatcher.pump(&mut sink).is_empty());
+    assert_eq!(sink.ended, [(ticket, After::File)]);
+    let Ok(Some(Note::Given(given, extent))) = exchange.note() else {
+        panic!("nothing is at the desk");
+    };
+    assert_eq!((given, extent.offset, extent.length), (ticket, 7, 1 << 40));
+    assert_eq!(
+        exchange.note().unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
+}

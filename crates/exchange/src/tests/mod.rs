@@ -1,0 +1,132 @@
+//! The exchange end to end in one process: a front, and children that are threads.
+
+mod answers;
+mod deaths;
+mod requests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use crate::*;
+
+/// Collects what comes of each request.
+#[derive(Default)]
+struct Collected {
+    answers: HashMap<Ticket, Vec<u8>>,
+    ended: Vec<(Ticket, After)>,
+    lost: Vec<Ticket>,
+    later: bool,
+}
+
+impl Sink for Collected {
+    fn wish(&mut self, _: Ticket) -> Wish {
+        if self.later { Wish::Later } else { Wish::More }
+    }
+    fn part(&mut self, ticket: Ticket, part: Part) {
+        self.answers
+            .entry(ticket)
+            .or_default()
+            .extend(&part.bytes[part.head..]);
+        if part.after != After::More {
+            self.ended.push((ticket, part.after));
+        }
+    }
+    fn lost(&mut self, ticket: Ticket) {
+        self.lost.push(ticket);
+    }
+}
+
+const HEAD: Head<'static> = Head {
+    status: 200,
+    reason: b"OK",
+    headers: Headers::NONE,
+};
+const CHILD: ChildId = ChildId { slot: 0, life: 1 };
+
+fn exchange(children: u16, threads: u8, queue: u32) -> (Arc<Exchange>, Dispatcher) {
+    let exchange = Arc::new(
+        Exchange::create(Geometry {
+            children,
+            threads,
+            queue,
+        })
+        .unwrap(),
+    );
+    for (slot, place) in exchange.board().children().iter().enumerate() {
+        place.begin(1, 1);
+        place.set_state(ChildState::Ready);
+        assert_eq!(
+            (
+                place.life(),
+                place.generation(),
+                slot < usize::from(children)
+            ),
+            (1, 1, true)
+        );
+    }
+    let dispatcher = Dispatcher::open(Arc::clone(&exchange));
+    (exchange, dispatcher)
+}
+
+fn request(path: &str, body: &[u8]) -> Vec<u8> {
+    let request = Request {
+        method: b"GET",
+        path: path.as_bytes(),
+        query: b"",
+        http10: false,
+        https: false,
+        remote_addr: b"127.0.0.1",
+        remote_port: 1,
+        server_name: b"localhost",
+        server_port: 80,
+        authority: b"",
+        fields: Lines::NONE,
+        body: Body::Memory(body),
+    };
+    let mut bytes = Vec::new();
+    request.encode(&mut bytes);
+    bytes
+}
+
+/// A child of one thread that answers each request with its own path and body, until told to stop.
+fn echo(
+    exchange: &Arc<Exchange>,
+    child: ChildId,
+    stop: &Arc<AtomicBool>,
+) -> thread::JoinHandle<usize> {
+    let (exchange, stop) = (Arc::clone(exchange), Arc::clone(stop));
+    thread::Builder::new()
+        .spawn(move || {
+            let mut seat = Seat::new(exchange, child, 0);
+            let mut served = 0;
+            while let Some(mut claim) = seat.take(&stop) {
+                let (request, reply) = claim.split().unwrap();
+                let body = match request.body {
+                    Body::Memory(body) => body.to_vec(),
+                    Body::Apart(size) => {
+                        let mut body = vec![0; usize::try_from(size).unwrap()];
+                        reply.body(&mut body).unwrap();
+                        body
+                    }
+                    Body::File(_) => panic!("no file was offered"),
+                };
+                let answer = [request.path, &body].concat();
+                // A client that has gone is no failure of the child.
+                let _ = reply.send(Some(&HEAD), &answer, After::Complete);
+                served += 1;
+            }
+            served
+        })
+        .unwrap()
+}
+
+/// Pumps until so many answers have ended. The front of these tests is always awake.
+fn pump_until(dispatcher: &mut Dispatcher, sink: &mut Collected, ended: usize) {
+    while sink.ended.len() + sink.lost.len() < ended {
+        assert_eq!(dispatcher.pump(sink), []);
+        dispatcher.announce();
+        thread::yield_now();
+    }
+}
