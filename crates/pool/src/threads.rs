@@ -171,7 +171,8 @@ impl Threads {
                 sum,
                 pause,
             } => {
-                let gained = (sum + level) / TRIAL >= before + GAIN;
+                // Less than one processor, one thread could have computed: the neighbours have left more of it.
+                let gained = (sum + level) / TRIAL >= (before + GAIN).max(PARALLEL);
                 if !gained {
                     self.base -= 1;
                 }

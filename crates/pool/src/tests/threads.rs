@@ -96,6 +96,23 @@ fn who_waits_for_a_processor_counts_as_computing() {
 }
 
 #[test]
+fn what_neighbours_leave_of_a_processor_is_no_gain_of_a_further_thread() {
+    let mut rule = Threads::new(ALL);
+    for look in 0..1000 {
+        let limit = rule.decide(&Seen {
+            passed: LOOK,
+            computed: LOOK * if look % 13 < 4 { 900 } else { 50 } / 1000,
+            computing: true,
+            awake: 1,
+            held_back: true,
+            running: &[],
+            lasted: &[],
+        });
+        assert!(limit <= 2, "{limit}");
+    }
+}
+
+#[test]
 fn nobody_waits_for_a_request_that_runs_much_longer_than_others() {
     let ms = Duration::from_millis;
     let limit = |lasted: &[Duration], running: &[Duration]| {
