@@ -36,7 +36,7 @@ pub(crate) struct Hall {
     permits: Arc<Semaphore>,
     /// Becomes true when no further request is wanted.
     pub(crate) draining: watch::Receiver<bool>,
-    /// Each request is the last of its connection, although further connections are wanted.
+    /// Each request is the last of its connection, also while further connections are wanted.
     pub(crate) closing: Rc<Cell<bool>>,
 }
 
@@ -97,6 +97,7 @@ impl Drain {
     pub(crate) async fn run(mut self) {
         // Nobody listens when there is neither listener nor connection.
         let _ = self.say.send(true);
+        self.close_connections();
         while self.listeners.join_next().await.is_some() {}
         info!(
             connections = self.all as usize - self.permits.available_permits(),

@@ -31,8 +31,8 @@ pub(crate) fn response(first: First, scene: &Rc<Scene>) -> Result<Response<Body>
         rest: match after {
             After::Complete => Rest::Nothing,
             After::Broken => Rest::Broken,
-            After::More => Rest::Awaited(awaited),
-            After::File => Rest::of_file(&awaited, scene),
+            After::More => awaited.map_or(Rest::Broken, Rest::Awaited),
+            After::File => awaited.map_or(Rest::Broken, |awaited| Rest::of_file(&awaited, scene)),
         },
         unsent: true,
         scene: Some(Rc::clone(scene)),

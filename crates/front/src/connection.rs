@@ -73,6 +73,7 @@ where
         holes: holes.clone(),
         ends_by_close: Cell::new(false),
         last: Cell::new(false),
+        closing: Rc::clone(&hall.closing),
     });
     let wire = Wire::new(stream, phase, holes, hall.limits, hall.settings.untaken);
     let wire = Rc::new(RefCell::new(wire));
@@ -301,8 +302,7 @@ where
                 return Poll::Ready(Ended::Gone);
             }
             let behind = wire.borrow_mut().behind(hall.settings.send_timeout);
-            let closing = drain_since.is_some() || hall.closing.get();
-            match verdict(scene, behind, closing, drain_since) {
+            match verdict(scene, behind, drain_since) {
                 Verdict::TooSlow => return Poll::Ready(Ended::TooSlow),
                 Verdict::Gone => return Poll::Ready(Ended::Gone),
                 Verdict::Enough if drain_since.is_none() && wire.borrow_mut().is_still_taken() => {}
@@ -340,15 +340,10 @@ enum Verdict {
     Gone,
 }
 
-fn verdict(
-    scene: &Scene,
-    behind: Option<Behind>,
-    closing: bool,
-    drain_since: Option<Instant>,
-) -> Verdict {
+fn verdict(scene: &Scene, behind: Option<Behind>, drain_since: Option<Instant>) -> Verdict {
     let settings = &scene.settings;
     let (deadline, late) = match (behind, scene.clock.get()) {
-        (_, Phase::Busy | Phase::Offered(_)) if closing && !scene.last.get() => {
+        (_, Phase::Busy | Phase::Offered(_)) if scene.closing.get() && !scene.last.get() => {
             return Verdict::LastRequest;
         }
         // hyper is done with an answer before its client has all of it: until then, the connection is not idle.

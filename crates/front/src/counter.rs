@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use exchange::notice::FromFront;
 use exchange::{
-    After, Asked, ChildId, Dispatcher, Exchange, Extent, Full, Note, Part, Request, Sink, Ticket,
-    Wish,
+    After, Asked, Board, ChildId, Dispatcher, Exchange, Extent, Full, Note, Part, Request, Sink,
+    Ticket, Wish,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -37,6 +37,8 @@ const LONGEST_TURN: Duration = Duration::from_micros(500);
 const LOOKS_AT_TIME: u32 = 4;
 /// How often connections may go on before answers are read and children woken, even if the runtime never sleeps.
 const MOST_STEPS: u32 = 64;
+
+const OPENED: &str = "the counter is opened before the first connection";
 
 /// Inboxes that are kept for later requests.
 const MOST_SPARE: usize = 64;
@@ -160,9 +162,7 @@ pub(crate) fn after_sleep() {
 /// [`Full`] when there is no room.
 pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
     COUNTER.with_borrow_mut(|counter| {
-        let counter = counter
-            .as_mut()
-            .expect("the counter is opened before the first connection");
+        let counter = counter.as_mut().expect(OPENED);
         counter.scratch.clear();
         let body = request.encode_head(&mut counter.scratch);
         let offered = match counter.dispatcher.offer_pieces([&counter.scratch, body]) {
@@ -191,6 +191,11 @@ pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
         }
         Ok(Awaited { ticket, inbox })
     })
+}
+
+/// Looks at the scoreboard.
+pub(crate) fn with_board<T>(look: impl FnOnce(Board<'_>) -> T) -> T {
+    COUNTER.with_borrow(|counter| look(counter.as_ref().expect(OPENED).waiting.exchange.board()))
 }
 
 /// Takes back what a dead child held.

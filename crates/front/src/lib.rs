@@ -3,7 +3,8 @@
 //! One process, one thread, no Python. A request's way through this crate, from top to bottom:
 //! `accept` takes the connection, `connection` watches over its time limits while hyper reads the head, and
 //! `request` is the rest of the journey: checks, the whole body (`body`), a place in the exchange (`counter`), and the
-//! answer's way back (`answer`). What cannot be served is told to the client by `refuse`.
+//! answer's way back (`answer`). What cannot be served is told to the client by `refuse`, and how the server is by
+//! `health`.
 //!
 //! Not here: which child takes a request (any idle thread does, by itself), and what becomes of dead children (the
 //! supervisor tells, by [`exchange::notice`]).
@@ -19,6 +20,7 @@ mod clock;
 mod connection;
 mod counter;
 mod file;
+mod health;
 mod heard;
 mod link;
 mod memory;
@@ -37,6 +39,7 @@ use std::time::Duration;
 
 use access::AccessLog;
 use exchange::Exchange;
+pub use health::{Health, HealthError};
 pub use taking::Untaken;
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -89,6 +92,8 @@ pub struct Settings {
     pub limit_request_body: u64,
     /// Connections at the same time; further ones wait in the listeners' backlog.
     pub max_connections: usize,
+    /// Where the front tells how the server is, if anywhere.
+    pub health: Option<Health>,
     /// How it is found out whether a client takes its answer, which is the kernel's to tell.
     pub untaken: Untaken,
     /// Where each request leaves a line, if anywhere.

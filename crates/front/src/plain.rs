@@ -57,7 +57,7 @@ pub(crate) async fn serve<S: Socket>(
         Ok(first) => first,
         refused => return Ok(otherwise(record, refused)),
     };
-    let closes = heard.closes() || scene.last.get() || scene.settings.keep_alive.is_zero();
+    let closes = heard.closes() || scene.is_last() || scene.settings.keep_alive.is_zero();
     let mut message = MESSAGE.take();
     message.clear();
     let Some(body) = write(&first, closes, record.as_mut(), &mut message) else {

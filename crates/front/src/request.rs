@@ -17,7 +17,7 @@ use crate::file::Holes;
 use crate::heard::Heard;
 use crate::refuse::Refusal;
 use crate::strict::Expects;
-use crate::{Settings, answer, clock};
+use crate::{Settings, answer, clock, health};
 use exchange::{Full, Lines, Part, Request as Offered};
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderValue, Request, Response, Version};
@@ -43,6 +43,18 @@ pub(crate) struct Scene {
     pub(crate) ends_by_close: Cell<bool>,
     /// No further request is wanted.
     pub(crate) last: Cell<bool>,
+    /// The same on every connection: the server is about to stop.
+    pub(crate) closing: Rc<Cell<bool>>,
+}
+
+impl Scene {
+    /// Whether the answer that now begins is the connection's last, which it then stays.
+    pub(crate) fn is_last(&self) -> bool {
+        if self.closing.get() {
+            self.last.set(true);
+        }
+        self.last.get()
+    }
 }
 
 /// A request whose answer has begun, or that is not answered.
@@ -57,8 +69,8 @@ pub(crate) struct Begun {
 #[derive(Debug)]
 pub(crate) struct First {
     pub(crate) part: Part,
-    /// Where the further parts come from.
-    pub(crate) awaited: Awaited,
+    /// Where the further parts come from; from nowhere when the front answers by itself.
+    pub(crate) awaited: Option<Awaited>,
 }
 
 /// Answers a request that hyper has read, unless it has been begun before.
@@ -83,7 +95,7 @@ pub(crate) async fn answer(
         }
         refusal.response().map(|body| body.timed(Rc::clone(&scene)))
     });
-    if scene.last.get() {
+    if scene.is_last() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
@@ -119,8 +131,11 @@ async fn serve(scene: &Scene, heard: &Heard, body: Incoming) -> Result<First, Re
     begin(scene, heard, body).await
 }
 
-/// Hands a whole request over to the children, and waits for the first part of its answer.
+/// Hands a whole request over to whoever is to answer it, and waits for the first part of the answer.
 pub(crate) async fn begin(scene: &Scene, heard: &Heard, body: Whole) -> Result<First, Refusal> {
+    if let Some(first) = health::answer(scene, heard) {
+        return Ok(first);
+    }
     let awaited = offer(scene, heard, body)?;
     let phase = &scene.clock;
     phase.set(Phase::Offered(clock::now()));
@@ -139,7 +154,10 @@ pub(crate) async fn begin(scene: &Scene, heard: &Heard, body: Whole) -> Result<F
         Next::Lost => Err(Refusal::ChildLost),
         // Broken before any head: the application failed, and its traceback is in the log.
         Next::Part(part) if part.head == 0 => Err(Refusal::ApplicationFailed),
-        Next::Part(part) => Ok(First { part, awaited }),
+        Next::Part(part) => Ok(First {
+            part,
+            awaited: Some(awaited),
+        }),
     }
 }
 

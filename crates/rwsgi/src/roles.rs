@@ -161,6 +161,7 @@ fn settings(config: &Config) -> front::Settings {
         limit_request_field_size: config.limit_request_field_size as usize,
         limit_request_body: config.limit_request_body,
         max_connections: config.max_connections as usize,
+        health: config.health.clone(),
         untaken: supervisor::untaken,
         access_log: config
             .access_log

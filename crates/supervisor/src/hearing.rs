@@ -281,11 +281,12 @@ impl Monitor<'_> {
             }
             (ChildReport::Ready, Phase::Starting) => {
                 let pid = child.pid.map(Pid::as_raw);
-                info!(child = id.slot, r#gen = generation, pid, "ready");
                 (child.phase, child.since) = (Phase::Ready, now);
+                // Before it is said: whoever has read that the child is ready finds it so.
                 if !child.leaving {
                     place.set_state(ChildState::Ready);
                 }
+                info!(child = id.slot, r#gen = generation, pid, "ready");
                 self.startup.child_was_ready = true;
             }
             (ChildReport::Unloadable { why }, Phase::Starting) if is_trial => {

@@ -46,7 +46,7 @@ fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 
-pub(super) fn is_path(byte: u8) -> bool {
+pub(crate) fn is_path(byte: u8) -> bool {
     is(byte, PATH)
 }
 

@@ -13,6 +13,7 @@ mod head;
 mod host;
 
 use chunked::Chunked;
+pub(crate) use classes::is_path;
 pub(crate) use head::{Connection, Expects, Outline, Target, split_target};
 use head::{Framing, Head, Memo};
 

@@ -96,6 +96,8 @@ pub struct Config {
     pub access_log: Option<front::access::Target>,
     /// What that line says.
     pub access_log_format: front::access::Format,
+    /// Where the front tells how the server is, if anywhere.
+    pub health: Option<front::Health>,
     /// What is logged.
     pub log_level: LogLevel,
     /// Where the control socket is.
@@ -241,6 +243,7 @@ impl Config {
             umask: None,
             access_log: None,
             access_log_format: front::access::Format::default(),
+            health: None,
             log_level: LogLevel::Info,
             control: ControlPlace::Usual,
             pid_file: None,

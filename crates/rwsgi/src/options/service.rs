@@ -67,6 +67,27 @@ pub(super) const UMASK: Opt = Opt {
     ..ROW
 };
 
+pub(super) const HEALTH: Opt = Opt {
+    name: "health",
+    value: "URL|off",
+    default: Some("off"),
+    short: "Tell at this path whether the server is ready, without Python",
+    long: "A path such as `/-/healthz`. The answer is 200 (`ready`) while at least one child takes requests, busy or not, \
+        and else 503 with the reason: `starting`, `no child`, or `stopping` from the moment at which the server is told \
+        to stop, so that load balancers leave it during `--shutdown-delay`. Below it, `/-/healthz/live` answers 200 \
+        (`live`) for as long as connections are answered at all. Both take GET and HEAD, hold no application thread, \
+        do not wait in the queue, and leave lines in the access log as any request does. The path is the server's, \
+        whatever `--script-name` says; the application does not see its requests.",
+    kind: Kind::Text(|config, text| {
+        config.health = match text {
+            "off" => None,
+            path => Some(front::Health::at(path).map_err(|error| error.to_string())?),
+        };
+        Ok(())
+    }),
+    ..ROW
+};
+
 pub(super) const CONTROL: Opt = Opt {
     name: "control",
     elsewhere: &[("gunicorn", "control_socket"), ("uWSGI", "master-fifo")],

@@ -532,6 +532,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         ]),
         ..ROW
     },
+    service::HEALTH,
     service::CONTROL,
     service::PID_FILE,
     Opt {

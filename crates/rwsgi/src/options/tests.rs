@@ -146,6 +146,7 @@ fn the_defaults_are_those_of_the_contract() {
             umask: None,
             access_log: None,
             access_log_format: front::access::Format::parse("combined").unwrap(),
+            health: None,
             log_level: LogLevel::Info,
             control: ControlPlace::Usual,
             pid_file: None,
@@ -190,6 +191,18 @@ fn the_access_log_goes_where_it_is_told() {
     ] {
         let config = folder.serve(&format!("--access-log {value} a"), &[]);
         assert_eq!(config.access_log, target, "{value}");
+    }
+}
+
+#[test]
+fn health_is_told_where_it_is_asked_for() {
+    let folder = Folder::new(&[]);
+    for (value, health) in [
+        ("off", None),
+        ("/-/healthz", front::Health::at("/-/healthz").ok()),
+    ] {
+        let config = folder.serve(&format!("--health {value} a"), &[]);
+        assert_eq!(config.health, health, "{value}");
     }
 }
 
@@ -355,6 +368,11 @@ fn a_wrong_command_line_is_explained() {
     check_usage(
         "--bind 8000 a",
         "bind \"8000\" has no port: write HOST:PORT, :PORT, unix:PATH or fd://N",
+    );
+    check_usage(
+        "--health /health/ a",
+        "health \"/health/\" must be `off` or a path such as /-/healthz: percent-encoded, without a query and without / \
+         at its end",
     );
     check_usage("--env A a", "env \"A\" must be NAME=VALUE");
     check_usage("--python= a", "python \"\" must not be empty");
