@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.server import Server
+from tests.waiting import until_equal
 
 # Far below the default shutdown timeout of 30 s, and far above what a stop takes.
 AT_ONCE = 10.0
@@ -250,6 +251,48 @@ def test_a_delay_serves_on_and_has_clients_leave(start: Start) -> None:
     assert (fresh.status, fresh.headers["Connection"]) == (200, "close")
     assert server.wait(AT_ONCE) == 0
     assert time.monotonic() - began >= 1
+
+
+def test_during_the_delay_the_server_is_alive_and_not_ready(start: Start) -> None:
+    server = start("--shutdown-delay", "1h", "--health", "/health", "probe")
+    asking, kept = server.client(), server.client()
+    assert asking.get("/health").status == 200
+    assert kept.get("/").status == 200
+    held = server.hold()
+    server.send_signal(signal.SIGINT)
+    server.wait_for(" serving on until the delay is over$")
+    # The front may not have heard of it at the first question.
+    until_equal(lambda: server.get("/health").body, b"stopping\n")
+    answer = asking.get("/health")
+    assert (answer.status, answer.body) == (503, b"stopping\n")
+    assert answer.headers["Connection"] == "close"
+    assert asking.rest() == b""
+    live = server.get("/health/live")
+    assert (live.status, live.body, live.headers["Connection"]) == (200, b"live\n", "close")
+    held.release()
+    assert held.answer().status == 200
+    for answer in (kept.get("/"), server.get("/")):
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    # Another front knows it from its start.
+    os.kill(server.front(), signal.SIGKILL)
+    server.wait_for_all(" front serving$", 2)
+    assert server.get("/").status == 200
+    until_equal(lambda: server.get("/health").body, b"stopping\n")
+    server.send_signal(signal.SIGINT)
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_a_server_that_drains_is_not_ready(start: Start) -> None:
+    server = start("--health", "/health", "probe")
+    held, asking = server.hold(), server.client()
+    assert asking.get("/health").status == 200
+    server.send_signal(signal.SIGTERM)
+    server.wait_for(r" front draining$")
+    answer = asking.get("/health")
+    assert (answer.status, answer.body, answer.headers["Connection"]) == (503, b"stopping\n", "close")
+    held.release()
+    assert held.answer().status == 200
+    assert server.wait(AT_ONCE) == 0
 
 
 def test_a_second_interrupt_does_not_wait_for_the_delay(start: Start) -> None:

@@ -116,8 +116,8 @@ pub(super) const SHUTDOWN_DELAY: Opt = Opt {
     value: "TIME",
     default: Some("0"),
     short: "How long to serve on after TERM, before the server drains",
-    long: "Each answer is then the last of its connection. For load balancers that need some time until they \
-        send no more requests.",
+    long: "Each answer is then the last of its connection, and the readiness that `--health` tells is 503. For load \
+        balancers that need some time until they send no more requests.",
     kind: Kind::Time(Duration::ZERO..=DAY, |config, time| {
         config.shutdown_delay = time
     }),
