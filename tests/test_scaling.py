@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,39 @@ def test_apaches_pool_shrinks_by_one_a_second(start: Start) -> None:
     with under_load(server, keeping=1, anew=0):
         server.wait_for_all(" retires$", 1)
     until_equal(lambda: size(server), 2)
+
+
+def start_apaches(start: Start, servers: int) -> Server:
+    """Start a pool that keeps one idle, of so many children at first."""
+    limits = ("--start-servers", str(servers), "--min-spare-servers", "1", "--max-spare-servers", "10")
+    return start(*limits, "--pool-policy", "apache", "probe", children=servers)
+
+
+def reload(server: Server) -> list[str]:
+    """Reload; return what the log then says of children of the former generation, 1, and the new one, 2."""
+    mark = server.mark()
+    server.send_signal(signal.SIGHUP)
+    server.wait_for(" gen=2 reloaded$", mark)
+    words = re.compile(r" child=\d+ gen=(\d) pid=\d+ (ready|retires)$")
+    return [" ".join(match.groups()) for line in server.log.lines[mark:] if (match := words.search(line))]
+
+
+def test_apaches_pool_has_the_servers_of_a_start_before_others_go_in_a_reload(start: Start) -> None:
+    said = reload(start_apaches(start, servers=4))
+    assert said == ["2 ready"] * 4 + ["1 retires"] * 4
+
+
+def test_apaches_pool_does_not_grow_faster_and_faster_after_a_reload(start: Start) -> None:
+    server = start_apaches(start, servers=1)
+    assert reload(server) == ["2 ready", "1 retires"]
+    held = [server.send_hold() for _ in range(6)]
+    started = server.wait_for_all(r"^(\S+)Z INFO child=\d+ gen=2 pid=\d+ started$", 6)
+    # One a second. If it doubled, the last five would be there two seconds after the first of them.
+    times = [datetime.fromisoformat(match[1]) for match in started]
+    assert (times[5] - times[1]).total_seconds() > 3, times
+    for answer in [wait() for wait in held]:
+        answer.release()
+        assert answer.answer().status == 200
 
 
 def test_the_pool_of_a_worker_counts_threads(start: Start) -> None:

@@ -7,11 +7,17 @@
 //! Two things differ, because slots and forks are others. A slot has its next child only when it is vacant, whereas
 //! worker starts a process in the slot of one that is leaving. And a fork does not keep the parent waiting: one that
 //! has failed is heard of later, and the ten seconds that Apache then sleeps begin there.
+//!
+//! A third differs on purpose: a graceful restart of Apache tells all children to go at once. Here the former generation
+//! serves on and is counted, as long as the new one has not the children that are owed to it, and is then replaced as by
+//! any other rule (`turnover`).
 
 use std::time::Duration;
 
 use crate::plan::{ORDERS_AHEAD, Plan};
-use crate::{Action, Child, Elastic, Event, Exit, Generation, GiveUp, Message, Mpm, Observed};
+use crate::{
+    Action, Child, Elastic, Event, Exit, Generation, GiveUp, Life, Message, Mpm, Observed,
+};
 
 /// The most children started in one pass (`MAX_SPAWN_RATE`).
 const MAX_SPAWN_RATE: u16 = 32;
@@ -140,7 +146,9 @@ impl Parent {
         let alive = |score: &&Score| matches!(score, Score::Starting | Score::Ready { .. });
         let at_limit =
             self.board.iter().filter(alive).count() >= usize::from(limits.max_children());
-        let calm = self.stage == Stage::Running && !self.board.contains(&Score::Starting);
+        let calm = self.stage == Stage::Running
+            && self.owed == 0
+            && !self.board.contains(&Score::Starting);
         calm && (at_limit || self.count(limits).idle >= limits.min_spare())
     }
 
@@ -155,7 +163,9 @@ impl Parent {
                     self.wakes = plan.now + FORK_FAILED;
                 }
                 Event::GracefulRestart => {
-                    self.owed = limits.start_servers();
+                    self.owed = limits
+                        .start_servers()
+                        .saturating_sub(of_new_generation(seen));
                     self.hold_off = HOLD_OFF;
                     self.had_healthy_child = false;
                     // The signal ends the sleep, and the new loop begins with the deaths.
@@ -374,6 +384,15 @@ impl Parent {
             .map(|(slot, _)| slot)
             .take(room)
     }
+}
+
+/// Children of the generation that has become the current one: it comes with its first.
+fn of_new_generation(seen: &Observed<'_>) -> u16 {
+    let is_there = |(child, life): &(&Child, &Life)| {
+        life.is_current && matches!(child, Child::Starting { .. } | Child::Ready { .. })
+    };
+    let there = seen.children.iter().zip(seen.lives).filter(is_there);
+    u16::try_from(there.count()).unwrap_or(u16::MAX)
 }
 
 impl Score {

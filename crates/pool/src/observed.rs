@@ -80,8 +80,7 @@ pub enum Child {
     },
     /// It takes requests, and is to go as soon as the pool is complete without it: see [`crate::Action::Replace`].
     Outgoing,
-    /// It has been told to go or killed, and is not reaped yet: `G`. After [`Event::GracefulRestart`] every child of an
-    /// earlier generation is one of these.
+    /// It has been told to go or killed, and is not reaped yet: `G`.
     Leaving,
     /// It is reaped; what it left behind is not cleared yet.
     Gone,
@@ -139,7 +138,9 @@ pub enum Event {
     FrontDied,
     /// The mold died or could not be forked.
     MoldDied,
-    /// A new generation begins, and every child of the earlier ones has been told to go (`USR1` of Apache).
+    /// A new generation has become the current one (`USR1` of Apache), of which at least the first child takes requests.
+    /// Those of the earlier ones are what they were, except that their [`Life`] says so: they serve on, and go one after
+    /// the other. Apache has told all of them to go by then.
     GracefulRestart,
 }
 

@@ -304,6 +304,7 @@ impl Monitor<'_> {
             former.dismiss();
             self.former_molds.push(former);
         }
+        self.events.push(pool::Event::GracefulRestart);
         self.watch_touched();
         info!(r#gen = generation, "takes over");
     }

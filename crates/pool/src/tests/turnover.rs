@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::scoreboard::uncorrected;
 use crate::{
-    Action, Child, Demand, Directives, Front, Life, Limits, Memory, Mold, Mpm, Observed, Pool,
-    Recycling, Safe, decide,
+    Action, Child, Demand, Directives, Event, Front, Life, Limits, Memory, Mold, Mpm, Observed,
+    Pool, Recycling, Safe, decide,
 };
 
 /// A pool with its slots, in which what is decided happens at once.
@@ -16,6 +16,7 @@ struct Site {
     children: Vec<Child>,
     lives: Vec<Life>,
     mold: Mold,
+    events: Vec<Event>,
 }
 
 const NEW: Life = Life {
@@ -40,6 +41,7 @@ impl Site {
             mold: Mold::Ready {
                 since: Duration::ZERO,
             },
+            events: Vec::new(),
         }
     }
 
@@ -59,6 +61,7 @@ impl Site {
 
     fn look(&mut self) -> String {
         let since = Duration::ZERO;
+        let events = std::mem::take(&mut self.events);
         let seen = Observed {
             now: self.now,
             front: Front::Serving { since },
@@ -67,7 +70,7 @@ impl Site {
             lives: &self.lives,
             demand: Demand::default(),
             weight: None,
-            events: &[],
+            events: &events,
         };
         let mut words = Vec::new();
         for action in decide(&self.limits, &mut self.memory, &seen) {
@@ -101,6 +104,37 @@ impl Site {
             .filter(|word| !word.starts_with('@'))
             .collect();
         words.join(" ")
+    }
+
+    /// The first child of a new generation has become ready in this slot, and the others are of the former one.
+    fn take_over(&mut self, slot: usize) {
+        self.lives.iter_mut().for_each(|life| {
+            *life = Life {
+                is_current: false,
+                ..NEW
+            }
+        });
+        self.ready(slot);
+        self.events.push(Event::GracefulRestart);
+    }
+
+    /// Looks until nothing more is done, with whoever starts ready at once and whoever leaves gone.
+    fn settle(&mut self) -> Vec<String> {
+        let mut done = Vec::new();
+        loop {
+            let words = self.does();
+            if words.is_empty() {
+                return done;
+            }
+            done.push(words);
+            for slot in 0..self.children.len() {
+                match self.children[slot] {
+                    Child::Starting { .. } => self.ready(slot),
+                    Child::Leaving => self.children[slot] = Child::Vacant,
+                    _ => {}
+                }
+            }
+        }
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -265,6 +299,71 @@ fn a_pool_that_is_made_smaller_lets_the_idle_ones_go() {
     assert_eq!(site.look(), "-0 -3");
     site.limits.pool = Pool::Fixed { processes: 1 };
     assert_eq!(site.look(), "+4");
+}
+
+/// A pool of Apache's that has come to so many children, of which none has a request.
+fn apaches(directives: Directives, children: usize) -> Site {
+    let pool = Pool::Apache(uncorrected(directives));
+    let mut site = Site::new(pool, Recycling::default(), 20);
+    site.does();
+    (0..children).for_each(|slot| site.ready(slot));
+    site.pass(1);
+    assert_eq!(site.settle(), [""; 0]);
+    site
+}
+
+#[test]
+fn a_new_generation_of_apaches_pool_starts_as_many_as_are_owed_and_then_replaces_the_others() {
+    let mut site = apaches(
+        Directives {
+            start_servers: 3,
+            min_spare: 1,
+            ..Directives::shipped(Mpm::Prefork)
+        },
+        3,
+    );
+    site.take_over(3);
+    assert_eq!(site.settle(), [""; 0], "nobody goes before they are there");
+    site.pass(1);
+    // One of StartServers is there already.
+    assert_eq!(site.does(), "+4 +5");
+    assert_eq!(site.does(), "", "they start, and the former children serve");
+    site.ready(4);
+    site.ready(5);
+    let replaced = ["reload 0", "-0", "reload 1", "-1", "reload 2", "-2"];
+    assert_eq!(site.settle(), replaced);
+    site.pass(1);
+    assert_eq!(site.settle(), [""; 0]);
+}
+
+#[test]
+fn a_new_generation_of_apaches_pool_does_not_grow_faster_and_faster() {
+    let mut site = apaches(
+        Directives {
+            start_servers: 1,
+            min_spare: 6,
+            ..Directives::shipped(Mpm::Prefork)
+        },
+        6,
+    );
+    site.take_over(6);
+    let replaced = ["reload 0", "-0", "reload 1"];
+    assert_eq!(site.settle(), replaced);
+    for (outgoing, next) in [
+        (1, "reload 2"),
+        (2, "reload 3"),
+        (3, "reload 4"),
+        (4, "reload 5"),
+    ] {
+        site.pass(1);
+        let done = site.settle();
+        assert_eq!(done.len(), 3, "{done:?}");
+        assert!(
+            done[0].starts_with('+') && !done[0].contains(' '),
+            "one: {done:?}"
+        );
+        assert_eq!(done[1..], [format!("-{outgoing}"), next.to_owned()]);
+    }
 }
 
 #[test]

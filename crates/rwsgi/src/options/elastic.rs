@@ -135,7 +135,10 @@ pub(super) const POOL_POLICY: Opt = Opt {
     default: Some("safe"),
     short: "How an elastic pool grows: without a snowball, or to Apache's letter",
     long: "`apache` starts 1, 2, 4, … 32 children a second as long as too few threads are idle, those that start \
-        included, and lets one go a second. `safe` starts no more than are lacking and than there are cores, \
+        included, and lets one go a second. After a reload it owes the new generation `StartServers` children, starts \
+        them a second later, and then one a second ten times before it doubles again; only, where Apache tells all \
+        children of the former generation to go at once, they serve until those are there, and then go one after \
+        the other, each when the pool is complete without it. `safe` starts no more than are lacking and than there are cores, \
         also when requests wait too long, and lets idle ones go after half a minute.",
     kind: Kind::Choice(&[
         ("safe", |config| config.pool_policy = Policy::Safe),
