@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use exchange::{After, Head, syntax};
+use exchange::{After, Head, Part, syntax};
 use http::StatusCode;
 use tracing::debug;
 
@@ -103,7 +103,25 @@ fn write<'f>(
     record: Option<&mut Record>,
     message: &mut Vec<u8>,
 ) -> Option<&'f [u8]> {
-    let part = &first.part;
+    let (head, status, body) = take_apart(&first.part)?;
+    write_status(status, head.reason, message);
+    write_fields(&head, body.len(), message)?;
+    if closes {
+        message.extend_from_slice(b"Connection: close\r\n");
+    }
+    message.extend_from_slice(b"\r\n");
+    if let Some(record) = record {
+        note(record, status, &head, body.len());
+    }
+    if body.len() > COPIED {
+        return Some(body);
+    }
+    message.extend_from_slice(body);
+    Some(b"")
+}
+
+/// Head, status and body of an answer that is complete and of a status that has a body.
+fn take_apart(part: &Part) -> Option<(Head<'_>, StatusCode, &[u8])> {
     if part.after != After::Complete {
         return None;
     }
@@ -111,14 +129,19 @@ fn write<'f>(
     let head = Head::decode(head).ok()?;
     let status = StatusCode::from_u16(head.status).ok()?;
     let has_body = matches!(head.status, 200..=599) && !matches!(head.status, 204 | 205 | 304);
-    if !has_body || !syntax::is_value(head.reason) {
-        return None;
-    }
+    (has_body && syntax::is_value(head.reason)).then_some((head, status, body))
+}
+
+fn write_status(status: StatusCode, reason: &[u8], message: &mut Vec<u8>) {
     message.extend_from_slice(b"HTTP/1.1 ");
     message.extend_from_slice(status.as_str().as_bytes());
     message.push(b' ');
-    message.extend_from_slice(head.reason);
+    message.extend_from_slice(reason);
     message.extend_from_slice(b"\r\n");
+}
+
+/// Writes the fields, with a `Date`. `None` when they frame the body otherwise than by its length, or say a wrong one.
+fn write_fields(head: &Head<'_>, body: usize, message: &mut Vec<u8>) -> Option<()> {
     let (mut length, mut has_date) = (None, false);
     for (name, value) in head.headers.iter() {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
@@ -127,7 +150,7 @@ fn write<'f>(
             10 if is(b"connection") => return None,
             14 if is(b"content-length") => {
                 let said: usize = std::str::from_utf8(value).ok()?.parse().ok()?;
-                if said != body.len() || length.replace(said).is_some() {
+                if said != body || length.replace(said).is_some() {
                     return None;
                 }
             }
@@ -146,24 +169,17 @@ fn write<'f>(
     if !has_date {
         write_date(message);
     }
-    if closes {
-        message.extend_from_slice(b"Connection: close\r\n");
-    }
-    message.extend_from_slice(b"\r\n");
-    if let Some(record) = record {
-        let named = |name: &http::HeaderName| {
-            let name = name.as_str().as_bytes();
-            let mut fields = head.headers.iter();
-            fields.find_map(|(known, value)| known.eq_ignore_ascii_case(name).then_some(value))
-        };
-        record.answered(status, named);
-        record.sent(body.len());
-    }
-    if body.len() > COPIED {
-        return Some(body);
-    }
-    message.extend_from_slice(body);
-    Some(b"")
+    Some(())
+}
+
+/// Tells the access log what is answered.
+fn note(record: &mut Record, status: StatusCode, head: &Head<'_>, body: usize) {
+    record.answered(status, |name| {
+        let name = name.as_str().as_bytes();
+        let mut fields = head.headers.iter();
+        fields.find_map(|(known, value)| known.eq_ignore_ascii_case(name).then_some(value))
+    });
+    record.sent(body);
 }
 
 /// `Date`, made once a second.
