@@ -13,9 +13,10 @@ use crate::options::Config;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Serves with all threads until `stop`; `ready` is called when all are there, `answered` after each request. A single thread is the main thread: what
-/// an application expects that was written for one thread (signals, SQLite's check of the thread, one database
-/// connection) holds then.
+/// Serves with all threads until `stop`; `ready` is called when all are there, `answered` after each request.
+///
+/// A single thread is the main thread: what an application expects that was written for one thread (signals, SQLite's
+/// check of the thread, one database connection) holds then.
 pub(crate) fn serve(
     py: Python<'_>,
     app: &App,
