@@ -10,6 +10,20 @@ use super::table::{ROW, narrow};
 /// is taken here, too.
 const MOST: u64 = 1 << 20;
 
+/// A number of children or of threads.
+const NUMBER: Opt = Opt {
+    section: Section::Pool,
+    value: "N",
+    ..ROW
+};
+
+/// A number of idle threads.
+const SPARE: Opt = Opt {
+    long: "Counts application threads; with one thread in each child these are the children. The two names mean \
+        the same: that of Apache's prefork, and that of its worker.",
+    ..NUMBER
+};
+
 pub(super) const MPM: Opt = Opt {
     name: "mpm",
     elsewhere: &[("Apache", "MPM")],
@@ -32,71 +46,52 @@ pub(super) const START_SERVERS: Opt = Opt {
     name: "start-servers",
     apache: &["StartServers"],
     elsewhere: &[("uWSGI", "cheaper-initial")],
-    section: Section::Pool,
-    value: "N",
     short: "Children of an elastic pool that are started at once",
-    long: "",
     kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.start_servers = Some(narrow(number))
     }),
-    ..ROW
+    ..NUMBER
 };
 
 pub(super) const MIN_SPARE_SERVERS: Opt = Opt {
     name: "min-spare-servers",
     apache: &["MinSpareServers"],
     elsewhere: &[("uWSGI", "cheaper")],
-    section: Section::Pool,
-    value: "N",
     short: "Fewest idle threads of an elastic pool: with fewer, it grows",
-    long: "Counts application threads; with one thread in each child these are the children. The two names mean \
-        the same: that of Apache's prefork, and that of its worker.",
     kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.min_spare_servers = Some(narrow(number))
     }),
-    ..ROW
+    ..SPARE
 };
 
 pub(super) const MAX_SPARE_SERVERS: Opt = Opt {
     name: "max-spare-servers",
     apache: &["MaxSpareServers"],
-    section: Section::Pool,
-    value: "N",
     short: "Most idle threads of an elastic pool: with more, it shrinks",
-    long: "Counts application threads; with one thread in each child these are the children. The two names mean \
-        the same: that of Apache's prefork, and that of its worker.",
     kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.max_spare_servers = Some(narrow(number))
     }),
-    ..ROW
+    ..SPARE
 };
 
 pub(super) const MIN_SPARE_THREADS: Opt = Opt {
     name: "min-spare-threads",
     apache: &["MinSpareThreads"],
-    section: Section::Pool,
-    value: "N",
     short: "The same as --min-spare-servers",
-    long: "Counts application threads; with one thread in each child these are the children. The two names mean \
-        the same: that of Apache's prefork, and that of its worker.",
     kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.min_spare_threads = Some(narrow(number))
     }),
-    ..ROW
+    ..SPARE
 };
 
 pub(super) const MAX_SPARE_THREADS: Opt = Opt {
     name: "max-spare-threads",
     apache: &["MaxSpareThreads"],
-    section: Section::Pool,
-    value: "N",
     short: "The same as --max-spare-servers",
-    long: "Counts application threads; with one thread in each child these are the children. The two names mean \
-        the same: that of Apache's prefork, and that of its worker.",
     kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.max_spare_threads = Some(narrow(number))
     }),
-    ..ROW
+    ..SPARE
 };
 
 pub(super) const MAX_CLIENTS: Opt = Opt {
@@ -104,28 +99,24 @@ pub(super) const MAX_CLIENTS: Opt = Opt {
     also: &["max-request-workers"],
     apache: &["MaxRequestWorkers", "MaxClients"],
     elsewhere: &[("uWSGI", "workers")],
-    section: Section::Pool,
-    value: "N",
     short: "Most requests that an elastic pool runs at once",
     long: "Counts application threads, of all children together; rounded down to whole children.",
     kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.max_clients = Some(narrow(number))
     }),
-    ..ROW
+    ..NUMBER
 };
 
 pub(super) const SERVER_LIMIT: Opt = Opt {
     name: "server-limit",
     apache: &["ServerLimit"],
-    section: Section::Pool,
-    value: "N",
     short: "Most children that there can be without a restart",
     long: "By default 256 with prefork, 16 with worker, and of a fixed pool twice its size, at least four more. \
         Memory is reserved for as many, but not used.",
     kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.server_limit = Some(narrow(number))
     }),
-    ..ROW
+    ..NUMBER
 };
 
 pub(super) const POOL_POLICY: Opt = Opt {

@@ -4,14 +4,19 @@
 //! `manage.py` are read.
 
 mod app;
+mod application;
+mod asking;
 mod command_line;
 mod config;
+mod connections;
 mod elastic;
 mod environment;
 mod error;
 mod file;
+mod logging;
 mod meaning;
 mod opt;
+mod processes;
 mod quantity;
 #[cfg(test)]
 mod reference;

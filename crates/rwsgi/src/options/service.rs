@@ -1,4 +1,4 @@
-//! Rows of the table: who the server is on its machine, and where it is found.
+//! Rows of the table: who the server is on its machine, and where it is found and asked.
 
 use std::path::PathBuf;
 

@@ -1,0 +1,161 @@
+//! Rows of the table: the application, and the Python that it runs in.
+
+use std::path::PathBuf;
+
+use super::app;
+use super::config::Preload;
+use super::opt::{Kind, Opt, Place, Section};
+use super::table::ROW;
+
+pub(super) const APP: Opt = Opt {
+    name: "app",
+    elsewhere: &[
+        ("gunicorn", "wsgi_app"),
+        ("uWSGI", "module"),
+        ("Apache", "WSGIScriptAlias"),
+    ],
+    section: Section::Application,
+    place: Place::Positional,
+    value: "APP",
+    short: "The application to serve",
+    long: "`module:callable`; or `module`, in which `application` is looked for, then `app`; or the path of a \
+        `.wsgi` or `.py` file. Without one, in a folder with the `manage.py` of a Django project, the project's \
+        `WSGI_APPLICATION` is served. A relative path is taken from `--chdir`.",
+    kind: Kind::Text(|config, text| app::parse(text).map(|app| config.app = app)),
+    ..ROW
+};
+
+pub(super) const PRELOAD: Opt = Opt {
+    name: "preload",
+    elsewhere: &[("gunicorn", "preload_app")],
+    section: Section::Application,
+    value: "auto|on|off",
+    default: Some("auto"),
+    short: "Import the application once, before the children are forked",
+    long: "Children then share the memory of what was imported, and start at once. `auto` warns and falls back to \
+        `off` when the import left threads or connections, which processes cannot share; `on` only warns. With \
+        `off` each child imports for itself.",
+    kind: Kind::Choice(&[
+        ("auto", |config| config.preload = Preload::Auto),
+        ("on", |config| config.preload = Preload::On),
+        ("off", |config| config.preload = Preload::Off),
+    ]),
+    ..ROW
+};
+
+pub(super) const IMPORT: Opt = Opt {
+    name: "import",
+    elsewhere: &[("mod_wsgi", "WSGIImportScript"), ("uWSGI", "import")],
+    section: Section::Application,
+    value: "MODULE",
+    short: "Also import this module",
+    long: "For modules that the application imports only when they are first used: imported early, their memory is \
+        shared.",
+    kind: Kind::List(|config, text| {
+        app::check_dotted(text)?;
+        config.import.push(text.to_owned());
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const WARMUP: Opt = Opt {
+    name: "warmup",
+    section: Section::Application,
+    value: "URL",
+    short: "Request this before the first child is forked",
+    long: "A path (`/books/`), or a URL when the application looks at the host. The request is answered in the \
+        mold, so that what it loads and fills is shared by all children. A response other than 2xx or 3xx is \
+        reported. Has no effect with `--preload off`.",
+    kind: Kind::List(|config, text| {
+        app::check_url(text)?;
+        config.warmup.push(text.to_owned());
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const SCRIPT_NAME: Opt = Opt {
+    name: "script-name",
+    elsewhere: &[("Apache", "WSGIScriptAlias"), ("uWSGI", "mount")],
+    section: Section::Application,
+    value: "PATH",
+    default: Some(""),
+    short: "Path under which the application is mounted",
+    long: "It becomes `SCRIPT_NAME` and is taken off the front of `PATH_INFO`.",
+    kind: Kind::Text(|config, text| app::mount_point(text).map(|path| config.script_name = path)),
+    ..ROW
+};
+
+pub(super) const CHDIR: Opt = Opt {
+    name: "chdir",
+    elsewhere: &[("mod_wsgi", "home")],
+    section: Section::Python,
+    value: "DIR",
+    short: "Change to this folder before the application is imported",
+    long: "The folder is also the first that Python imports from.",
+    kind: Kind::Path(|config, path| config.chdir = Some(path)),
+    ..ROW
+};
+
+pub(super) const PYTHON_PATH: Opt = Opt {
+    name: "python-path",
+    elsewhere: &[
+        ("gunicorn", "pythonpath"),
+        ("uWSGI", "pythonpath"),
+        ("Apache", "WSGIPythonPath"),
+    ],
+    section: Section::Python,
+    value: "DIR",
+    short: "Also import from this folder",
+    long: "Put in front of `sys.path`, in the order given. A relative path is taken from `--chdir`.",
+    kind: Kind::List(|config, text| {
+        config.python_path.push(PathBuf::from(text));
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const PYTHON: Opt = Opt {
+    name: "python",
+    elsewhere: &[
+        ("mod_wsgi", "python-home"),
+        ("uWSGI", "virtualenv"),
+        ("Apache", "WSGIPythonHome"),
+    ],
+    section: Section::Python,
+    value: "PATH",
+    short: "The Python interpreter, or the folder of a virtual environment",
+    long: "Without it the virtual environment named by `VIRTUAL_ENV` is used, when there is one. It must be of the \
+        minor version that the server is linked with.",
+    kind: Kind::Path(|config, path| config.python = Some(path)),
+    ..ROW
+};
+
+pub(super) const ENV: Opt = Opt {
+    name: "env",
+    elsewhere: &[("gunicorn", "raw_env")],
+    section: Section::Python,
+    value: "K=V",
+    short: "Set a variable in the application's environment",
+    long: "It is in `os.environ` before the application is imported. In the file a table (`[env]`) is also \
+        taken.",
+    kind: Kind::List(|config, text| {
+        let pair = app::variable(text)?;
+        config.env.push(pair);
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const ENV_FILE: Opt = Opt {
+    name: "env-file",
+    elsewhere: &[("systemd", "EnvironmentFile")],
+    section: Section::Python,
+    value: "FILE",
+    short: "Set the variables that this file lists",
+    long: "Lines of `K=V`; empty ones and those that begin with `#` are skipped, `export` in front and one pair of \
+        quotes around the value are taken off, nothing is expanded. `--env` overrules the file.",
+    kind: Kind::Path(|config, path| config.env_file = Some(path)),
+    ..ROW
+};

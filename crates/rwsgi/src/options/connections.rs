@@ -1,0 +1,215 @@
+//! Rows of the table: what connections and requests may take.
+
+use std::time::Duration;
+
+use super::opt::{Kind, Opt, Section};
+use super::table::{DAY, ROW, TICK, narrow};
+
+/// As many header fields as Apache can be told to take; what "no limit" means here.
+const MOST_FIELDS: u64 = 32_767;
+
+pub(super) const BIND: Opt = Opt {
+    name: "bind",
+    letter: Some('b'),
+    elsewhere: &[
+        ("Apache", "Listen"),
+        ("gunicorn", "bind"),
+        ("uWSGI", "http-socket"),
+    ],
+    section: Section::Listening,
+    value: "ADDR",
+    default: Some("127.0.0.1:8000"),
+    short: "Listen here: host:port, :port, [::1]:port, unix:PATH or fd://N",
+    long: "Port 0 lets the kernel pick one; without a host, every IPv4 address of the machine is meant; `fd://N` is \
+        a listening socket that the server inherits. When systemd passes sockets and `--bind` is not given, those \
+        are used.",
+    kind: Kind::List(|config, text| {
+        config.bind.push(
+            text.parse()
+                .map_err(|error: supervisor::AddressError| error.to_string())?,
+        );
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const BACKLOG: Opt = Opt {
+    name: "backlog",
+    apache: &["ListenBacklog"],
+    elsewhere: &[
+        ("mod_wsgi", "listen-backlog"),
+        ("gunicorn", "backlog"),
+        ("uWSGI", "listen"),
+    ],
+    section: Section::Listening,
+    value: "N",
+    default: Some("511"),
+    short: "Connections that the kernel holds until they are accepted",
+    long: "The kernel cuts it to `net.core.somaxconn`.",
+    kind: Kind::Count(1..=65_535, |config, number| config.backlog = narrow(number)),
+    ..ROW
+};
+
+pub(super) const MAX_CONNECTIONS: Opt = Opt {
+    name: "max-connections",
+    elsewhere: &[("gunicorn", "worker_connections")],
+    section: Section::Listening,
+    value: "N",
+    default: Some("10000"),
+    short: "Connections open at once",
+    long: "Further ones wait in the backlog.",
+    kind: Kind::Count(1..=1_000_000, |config, number| {
+        config.max_connections = narrow(number)
+    }),
+    ..ROW
+};
+
+pub(super) const KEEP_ALIVE: Opt = Opt {
+    name: "keep-alive",
+    apache: &["KeepAliveTimeout"],
+    elsewhere: &[("gunicorn", "keepalive"), ("uWSGI", "http-keepalive")],
+    section: Section::Requests,
+    value: "TIME",
+    default: Some("5s"),
+    short: "How long a connection may stay idle between two requests",
+    long: "An idle connection holds no application thread. 0 closes each connection after its first response.",
+    kind: Kind::Time(Duration::ZERO..=DAY, |config, time| {
+        config.keep_alive = time
+    }),
+    ..ROW
+};
+
+pub(super) const HEADER_TIMEOUT: Opt = Opt {
+    name: "header-timeout",
+    elsewhere: &[("Apache", "RequestReadTimeout")],
+    section: Section::Requests,
+    value: "TIME",
+    default: Some("15s"),
+    short: "Time for the head of a request to arrive",
+    long: "Counted from its first byte; for the first request of a connection, from the start of the connection.",
+    kind: Kind::Time(TICK..=DAY, |config, time| config.header_timeout = time),
+    ..ROW
+};
+
+pub(super) const BODY_TIMEOUT: Opt = Opt {
+    name: "body-timeout",
+    elsewhere: &[("Apache", "RequestReadTimeout")],
+    section: Section::Requests,
+    value: "TIME",
+    default: Some("60s"),
+    short: "Longest pause while the body of a request arrives",
+    long: "The client gets 408. No application thread waits for a body.",
+    kind: Kind::Time(TICK..=DAY, |config, time| config.body_timeout = time),
+    ..ROW
+};
+
+pub(super) const MIN_RATE: Opt = Opt {
+    name: "min-rate",
+    elsewhere: &[("Apache", "RequestReadTimeout MinRate")],
+    section: Section::Requests,
+    value: "SIZE",
+    default: Some("500"),
+    short: "Slowest average rate of a request's body, in bytes a second",
+    long: "Counted once `--body-timeout` has passed since the body began: a client that drips its body without a \
+        pause gets 408, too. 0 allows any rate.",
+    kind: Kind::Size(0..=1 << 30, |config, bytes| config.min_rate = bytes),
+    ..ROW
+};
+
+pub(super) const SEND_TIMEOUT: Opt = Opt {
+    name: "send-timeout",
+    elsewhere: &[("Apache", "TimeOut"), ("nginx", "send_timeout")],
+    section: Section::Requests,
+    value: "TIME",
+    default: Some("60s"),
+    short: "How long a client may take nothing of its response",
+    long: "Then the connection is cut off, and a thread that waits for the client goes on.",
+    kind: Kind::Time(TICK..=DAY, |config, time| config.send_timeout = time),
+    ..ROW
+};
+
+pub(super) const QUEUE_TIMEOUT: Opt = Opt {
+    name: "queue-timeout",
+    elsewhere: &[("mod_wsgi", "queue-timeout")],
+    section: Section::Requests,
+    value: "TIME",
+    default: Some("45s"),
+    short: "How long a request waits for an application thread",
+    long: "Then it gets 503 with `Retry-After`, and the application never sees it.",
+    kind: Kind::Time(TICK..=DAY, |config, time| config.queue_timeout = time),
+    ..ROW
+};
+
+pub(super) const LIMIT_REQUEST_LINE: Opt = Opt {
+    name: "limit-request-line",
+    apache: &["LimitRequestLine"],
+    elsewhere: &[("gunicorn", "limit_request_line")],
+    section: Section::Requests,
+    value: "SIZE",
+    default: Some("8190"),
+    short: "Longest request line",
+    long: "Method, target and version; a longer one gets 414.",
+    kind: Kind::Size(256..=64 << 10, |config, bytes| {
+        config.limit_request_line = narrow(bytes)
+    }),
+    ..ROW
+};
+
+pub(super) const LIMIT_REQUEST_FIELDS: Opt = Opt {
+    name: "limit-request-fields",
+    apache: &["LimitRequestFields"],
+    elsewhere: &[("gunicorn", "limit_request_fields")],
+    section: Section::Requests,
+    value: "N",
+    default: Some("100"),
+    short: "Most header fields of a request",
+    long: "A request with more gets 431. 0 stands for 32767.",
+    kind: Kind::Count(0..=MOST_FIELDS, |config, number| {
+        config.limit_request_fields = narrow(if number == 0 { MOST_FIELDS } else { number });
+    }),
+    ..ROW
+};
+
+pub(super) const LIMIT_REQUEST_FIELD_SIZE: Opt = Opt {
+    name: "limit-request-field-size",
+    apache: &["LimitRequestFieldSize"],
+    elsewhere: &[("gunicorn", "limit_request_field_size")],
+    section: Section::Requests,
+    value: "SIZE",
+    default: Some("8190"),
+    short: "Longest header field",
+    long: "A longer one gets 431.",
+    kind: Kind::Size(256..=64 << 10, |config, bytes| {
+        config.limit_request_field_size = narrow(bytes)
+    }),
+    ..ROW
+};
+
+pub(super) const LIMIT_REQUEST_BODY: Opt = Opt {
+    name: "limit-request-body",
+    apache: &["LimitRequestBody"],
+    elsewhere: &[("uWSGI", "limit-post")],
+    section: Section::Requests,
+    value: "SIZE",
+    default: Some("1G"),
+    short: "Largest body of a request",
+    long: "A larger one gets 413. 0 lifts the limit.",
+    kind: Kind::Size(0..=1 << 50, |config, bytes| {
+        config.limit_request_body = if bytes == 0 { u64::MAX } else { bytes };
+    }),
+    ..ROW
+};
+
+pub(super) const MAX_QUEUE: Opt = Opt {
+    name: "max-queue",
+    elsewhere: &[("Granian", "backpressure")],
+    section: Section::Requests,
+    value: "N",
+    default: Some("1024"),
+    short: "Most requests that wait for an application thread",
+    long: "One more gets 503.",
+    kind: Kind::Count(1..=65_535, |config, number| {
+        config.max_queue = narrow(number)
+    }),
+    ..ROW
+};

@@ -1,0 +1,68 @@
+//! Rows of the table: what is written about requests and about the server.
+
+use std::path::PathBuf;
+
+use super::config::LogLevel;
+use super::opt::{Kind, Opt};
+use super::table::ROW;
+
+pub(super) const ACCESS_LOG: Opt = Opt {
+    name: "access-log",
+    elsewhere: &[
+        ("Apache", "CustomLog"),
+        ("gunicorn", "accesslog"),
+        ("uWSGI", "req-logger"),
+    ],
+    value: "PATH|-|off",
+    default: Some("off"),
+    short: "Write a line for each request to this file, or to standard output (-)",
+    long: "Whatever becomes of the request: a client that left before its answer began shows as status 499, and a \
+        request that the end of the server left unanswered as 503. The file is opened anew when the server gets \
+        `SIGUSR1`, as after a rotation. Lines for which the disk is too slow are lost and counted rather than \
+        waited for.",
+    kind: Kind::Text(|config, text| {
+        config.access_log = match text {
+            "" => return Err("must be a path, `-` or `off`".to_owned()),
+            "off" => None,
+            "-" => Some(front::access::Target::Stdout),
+            path => Some(front::access::Target::File(PathBuf::from(path))),
+        };
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const ACCESS_LOG_FORMAT: Opt = Opt {
+    name: "access-log-format",
+    elsewhere: &[("Apache", "LogFormat"), ("gunicorn", "access_log_format")],
+    value: "FORMAT",
+    default: Some("combined"),
+    short: "common, combined, json, or the directives of Apache's LogFormat",
+    long: "`%h %a %l %u %t %{strftime}t %r %m %U %q %H %s %>s %b %B %T %{s}T %{ms}T %{us}T %D %{Field}i \
+        %{Field}o %p %P %%`, as Apache's mod_log_config has them. `%b` and `%B` count the bytes of the body that \
+        were sent.",
+    kind: Kind::Text(|config, text| {
+        config.access_log_format =
+            front::access::Format::parse(text).map_err(|error| error.to_string())?;
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const LOG_LEVEL: Opt = Opt {
+    name: "log-level",
+    apache: &["LogLevel"],
+    elsewhere: &[("gunicorn", "loglevel")],
+    value: "LEVEL",
+    default: Some("info"),
+    short: "Least severe level that is logged: error, warn, info, debug or trace",
+    long: "The log goes to standard error.",
+    kind: Kind::Choice(&[
+        ("error", |config| config.log_level = LogLevel::Error),
+        ("warn", |config| config.log_level = LogLevel::Warn),
+        ("info", |config| config.log_level = LogLevel::Info),
+        ("debug", |config| config.log_level = LogLevel::Debug),
+        ("trace", |config| config.log_level = LogLevel::Trace),
+    ]),
+    ..ROW
+};
