@@ -16,19 +16,26 @@ use crate::{exit, log};
 const NAME: &str = "rwsgi";
 const SUFFIX: &str = ".sock";
 
+/// The folder of servers that root starts; that of others only when the environment names it, as systemd does.
+const SYSTEM: &str = "/run/rwsgi";
+
 /// Where servers of this user may have their control sockets, those that are likelier first.
 pub(crate) fn folders(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
-    let named = ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].into_iter();
-    let named = named.filter_map(|name| {
+    let own = (!supervisor::is_root()).then(own_folder);
+    named(variable)
+        .chain([PathBuf::from(SYSTEM)])
+        .chain(own)
+        .collect()
+}
+
+/// The folders that the environment names.
+fn named(variable: impl Fn(&str) -> Option<String>) -> impl Iterator<Item = PathBuf> {
+    let names = ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"].into_iter();
+    names.filter_map(move |name| {
         // systemd separates several folders by colons.
         let first = variable(name)?.split(':').next()?.to_owned();
         first.starts_with('/').then(|| PathBuf::from(first))
-    });
-    let own = (!supervisor::is_root()).then(own_folder);
-    named
-        .chain([PathBuf::from("/run/rwsgi")])
-        .chain(own)
-        .collect()
+    })
 }
 
 /// The control sockets of a folder, whether anybody listens or not.
@@ -119,18 +126,24 @@ fn open_in(folder: &Path, config: &Config, takes_over: bool) -> Result<Control, 
     }
 }
 
+/// The folder that a server has for its control socket.
+fn chosen(variable: impl Fn(&str) -> Option<String>, is_root: bool) -> PathBuf {
+    let usual = || {
+        if is_root {
+            PathBuf::from(SYSTEM)
+        } else {
+            own_folder()
+        }
+    };
+    named(variable).next().unwrap_or_else(usual)
+}
+
 /// The folder for the control socket, made if it has to be.
 fn usual_folder() -> io::Result<PathBuf> {
-    let folders = folders(|name| std::env::var(name).ok());
-    let system = Path::new("/run/rwsgi");
     let own = own_folder();
-    let folder = if folders[0] == system && !supervisor::is_root() {
-        own.clone()
-    } else {
-        folders[0].clone()
-    };
+    let folder = chosen(|name| std::env::var(name).ok(), supervisor::is_root());
     let mode = if folder == own { 0o700 } else { 0o755 };
-    if folder == own || folder == system {
+    if folder == own || folder == Path::new(SYSTEM) {
         match DirBuilder::new().mode(mode).create(&folder) {
             Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(io::Error::other(format!("{}: {problem}", folder.display())));
@@ -227,6 +240,17 @@ mod tests {
             with(&[("XDG_RUNTIME_DIR", "relative")])[0],
             Path::new("/run/rwsgi")
         );
+    }
+
+    #[test]
+    fn the_folder_of_the_system_is_that_of_whoever_is_told_to_use_it() {
+        let nothing = |_: &str| None;
+        let systemd = |name: &str| (name == "RUNTIME_DIRECTORY").then(|| SYSTEM.to_owned());
+        assert_eq!(chosen(nothing, true), Path::new(SYSTEM));
+        assert_eq!(chosen(nothing, false), own_folder());
+        for is_root in [true, false] {
+            assert_eq!(chosen(systemd, is_root), Path::new(SYSTEM));
+        }
     }
 
     #[test]
