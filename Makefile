@@ -100,14 +100,14 @@ $(DONE)/demo: $(DONE)/venv $(DEMO)/requirements.txt
 	@touch $@
 
 # What the tests drive besides Python. Only root on Debian gets it by itself.
-TOOLS := systemd-analyze systemd-socket-activate unshare setpriv
+TOOLS := mount nsenter setpriv systemctl systemd-analyze systemd-socket-activate unshare
 
 $(DONE)/tools: $(DONE)/venv
 	@lacking() { for tool in $(TOOLS); do command -v $$tool >/dev/null || return 0; done; return 1; }; \
 	if lacking && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -q && apt-get install -q -y --no-install-recommends systemd util-linux; \
+	    apt-get update -q && apt-get install -q -y --no-install-recommends systemd util-linux mount; \
 	fi; \
-	if lacking; then echo "Not all of $(TOOLS) are installed. On Debian: apt install systemd util-linux" >&2; exit 1; fi
+	if lacking; then echo "Not all of $(TOOLS) are installed. On Debian: apt install systemd util-linux mount" >&2; exit 1; fi
 	@touch $@
 
 $(DONE)/dev: $(DONE)/venv python/requirements-dev.txt

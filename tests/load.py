@@ -14,11 +14,11 @@ from tests.server import Server
 class Load:
     """What clients have seen."""
 
-    def __init__(self, server: Server, target: str, enough: int | None) -> None:
+    def __init__(self, address: tuple[str, int] | str, target: str, enough: int | None) -> None:
         self.answered = 0
         self.errors: list[str] = []
         self.bodies: Counter[bytes] = Counter()
-        self._address = server.address
+        self._address = address
         self._target = target
         self._enough = enough
         self._stop = threading.Event()
@@ -86,7 +86,7 @@ def under_load(
     server: Server, target: str = "/", *, keeping: int = 2, anew: int = 2, enough: int | None = None
 ) -> Iterator[Load]:
     """Clients that keep their connections and clients that do not, until the end or until that is enough."""
-    load = Load(server, target, enough)
+    load = Load(server.address, target, enough)
     ways: list[Callable[[], None]] = [load.ask_on] * keeping + [load.ask_anew] * anew
     threads = [
         threading.Thread(target=way, name=f"client{number}")
