@@ -100,7 +100,7 @@ $(DONE)/demo: $(DONE)/venv $(DEMO)/requirements.txt
 	@touch $@
 
 # What the tests drive besides Python. Only root on Debian gets it by itself.
-TOOLS := mount nsenter setpriv systemctl systemd-analyze systemd-socket-activate unshare
+TOOLS := mount nsenter setpriv systemctl systemd-analyze systemd-socket-activate taskset unshare
 
 $(DONE)/tools: $(DONE)/venv
 	@lacking() { for tool in $(TOOLS); do command -v $$tool >/dev/null || return 0; done; return 1; }; \

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import Run, Start
 from tests.load import under_load
 from tests.server import Server
+from tests.tools import tool
 from tests.waiting import until_equal
 
 
@@ -54,6 +55,33 @@ def test_an_elastic_pool_grows_when_too_few_are_idle(start: Start, policy: str) 
         assert answer.answer().status == 200
     assert waiting.answer().status == 200
     assert size(server) == 4
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is only one core")
+def test_as_many_children_start_as_there_are_cores_that_nobody_uses(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import os\n"
+        "from probe import application as application, wait_at\n"
+        "if os.path.exists('spike'):\n"
+        "    wait_at('gate')\n"
+    )
+    os.mkfifo(tmp_path / "gate")
+    cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:2])
+    server = start(
+        *("--start-servers", "1", "--min-spare-servers", "1", "--max-clients", "3", "--preload", "off"),
+        "slow",
+        before=[tool("taskset", "util-linux"), "--cpu-list", cores],
+    )
+    (tmp_path / "spike").touch()
+    held, waiting = server.hold(), server.client()
+    waiting.send("/")
+    # Half of the two cores would be one, and none of them is ready.
+    server.wait_for_all("^holding gate in", 2)
+    with open(tmp_path / "gate", "wb", buffering=0) as gate:
+        gate.write(b"!")
+        server.children(3)
+    held.release()
+    assert (held.answer().status, waiting.answer().status) == (200, 200)
 
 
 def test_apaches_pool_shrinks_by_one_a_second(start: Start) -> None:

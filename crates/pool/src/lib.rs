@@ -71,8 +71,8 @@ pub enum Pool {
 pub struct Safe {
     /// When to grow and to shrink, and how far.
     pub elastic: Elastic,
-    /// Cores that the children may use. Starting a child takes one, so no more children start at a time, and only half as
-    /// many once `StartServers` are there; at least one does.
+    /// Cores that the children may use. Starting a child takes one, so no more children start at a time. Once `StartServers`
+    /// are there it is as many as [`Observed::computing`] leaves; half of them do in any case, and at least one.
     pub cores: u16,
     /// Bytes that the server may use. The pool grows up to the number of children that fit in, and gives up idle ones above
     /// it. One child always fits in, and no other before [`Observed::weight`] is known. Nothing: no budget.

@@ -19,6 +19,9 @@ pub struct Observed<'a> {
     pub demand: Demand,
     /// What children weigh; nothing until one has been measured.
     pub weight: Option<Weight>,
+    /// Thousandths of a core that ready children and the front take; nothing until it has been measured. What children that
+    /// start take is not counted.
+    pub computing: Option<u32>,
     /// What has happened since the last look, in that order.
     pub events: &'a [Event],
 }

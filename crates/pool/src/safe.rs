@@ -2,7 +2,7 @@
 //!
 //! Apache starts children because none is idle, and the children that it starts take the processor from those that work,
 //! so that even fewer are idle. Here a starting child counts as what it will be, no more start at a time than there are
-//! cores (than half the cores once there are some that serve), and only as many as are lacking. The pool also grows when
+//! cores (than those who serve leave, once there are some), and only as many as are lacking. The pool also grows when
 //! requests wait too long although it seems large enough, and it shrinks only by children that hold no request, and only
 //! after they were idle for a while.
 
@@ -22,6 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// From one child that leaves to the next, as with Apache.
 const STEP: Duration = Duration::from_secs(1);
+
+/// What computing is counted in: thousandths.
+const CORE: u32 = 1000;
+
+/// A core of which no more than a quarter is taken counts as left.
+const ROUNDING: u32 = 750;
 
 /// What is kept between two looks.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +107,20 @@ impl<'a> View<'a> {
     /// As many children as there may be.
     fn most(&self) -> u16 {
         self.limits.elastic.max_children().min(self.affordable)
+    }
+
+    /// The cores that are left by those that serve: what these lose to imports under load, they are late.
+    fn cores_to_start_with(&self) -> u16 {
+        let cores = self.limits.cores.max(1);
+        let half = (cores / 2).max(1);
+        let Some(computing) = self.seen.computing else {
+            return half;
+        };
+        let left = (u32::from(cores) * CORE).saturating_sub(computing) + ROUNDING;
+        // Also where nothing is left: more children are the way out of it, unless the machine is too small anyway.
+        u16::try_from(left / CORE)
+            .unwrap_or(cores)
+            .clamp(half, cores)
     }
 
     fn is_delayed(&self) -> bool {
@@ -217,8 +237,7 @@ impl Memory {
             // After a failure one child at a time finds out whether the next will do better.
             1
         } else if self.safe.started {
-            // The other half is left to those that serve: what children under load lose to imports, they are late.
-            (view.limits.cores / 2).max(1)
+            view.cores_to_start_with()
         } else {
             view.limits.cores.max(1)
         };

@@ -95,6 +95,7 @@ fn check(looks: &[(f64, &str, &[Event], &str)]) {
                 lives: &[],
                 demand: Demand::default(),
                 weight: None,
+                computing: None,
                 events,
             },
         );
@@ -205,6 +206,7 @@ fn a_child_that_stays_up_ends_the_back_off() {
                 lives: &[],
                 demand: Demand::default(),
                 weight: None,
+                computing: None,
                 events,
             },
         ))
@@ -342,6 +344,7 @@ fn whatever_is_observed_the_decision_is_sound() {
                 lives: &[],
                 demand: Demand::default(),
                 weight: None,
+                computing: None,
                 events: &events,
             };
             let limits = Limits {

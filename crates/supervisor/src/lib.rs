@@ -11,6 +11,7 @@ mod address;
 mod birth;
 mod changes;
 mod channel;
+mod computing;
 pub mod control;
 mod deaths;
 mod demand;

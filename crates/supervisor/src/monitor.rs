@@ -15,6 +15,7 @@ use pool::Action;
 use tracing::{error, info, warn};
 
 use crate::changes::Changes;
+use crate::computing::Computing;
 use crate::control::Control;
 use crate::demand::Line;
 use crate::family::{Front, Mold, Phase, Place, Slot};
@@ -93,6 +94,8 @@ pub(crate) struct Monitor<'a> {
     pub(crate) weight: Option<pool::Weight>,
     /// The most memory that a child of this generation has had of its own.
     pub(crate) heaviest: u64,
+    /// How much of the processor those that serve take.
+    pub(crate) computing: Computing,
     /// Whether molds load the application.
     pub(crate) preload: bool,
     /// What the last mold has told about itself.
@@ -176,6 +179,7 @@ impl<'a> Monitor<'a> {
             weighed: Duration::ZERO,
             weight: None,
             heaviest: 0,
+            computing: Computing::default(),
             preload: settings.preload != Preload::Off,
             about: String::new(),
         };
@@ -271,6 +275,7 @@ impl<'a> Monitor<'a> {
         let events = std::mem::take(&mut self.events);
         let load = self.load();
         let weight = self.weigh();
+        let computing = self.compute();
         let lives = self.lives(&load.busy);
         let demand = self.line.look(&load, self.now());
         let children: Vec<_> = self
@@ -294,6 +299,7 @@ impl<'a> Monitor<'a> {
             lives: &lives,
             demand,
             weight,
+            computing,
             events: &events,
         };
         let limits = pool::Limits {

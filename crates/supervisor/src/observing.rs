@@ -5,6 +5,7 @@ use std::time::Duration;
 use nix::unistd::getpid;
 use pool::{Life, Pool, Weight};
 
+use crate::computing::used;
 use crate::family::{Child, Phase, Slot};
 use crate::memory::Taken;
 use crate::monitor::Monitor;
@@ -83,6 +84,19 @@ impl Monitor<'_> {
             }
         };
         self.slots.iter_mut().zip(busy).map(life).collect()
+    }
+
+    /// Looks how much of the processor those that serve take, if a rule wants to know.
+    pub(crate) fn compute(&mut self) -> Option<u32> {
+        if !matches!(self.pool(), Pool::Safe(_)) {
+            return None;
+        }
+        let now = self.now();
+        let ready = |child: &&Child| child.phase == Phase::Ready;
+        let children = self.slots.iter().filter_map(Slot::child).filter(ready);
+        let serving = children.filter_map(|child| child.pid);
+        let serving = serving.chain(self.front.as_ref().map(|front| front.pid));
+        self.computing.look(now, serving, used)
     }
 
     /// Measures what processes take, if it is time to.

@@ -10,14 +10,16 @@
 
 mod machine;
 mod site;
+mod traffic;
 
 use std::error::Error;
 use std::io::{self, Write};
 
-use rwsgi_pool::{Directives, Elastic, Mpm, Pool, Safe};
+use rwsgi_pool::{Elastic, Pool, Safe};
 
 use machine::{MIB, Machine};
 use site::{Import, Report, Site};
+use traffic::{ARTICLE, COLD, Traffic};
 
 /// Children of the fixed pool: what 512 MiB hold, and more than the spike needs.
 const FIXED: u16 = 12;
@@ -26,7 +28,7 @@ const FIXED: u16 = 12;
 struct Arm {
     name: &'static str,
     import: Import,
-    pool: fn(&Machine) -> Pool,
+    pool: fn(&Machine, Elastic) -> Pool,
 }
 
 const ARMS: [Arm; 6] = [
@@ -48,7 +50,7 @@ const ARMS: [Arm; 6] = [
     Arm {
         name: "fixed pool of 12",
         import: Import::Child,
-        pool: |_| Pool::Fixed { processes: FIXED },
+        pool: |_, _| Pool::Fixed { processes: FIXED },
     },
     Arm {
         name: "safe",
@@ -65,7 +67,11 @@ const ARMS: [Arm; 6] = [
 fn main() -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout().lock();
     match std::env::args().nth(1).as_deref() {
-        None => table(&mut out)?,
+        None => {
+            table(&mut out, &machines(), ARTICLE)?;
+            writeln!(out)?;
+            table(&mut out, &machines()[..1], COLD)?;
+        }
         Some("csv") => course(&mut out)?,
         Some(_) => return Err("usage: snowball [csv]".into()),
     }
@@ -81,17 +87,17 @@ fn machines() -> [(&'static str, Machine); 3] {
     ]
 }
 
-fn table(out: &mut impl Write) -> io::Result<()> {
+fn table(out: &mut impl Write, machines: &[(&str, Machine)], traffic: Traffic) -> io::Result<()> {
     writeln!(
         out,
         "| memory | rule | forks | s of CPU spent importing | children at most | MiB at most | killed for memory \
          | lost of {} | late | s until all is well |",
-        Site::requests()
+        traffic.requests()
     )?;
     writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
-    for (memory, machine) in machines() {
+    for (memory, machine) in machines {
         for arm in &ARMS {
-            let report = Site::new((arm.pool)(&machine), arm.import, machine).run(|_| Ok(()))?;
+            let report = arm.site(*machine, traffic).run(|_| Ok(()))?;
             row(out, memory, arm.name, &report)?;
         }
     }
@@ -121,14 +127,18 @@ fn row(out: &mut impl Write, memory: &str, name: &str, report: &Report) -> io::R
 fn course(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "memory,rule,second,children,busy,importing,waiting,mib,answered,late,lost"
+        "traffic,memory,rule,second,children,busy,importing,waiting,mib,answered,late,lost"
     )?;
-    for (memory, machine) in machines() {
+    let article = machines().map(|(memory, machine)| ("article", memory, machine, ARTICLE));
+    let (memory, machine) = machines()[0];
+    for (traffic, memory, machine, requests) in
+        article.into_iter().chain([("cold", memory, machine, COLD)])
+    {
         for arm in &ARMS {
-            Site::new((arm.pool)(&machine), arm.import, machine).run(|now| {
+            arm.site(machine, requests).run(|now| {
                 writeln!(
                     out,
-                    "\"{memory}\",\"{}\",{},{},{},{},{},{},{},{},{}",
+                    "{traffic},\"{memory}\",\"{}\",{},{},{},{},{},{},{},{},{}",
                     arm.name,
                     now.second,
                     now.children,
@@ -146,18 +156,20 @@ fn course(out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The article's numbers: 5 children at the start, 5 to 10 spare, 150 at most.
-fn article() -> Elastic {
-    Directives::of_2009(Mpm::Prefork).correct(None).0
+impl Arm {
+    fn site(&self, machine: Machine, traffic: Traffic) -> Site {
+        let pool = (self.pool)(&machine, traffic.elastic());
+        Site::new(pool, self.import, machine, traffic)
+    }
 }
 
-fn apache(_: &Machine) -> Pool {
-    Pool::Apache(article())
+fn apache(_: &Machine, elastic: Elastic) -> Pool {
+    Pool::Apache(elastic)
 }
 
-fn safe(machine: &Machine) -> Pool {
+fn safe(machine: &Machine, elastic: Elastic) -> Pool {
     Pool::Safe(Safe {
-        elastic: article(),
+        elastic,
         cores: machine.cores,
         memory_budget: Some(machine.memory / 10 * 9 * 1024),
     })

@@ -10,26 +10,19 @@ use rwsgi_pool::{
 };
 
 use crate::machine::{MIB, Machine, SYSTEM};
+use crate::traffic::Traffic;
 
 /// The model's step, in microseconds like all times here.
 const STEP: u64 = 1_000;
-const SECOND: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000_000;
 
-/// From one request to the next, until a time: a night in which the first children load the application one by one, the
-/// morning, the day, the spike, and the day again.
-const LOAD: [(u64, u64); 5] = [
-    (4 * SECOND, 60 * SECOND),
-    (SECOND / 2, 120 * SECOND),
-    (SECOND / 10, SPIKE),
-    (SECOND / 70, SPIKE + 30 * SECOND),
-    (SECOND / 10, END),
-];
-const SPIKE: u64 = 180 * SECOND;
-const END: u64 = 360 * SECOND;
+/// When the spike begins, and when the run ends.
+pub(crate) const SPIKE: u64 = 180 * SECOND;
+pub(crate) const END: u64 = 360 * SECOND;
 
-/// A request computes, then waits for the database.
-const COMPUTING: u64 = 20_000;
-const WAITING: u64 = 100_000;
+/// How long it is watched what those compute that serve.
+const WINDOW: u64 = SECOND / 4;
+
 /// A request that takes longer is late.
 const LATE: u64 = SECOND;
 /// After so long a client gives up.
@@ -112,6 +105,7 @@ struct Job {
 
 pub(crate) struct Site {
     machine: Machine,
+    traffic: Traffic,
     import: Import,
     limits: Limits,
     rules: Memory,
@@ -123,18 +117,23 @@ pub(crate) struct Site {
     queue: VecDeque<u64>,
     /// The most that a child has been seen to weigh, in KiB.
     heaviest: Option<u64>,
+    /// What those that serve have computed since a time, and what the rules are told of it.
+    served: u64,
+    served_since: u64,
+    computing: Option<u32>,
     report: Report,
     last_bad: Option<u64>,
 }
 
 impl Site {
-    pub(crate) fn new(pool: Pool, import: Import, machine: Machine) -> Self {
+    pub(crate) fn new(pool: Pool, import: Import, machine: Machine, traffic: Traffic) -> Self {
         let slots = match pool {
             Pool::Fixed { processes } => processes,
             Pool::Apache(elastic) | Pool::Safe(Safe { elastic, .. }) => elastic.max_children(),
         };
         Self {
             machine,
+            traffic,
             import,
             limits: Limits {
                 pool,
@@ -148,14 +147,12 @@ impl Site {
             lives: vec![None; usize::from(slots)],
             queue: VecDeque::new(),
             heaviest: None,
+            served: 0,
+            served_since: 0,
+            computing: None,
             report: Report::default(),
             last_bad: None,
         }
-    }
-
-    /// Requests that come from the spike on.
-    pub(crate) fn requests() -> usize {
-        arrivals().iter().filter(|time| **time >= SPIKE).count()
     }
 
     /// Lives through it all; `each_second` is shown every second.
@@ -163,7 +160,7 @@ impl Site {
         mut self,
         mut each_second: impl FnMut(Moment) -> io::Result<()>,
     ) -> io::Result<Report> {
-        let mut arrivals = arrivals().into_iter().peekable();
+        let mut arrivals = self.traffic.arrivals().into_iter().peekable();
         while self.now < END {
             while let Some(time) = arrivals.next_if(|time| *time <= self.now) {
                 self.arrive(time);
@@ -242,8 +239,8 @@ impl Site {
             };
             life.job = self.queue.pop_front().map(|arrived| Job {
                 arrived,
-                computing: COMPUTING,
-                waiting: WAITING,
+                computing: self.traffic.computing,
+                waiting: self.traffic.waiting,
                 given_up: false,
             });
         }
@@ -262,6 +259,7 @@ impl Site {
             };
             let before = life.import;
             if life.computes() {
+                self.served += if life.serves() { share } else { 0 };
                 life.compute(share);
             } else if let Some(job) = &mut life.job {
                 job.waiting = job.waiting.saturating_sub(STEP);
@@ -338,7 +336,16 @@ impl Site {
         }
     }
 
+    fn measure(&mut self) {
+        let window = self.now - self.served_since;
+        if window >= WINDOW {
+            self.computing = u32::try_from(self.served * 1000 / window).ok();
+            (self.served, self.served_since) = (0, self.now);
+        }
+    }
+
     fn supervise(&mut self) {
+        self.measure();
         let now = Duration::from_micros(self.now);
         if self.events.is_empty() && now < self.look_at {
             return;
@@ -365,6 +372,7 @@ impl Site {
                 shared: self.shared() * 1024,
                 private: private * 1024,
             }),
+            computing: self.computing,
             events: &events,
         };
         let actions = decide(&self.limits, &mut self.rules, &seen);
@@ -474,6 +482,11 @@ impl Life {
         }
     }
 
+    /// It has been ready.
+    fn serves(&self) -> bool {
+        !matches!(self.seen, Child::Ordered { .. } | Child::Starting { .. })
+    }
+
     fn compute(&mut self, time: u64) {
         let left = match (&self.seen, &mut self.job) {
             (Child::Ordered { .. }, _) => &mut self.fork,
@@ -490,20 +503,4 @@ impl Life {
             _ => BARE + (LOADED - BARE) * (IMPORT - self.import) / IMPORT,
         }
     }
-}
-
-/// When requests come: half as late to half again as late as they would evenly, by numbers that only look random.
-fn arrivals() -> Vec<u64> {
-    let mut arrivals = Vec::new();
-    let (mut time, mut dice) = (0, 7_u64);
-    for (gap, until) in LOAD {
-        while time < until {
-            arrivals.push(time);
-            dice = dice
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            time += gap / 2 + (dice >> 33) % gap;
-        }
-    }
-    arrivals
 }

@@ -62,13 +62,59 @@ fn the_first_children_start_no_more_at_a_time_than_there_are_cores() {
     ]);
 }
 
+/// Two children that serve, on so many cores, of which they take so much; ten are lacking.
+fn under_load(cores: u16, computing: Option<u32>, decision: &str) {
+    let directives = Directives {
+        min_spare: 10,
+        max_spare: 12,
+        max_request_workers: 40,
+        ..small()
+    };
+    let mut bench = safe(directives, cores, None);
+    bench.look(0.0, "", &[]);
+    bench.computing = computing;
+    bench.check(&[(1.0, "WW", &[], decision)]);
+}
+
 #[test]
 fn once_children_serve_half_of_the_cores_are_left_to_them() {
-    for (cores, decision) in [(0, "+2"), (1, "+2"), (3, "+2"), (4, "+2..3"), (16, "+2..3")] {
-        let mut bench = safe(small(), cores, None);
-        bench.look(0.0, "", &[]);
-        bench.check(&[(1.0, "WW", &[], decision)]);
+    for (cores, decision) in [(0, "+2"), (1, "+2"), (3, "+2"), (4, "+2..3"), (8, "+2..5")] {
+        under_load(cores, None, decision);
     }
+}
+
+#[test]
+fn as_many_start_as_there_are_cores_that_those_who_serve_leave() {
+    for (computing, decision) in [
+        (0, "+2..5"),
+        (750, "+2..5"),
+        (751, "+2..4"),
+        (1750, "+2..4"),
+        (1751, "+2..3"),
+        (4000, "+2..3"),
+        (9999, "+2..3"),
+    ] {
+        under_load(4, Some(computing), decision);
+    }
+    under_load(2, Some(600), "+2..3");
+    under_load(2, Some(900), "+2");
+    under_load(1, Some(0), "+2");
+    under_load(0, Some(u32::MAX), "+2");
+}
+
+#[test]
+fn children_that_start_already_take_their_cores() {
+    let mut bench = safe(small(), 4, None);
+    bench.look(0.0, "", &[]);
+    bench.computing = Some(0);
+    bench.demand = waiting(6, 500);
+    bench.check(&[
+        (1.0, "WW", &[], "+2..5"),
+        (1.1, "WWSSSS", &[], ""),
+        (2.0, "WWWSSS", &[], "+6"),
+    ]);
+    bench.computing = Some(1500);
+    bench.check(&[(2.1, "WWWWSSS", &[], ""), (2.2, "WWWWWSS", &[], "+7")]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub(super) struct Bench {
     pub(super) mold: Mold,
     pub(super) demand: Demand,
     pub(super) weight: Option<Weight>,
+    pub(super) computing: Option<u32>,
     /// When the last look asked for the next.
     pub(super) next_look: Option<Duration>,
 }
@@ -39,6 +40,7 @@ impl Bench {
             mold: Mold::Ready { since: SINCE },
             demand: Demand::default(),
             weight: None,
+            computing: None,
             next_look: None,
         }
     }
@@ -65,6 +67,7 @@ impl Bench {
             lives: &[],
             demand: self.demand,
             weight: self.weight,
+            computing: self.computing,
             events,
         };
         let actions = decide(&limits, &mut self.memory, &seen);

@@ -70,6 +70,7 @@ impl Site {
             lives: &self.lives,
             demand: Demand::default(),
             weight: None,
+            computing: None,
             events: &events,
         };
         let mut words = Vec::new();

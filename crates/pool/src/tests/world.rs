@@ -127,6 +127,15 @@ impl World {
         }
     }
 
+    /// A thread that has a request takes a tenth of a core.
+    fn computing(&self) -> u32 {
+        let busy = self.slots.iter().map(|child| match child {
+            Child::Ready { busy, .. } => u32::from(*busy),
+            _ => 0,
+        });
+        busy.sum::<u32>() * 100
+    }
+
     fn look(&mut self, demand: Demand) {
         let since = Duration::ZERO;
         let events = std::mem::take(&mut self.events);
@@ -138,6 +147,7 @@ impl World {
             lives: &[],
             demand,
             weight: self.weight,
+            computing: Some(self.computing()),
             events: &events,
         };
         let actions = decide(&self.limits, &mut self.memory, &seen);

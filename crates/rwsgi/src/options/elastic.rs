@@ -129,8 +129,10 @@ pub(super) const POOL_POLICY: Opt = Opt {
         included, and lets one go a second. After a reload it owes the new generation `StartServers` children, starts \
         them a second later, and then one a second ten times before it doubles again; only, where Apache tells all \
         children of the former generation to go at once, they serve until those are there, and then go one after \
-        the other, each when the pool is complete without it. `safe` starts no more than are lacking and than there are cores, \
-        also when requests wait too long, and lets idle ones go after half a minute.",
+        the other, each when the pool is complete without it. \
+        `safe` starts no more than are lacking, also when requests wait too long, and at a time no more than \
+        there are cores: of these, half or what those who serve leave, whichever is more. It lets idle ones go after \
+        half a minute.",
     kind: Kind::Choice(&[
         ("safe", |config| config.pool_policy = Policy::Safe),
         ("apache", |config| config.pool_policy = Policy::Apache),
