@@ -133,7 +133,7 @@ class Systemd:
         # unshare has a child, which becomes systemd when it has mounted everything.
         self._pid = until(lambda: int(children.read_text() or 0) or None, lambda: "no process 1")
         until(
-            lambda: True if self.ctl("is-system-running").out == "running\n" else None,
+            lambda: True if self.ctl("is-system-running").out in {"running\n", "degraded\n"} else None,
             lambda: self.ctl("--no-pager", "list-jobs") if process.poll() is None else "it ended",
         )
 
