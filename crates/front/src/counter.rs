@@ -19,7 +19,7 @@ use exchange::{
     After, Asked, Board, ChildId, Dispatcher, Exchange, Extent, Full, Note, Part, Request, Sink,
     Ticket, Wish,
 };
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tracing::{debug, error};
@@ -410,13 +410,10 @@ fn with(act: impl FnOnce(&mut Counter)) {
     });
 }
 
-/// Children ring when the front sleeps; being woken was all that it was for.
-async fn answer_the_door(doorbell: Receiver) {
-    while doorbell.readable().await.is_ok() {
-        // Found empty, it is waited for again.
-        let _ = doorbell.try_read(&mut [0; 64]);
-        with(Counter::turn);
-    }
+/// Children ring when the front sleeps; being woken is all that it is for, since answers are read before the next sleep.
+async fn answer_the_door(mut doorbell: Receiver) {
+    // A read that does not fill its buffer tells tokio that the pipe is empty; `try_read` would be called once more for that.
+    while doorbell.read(&mut [0; 64]).await.is_ok_and(|rings| rings > 0) {}
 }
 
 /// Looks after the notes that threads leave: those that ask for a body wait for it.
