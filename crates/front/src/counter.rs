@@ -413,7 +413,11 @@ fn with(act: impl FnOnce(&mut Counter)) {
 /// Children ring when the front sleeps; being woken is all that it is for, since answers are read before the next sleep.
 async fn answer_the_door(mut doorbell: Receiver) {
     // A read that does not fill its buffer tells tokio that the pipe is empty; `try_read` would be called once more for that.
-    while doorbell.read(&mut [0; 64]).await.is_ok_and(|rings| rings > 0) {}
+    while doorbell
+        .read(&mut [0; 64])
+        .await
+        .is_ok_and(|rings| rings > 0)
+    {}
 }
 
 /// Looks after the notes that threads leave: those that ask for a body wait for it.

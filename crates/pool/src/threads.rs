@@ -19,8 +19,9 @@ const CROWDED: u32 = 960;
 const PARALLEL: u32 = 1250;
 /// What a trial must add to be a success.
 const GAIN: u32 = 400;
-/// Looks that a trial lasts.
-const TRIAL: u32 = 3;
+/// How long a trial lasts. The kernel adds to the account of a thread that runs on another processor only at its ticks, which
+/// may be ten milliseconds apart and mostly are four: what is seen of a shorter time says little.
+const TRIAL: Duration = Duration::from_millis(24);
 /// Looks between trials: the least, and the most after failures.
 const PAUSES: (u32, u32) = (8, 512);
 /// Looks for which a child has to be crowded before the limit shrinks: the least, and the most after it had to grow again.
@@ -67,15 +68,44 @@ pub struct Threads {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trial {
-    /// So many looks until the next, and how many there were last time.
-    Pause { left: u32, whole: u32 },
-    /// So many looks until it is judged; what was computed before, and in all its looks so far.
+    /// So many looks until the next, and how many there were last time; what has been computed since it began.
+    Pause { left: u32, whole: u32, so_far: Span },
+    /// What was computed before, in thousandths, and what has been since the trial began; how long the last pause was.
     Running {
-        left: u32,
         before: u32,
-        sum: u32,
+        so_far: Span,
         pause: u32,
     },
+}
+
+/// What has been computed in some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Span {
+    passed: Duration,
+    computed: Duration,
+}
+
+impl Span {
+    fn and(self, seen: &Seen<'_>) -> Self {
+        Self {
+            passed: self.passed + seen.passed,
+            computed: self.computed + seen.computed,
+        }
+    }
+
+    fn level(self) -> u32 {
+        thousandths(self.computed, self.passed)
+    }
+}
+
+impl Trial {
+    fn after(looks: u32) -> Self {
+        Self::Pause {
+            left: looks,
+            whole: looks,
+            so_far: Span::default(),
+        }
+    }
 }
 
 impl Threads {
@@ -88,10 +118,7 @@ impl Threads {
             average: 0,
             crowded: (0, PATIENCE.0),
             shrunk: u32::MAX,
-            trial: Trial::Pause {
-                left: PAUSES.0,
-                whole: PAUSES.0,
-            },
+            trial: Trial::after(PAUSES.0),
         }
     }
 
@@ -104,7 +131,7 @@ impl Threads {
         self.shrunk = self.shrunk.saturating_add(1);
         let crowded = level < PARALLEL && self.average > CROWDED && seen.awake > 1;
         if !busy {
-            self.end_trial();
+            self.trial = Trial::after(PAUSES.0);
             self.crowded.0 = 0;
             if seen.held_back {
                 self.grow(level < BUSY / 2);
@@ -113,7 +140,7 @@ impl Threads {
             self.shrink();
         }
         if busy && (seen.held_back || self.is_trying()) {
-            self.step_trial(level);
+            self.step_trial(seen);
         }
         self.base = self.base.clamp(1, self.all);
         (self.base + long(seen)).min(self.all)
@@ -142,58 +169,54 @@ impl Threads {
         matches!(self.trial, Trial::Running { .. })
     }
 
-    fn end_trial(&mut self) {
-        self.trial = Trial::Pause {
-            left: PAUSES.0,
-            whole: PAUSES.0,
-        };
-    }
-
     /// Whether one thread more computes more is found out by letting it.
-    fn step_trial(&mut self, level: u32) {
+    fn step_trial(&mut self, seen: &Seen<'_>) {
         self.trial = match self.trial {
-            Trial::Pause { left: 0, whole } if self.base < self.all => {
+            Trial::Pause {
+                left: 0,
+                whole,
+                so_far,
+            } if self.base < self.all && so_far.passed >= TRIAL => {
                 self.base += 1;
                 Trial::Running {
-                    left: TRIAL,
-                    before: level,
-                    sum: 0,
+                    before: so_far.level(),
+                    so_far: Span::default(),
                     pause: whole,
                 }
             }
-            Trial::Pause { left, whole } => Trial::Pause {
+            Trial::Pause {
+                left,
+                whole,
+                so_far,
+            } => Trial::Pause {
                 left: left.saturating_sub(1),
                 whole,
+                so_far: so_far.and(seen),
             },
             Trial::Running {
-                left: 1,
                 before,
-                sum,
+                so_far,
                 pause,
             } => {
-                // Less than one processor, one thread could have computed: the neighbours have left more of it.
-                let gained = (sum + level) / TRIAL >= (before + GAIN).max(PARALLEL);
-                if !gained {
-                    self.base -= 1;
-                }
-                let whole = if gained {
-                    0
+                let so_far = so_far.and(seen);
+                if so_far.passed < TRIAL {
+                    Trial::Running {
+                        before,
+                        so_far,
+                        pause,
+                    }
+                } else if so_far.level() >= (before + GAIN).max(PARALLEL) {
+                    // Less than one processor, one thread could have computed: then neighbours have left more of it.
+                    Trial::Pause {
+                        left: 0,
+                        whole: 0,
+                        so_far,
+                    }
                 } else {
-                    (2 * pause).clamp(PAUSES.0, PAUSES.1)
-                };
-                Trial::Pause { left: whole, whole }
+                    self.base -= 1;
+                    Trial::after((2 * pause).clamp(PAUSES.0, PAUSES.1))
+                }
             }
-            Trial::Running {
-                left,
-                before,
-                sum,
-                pause,
-            } => Trial::Running {
-                left: left - 1,
-                before,
-                sum: sum + level,
-                pause,
-            },
         };
     }
 }

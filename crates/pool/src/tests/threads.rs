@@ -47,8 +47,9 @@ fn threads_that_wait_all_run_within_milliseconds() {
 fn threads_that_compute_run_one_at_a_time_but_for_trials() {
     let limits = look(&mut Threads::new(ALL), COMPUTES, 5000);
     assert!(limits.iter().all(|limit| *limit <= 2), "{limits:?}");
-    let tried = limits.iter().filter(|limit| **limit == 2).count();
-    assert!((1..100).contains(&tried), "{tried} of 5000");
+    let trials = |looks: &[u32]| looks.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    assert!(trials(&limits) >= 5, "they are not given up");
+    assert!(trials(&limits[4000..]) <= 2, "but become rare");
 }
 
 #[test]
@@ -70,8 +71,8 @@ fn a_load_that_waits_for_half_of_its_time_gets_two_threads_or_three() {
 
 #[test]
 fn threads_that_compute_without_the_interpreter_get_all_processors() {
-    let limits = look(&mut Threads::new(ALL), COMPUTES_BESIDE_PYTHON, 200);
-    let late = &limits[50..];
+    let limits = look(&mut Threads::new(ALL), COMPUTES_BESIDE_PYTHON, 400);
+    let late = &limits[150..];
     assert!(
         late.iter().all(|limit| (4..=6).contains(limit)),
         "{limits:?}"
