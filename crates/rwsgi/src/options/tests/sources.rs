@@ -1,0 +1,134 @@
+//! Where values come from: the command line, the environment, the file.
+
+use super::*;
+
+#[test]
+fn the_command_line_takes_each_way_to_write_a_value() {
+    let folder = Folder::new(&[]);
+    for args in [
+        "-p4 -t 2 -b :1 -b :2 a",
+        "--processes=4 --threads 2 a --bind=:1 --bind :2",
+        "-p=4 -t2 -b:1 -b=:2 -- a",
+    ] {
+        let config = folder.serve(args, &[]);
+        assert_eq!(
+            (
+                config.processes,
+                config.threads,
+                config.bind_given,
+                config.app
+            ),
+            (4, 2, true, module("a")),
+            "{args}"
+        );
+        let ports: Vec<_> = config.bind.iter().map(Address::to_string).collect();
+        assert_eq!(ports, ["0.0.0.0:1", "0.0.0.0:2"], "{args}");
+    }
+    assert_eq!(folder.serve("-t 2 -t 3 a", &[]).threads, 3);
+}
+
+#[test]
+fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
+    let folder = Folder::new(&[(
+        "rwsgi.toml",
+        "app = 'f'\nthreads = 4\nprocesses = 4\nbacklog = 4\nwarmup = ['/f']",
+    )]);
+    let env = [
+        ("RWSGI_THREADS", "3"),
+        ("RWSGI_PROCESSES", "3"),
+        ("RWSGI_WARMUP", "/a, /b"),
+        ("RWSGI_APP", ""),
+    ];
+    let config = folder.serve("--threads 2", &env);
+    assert_eq!(
+        (config.threads, config.processes, config.backlog),
+        (2, 3, 4)
+    );
+    assert_eq!(
+        (config.app, config.warmup),
+        (module("f"), vec!["/a".to_owned(), "/b".to_owned()])
+    );
+    assert_eq!(config.file, Some(folder.0.join("rwsgi.toml")));
+}
+
+#[test]
+fn a_table_copied_from_apache_works_in_its_units() {
+    let text = "app = 'a'\nThreadsPerChild = 25\nThreadStackSize = 1048576\nlistenbacklog = 100\nKeepAliveTimeout = 5\n\
+        LimitRequestLine = 4094\nLimitRequestFields = 0\nLimitRequestFieldSize = 4094\nLimitRequestBody = 0\nLogLevel = 'warn'";
+    let config = Folder::new(&[("rwsgi.toml", text)]).serve("", &[]);
+    assert_eq!(
+        (config.threads, config.stack_size, config.backlog),
+        (25, 1 << 20, 100)
+    );
+    assert_eq!(config.keep_alive, Duration::from_secs(5));
+    assert_eq!(
+        (config.limit_request_line, config.limit_request_field_size),
+        (4094, 4094)
+    );
+    assert_eq!(
+        (config.limit_request_fields, config.limit_request_body),
+        (32_767, u64::MAX)
+    );
+    assert_eq!(config.log_level, LogLevel::Warn);
+}
+
+#[test]
+fn the_file_takes_the_types_of_toml() {
+    let text = "app = 'a'\npreload = false\nthreads = '2'\nstack-size = 0x100_000\nbind = ':1'\n[env]\nA = 'x y'\nB = 1";
+    let config = Folder::new(&[("rwsgi.toml", text)]).serve("", &[]);
+    assert_eq!(
+        (
+            config.preload,
+            config.threads,
+            config.stack_size,
+            config.bind.len()
+        ),
+        (Preload::Off, 2, 1 << 20, 1)
+    );
+    assert_eq!(
+        config.env,
+        [
+            ("A".to_owned(), "x y".to_owned()),
+            ("B".to_owned(), "1".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn another_file_can_be_named() {
+    let folder = Folder::new(&[("rwsgi.toml", "threads = 2"), ("other.toml", "threads = 3")]);
+    assert_eq!(folder.serve("--config other.toml a", &[]).threads, 3);
+    assert_eq!(
+        folder.serve("a", &[("RWSGI_CONFIG", "other.toml")]).threads,
+        3
+    );
+    let message = "command line: config none.toml cannot be read";
+    assert_eq!(
+        folder.fail("--config none.toml a", &[]),
+        (64, message.to_owned())
+    );
+    let message = "environment variable RWSGI_CONFIG: config none.toml cannot be read";
+    assert_eq!(
+        folder.fail("a", &[("RWSGI_CONFIG", "none.toml")]),
+        (78, message.to_owned())
+    );
+}
+
+#[test]
+fn paths_are_made_absolute_from_where_they_are_meant() {
+    let folder = Folder::new(&[("site/app.py", ""), ("e.env", "")]);
+    let args = "--chdir site --python-path lib --python-path /l --python v --env-file e.env -b unix:s -b unix:/s app.py";
+    let config = folder.serve(args, &[]);
+    let start = |path: &str| folder.0.join(path);
+    assert_eq!(config.chdir, Some(start("site")));
+    assert_eq!(config.python_path, [start("site/lib"), PathBuf::from("/l")]);
+    assert_eq!(
+        (config.python, config.env_file),
+        (Some(start("v")), Some(start("e.env")))
+    );
+    assert_eq!(
+        config.bind,
+        [Address::Unix(start("s")), Address::Unix("/s".into())]
+    );
+    assert_eq!(config.app, Target::File(start("site/app.py")));
+}
