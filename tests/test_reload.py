@@ -33,6 +33,14 @@ def deploy(folder: Path, version: str, code: str = "") -> None:
     new.rename(folder / "shop.py")
 
 
+def deploy_gated(folder: Path, version: str) -> Path:
+    """Put a version in place that reads a gate when it is loaded, until that has been written to."""
+    gate = folder / "gate"
+    os.mkfifo(gate)
+    deploy(folder, version, code=f"open({str(gate)!r}).read()")
+    return gate
+
+
 def reload(server: Server, outcome: str) -> None:
     mark = server.mark()
     server.send_signal(signal.SIGHUP)
@@ -157,12 +165,9 @@ def test_a_new_generation_that_cannot_be_shared_is_loaded_by_each_child(start: S
 
 
 def test_a_storm_of_hups_is_two_reloads(start: Start, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
     deploy(tmp_path, "one")
     server = start("shop")
-    # The new mold reads the gate until it is written to.
-    deploy(tmp_path, "two", code=f"open({str(gate)!r}).read()")
+    gate = deploy_gated(tmp_path, "two")
     server.send_signal(signal.SIGHUP)
     with open(gate, "w", encoding="ascii") as opened:
         for number in range(2, 30):
@@ -260,11 +265,9 @@ def test_a_stop_during_a_reload_is_a_stop(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_mold_that_dies_while_the_next_one_loads_is_not_missed(start: Start, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
     deploy(tmp_path, "one")
     server = start("shop")
-    deploy(tmp_path, "two", code=f"open({str(gate)!r}).read()")
+    gate = deploy_gated(tmp_path, "two")
     server.send_signal(signal.SIGHUP)
     with open(gate, "w", encoding="ascii") as opened:
         os.kill(server.mold(), signal.SIGKILL)
@@ -275,9 +278,7 @@ def test_a_mold_that_dies_while_the_next_one_loads_is_not_missed(start: Start, t
 
 
 def test_a_hup_during_the_start_waits_for_its_end(start: Start, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    deploy(tmp_path, "one", code=f"open({str(gate)!r}).read()")
+    gate = deploy_gated(tmp_path, "one")
     server = start("shop", children=None)
     with open(gate, "w", encoding="ascii") as opened:
         server.send_signal(signal.SIGHUP)

@@ -11,7 +11,7 @@ from tests.client import PATIENCE, Client
 from tests.conftest import Start
 from tests.load import under_load
 from tests.server import Server
-from tests.test_reload import deploy
+from tests.test_reload import deploy, deploy_gated
 from tests.waiting import until_equal
 
 
@@ -100,11 +100,9 @@ def test_a_server_that_does_not_come_to_serve_changes_nothing(
 
 
 def test_one_other_server_is_started_at_a_time(start: Start, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
     deploy(tmp_path, "one")
     server = start("shop")
-    deploy(tmp_path, "two", code=f"open({str(gate)!r}).read()")
+    gate = deploy_gated(tmp_path, "two")
     server.send_signal(signal.SIGUSR2)
     pid = successor(server)
     server.send_signal(signal.SIGUSR2)

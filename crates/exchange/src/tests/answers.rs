@@ -60,12 +60,7 @@ fn a_slow_reader_stops_its_thread_and_nobody_else() {
     let other = dispatcher.offer(&request("/", b"")).unwrap();
     let mut seat = Seat::new(Arc::clone(&exchange), ChildId { slot: 1, life: 1 }, 0);
     let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
-    claim
-        .split()
-        .unwrap()
-        .1
-        .send(Some(&HEAD), b"quick", After::Complete)
-        .unwrap();
+    send(&mut claim, b"quick", After::Complete).unwrap();
     drop(claim);
     assert_eq!(dispatcher.pump(&mut sink), []);
     assert_eq!(sink.answers[&other], b"quick");

@@ -17,19 +17,9 @@ fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
         .map(|path| dispatcher.offer(&request(path, b"")).unwrap());
     let [one, two] = &mut seats;
     let mut first = one.take(&go_on).unwrap();
-    first
-        .split()
-        .unwrap()
-        .1
-        .send(Some(&HEAD), b"done", After::Complete)
-        .unwrap();
+    send(&mut first, b"done", After::Complete).unwrap();
     let mut second = two.take(&go_on).unwrap();
-    second
-        .split()
-        .unwrap()
-        .1
-        .send(Some(&HEAD), b"half", After::More)
-        .unwrap();
+    send(&mut second, b"half", After::More).unwrap();
     // A killed process runs no destructors.
     std::mem::forget((first, second));
     let in_flight = exchange.in_flight(CHILD);
@@ -59,12 +49,7 @@ fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
     let mut sink = Collected::default();
     dispatcher.gone(CHILD, &mut sink);
     assert!(sink.lost.is_empty());
-    claim
-        .split()
-        .unwrap()
-        .1
-        .send(Some(&HEAD), b"new", After::Complete)
-        .unwrap();
+    send(&mut claim, b"new", After::Complete).unwrap();
     drop(claim);
     assert_eq!(dispatcher.pump(&mut sink), []);
     assert_eq!(sink.answers[&waiting], b"new");
@@ -83,14 +68,7 @@ fn a_new_front_drops_what_waited_and_lets_what_runs_end() {
     let mut new = Dispatcher::open(Arc::clone(&exchange));
     assert_eq!(new.free_blocks(), blocks);
     let mut sink = Collected::default();
-    assert_eq!(
-        claim
-            .split()
-            .unwrap()
-            .1
-            .send(Some(&HEAD), b"for nobody", After::Complete),
-        Err(Gone)
-    );
+    assert_eq!(send(&mut claim, b"for nobody", After::Complete), Err(Gone));
     drop(claim);
     assert_eq!(new.pump(&mut sink), []);
     assert!(sink.answers.is_empty());
@@ -183,12 +161,7 @@ fn a_slot_that_a_front_freed_before_it_died_is_not_freed_twice() {
     let ticket = old.offer(&request("/", b"")).unwrap();
     let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
     let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
-    claim
-        .split()
-        .unwrap()
-        .1
-        .send(Some(&HEAD), b"x", After::Complete)
-        .unwrap();
+    send(&mut claim, b"x", After::Complete).unwrap();
     drop(claim);
     // Freed, and then the front dies before it counts the frame as read.
     exchange.mapping.words()[ticket.slot as usize].write(Word::Free(ticket.seq));
@@ -213,12 +186,7 @@ fn block_numbers_that_a_child_has_scribbled_over_are_not_believed() {
         block.store(u32::MAX, Ordering::Relaxed);
     }
     let all = exchange.mapping.block_count();
-    claim
-        .split()
-        .unwrap()
-        .1
-        .send(Some(&HEAD), b"x", After::Complete)
-        .unwrap();
+    send(&mut claim, b"x", After::Complete).unwrap();
     drop(claim);
     assert_eq!(old.pump(&mut Collected::default()), []);
     assert_eq!(old.free_blocks(), all);

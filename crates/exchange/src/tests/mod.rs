@@ -122,6 +122,11 @@ fn echo(
         .unwrap()
 }
 
+/// Sends a part of an answer, with a head.
+fn send(claim: &mut Claim<'_>, data: &[u8], after: After) -> Result<(), Gone> {
+    claim.split().unwrap().1.send(Some(&HEAD), data, after)
+}
+
 /// Pumps until so many answers have ended. The front of these tests is always awake.
 fn pump_until(dispatcher: &mut Dispatcher, sink: &mut Collected, ended: usize) {
     while sink.ended.len() + sink.lost.len() < ended {
