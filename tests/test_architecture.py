@@ -92,6 +92,11 @@ def test_each_file_with_unsafe_code_says_why() -> None:
             assert text.count("SAFETY: ") >= len(re.findall(r"\bunsafe (?:\{|impl)", code(path))), path
 
 
+def test_no_two_tests_of_the_crates_can_share_a_scratch_file() -> None:
+    """`tempfile` gives each a folder of its own, and removes it when the test fails, too."""
+    assert [path for path in sources("crates") if re.search(r"\btemp_dir\(\)\s*\.join\b", code(path))] == []
+
+
 @pytest.mark.parametrize("crate", ARROWS)
 def test_the_lints_hold_for_every_crate(crate: str) -> None:
     manifest = Path(crates()[crate]["manifest_path"]).read_text()

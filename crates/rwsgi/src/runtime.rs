@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn a_folder_in_tmp_is_only_used_when_it_is_ours_alone() {
-        let folder = std::env::temp_dir().join(format!("rwsgi-own-{}", std::process::id()));
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("own");
         assert!(!is_own(&folder));
         DirBuilder::new().mode(0o700).create(&folder).unwrap();
         assert!(is_own(&folder));
@@ -265,6 +266,5 @@ mod tests {
         let open = folder.join("open");
         DirBuilder::new().mode(0o755).create(&open).unwrap();
         assert!(!is_own(&open));
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

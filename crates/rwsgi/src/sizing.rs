@@ -255,8 +255,8 @@ mod tests {
             .split_whitespace()
             .map(OsString::from)
             .collect::<Vec<_>>();
-        let empty = std::env::temp_dir().join("rwsgi-no-such-folder");
-        match crate::options::read(args, [], &empty) {
+        let empty = std::path::Path::new("/nowhere");
+        match crate::options::read(args, [], empty) {
             Ok(crate::options::Command::Serve(config)) => Sizing::on(&config, MACHINE),
             other => panic!("{other:?}"),
         }

@@ -91,9 +91,9 @@ mod tests {
 
     #[test]
     fn the_least_limit_of_all_groups_above_holds() {
-        let root = std::env::temp_dir().join(format!("rwsgi-groups-{}", std::process::id()));
+        let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
-            let path = root.join(path);
+            let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
@@ -109,9 +109,8 @@ mod tests {
             ("3:cpu:/c\n", None),
             ("", None),
         ] {
-            assert_eq!(group_limit(&root, groups), limit, "{groups}");
+            assert_eq!(group_limit(root.path(), groups), limit, "{groups}");
         }
-        fs::remove_dir_all(&root).unwrap();
         assert!(memory_limit().is_some());
     }
 }

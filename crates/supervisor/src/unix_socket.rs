@@ -137,24 +137,9 @@ mod tests {
     use crate::address::Address;
     use crate::listeners::{BindError, Listener};
     use std::os::unix::net::{UnixListener, UnixStream};
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
-    /// A folder of its own for each test, removed at the end.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("rwsgi-{name}-{}", std::process::id()));
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).unwrap();
-        }
-    }
+    use tempfile::tempdir;
 
     fn open(path: &Path) -> Result<Listener, BindError> {
         Listener::open(&Address::Unix(path.to_path_buf()), 511)
@@ -163,8 +148,8 @@ mod tests {
 
     #[test]
     fn a_socket_is_made_and_removed() {
-        let folder = Folder::new("made");
-        let path = folder.0.join("s");
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
         let listener = open(&path).unwrap();
         UnixStream::connect(&path).unwrap();
         assert_eq!(listener.url(), format!("unix:{}", path.display()));
@@ -174,8 +159,8 @@ mod tests {
 
     #[test]
     fn a_stale_socket_is_replaced() {
-        let folder = Folder::new("stale");
-        let path = folder.0.join("s");
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
         drop(UnixListener::bind(&path).unwrap());
         let _listener = open(&path).unwrap();
         UnixStream::connect(&path).unwrap();
@@ -183,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_socket_in_use_is_left_alone() {
-        let folder = Folder::new("live");
-        let path = folder.0.join("s");
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
         let _first = open(&path).unwrap();
         let error = open(&path).unwrap_err();
         assert!(error.is_in_use());
@@ -197,10 +182,10 @@ mod tests {
 
     #[test]
     fn a_regular_file_is_never_touched() {
-        let folder = Folder::new("file");
-        let path = folder.0.join("s");
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
         std::fs::write(&path, "precious").unwrap();
-        let link = folder.0.join("link");
+        let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         for path in [&path, &link] {
             let error = open(path).unwrap_err();
@@ -215,11 +200,11 @@ mod tests {
 
     #[test]
     fn the_socket_of_a_successor_is_not_removed() {
-        let folder = Folder::new("successor");
-        let path = folder.0.join("s");
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
         let first = open(&path).unwrap();
         // The new file is made while the old one exists, so that it cannot get the same number.
-        let other = folder.0.join("t");
+        let other = folder.path().join("t");
         let _second = UnixListener::bind(&other).unwrap();
         std::fs::rename(&other, &path).unwrap();
         first.remove_file();
@@ -228,8 +213,8 @@ mod tests {
 
     #[test]
     fn of_many_servers_that_replace_a_stale_socket_one_wins() {
-        let folder = Folder::new("race");
-        let path = folder.0.join("s");
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
         drop(UnixListener::bind(&path).unwrap());
         let opened: Vec<_> = std::thread::scope(|scope| {
             let servers: Vec<_> = (0..8).map(|_| scope.spawn(|| open(&path))).collect();

@@ -116,26 +116,11 @@ mod tests {
     use super::*;
     use std::time::{Duration, SystemTime};
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("rwsgi-{name}-{}", std::process::id()));
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn a_file_that_is_written_touched_made_or_replaced_has_changed() {
-        let folder = Folder::new("watch");
-        let [written, other, later] = ["written", "other", "later"].map(|name| folder.0.join(name));
+        let folder = tempfile::tempdir().unwrap();
+        let [written, other, later] =
+            ["written", "other", "later"].map(|name| folder.path().join(name));
         fs::write(&written, "1").unwrap();
         fs::write(&other, "1").unwrap();
         let mut watcher = Watcher::new().unwrap();
@@ -163,7 +148,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_cannot_be_watched() {
         let mut watcher = Watcher::new().unwrap();
-        let file = std::env::temp_dir().join("rwsgi-no-such-folder/file");
-        assert!(watcher.add(&file).is_err());
+        let file = Path::new("/nowhere/file");
+        assert!(watcher.add(file).is_err());
     }
 }

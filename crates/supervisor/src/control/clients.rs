@@ -324,19 +324,17 @@ mod tests {
 
     struct Door {
         control: Control,
-        folder: PathBuf,
+        _folder: tempfile::TempDir,
         pending: Pending,
     }
 
     impl Door {
-        fn new(name: &str) -> Self {
-            let name = format!("rwsgi-control-{name}-{}", std::process::id());
-            let folder = std::env::temp_dir().join(name);
-            std::fs::create_dir(&folder).unwrap();
-            let control = Control::open(&folder.join("s"), None).unwrap();
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let control = Control::open(&folder.path().join("s"), None).unwrap();
             Self {
                 control,
-                folder,
+                _folder: folder,
                 pending: Pending::default(),
             }
         }
@@ -357,12 +355,6 @@ mod tests {
         }
     }
 
-    impl Drop for Door {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.folder).unwrap();
-        }
-    }
-
     fn done(message: &str) -> Answer {
         Answer::Done {
             message: message.to_owned(),
@@ -377,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_command_may_come_in_pieces_and_is_answered_once() {
-        let mut door = Door::new("pieces");
+        let mut door = Door::new();
         let mut client = door.client();
         for piece in [&b"{\"command\":"[..], b"\"status\"}", b"\n{}\n"] {
             door.serve(0);
@@ -393,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_said_so() {
-        let mut door = Door::new("nonsense");
+        let mut door = Door::new();
         let mut client = door.client();
         client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
         door.serve(0);
@@ -402,7 +394,7 @@ mod tests {
 
     #[test]
     fn who_says_too_much_or_takes_too_long_is_left() {
-        let mut door = Door::new("limits");
+        let mut door = Door::new();
         let (mut loud, silent) = (door.client(), door.client());
         loud.write_all(&[b'x'; LONGEST + 1]).unwrap();
         door.serve(0);
@@ -415,7 +407,7 @@ mod tests {
 
     #[test]
     fn further_clients_wait_until_there_is_room() {
-        let mut door = Door::new("many");
+        let mut door = Door::new();
         let mut clients: Vec<_> = (0..=MOST).map(|_| door.client()).collect();
         door.serve(0);
         assert_eq!(door.control.clients.len(), MOST);
@@ -431,7 +423,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_the_end_hears_of_it() {
-        let mut door = Door::new("end");
+        let mut door = Door::new();
         let (mut stays, mut leaves) = (door.client(), door.client());
         for client in [&mut stays, &mut leaves] {
             client.write_all(b"{\"command\":\"stop\"}\n").unwrap();
@@ -446,7 +438,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_takes_its_time_is_waited_for() {
-        let mut door = Door::new("later");
+        let mut door = Door::new();
         let (mut stays, mut leaves) = (door.client(), door.client());
         for client in [&mut stays, &mut leaves] {
             client.write_all(b"{\"command\":\"reload\"}\n").unwrap();
@@ -465,7 +457,7 @@ mod tests {
 
     #[test]
     fn who_takes_over_has_the_place_when_it_serves() {
-        let former = Door::new("over");
+        let former = Door::new();
         let place = former.control.path().to_owned();
         let mut next = Control::open_beside(&place, None).unwrap();
         assert_ne!(next.path(), place);
@@ -479,7 +471,7 @@ mod tests {
 
     #[test]
     fn the_socket_is_its_owners_alone() {
-        let door = Door::new("mode");
+        let door = Door::new();
         assert_eq!(mode_of(door.control.path()), 0o600);
         door.control.remove_file();
         assert!(!door.control.path().exists());
@@ -488,10 +480,10 @@ mod tests {
     #[test]
     fn whoever_opens_beside_us_changes_nothing() {
         std::thread::scope(|scope| {
-            for thread in 0..4 {
-                scope.spawn(move || {
-                    for round in 0..1000 {
-                        let door = Door::new(&format!("beside-{thread}-{round}"));
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let door = Door::new();
                         assert_eq!(mode_of(door.control.path()), 0o600);
                         door.control.remove_file();
                     }

@@ -1,19 +1,29 @@
 //! How an application is found, warmed up and looked over.
 
 use std::fs;
-use std::path::PathBuf;
 
 use crate::{App, LoadError, Target, Warmed};
 use pyo3::prelude::*;
+use tempfile::TempDir;
 
 use super::support::{Ask, attached, load, module, spec};
 
-fn scratch(name: &str, text: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("rwsgi-loading-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let path = folder.join(name);
-    fs::write(&path, text).unwrap();
-    path
+/// A file in a folder of its own: where two have one path, Python's cache can give one the code of the other.
+struct Scratch {
+    folder: TempDir,
+    name: &'static str,
+}
+
+impl Scratch {
+    fn new(name: &'static str, text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(name), text).unwrap();
+        Self { folder, name }
+    }
+
+    fn target(&self) -> Target {
+        Target::File(self.folder.path().join(self.name))
+    }
 }
 
 /// The body of the answer of what was loaded.
@@ -110,8 +120,8 @@ fn an_exception_at_import_is_told_in_one_line() {
                 "ModuleNotFoundError: No module named 'a_module_that_nobody_has'",
             ),
         ] {
-            let path = scratch(&format!("failing-{}.wsgi", code.len()), code);
-            match body(py, Target::File(path)) {
+            let failing = Scratch::new("failing.wsgi", code);
+            match body(py, failing.target()) {
                 Err(LoadError::Raised { summary, traceback }) => {
                     assert_eq!(summary, expected);
                     let kind = expected.split(':').next().unwrap();
@@ -137,29 +147,27 @@ fn an_exception_at_import_is_told_in_one_line() {
 #[test]
 fn a_file_is_loaded_whatever_its_suffix_and_hides_no_module() {
     attached(|py| {
-        let wsgi = scratch("site.wsgi", &saying("application", "wsgi"));
-        assert_eq!(body(py, Target::File(wsgi)).unwrap(), "wsgi");
+        let wsgi = Scratch::new("site.wsgi", &saying("application", "wsgi"));
+        assert_eq!(body(py, wsgi.target()).unwrap(), "wsgi");
         let code = format!(
             "import json\nassert json.dumps(1) == '1'\n{}",
             saying("app", "json")
         );
-        let json = scratch("json.py", &code);
-        assert_eq!(body(py, Target::File(json)).unwrap(), "json");
+        let json = Scratch::new("json.py", &code);
+        assert_eq!(body(py, json.target()).unwrap(), "json");
     });
 }
 
 #[test]
 fn paths_variables_and_further_imports_are_in_place() {
     attached(|py| {
-        let folder = scratch("extra_of_rwsgi.py", "loaded = True")
-            .parent()
-            .unwrap()
-            .to_owned();
+        let extra = Scratch::new("extra_of_rwsgi.py", "loaded = True");
         let code = "import os\nvalue = os.environ['RWSGI_TEST_VARIABLE']\n".to_owned()
             + "def app(e, s):\n import sys\n s('200 OK', [])\n"
             + " return [(value + str('extra_of_rwsgi' in sys.modules) + str(sys.path[0] == os.getcwd())).encode()]\n";
-        let mut spec = spec(Target::File(scratch("surroundings.py", &code)));
-        spec.python_path = vec![folder];
+        let surroundings = Scratch::new("surroundings.py", &code);
+        let mut spec = spec(surroundings.target());
+        spec.python_path = vec![extra.folder.path().to_owned()];
         spec.env = vec![("RWSGI_TEST_VARIABLE".into(), "v ".into())];
         spec.imports = vec!["extra_of_rwsgi".into()];
         let app = App::load(py, &spec).unwrap();

@@ -93,7 +93,7 @@ fn the_access_log_goes_where_it_is_told() {
         ("-", Some(Target::Stdout)),
         (
             "logs/access",
-            Some(Target::File(folder.0.join("logs/access"))),
+            Some(Target::File(folder.join("logs/access"))),
         ),
         ("/var/log/a", Some(Target::File("/var/log/a".into()))),
     ] {
@@ -119,12 +119,12 @@ fn a_wsgi_name_is_a_file_only_where_there_is_one() {
     let folder = Folder::new(&[("one.wsgi", "")]);
     assert_eq!(
         folder.serve("one.wsgi", &[]).app,
-        Target::File(folder.0.join("one.wsgi"))
+        Target::File(folder.join("one.wsgi"))
     );
     assert_eq!(folder.serve("two.wsgi", &[]).app, module("two.wsgi"));
     let message = format!(
         "command line: app \"two.py\" is not a file in {}",
-        folder.0.display()
+        folder.0.path().display()
     );
     assert_eq!(folder.fail("two.py", &[]), (64, message));
 }

@@ -8,10 +8,10 @@ mod sources;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use supervisor::Address;
+use tempfile::TempDir;
 
 use super::config::{Budget, Config, ControlPlace, Elastic, LogLevel, Policy, Preload, Target};
 use super::error::Error;
@@ -19,24 +19,21 @@ use super::table::OPTIONS;
 use super::{Command, read, reference, write};
 
 /// A folder of its own for one test, removed at its end.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     fn new(files: &[(&str, &str)]) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "rwsgi-options-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let folder = Self(std::env::temp_dir().join(name));
-        fs::create_dir(&folder.0).unwrap();
+        let folder = Self(tempfile::tempdir().unwrap());
         for (name, text) in files {
-            let path = folder.0.join(name);
+            let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
         folder
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
     }
 
     /// Reads a command line, split at spaces, and an environment in this folder.
@@ -44,7 +41,11 @@ impl Folder {
         let env = env
             .iter()
             .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        read(args.split_whitespace().map(OsString::from), env, &self.0)
+        read(
+            args.split_whitespace().map(OsString::from),
+            env,
+            self.0.path(),
+        )
     }
 
     /// The configuration to serve with.
@@ -68,12 +69,6 @@ impl Folder {
             Ok(Command::Print(text)) => text,
             other => panic!("{args}: {other:?}"),
         }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
     }
 }
 

@@ -33,11 +33,11 @@ fn the_printed_configuration_is_a_configuration() {
     let args = "-p 007 -b :1 -b unix:s --env A=\"\\ --warmup /a --keep-alive 500ms --limit-request-body 0 --preload on a:b";
     let mut config = folder.serve(args, &[]);
     fs::write(
-        folder.0.join("rwsgi.toml"),
+        folder.join("rwsgi.toml"),
         folder.print(&format!("--print-config {args}"), &[]),
     )
     .unwrap();
-    config.file = Some(folder.0.join("rwsgi.toml"));
+    config.file = Some(folder.join("rwsgi.toml"));
     assert_eq!(folder.serve("", &[]), config);
     // Nor does it need an application, so that a first file can be made with it.
     assert!(

@@ -48,7 +48,7 @@ fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
         (config.app, config.warmup),
         (module("f"), vec!["/a".to_owned(), "/b".to_owned()])
     );
-    assert_eq!(config.file, Some(folder.0.join("rwsgi.toml")));
+    assert_eq!(config.file, Some(folder.join("rwsgi.toml")));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn paths_are_made_absolute_from_where_they_are_meant() {
     let folder = Folder::new(&[("site/app.py", ""), ("e.env", "")]);
     let args = "--chdir site --python-path lib --python-path /l --python v --env-file e.env -b unix:s -b unix:/s app.py";
     let config = folder.serve(args, &[]);
-    let start = |path: &str| folder.0.join(path);
+    let start = |path: &str| folder.join(path);
     assert_eq!(config.chdir, Some(start("site")));
     assert_eq!(config.python_path, [start("site/lib"), PathBuf::from("/l")]);
     assert_eq!(
