@@ -8,17 +8,22 @@ VENV   ?= .venv
 BIND   ?= 127.0.0.1:8000
 FUZZ   ?= 60
 
+# Paths are relative, since make takes a space in one for the end of it.
+ifneq ($(words $(VENV)),1)
+    $(error VENV is "$(VENV)": it must be one path without spaces, and may be relative)
+endif
+
 DEMO   := python/examples/demo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BINARY := $(TARGET)/release/rwsgi
-IN     := $(abspath $(VENV))/bin
+IN     := $(VENV)/bin
 PIP    := $(IN)/python -m pip --disable-pip-version-check
 
 # What is done is noted inside the environment, so that removing the environment forgets it too.
 DONE := $(VENV)/done
 
 # The embedding binary and the tests link the libpython of the interpreter that they will be run with.
-export PYO3_PYTHON := $(IN)/python
+export PYO3_PYTHON := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(IN)/python
 
 RUST   := $(shell find crates -name '*.rs' -o -name '*.py' -o -name Cargo.toml) $(wildcard Cargo.toml Cargo.lock)
 PYTHON_PACKAGE := $(wildcard python/rwsgi/*)
@@ -27,10 +32,13 @@ PYTHON_PACKAGE := $(wildcard python/rwsgi/*)
 .DELETE_ON_ERROR:
 # The steps of a target share one build folder and one environment.
 .NOTPARALLEL:
-.PHONY: help serve build wheel test test-rust test-model fuzz test-demo test-end-to-end lint format clean
+.PHONY: help needs serve build wheel test test-rust test-model fuzz test-demo test-end-to-end lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+needs: ## tell what is not installed of what all others need
+	@tests/fresh/needs $(PYTHON)
 
 serve: $(DONE)/wheel $(DONE)/demo ## serve the demo site on http://127.0.0.1:8000 (or on BIND=)
 	@$(IN)/python $(DEMO)/manage.py fill
@@ -41,13 +49,21 @@ build: $(DONE)/venv ## build the binary that embeds Python: target/release/rwsgi
 
 wheel: $(DONE)/wheel ## build the wheel and install it in the virtual environment
 
-test: test-rust test-model test-demo test-end-to-end ## run every test
+# All of them run, whatever fails.
+SUITES := test-rust test-model test-demo test-end-to-end
+
+test: needs ## run every test
+	@failed=; for suite in $(SUITES); do \
+	    echo "--- make $$suite"; \
+	    $(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "make test: failed:$$failed" >&2; exit 1; fi
 
 test-rust: $(DONE)/venv ## run the tests of the crates
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
-test-model: ## check the model of the exchange
-	RUSTFLAGS="--cfg loom" cargo test --package rwsgi-exchange --release --lib --target-dir $(TARGET)/loom model
+test-model: needs ## check the model of the exchange
+	RUSTFLAGS="--cfg loom" cargo test --package rwsgi-exchange --release --lib --target-dir "$(TARGET)/loom" model
 
 fuzz: ## fuzz what rwsgi parses itself, FUZZ seconds each (needs a nightly toolchain, cargo-fuzz, a C++ compiler)
 	cargo +nightly fuzz run requests -- -max_total_time=$(FUZZ) -dict=fuzz/http.dict
@@ -56,8 +72,8 @@ fuzz: ## fuzz what rwsgi parses itself, FUZZ seconds each (needs a nightly toolc
 test-demo: $(DONE)/demo ## run the tests of the demo site
 	$(IN)/python -W error $(DEMO)/manage.py test $(DEMO)
 
-test-end-to-end: build $(DONE)/wheel $(DONE)/demo $(DONE)/dev $(DONE)/tools ## run the real server, through both doors
-	RWSGI_BINARY=$(abspath $(BINARY)) RWSGI_WHEEL=$(IN)/rwsgi $(IN)/python -m pytest
+test-end-to-end: build $(DONE)/wheel $(DONE)/demo $(DONE)/dev ## run the real server, through both doors
+	RWSGI_BINARY="$(BINARY)" RWSGI_WHEEL="$(IN)/rwsgi" $(IN)/python -m pytest
 
 lint: $(DONE)/dev $(DONE)/demo ## check formats, lints and types
 	cargo fmt --all --check
@@ -76,18 +92,17 @@ format: $(DONE)/dev ## format all code
 	$(IN)/ruff format
 
 clean: ## remove what was built, and the demo's database
-	rm -rf $(TARGET) $(VENV) $(DEMO)/var
+	rm -rf "$(TARGET)" $(VENV) $(DEMO)/var
 
 # Debian splits ensurepip off its Python: there, the pip that is installed puts one into the environment.
-$(DONE)/venv:
+$(DONE)/venv: | needs
 	@echo "virtual environment: $(VENV) from $$($(PYTHON) --version)"
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed" if sys.version_info < (3, 10) else 0)'
 	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
 	    $(PYTHON) -m venv $(VENV); \
 	else \
 	    $(PYTHON) -m venv --without-pip $(VENV) && \
 	    $(PYTHON) -m pip --python $(IN)/python install pip; \
-	fi || { echo "No virtual environment could be made. On Debian: apt install python3-venv" >&2; exit 1; }
+	fi
 	@mkdir -p $(DONE) && touch $@
 
 # Verbose, because a build of some minutes should show what it does.
@@ -97,17 +112,6 @@ $(DONE)/wheel: $(DONE)/venv $(RUST) $(PYTHON_PACKAGE) pyproject.toml
 
 $(DONE)/demo: $(DONE)/venv $(DEMO)/requirements.txt
 	$(PIP) install --requirement $(DEMO)/requirements.txt
-	@touch $@
-
-# What the tests drive besides Python. Only root on Debian gets it by itself.
-TOOLS := mount nsenter setpriv systemctl systemd-analyze systemd-socket-activate taskset unshare
-
-$(DONE)/tools: $(DONE)/venv
-	@lacking() { for tool in $(TOOLS); do command -v $$tool >/dev/null || return 0; done; return 1; }; \
-	if lacking && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -q && apt-get install -q -y --no-install-recommends systemd util-linux mount; \
-	fi; \
-	if lacking; then echo "Not all of $(TOOLS) are installed. On Debian: apt install systemd util-linux mount" >&2; exit 1; fi
 	@touch $@
 
 $(DONE)/dev: $(DONE)/venv python/requirements-dev.txt

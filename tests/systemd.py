@@ -61,8 +61,9 @@ def why_not() -> str:
     """Why no systemd can be started here; nothing when one can."""
     if os.geteuid() != 0:
         return "only root starts a systemd of its own"
-    # What can be installed is not a reason.
-    assert os.access(PROGRAM, os.X_OK), f"no {PROGRAM} beside {tool('systemctl', 'systemd')}"
+    tool("systemctl", "systemd")
+    if not os.access(PROGRAM, os.X_OK):
+        return f"there is no {PROGRAM}"
     try:
         with control_group() as group, tempfile.TemporaryDirectory() as folder:
             top = Path(folder)
