@@ -12,8 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.client import Client
-from tests.conftest import open_door
-from tests.server import APPS, Hold, Server
+from tests.server import APPS, Door, Hold, Server
 
 # A test runs with both, unless what it is about is a mistake that the validator would not let pass.
 CALLABLES = ["application", "validated"]
@@ -24,10 +23,10 @@ NUMBERS = count()
 
 
 @contextmanager
-def serving(folder: Path, name: str, *arguments: str, children: int = 1) -> Iterator[Server]:
+def serving(door: Door, folder: Path, name: str, *arguments: str, children: int = 1) -> Iterator[Server]:
     """A server of the callable."""
     where = ["--bind", "127.0.0.1:0", "--python-path", str(APPS)]
-    server = Server(open_door("binary"), folder, [*where, *arguments, f"pep3333:{name}"])
+    server = Server(door, folder, [*where, *arguments, f"pep3333:{name}"])
     try:
         server.wait_until_ready(children)
         yield server
@@ -103,9 +102,14 @@ def surviving(server: Server) -> Iterator[None]:
     assert show(server)["pid"] == before
 
 
+def settled(server: Server) -> int:
+    """The end of the log, with every line of the requests before: the only thread has answered one more."""
+    line = f"closed barrier {next(NUMBERS)}"
+    tag = line.removeprefix("closed ")
+    assert server.get(target("answer", status="204 Nothing", shape="list", tag=tag)).status == 204
+    return server.log.until(lambda lines: lines.index(line) + 1 if line in lines else None, line)
+
+
 def said(server: Server, since: int) -> list[str]:
-    """The lines of the log up to now, complete because the only thread has answered another request."""
-    barrier = f"barrier {next(NUMBERS)}"
-    assert server.get(target("answer", status="204 Nothing", shape="list", tag=barrier)).status == 204
-    server.wait_for(f"^closed {barrier}$", since)
-    return server.log.lines[since:]
+    """The lines of the log since it was `settled`."""
+    return server.log.lines[since : settled(server)]

@@ -12,8 +12,8 @@ import pytest
 
 from tests import processes
 from tests.client import Client
-from tests.conftest import Start, open_door
-from tests.server import APPS, Server
+from tests.conftest import Start
+from tests.server import APPS, Door, Server
 from tests.waiting import until_equal
 
 LARGE = 10 * 1024 * 1024 + 1
@@ -29,9 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Server]:
+def server(door: Door, folder: Path) -> Iterator[Server]:
     arguments = ["--bind", "127.0.0.1:0", "--python-path", str(APPS), "files"]
-    server = Server(open_door("binary"), folder, arguments)
+    server = Server(door, folder, arguments)
     server.wait_until_ready()
     yield server
     try:

@@ -19,15 +19,18 @@ from tests.pep3333 import (
     request,
     said,
     serving,
+    settled,
     surviving,
     target,
 )
-from tests.server import Server
+from tests.server import Door, Server
 
 
 @pytest.fixture(scope="module", params=CALLABLES)
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("pep3333"), request.param) as server:
+def site(
+    door: Door, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with serving(door, tmp_path_factory.mktemp("pep3333"), request.param) as server:
         yield server
 
 
@@ -53,8 +56,10 @@ def answer(
         "validated_class": b"from a class",
     }.items(),
 )
-def test_the_application_is_anything_that_can_be_called(tmp_path: Path, name: str, body: bytes) -> None:
-    with serving(tmp_path, name) as server, Client(server.address) as client:
+def test_the_application_is_anything_that_can_be_called(
+    door: Door, tmp_path: Path, name: str, body: bytes
+) -> None:
+    with serving(door, tmp_path, name) as server, Client(server.address) as client:
         for _ in range(2):
             assert client.get("/").body == body
 
@@ -186,7 +191,7 @@ def test_an_error_before_the_first_bytes_replaces_status_and_headers(site: Serve
 
 @pytest.mark.parametrize("by", ["write", "yield"])
 def test_an_error_after_the_first_bytes_is_raised_again(site: Server, by: str) -> None:
-    since = site.mark()
+    since = settled(site)
     with surviving(site), Client(site.address) as client:
         client.send(target("replace-late", by=by))
         response = client.response()
@@ -213,47 +218,47 @@ def new_tag() -> str:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("part", [(), ("one",), ("one", "two")], ids=repr)
 def test_the_iterable_is_closed_once_at_its_end(site: Server, shape: str, part: tuple[str, ...]) -> None:
-    since, tag = site.mark(), new_tag()
+    since, tag = settled(site), new_tag()
     assert site.get(answer(*part, shape=shape, tag=tag)).status == 200
     assert closings(site, since, tag) == 1
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 def test_the_iterable_of_an_answer_without_a_body_is_closed_once(site: Server, status: str) -> None:
-    since, tag = site.mark(), new_tag()
+    since, tag = settled(site), new_tag()
     raw(site, f"GET {answer('one', 'two', status=status, tag=tag)}")
     assert closings(site, since, tag) == 1
 
 
 @pytest.mark.parametrize("part", [(), ("one",), ("one", "two")], ids=repr)
 def test_the_iterable_of_an_answer_to_head_is_closed_once(site: Server, part: tuple[str, ...]) -> None:
-    since, tag = site.mark(), new_tag()
+    since, tag = settled(site), new_tag()
     raw(site, f"HEAD {answer(*part, tag=tag)}")
     assert closings(site, since, tag) == 1
 
 
 @pytest.mark.parametrize("length", ["1", "4", "100"])
 def test_the_iterable_is_closed_once_when_the_length_is_wrong(site: Server, length: str) -> None:
-    since, tag = site.mark(), new_tag()
+    since, tag = settled(site), new_tag()
     raw(site, f"GET {answer('one', 'two', header=[f'Content-Length:{length}'], tag=tag)}")
     assert closings(site, since, tag) == 1
 
 
 @pytest.mark.parametrize("moment", ["when iterated", "after a part", "in close"])
 def test_the_iterable_is_closed_once_when_it_fails(site: Server, moment: str) -> None:
-    since = site.mark()
+    since = settled(site)
     raw(site, f"GET {target('fail', error='ValueError', moment=moment)}")
     assert closings(site, since, "failing") == 1
 
 
 def test_the_iterable_is_closed_once_when_start_response_fails(site: Server) -> None:
-    since, tag = site.mark(), new_tag()
+    since, tag = settled(site), new_tag()
     assert site.get(target("start-later", tag=tag)).status == 500
     assert closings(site, since, tag) == 1
 
 
 def test_the_iterable_is_closed_once_when_the_client_has_gone(site: Server) -> None:
-    since, tag = site.mark(), new_tag()
+    since, tag = settled(site), new_tag()
     with Client(site.address) as client:
         client.send(target("endless", tag=tag))
         assert client.response().read(1000) == b"x" * 1000
@@ -264,7 +269,7 @@ def test_the_iterable_is_closed_once_when_the_client_has_gone(site: Server) -> N
 
 
 def test_an_error_in_close_leaves_the_answer_and_the_connection_alone(site: Server) -> None:
-    since = site.mark()
+    since = settled(site)
     with surviving(site), Client(site.address) as client:
         for _ in range(2):
             got = client.get(target("fail", error="ValueError", moment="in close"))
@@ -323,7 +328,7 @@ def test_an_announced_length_is_told_once_and_kept(site: Server, shape: str, ver
 def test_a_body_shorter_than_its_length_does_not_look_complete(
     site: Server, shape: str, version: str, part: tuple[str, ...]
 ) -> None:
-    since = site.mark()
+    since = settled(site)
     line = f"GET {answer(*part, header=['Content-Length:7'], shape=shape)} HTTP/{version}"
     with surviving(site), Client(site.address) as client:
         client.socket.sendall(request(line, "Connection: keep-alive"))
@@ -347,7 +352,7 @@ def test_no_body_instead_of_its_length_is_an_error(site: Server, shape: str, par
 def test_a_body_longer_than_its_length_is_cut_and_does_not_reach_the_next_answer(
     site: Server, shape: str, length: int
 ) -> None:
-    since = site.mark()
+    since = settled(site)
     with Client(site.address) as client:
         got = client.get(answer("one", "two", header=[f"Content-Length:{length}"], shape=shape))
         assert (got.headers["Content-Length"], got.body) == (str(length), b"onetwo"[:length])
@@ -358,7 +363,7 @@ def test_a_body_longer_than_its_length_is_cut_and_does_not_reach_the_next_answer
 
 
 def test_writing_past_the_length_is_an_error(site: Server) -> None:
-    since = site.mark()
+    since = settled(site)
     with Client(site.address) as client:
         assert client.get("/write-past-length").body == b"one"
         assert client.get("/generator").body == b"from a generator"

@@ -9,13 +9,15 @@ import pytest
 
 from tests.apps.pep3333 import READERS
 from tests.client import Client
-from tests.pep3333 import CALLABLES, bare_only, environ, request, serving, show, target
-from tests.server import Server
+from tests.pep3333 import CALLABLES, bare_only, environ, request, serving, settled, show, target
+from tests.server import Door, Server
 
 
 @pytest.fixture(scope="module", params=CALLABLES)
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("pep3333"), request.param) as server:
+def site(
+    door: Door, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with serving(door, tmp_path_factory.mktemp("pep3333"), request.param) as server:
         yield server
 
 
@@ -87,8 +89,10 @@ def test_an_empty_query_is_an_empty_str(site: Server, asked: str) -> None:
 
 
 @pytest.mark.parametrize("name", CALLABLES)
-def test_the_mount_point_is_the_script_name_and_not_in_the_path(tmp_path: Path, name: str) -> None:
-    with serving(tmp_path, name, "--script-name", "/the/mount") as server:
+def test_the_mount_point_is_the_script_name_and_not_in_the_path(
+    door: Door, tmp_path: Path, name: str
+) -> None:
+    with serving(door, tmp_path, name, "--script-name", "/the/mount") as server:
         for asked, path in {
             "/the/mount": "",
             "/the/mount/": "/",
@@ -214,10 +218,10 @@ def test_the_application_is_not_run_only_once(site: Server) -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_application_is_told_who_may_run_it_at_the_same_time(
-    tmp_path: Path, processes: int, threads: int
+    door: Door, tmp_path: Path, processes: int, threads: int
 ) -> None:
     pool = ["--processes", str(processes), "--threads", str(threads)]
-    with serving(tmp_path, "application", *pool, children=processes) as server:
+    with serving(door, tmp_path, "application", *pool, children=processes) as server:
         seen = environ(server)
     assert seen["wsgi.multithread"] == str(threads > 1)
     assert seen["wsgi.multiprocess"] == str(processes > 1)
@@ -249,7 +253,7 @@ def test_nothing_of_a_request_is_left_in_the_next(site: Server) -> None:
 
 
 def test_what_is_written_to_errors_is_in_the_log(site: Server) -> None:
-    since = site.mark()
+    since = settled(site)
     assert site.get("/errors").body == b"written"
     for line in ("written to errors$", "first of two lines$", "second of two lines$", "beyond ASCII: "):
         site.wait_for(f"^{line}", since)

@@ -7,13 +7,15 @@ import pytest
 
 from tests.apps.pep3333 import ERRORS, HEADERS, RETURNED, STATUSES
 from tests.client import Client
-from tests.pep3333 import CALLABLES, raw, request, said, serving, surviving, target
-from tests.server import Server
+from tests.pep3333 import CALLABLES, raw, request, said, serving, settled, surviving, target
+from tests.server import Door, Server
 
 
 @pytest.fixture(scope="module", params=CALLABLES)
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("pep3333"), request.param) as server:
+def site(
+    door: Door, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with serving(door, tmp_path_factory.mktemp("pep3333"), request.param) as server:
         yield server
 
 
@@ -23,7 +25,7 @@ def failures(lines: list[str]) -> int:
 
 def fails(site: Server, asked: str) -> list[str]:
     """The request gets an error that tells nothing, the child goes on, and the log tells the cause once."""
-    since = site.mark()
+    since = settled(site)
     with surviving(site):
         got = raw(site, f"GET {asked}")
         assert got.line == "HTTP/1.1 500 Internal Server Error"
@@ -47,7 +49,7 @@ def test_any_exception_before_the_first_bytes_is_an_error_500(site: Server, erro
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_any_exception_after_a_part_breaks_the_chunks_off(site: Server, error: str) -> None:
-    since = site.mark()
+    since = settled(site)
     with surviving(site), Client(site.address) as client:
         client.send(target("fail", error=error, moment="after a part"))
         response = client.response()
@@ -87,7 +89,7 @@ def test_an_exception_after_a_part_resets_a_connection_whose_end_would_be_that_o
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_any_exception_in_close_leaves_the_answer_alone(site: Server, error: str) -> None:
-    since = site.mark()
+    since = settled(site)
     with surviving(site):
         got = site.get(target("fail", error=error, moment="in close"))
         assert (got.status, got.body) == (200, b"part")
@@ -126,7 +128,7 @@ def test_start_response_called_twice_is_an_error_500(site: Server) -> None:
 
 @pytest.mark.parametrize("returns", ["list", "two", "empty", "iterator"])
 def test_an_answer_without_start_response_is_an_error_500(site: Server, returns: str) -> None:
-    since = site.mark()
+    since = settled(site)
     with surviving(site):
         assert site.get(target("without-start", returns=returns)).status == 500
     # The validator sees that, too, unless there are no parts to look at.
@@ -148,7 +150,7 @@ def test_a_body_that_is_no_iterable_of_bytes_is_an_error_500(site: Server, case:
 
 
 def test_a_part_that_is_not_bytes_breaks_the_answer_off(site: Server) -> None:
-    since = site.mark()
+    since = settled(site)
     with surviving(site), Client(site.address) as client:
         client.send("/wrong-part")
         response = client.response()
