@@ -1,5 +1,6 @@
 """Where a server listens, and what it does with what is there already."""
 
+import os
 import socket
 import stat
 import sys
@@ -10,6 +11,7 @@ import pytest
 from tests.client import Client
 from tests.conftest import Run, Start
 from tests.server import Server
+from tests.tools import tool
 
 # Becomes the program, with the descriptor of the first argument as the one that systemd passes.
 AS_SYSTEMD = """
@@ -34,11 +36,55 @@ def port_of(server: Server) -> int:
     return server.address[1]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_port_0_takes_a_free_port(start: Start, host: str) -> None:
     server = start("probe", bind=f"{host}:0")
     assert port_of(server) > 0
     ask(server, server.address)
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_an_ipv6_address_is_served_where_there_is_one(start: Start, run: Run) -> None:
+    if has_ipv6():
+        server = start("probe", bind="[::1]:0")
+        assert port_of(server) > 0
+        ask(server, server.address)
+    else:
+        ran = run("probe", bind="[::1]:0")
+        assert ran.code != 0
+        assert "cannot listen on [::1]:0: " in ran.err
+
+
+# Makes the only interface there is, as a machine without IPv6 has it, and becomes the program.
+WITHOUT_IPV6 = """
+import fcntl, os, socket, struct, sys
+IFF_UP, SIOCSIFFLAGS = 1, 0x8914
+for name in ("all", "lo"):
+    with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as file:
+        file.write("1")
+with socket.socket() as any:
+    fcntl.ioctl(any, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a network")
+def test_where_there_is_no_ipv6_localhost_is_served_and_an_ipv6_address_refused(
+    start: Start, run: Run
+) -> None:
+    before = [tool("unshare", "util-linux"), "--net", sys.executable, "-c", WITHOUT_IPV6]
+    server = start("probe", bind="localhost:0", before=before)
+    assert [url.rpartition(":")[0] for url in server.urls] == ["http://127.0.0.1"]
+    ran = run("probe", bind="[::1]:0", before=before)
+    assert ran.code != 0
+    assert "cannot listen on [::1]:0: " in ran.err
 
 
 def test_several_addresses_are_served(start: Start) -> None:
