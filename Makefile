@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIND   ?= 127.0.0.1:8000
 FUZZ   ?= 60
+# What pytest is to run: files, options. Nothing is all of it.
+TESTS  ?=
 
 # Paths are relative, since make takes a space in one for the end of it.
 ifneq ($(words $(VENV)),1)
@@ -65,15 +67,28 @@ test-rust: $(DONE)/venv ## run the tests of the crates
 test-model: needs ## check the model of the exchange
 	RUSTFLAGS="--cfg loom" cargo test --package rwsgi-exchange --release --lib --target-dir "$(TARGET)/loom" model
 
-fuzz: ## fuzz what rwsgi parses itself, FUZZ seconds each (needs a nightly toolchain, cargo-fuzz, a C++ compiler)
-	cargo +nightly fuzz run requests -- -max_total_time=$(FUZZ) -dict=fuzz/http.dict
-	cargo +nightly fuzz run exchange -- -max_total_time=$(FUZZ)
+# As cargo-fuzz does without a sanitizer, which would need a nightly toolchain: nothing that is fuzzed is unsafe code.
+FUZZING := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
+FUZZERS := requests exchange
+
+fuzz: needs ## fuzz what rwsgi parses itself, FUZZ seconds each (needs a C++ compiler)
+	@command -v c++ >/dev/null || { echo "there is no C++ compiler (c++): apt install g++" >&2; exit 1; }
+	@host=$$(rustc -vV | sed -n 's/^host: //p') && \
+	RUSTFLAGS="$(FUZZING)" cargo build --locked --release --manifest-path fuzz/Cargo.toml --target "$$host" \
+	    --target-dir fuzz/target && \
+	for name in $(FUZZERS); do \
+	    echo "--- fuzz $$name for $(FUZZ) s" && mkdir -p fuzz/corpus/$$name fuzz/artifacts/$$name && \
+	    "fuzz/target/$$host/release/$$name" -max_total_time=$(FUZZ) -verbosity=0 -print_final_stats=1 -dict=fuzz/$$name.dict \
+	        -artifact_prefix=fuzz/artifacts/$$name/ fuzz/corpus/$$name || exit 1; \
+	done
 
 test-demo: $(DONE)/demo ## run the tests of the demo site
 	$(IN)/python -W error $(DEMO)/manage.py test $(DEMO)
 
 test-end-to-end: build $(DONE)/wheel $(DONE)/demo $(DONE)/dev ## run the real server, through both doors
-	RWSGI_BINARY="$(BINARY)" RWSGI_WHEEL="$(IN)/rwsgi" $(IN)/python -m pytest
+	RWSGI_BINARY="$(BINARY)" RWSGI_WHEEL="$(IN)/rwsgi" $(IN)/python -m pytest $(TESTS)
 
 lint: $(DONE)/dev $(DONE)/demo ## check formats, lints and types
 	cargo fmt --all --check

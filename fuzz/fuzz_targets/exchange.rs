@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let mut encoded = Vec::new();
     if let Ok(request) = Request::decode(bytes) {
-        assert!(request.headers.iter().count() <= bytes.len());
+        assert!(request.fields.iter().count() <= bytes.len());
         request.encode(&mut encoded);
         assert_eq!(Request::decode(&encoded), Ok(request));
     }
@@ -15,6 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(head) = Head::decode(bytes) {
         assert!(head.headers.iter().count() <= bytes.len());
         head.encode(&mut encoded);
+        assert_eq!(encoded.len(), head.encoded_len());
         assert_eq!(Head::decode(&encoded), Ok(head));
     }
 });
