@@ -119,6 +119,7 @@ def test_a_killed_front_is_restarted_on_the_same_listeners(start: Start) -> None
     assert server.get("/").status == 200
     with Client(str(server.folder / "s")) as client:
         assert client.get("/").status == 200
+    server.wait_for_all(" front serving$", 2)
     assert server.front() != former
     assert idle.rest() == b""
     held.release()
