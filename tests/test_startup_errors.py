@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run, Start
-from tests.server import Door
+from tests.server import APPS, Door
 
 PRELOAD = pytest.mark.parametrize("preload", ["auto", "on", "off"])
 
@@ -171,3 +171,14 @@ def test_a_server_that_has_served_stays_when_children_cannot_load_any_more(
     held.release()
     assert held.answer().json()["pid"] == held.pid
     assert server.get("/").status == 200
+
+
+@pytest.mark.parametrize("arguments", [("probe",), ("--check", "probe")], ids=["serve", "check"])
+def test_a_free_threaded_build_is_refused(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """As one tells of itself: the interpreters that tests are run with have their lock."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.abiflags += 't'\n")
+    ran = run("--python-path", str(APPS), *arguments, environment={"PYTHONPATH": str(tmp_path)})
+    check(
+        ran.code, ran.err, [" is a free-threaded build, which rwsgi does not support yet: use one that has"]
+    )
+    assert "Traceback" not in ran.err

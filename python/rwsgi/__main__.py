@@ -3,17 +3,36 @@
 import sys
 from typing import NoReturn
 
-from rwsgi import _rwsgi
+# That of a configuration with which nothing can be served.
+UNFIT = 78
 
 
 def entry() -> NoReturn:
     """Run the command line in `sys.argv`, and leave with its exit code."""
+    refuse_free_threading()
+    from rwsgi import _rwsgi
+
     sys.exit(_rwsgi.main(sys.argv))
 
 
 def control() -> NoReturn:
     """Run `rwsgictl` with the command line in `sys.argv`, and leave with its exit code."""
+    refuse_free_threading()
+    from rwsgi import _rwsgi
+
     sys.exit(_rwsgi.control(sys.argv))
+
+
+def refuse_free_threading() -> None:
+    """Before the extension module is imported, which such a build does not even find."""
+    if "t" in sys.abiflags:
+        version = sys.version.split()[0]
+        print(
+            f"rwsgi: CPython {version} is a free-threaded build, which rwsgi does not support yet: "
+            "use one that has the global lock",
+            file=sys.stderr,
+        )
+        sys.exit(UNFIT)
 
 
 if __name__ == "__main__":

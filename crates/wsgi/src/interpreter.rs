@@ -48,6 +48,11 @@ pub enum StartError {
         /// Where the Python of this program lives.
         own: PathBuf,
     },
+    /// The interpreter has no global lock.
+    #[error(
+        "CPython {0} is a free-threaded build, which rwsgi does not support yet: use one that has the global lock"
+    )]
+    FreeThreaded(String),
     /// CPython refuses to start.
     #[error("CPython does not start: {0}")]
     Refused(String),
@@ -108,7 +113,11 @@ impl Interpreter {
         // The first thread that imports it is the main thread for Python.
         py.import("threading").map_err(refused)?;
         let version = py.version_info();
-        let executable: PathBuf = attribute(&py.import("sys").map_err(refused)?, "executable")?;
+        let sys = py.import("sys").map_err(refused)?;
+        if is_free_threaded(&attribute::<String>(&sys, "abiflags")?) {
+            return Err(StartError::FreeThreaded(attribute(&sys, "version")?));
+        }
+        let executable: PathBuf = attribute(&sys, "executable")?;
         let about = format!(
             "{}.{}.{} ({})",
             version.major,
@@ -161,6 +170,11 @@ fn attribute<T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>>(
 #[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn refused(raised: PyErr) -> StartError {
     StartError::Refused(raised.to_string())
+}
+
+/// What `sys.abiflags` of a build tells, be its lock in use at the moment (`PYTHON_GIL=1`) or not.
+fn is_free_threaded(abiflags: &str) -> bool {
+    abiflags.contains('t')
 }
 
 /// The virtual environment that a path names, or that the program at a path belongs to.
@@ -426,6 +440,13 @@ mod embed {
     #[cfg(test)]
     mod tests {
         use super::*;
+
+        #[test]
+        fn a_free_threaded_build_is_told_by_its_flags() {
+            for (flags, expected) in [("", false), ("d", false), ("t", true), ("td", true)] {
+                assert_eq!(super::super::is_free_threaded(flags), expected, "{flags}");
+            }
+        }
 
         #[test]
         fn an_environment_says_its_version_in_one_of_two_ways() {
