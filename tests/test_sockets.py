@@ -18,7 +18,7 @@ AS_SYSTEMD = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.close(int(sys.argv[1]))
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="http", LISTEN_PIDFDID="7")
 os.execv(sys.argv[2], sys.argv[2:])
 """
 

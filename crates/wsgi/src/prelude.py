@@ -45,7 +45,7 @@ def prepare(python_path: list[str], env: list[tuple[str, str]], package: tuple[s
     """Make the process what the application expects."""
     # What the service manager or a former server has told this one is not for the application.
     for name in (
-        *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "_RWSGI_TAKE_OVER"),
+        *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID", "_RWSGI_TAKE_OVER"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
     ):
         os.environ.pop(name, None)
