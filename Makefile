@@ -34,7 +34,7 @@ PYTHON_PACKAGE := $(wildcard python/rwsgi/*)
 .DELETE_ON_ERROR:
 # The steps of a target share one build folder and one environment.
 .NOTPARALLEL:
-.PHONY: help needs serve build wheel test test-rust test-model fuzz test-demo test-end-to-end lint format clean
+.PHONY: help needs serve build wheel test test-rust test-model fuzz bench test-demo test-end-to-end lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,17 @@ fuzz: needs ## fuzz what rwsgi parses itself, FUZZ seconds each (needs a C++ com
 	    "fuzz/target/$$host/release/$$name" -max_total_time=$(FUZZ) -verbosity=0 -print_final_stats=1 -dict=fuzz/$$name.dict \
 	        -artifact_prefix=fuzz/artifacts/$$name/ fuzz/corpus/$$name || exit 1; \
 	done
+
+bench: build $(DONE)/demo ## take each measurement once and in short (needs wrk); benches/README.md has them in full
+	@command -v wrk >/dev/null || { echo "wrk is not installed: apt install wrk" >&2; exit 1; }
+	cargo bench --package rwsgi-exchange --bench exchange -- --warm-up-time 1 --measurement-time 5
+	cargo bench --package rwsgi-wsgi --bench call -- --warm-up-time 1 --measurement-time 5
+	cargo run --release --package rwsgi-pool --example snowball
+	cargo build --release --package rwsgi-front --example bare
+	$(IN)/python -m benches.hop --rounds 3 --seconds 2
+	$(IN)/python -m benches.fairness
+	$(IN)/python -m benches.turnover --requests 4000 --kills 3
+	$(IN)/python -m benches.memory --requests 500
 
 test-demo: $(DONE)/demo ## run the tests of the demo site
 	$(IN)/python -W error $(DEMO)/manage.py test $(DEMO)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.client import Client
 
 from benches import wrk
-from benches.measuring import ROOT, Server, Spread, running, table
+from benches.measuring import RWSGI, Server, Spread, running, table
 
 CHILDREN = 4
 BUSY = 3
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    usual = f"{ROOT / 'target/release/rwsgi'} --processes {CHILDREN} --bind 127.0.0.1:{{port}} sleeper"
+    usual = f"{RWSGI} --processes {CHILDREN} --bind 127.0.0.1:{{port}} sleeper"
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -6,6 +6,7 @@ python -m benches.hop [--server NAME='COMMAND with {port}'] ...
 from __future__ import annotations
 
 import argparse
+import shlex
 import statistics
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benches import wrk
-from benches.measuring import ROOT, Server, Spread, Used, running, table
+from benches.measuring import ROOT, RWSGI, Server, Spread, Used, running, table
 
 HERE = Path(__file__).parent
 BODY = b"Hello, world!\n"
@@ -37,9 +38,9 @@ def main() -> None:
     options = parse()
     wrk.need()
     wanted = dict(server.split("=", 1) for server in options.server) or {
-        "rwsgi": f"{ROOT / 'target/release/rwsgi'} --bind 127.0.0.1:{{port}} hello"
+        "rwsgi": f"{RWSGI} --bind 127.0.0.1:{{port}} hello"
     }
-    commands = {"bare": f"{options.bare} {{port}}"} | wanted
+    commands = {"bare": f"{shlex.quote(str(options.bare))} {{port}}"} | wanted
     kinds: dict[str, dict[str, str]] = {"hello": {}, "hello, browser headers": wrk.BROWSER}
     with (
         tempfile.TemporaryDirectory() as logs,

@@ -19,6 +19,8 @@ from pathlib import Path
 from tests import processes
 
 ROOT = Path(__file__).resolve().parent.parent
+RWSGI = shlex.quote(str(ROOT / "target/release/rwsgi"))
+"""The program, as a word of a command."""
 PATIENCE = 60.0
 """Seconds that a server may take to answer for the first time, or to stop."""
 

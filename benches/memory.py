@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.browser import Browser, Page
 from tests.server import DEMO
 
-from benches.measuring import ROOT, Memory, Server, Spread, running, table
+from benches.measuring import RWSGI, Memory, Server, Spread, running, table
 
 ROLES = ("supervisor", "front", "mold", "child")
 WARM_UP = ("/", "/books/", "/books/1/", "/upload/", "/session/", "/accounts/login/", "/admin/login/")
@@ -75,7 +75,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--server", default=str(ROOT / "target/release/rwsgi"), metavar="PROGRAM")
+    parser.add_argument("--server", default=RWSGI, metavar="PROGRAM")
     parser.add_argument("--children", type=int, default=5)
     parser.add_argument("--requests", type=int, default=10_000, help="of all visitors together")
     return parser.parse_args()

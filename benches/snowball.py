@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benches import openloop
-from benches.measuring import ROOT, Server, Spread, running, table
+from benches.measuring import ROOT, RWSGI, Server, Spread, running, table
 from benches.openloop import Arrival, Outcome
 
 CALM, SPIKE = 2.0, 100.0
@@ -123,7 +124,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--server", default=str(ROOT / "target/release/rwsgi"), metavar="PROGRAM")
+    parser.add_argument("--server", default=RWSGI, metavar="PROGRAM")
     parser.add_argument("--seconds", type=float, default=20, help="of the spike")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--clients", type=int, default=150, help="MaxClients of the arithmetic")
@@ -174,7 +175,7 @@ def started(
 ) -> Iterator[Server]:
     """A server of the application."""
     command = (
-        f"{options.server} {arm} --python-path {ROOT} --shutdown-timeout 1 --max-queue 4096"
+        f"{options.server} {arm} --python-path {shlex.quote(str(ROOT))} --shutdown-timeout 1 --max-queue 4096"
         " --bind 127.0.0.1:{port} benches.snowball_app"
     )
     with running([Server(name, command, folder, folder / "log", environment)]) as (server,):

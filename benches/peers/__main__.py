@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benches import wrk
-from benches.measuring import ROOT
+from benches.measuring import ROOT, RWSGI
 from benches.peers import report, rounds
 from benches.peers.build import build
 from benches.peers.compare import compare
 from benches.peers.model import Found, Row
 from benches.peers.rows import ROWS
-from benches.peers.servers import ENVIRONMENT, RWSGI, servers
+from benches.peers.servers import ENVIRONMENT, servers
 
 
 def main() -> None:

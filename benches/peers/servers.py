@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from benches.measuring import ROOT
 HERE = Path(__file__).parent
 APPLICATIONS = HERE / "applications"
 ENVIRONMENT = ROOT / ".venv-peers"
-RWSGI = str(ROOT / "target/release/rwsgi")
+
 BARE = ROOT / "target/release/examples/bare"
 # Apache does not serve as root. Where this is run as root, Apache takes itself for another user, in a
 # namespace in which what is root's is that user's: so it can read what the others read, wherever it lies.
@@ -131,7 +132,7 @@ CLOSING = "--add-header 'Connection: close'"
 ROUTER = "--http 127.0.0.1:{port} --http-keepalive --http-auto-chunked"
 
 PEERS = {
-    "bare": Peer(f"{BARE} {{port}} {{name}}", needs=BARE),
+    "bare": Peer(f"{shlex.quote(str(BARE))} {{port}} {{name}}", needs=BARE),
     "gunicorn-sync": _gunicorn("--worker-class sync"),
     "gunicorn-gthread": _gunicorn(GTHREAD),
     "gunicorn-preload": _gunicorn(f"{GTHREAD} --preload"),
