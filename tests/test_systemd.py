@@ -224,9 +224,12 @@ def test_sockets_that_systemd_has_opened_are_served(
 def units(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unit files as somebody installs them."""
     folder = tmp_path_factory.mktemp("units")
+    # In the path of a unit's command a space would be its end.
+    programs = folder / "programs"
+    programs.symlink_to(door.program.parent)
     for path in DEPLOY.glob("rwsgi.*"):
         if path.is_file():
-            text = path.read_text().replace("/srv/site/.venv/bin", str(door.program.parent))
+            text = path.read_text().replace("/srv/site/.venv/bin", str(programs))
             (folder / path.name).write_text(text.replace("/srv/site", str(folder)))
     return folder
 
