@@ -34,7 +34,7 @@ PYTHON_PACKAGE := $(wildcard python/rwsgi/*)
 .DELETE_ON_ERROR:
 # The steps of a target share one build folder and one environment.
 .NOTPARALLEL:
-.PHONY: help needs serve build wheel test test-rust test-model fuzz bench test-demo test-end-to-end lint format clean
+.PHONY: help needs serve build wheel test test-rust test-model fuzz bench test-demo test-end-to-end lint format dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,8 +117,24 @@ format: $(DONE)/dev ## format all code
 	$(IN)/ruff check --fix
 	$(IN)/ruff format
 
+# From what is in the source distribution, so that it is known to hold everything. No path of the builder is left in
+# the wheels. zig, from PyPI, links with a glibc as old as is asked for.
+SOURCE := $(TARGET)/dist-source
+
+dist: $(DONE)/dist ## make the source distribution and the wheels for PyPI, in dist/
+	rm -rf dist "$(SOURCE)"
+	$(IN)/maturin sdist --out dist
+	mkdir -p "$(SOURCE)" && tar -xzf dist/rwsgi-*.tar.gz -C "$(SOURCE)" --strip-components=1
+	@top=$$PWD && target=$$(mkdir -p "$(TARGET)/dist" && cd "$(TARGET)/dist" && pwd) && cd "$(SOURCE)" && \
+	export PATH="$(dir $(PYO3_PYTHON)):$$PATH" && \
+	export CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037' \
+	    "$${CARGO_HOME:-$$HOME/.cargo}" cargo "$$PWD" rwsgi)--remap-path-prefix=$$target=target" && \
+	build() { maturin build --locked --release --target-dir "$$target" --out "$$top/dist" --interpreter python "$$@"; } && \
+	build --compatibility manylinux_2_34 && build --zig --compatibility manylinux_2_17
+	$(IN)/python -m tests.distribution dist
+
 clean: ## remove what was built, and the demo's database
-	rm -rf "$(TARGET)" $(VENV) $(DEMO)/var
+	rm -rf "$(TARGET)" $(VENV) $(DEMO)/var dist
 
 # Debian splits ensurepip off its Python: there, the pip that is installed puts one into the environment.
 $(DONE)/venv: | needs
@@ -138,6 +154,10 @@ $(DONE)/wheel: $(DONE)/venv $(RUST) $(PYTHON_PACKAGE) pyproject.toml
 
 $(DONE)/demo: $(DONE)/venv $(DEMO)/requirements.txt
 	$(PIP) install --requirement $(DEMO)/requirements.txt
+	@touch $@
+
+$(DONE)/dist: $(DONE)/venv python/requirements-dist.txt
+	$(PIP) install --requirement python/requirements-dist.txt
 	@touch $@
 
 $(DONE)/dev: $(DONE)/venv python/requirements-dev.txt
