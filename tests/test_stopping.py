@@ -121,6 +121,55 @@ def test_a_request_that_crosses_the_stop_on_an_open_connection_is_answered(start
     assert server.wait(AT_ONCE) == 0
 
 
+def test_a_connection_whose_answer_crosses_the_stop_ends_with_an_announcement(start: Start) -> None:
+    """The head of a streamed answer was out before: only a further answer can say `Connection: close`."""
+    server = start("--keep-alive", "1h", "leaver")
+    idle = server.client()
+    assert idle.get("/").status == 200
+    held = server.hold("/stream")
+    response = held.client.response()
+    assert response.headers["Connection"] != "close"
+    server.send_signal(signal.SIGTERM)
+    # The grace of connections that have been idle since before the stop is over.
+    assert idle.rest() == b""
+    held.release()
+    assert response.read() == b"one\ntwo\n"
+    answer = held.client.get("/")
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert held.client.rest() == b""
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_an_answer_that_crosses_the_stop_does_not_keep_its_connection(start: Start) -> None:
+    """The grace is short: a client that asks for nothing more does not hold the server up."""
+    server = start("--keep-alive", "1h", "leaver")
+    held = server.hold("/stream")
+    response = held.client.response()
+    server.send_signal(signal.SIGTERM)
+    server.wait_for(" connections=1 front draining$")
+    held.release()
+    assert response.read() == b"one\ntwo\n"
+    assert held.client.rest() == b""
+    assert server.wait(AT_ONCE) == 0
+
+
+def test_a_request_behind_an_answer_that_crosses_the_begin_of_the_delay_is_answered(start: Start) -> None:
+    server = start("--shutdown-delay", "1h", "--health", "/health", "leaver")
+    held = server.hold("/stream")
+    assert held.client.socket.recv(4) == b"HTTP"
+    server.send_signal(signal.SIGTERM)
+    server.wait_for(" serving on until the delay is over$")
+    until_equal(lambda: server.get("/health").body, b"stopping\n")
+    held.client.send("/")
+    server.settle()
+    held.release()
+    first, second = held.client.rest().split(b"HTTP/1.1 200 OK\r\n")
+    assert (b"two\n" in first, b"close" in first) == (True, False)
+    assert (b"here\n" in second, b"connection: close\r\n" in second.lower()) == (True, True)
+    server.send_signal(signal.SIGINT)
+    assert server.wait(AT_ONCE) == 0
+
+
 def test_a_child_that_dies_during_the_stop_does_not_hold_it_up(start: Start) -> None:
     server = start("--processes", "2", "probe", children=2)
     lost, kept = server.hold(), server.hold()

@@ -69,6 +69,25 @@ def test_what_the_old_server_runs_is_finished(start: Start) -> None:
     stop(server, pid)
 
 
+def test_a_connection_whose_answer_crosses_the_change_ends_with_an_announcement(start: Start) -> None:
+    server = start("--keep-alive", "1h", "leaver")
+    idle = server.client()
+    assert idle.get("/").status == 200
+    held = server.hold("/stream")
+    response = held.client.response()
+    server.send_signal(signal.SIGUSR2)
+    pid = successor(server)
+    # The grace of connections that were idle when the old server was relieved is over.
+    assert idle.rest() == b""
+    held.release()
+    assert response.read() == b"one\ntwo\n"
+    answer = held.client.get("/")
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert held.client.rest() == b""
+    assert server.process.wait(PATIENCE) == 0
+    stop(server, pid)
+
+
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [

@@ -29,8 +29,8 @@ use crate::taking::Behind;
 use crate::wire::{Handle, Socket, Wire};
 use crate::{body, clock, counter};
 
-/// How long idle connections are kept once no further request is wanted: a request that is already on its way is
-/// still answered, instead of meeting a closed connection.
+/// How long idle connections are kept once no further request is wanted, counted from the last answer where that is later:
+/// a request that is already on its way is still answered, instead of meeting a closed connection.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long input that nobody reads is still taken in, so that the client can read its refusal.
 const LAST_INPUT: Duration = Duration::from_secs(2);
@@ -308,7 +308,6 @@ where
                 Verdict::Enough if drain_since.is_none() && wire.borrow_mut().is_still_taken() => {}
                 Verdict::Enough => return Poll::Ready(Ended::ByItself),
                 Verdict::Overdue => phase.set(Phase::Overdue),
-                Verdict::LastRequest => scene.last.set(true),
                 Verdict::Until(None) => return Poll::Pending,
                 Verdict::Until(Some(deadline)) => {
                     // A timer that runs out too early only makes us look again, and so is left as it is.
@@ -328,8 +327,6 @@ where
 enum Verdict {
     /// All is well until then.
     Until(Option<Instant>),
-    /// This request is the connection's last.
-    LastRequest,
     /// No further request is waited for.
     Enough,
     /// The head did not come in time.
@@ -343,9 +340,6 @@ enum Verdict {
 fn verdict(scene: &Scene, behind: Option<Behind>, drain_since: Option<Instant>) -> Verdict {
     let settings = &scene.settings;
     let (deadline, late) = match (behind, scene.clock.get()) {
-        (_, Phase::Busy | Phase::Offered(_)) if scene.closing.get() && !scene.last.get() => {
-            return Verdict::LastRequest;
-        }
         // hyper is done with an answer before its client has all of it: until then, the connection is not idle.
         (Some(behind), _) if behind.writing || drain_since.is_none() => {
             return match behind.deadline(settings.send_timeout) {
@@ -356,11 +350,12 @@ fn verdict(scene: &Scene, behind: Option<Behind>, drain_since: Option<Instant>) 
         (_, Phase::Busy | Phase::Overdue) => return Verdict::Until(None),
         (_, Phase::Offered(since)) => (since + settings.queue_timeout, Verdict::Overdue),
         (_, Phase::First(since) | Phase::Head(since)) => {
-            let deadline = since + settings.header_timeout;
-            sooner(deadline, Verdict::TooSlow, drain_since)
+            let late = (since + settings.header_timeout, Verdict::TooSlow);
+            sooner(since, late, drain_since)
         }
         (_, Phase::Idle(since)) => {
-            sooner(since + settings.keep_alive, Verdict::Enough, drain_since)
+            let late = (since + settings.keep_alive, Verdict::Enough);
+            sooner(since, late, drain_since)
         }
     };
     if deadline <= clock::now() {
@@ -370,9 +365,14 @@ fn verdict(scene: &Scene, behind: Option<Behind>, drain_since: Option<Instant>) 
     }
 }
 
-/// How long a request is waited for, and what then: no longer than [`LINGER`] once none is wanted.
-fn sooner(deadline: Instant, late: Verdict, drain_since: Option<Instant>) -> (Instant, Verdict) {
-    match drain_since.map(|since| since + LINGER) {
+/// How long a request is waited for, and what then. Once none is wanted: no longer than [`LINGER`] after that or after the
+/// last answer, whichever is later, since an answer whose head was out before has not announced that the connection ends.
+fn sooner(
+    since: Instant,
+    (deadline, late): (Instant, Verdict),
+    drain_since: Option<Instant>,
+) -> (Instant, Verdict) {
+    match drain_since.map(|drain_since| drain_since.max(since) + LINGER) {
         Some(drained) if drained < deadline => (drained, Verdict::Enough),
         _ => (deadline, late),
     }

@@ -41,9 +41,9 @@ pub(crate) struct Scene {
     pub(crate) holes: Holes,
     /// The answer ends where the connection does.
     pub(crate) ends_by_close: Cell<bool>,
-    /// No further request is wanted.
+    /// The answer that has begun announces that the connection ends with it (`Connection: close`).
     pub(crate) last: Cell<bool>,
-    /// The same on every connection: the server is about to stop.
+    /// Every answer that begins from now on does so, on every connection: the server is about to stop.
     pub(crate) closing: Rc<Cell<bool>>,
 }
 
