@@ -60,6 +60,7 @@ class Start(Protocol):
         environment: Mapping[str, str] | None = None,
         inherited: Iterable[int] = (),
         before: Iterable[str] = (),
+        folder: Path | None = None,
     ) -> Server: ...
 
 
@@ -79,11 +80,17 @@ class Servers:
         environment: Mapping[str, str] | None = None,
         inherited: Iterable[int] = (),
         before: Iterable[str] = (),
+        folder: Path | None = None,
     ) -> Server:
-        """Start one, and wait until so many children are ready; `None` does not wait."""
+        """Start one, and wait until so many children are ready; `None` does not wait.
+
+        `folder` is entered by its name, as by the `cd` of a shell.
+        """
         where = ["--bind", bind] if bind else []
         arguments = (*where, "--python-path", str(APPS), *arguments)
-        server = Server(self._door, self._folder, arguments, environment, inherited, before)
+        if folder is not None:
+            environment = {"PWD": str(folder), **(environment or {})}
+        server = Server(self._door, folder or self._folder, arguments, environment, inherited, before)
         self._all.append(server)
         if children is not None:
             server.wait_until_ready(children)

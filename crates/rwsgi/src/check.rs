@@ -1,18 +1,24 @@
 //! `--check`: the application is loaded, warmed up and looked over, and what was found is told.
 
+use std::path::Path;
+
+use tracing::error;
 use wsgi::Python;
 
 use crate::options::Config;
-use crate::{exit, identity, mold, serve};
+use crate::release::Release;
+use crate::{exit, identity, mold};
 
 /// Checks, reports on standard output, and returns the exit code: 0 when the application could be served.
-pub(crate) fn run(config: &Config) -> u8 {
-    if let Err(code) = identity::assume(config) {
+pub(crate) fn run(config: Config, start: &Path) -> u8 {
+    if let Err(code) = identity::assume(&config) {
         return code;
     }
-    if !serve::enter_folder(config) {
+    let release = Release::find(config, start).inspect_err(|problem| error!("{problem}"));
+    let Ok(config) = release.and_then(|release| release.enter()) else {
         return exit::CONFIGURATION;
-    }
+    };
+    let config = &*config;
     let Some(interpreter) = mold::start_python(config) else {
         return exit::CONFIGURATION;
     };

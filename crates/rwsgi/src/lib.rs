@@ -17,6 +17,7 @@ mod log;
 mod module;
 mod mold;
 pub mod options;
+mod release;
 mod roles;
 mod runtime;
 mod serve;
@@ -26,6 +27,7 @@ mod threads;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 
 use options::Command;
 use start::Start;
@@ -53,29 +55,27 @@ mod exit {
 /// Runs the command `rwsgi` with these arguments (without the program's name), and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     supervisor::title::prepare();
-    let start = match std::env::current_dir() {
-        Ok(folder) => folder,
-        Err(error) => {
-            return complain(
-                "rwsgi",
-                exit::CANNOT_START,
-                "the current folder cannot be found",
-                &error,
-            );
-        }
-    };
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    match options::read(arguments.clone(), std::env::vars_os(), &start) {
-        Ok(Command::Print(text)) => print(&text),
-        Ok(Command::Check(config)) => {
+    let start = start::folder();
+    let folder = start.as_deref().unwrap_or_else(|_| Path::new("/"));
+    let command = options::read(arguments.clone(), std::env::vars_os(), folder);
+    match (command, start) {
+        (Ok(Command::Print(text)), _) => print(&text),
+        (_, Err(error)) => complain(
+            "rwsgi",
+            exit::CANNOT_START,
+            "the current folder cannot be found, it may have been removed: start the server in another one",
+            &error,
+        ),
+        (Ok(Command::Check(config)), Ok(start)) => {
             log::start(config.log_level);
-            check::run(&config)
+            check::run(*config, &start)
         }
-        Ok(Command::Serve(config)) => {
+        (Ok(Command::Serve(config)), Ok(start)) => {
             log::start(config.log_level);
             serve::run(*config, Start::new(arguments, start))
         }
-        Err(error) => complain("rwsgi", error.exit_code(), &error.to_string(), &error),
+        (Err(error), Ok(_)) => complain("rwsgi", error.exit_code(), &error.to_string(), &error),
     }
 }
 

@@ -9,19 +9,26 @@ use tracing::{error, info, warn};
 use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError, Turn};
 
 use crate::options::{Config, Preload};
+use crate::release::Release;
 use crate::{child, exit, log, threads};
 
 /// The whole life; its exit code.
 pub(crate) fn live(
-    config: &Config,
+    release: &Release,
     exchange: &Arc<Exchange>,
     link: &MoldLink,
     birth: MoldBirth,
 ) -> u8 {
+    let config = match release.enter() {
+        Ok(config) => config,
+        Err(why) => return unloadable(link, why),
+    };
+    let config = &*config;
     let Some(interpreter) = start_python(config) else {
         return unloadable(link, "no Python: see the log".to_owned());
     };
     Python::attach(|py| {
+        wsgi::follow_path(py);
         let spec = spec(config);
         let app = if birth.preload {
             match preload(py, config, &spec, birth.generation) {
@@ -83,13 +90,8 @@ fn interpreter(config: &Config) -> Result<Interpreter, StartError> {
     }
     #[cfg(feature = "embed")]
     {
-        let environment = || {
-            std::env::var_os("VIRTUAL_ENV")
-                .filter(|folder| !folder.is_empty())
-                .map(Into::into)
-        };
         Interpreter::start(&wsgi::Start {
-            python: config.python.clone().or_else(environment),
+            python: config.python.clone(),
         })
     }
     #[cfg(not(feature = "embed"))]

@@ -9,6 +9,7 @@ use supervisor::{Listener, Local, MoldBirth, MoldLink, Predecessor};
 use tracing::{error, warn};
 
 use crate::options::{Again, Config, Started};
+use crate::release::Release;
 use crate::sizing::Sizing;
 use crate::start::Start;
 use crate::{exit, log, mold, serve};
@@ -17,9 +18,9 @@ use crate::{exit, log, mold, serve};
 #[derive(Debug)]
 pub(crate) struct Roles {
     /// What holds.
-    config: RefCell<Arc<Config>>,
+    release: RefCell<Arc<Release>>,
     /// What is to hold when the generation that follows it takes over.
-    next: RefCell<Option<Arc<Config>>>,
+    next: RefCell<Option<Arc<Release>>>,
     exchange: Arc<Exchange>,
     start: Start,
     started: Started,
@@ -31,7 +32,7 @@ pub(crate) struct Roles {
 
 impl Roles {
     pub(crate) fn new(
-        config: Arc<Config>,
+        release: Release,
         exchange: Arc<Exchange>,
         start: Start,
         started: Started,
@@ -39,7 +40,7 @@ impl Roles {
         predecessor: Option<Predecessor>,
     ) -> Self {
         Self {
-            config: RefCell::new(config),
+            release: RefCell::new(Arc::new(release)),
             next: RefCell::new(None),
             exchange,
             start,
@@ -60,11 +61,12 @@ impl Roles {
 impl supervisor::Roles for Roles {
     fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8 {
         drop(self.predecessor.take());
-        let config = self.config.borrow();
+        let release = self.release.borrow();
+        let config = release.given();
         allow_connections(config.max_connections);
         let listeners = listeners.into_iter().map(listening).collect();
         match front::serve(
-            settings(&config),
+            settings(config),
             Arc::clone(&self.exchange),
             listeners,
             link,
@@ -80,8 +82,8 @@ impl supervisor::Roles for Roles {
     fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8 {
         drop(self.predecessor.take());
         let next = self.next.borrow().clone();
-        let config = next.unwrap_or_else(|| Arc::clone(&self.config.borrow()));
-        mold::live(&config, &self.exchange, &link, birth)
+        let release = next.unwrap_or_else(|| Arc::clone(&self.release.borrow()));
+        mold::live(&release, &self.exchange, &link, birth)
     }
 
     fn reread(&self) -> Result<supervisor::Settings, String> {
@@ -103,13 +105,14 @@ impl supervisor::Roles for Roles {
         sizing.log();
         sizing.fit(self.limit);
         let settings = serve::settings(&config, &sizing, &self.start);
-        self.next.replace(Some(Arc::new(config)));
+        let release = Release::find(config, self.start.folder())?;
+        self.next.replace(Some(Arc::new(release)));
         Ok(settings)
     }
 
     fn settle(&self, holds: bool) {
         if let Some(next) = self.next.take().filter(|_| holds) {
-            self.config.replace(next);
+            self.release.replace(next);
         }
     }
 }

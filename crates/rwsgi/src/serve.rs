@@ -9,6 +9,7 @@ use supervisor::{BindError, Inheritance, Listener, Predecessor, TAKE_OVER};
 use tracing::error;
 
 use crate::options::{Config, Preload, Started};
+use crate::release::Release;
 use crate::roles::Roles;
 use crate::runtime::{self, PidFile};
 use crate::sizing::Sizing;
@@ -43,6 +44,7 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
         sizing,
         exchange,
         started,
+        release,
         control,
         pid_file,
     } = prepared;
@@ -51,10 +53,8 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
         takes_over: predecessor.is_some(),
         ..settings(&config, &sizing, &start)
     };
-    let config = Arc::new(config);
-    let announced = Arc::clone(&config);
     let roles = Roles::new(
-        config,
+        release,
         Arc::clone(&exchange),
         start,
         started,
@@ -62,10 +62,10 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
         predecessor,
     );
     let announce = |serving: &supervisor::Serving| {
-        announce::serving(&announced, &sizing, serving);
+        announce::serving(&config, &sizing, serving);
         if settings.takes_over {
             // What is wrong with it is told; the server serves.
-            pid_file.replace(PidFile::write(&announced).ok().flatten());
+            pid_file.replace(PidFile::write(&config).ok().flatten());
         }
         roles.relieve_predecessor();
     };
@@ -79,6 +79,7 @@ struct Prepared {
     sizing: Sizing,
     exchange: Arc<Exchange>,
     started: Started,
+    release: Release,
     control: Option<Control>,
     pid_file: Option<PidFile>,
 }
@@ -91,8 +92,15 @@ fn prepare(
     takes_over: bool,
 ) -> Result<Prepared, u8> {
     identity::prepare(config, listeners)?;
-    if !enter_folder(config) {
-        return Err(exit::CONFIGURATION);
+    let release = Release::find(config.clone(), start.folder()).map_err(|problem| {
+        error!("{problem}");
+        exit::CONFIGURATION
+    })?;
+    // Each mold enters the application's folder by itself. The supervisor and the front stay in none that is ever
+    // removed or unmounted: all their paths are absolute.
+    if let Err(problem) = std::env::set_current_dir("/") {
+        error!(error = %problem, "cannot enter /");
+        return Err(exit::CANNOT_START);
     }
     let sizing = Sizing::of(config);
     sizing.log();
@@ -109,6 +117,7 @@ fn prepare(
         sizing,
         exchange: Arc::new(exchange),
         started,
+        release,
         control,
         pid_file,
     })
@@ -150,18 +159,6 @@ fn leave_traces(
     let pid_file =
         PidFile::write(config).inspect_err(|_| control.iter().for_each(Control::remove_file))?;
     Ok((control, pid_file))
-}
-
-/// Changes to `--chdir`; says so when that is not possible.
-pub(crate) fn enter_folder(config: &Config) -> bool {
-    let Some(folder) = &config.chdir else {
-        return true;
-    };
-    let entered = std::env::set_current_dir(folder);
-    if let Err(problem) = &entered {
-        error!(folder = %folder.display(), error = %problem, "cannot change the folder");
-    }
-    entered.is_ok()
 }
 
 /// Opens all listeners, or none: what was opened before a failure leaves no file behind. Those of a server that is to be

@@ -1,10 +1,14 @@
 //! How this server was started: to read the options again, and to start another one in the same way.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use supervisor::Program;
+use wsgi::Interpreter;
 
 use crate::options::{Again, Error, Started};
 
@@ -26,6 +30,11 @@ impl Start {
         }
     }
 
+    /// The folder in which the server was started, by its name.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What was typed, for later.
     pub(crate) fn read(&self) -> Result<Started, Error> {
         Started::read(self.arguments.clone(), environment(), &self.folder)
@@ -36,16 +45,73 @@ impl Start {
         started.read_again(self.arguments.clone(), environment(), &self.folder)
     }
 
-    /// What to start for the same server once more: whatever is there by then. With the wheel that is the interpreter of
-    /// the virtual environment, whose first argument is the script.
+    /// What to start for the same server once more: whatever is there by then. With the wheel that is the script, whose
+    /// first line names the interpreter: a new release may have an environment of its own.
     pub(crate) fn program(&self) -> Program {
-        let name = self.command.first().cloned().unwrap_or_default();
+        let is_script = |name: &OsString| is_script(&self.folder.join(name));
+        let through_script =
+            Interpreter::is_running() && self.command.get(1).is_some_and(is_script);
+        let skipped = usize::from(through_script);
+        let arguments = self.command[skipped..].to_vec();
+        let name = arguments.first().cloned().unwrap_or_default();
         Program {
             path: find(&name, &self.folder, std::env::var_os("PATH").as_deref()),
-            arguments: self.command.clone(),
+            arguments,
             folder: self.folder.clone(),
         }
     }
+}
+
+/// The folder in which the server is started, by the name under which it was entered, as `pwd -L` tells it: a deploy turns
+/// `current` to another folder, and that is the one to enter then.
+///
+/// Not everybody who starts programs sets `PWD`: systemd does not. Then the program itself, or its virtual environment,
+/// may be in the folder, and have been named by it.
+///
+/// # Errors
+/// When the folder has been removed.
+pub(crate) fn folder() -> io::Result<PathBuf> {
+    let path = std::env::current_dir()?;
+    // One may stand in a folder that one may not look at.
+    let Ok(here) = fs::metadata(".") else {
+        return Ok(path);
+    };
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let programs = command_line().into_iter().take(2).map(PathBuf::from);
+    let found = name_of(
+        &here,
+        variable("PWD"),
+        programs.chain(variable("VIRTUAL_ENV")),
+    );
+    Ok(found.unwrap_or(path))
+}
+
+/// The name of the folder `here`: `pwd` if it is one, else the beginning of one of `paths`.
+fn name_of(
+    here: &Metadata,
+    pwd: Option<PathBuf>,
+    paths: impl Iterator<Item = PathBuf>,
+) -> Option<PathBuf> {
+    let is_name = |path: &PathBuf| {
+        let mut parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
+        path.is_absolute()
+            && !parts.any(|part| part == b"." || part == b"..")
+            && fs::metadata(path)
+                .is_ok_and(|found| (found.dev(), found.ino()) == (here.dev(), here.ino()))
+    };
+    let above = paths.flat_map(|path| {
+        let parents: Vec<_> = path.ancestors().skip(1).map(Path::to_owned).collect();
+        parents
+    });
+    pwd.into_iter().chain(above).find(is_name)
+}
+
+/// The file is a program whose first line names its interpreter.
+fn is_script(path: &Path) -> bool {
+    let mut begin = [0; 2];
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
+        && fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut begin).is_ok())
+        && &begin == b"#!"
 }
 
 fn environment() -> impl Iterator<Item = (OsString, OsString)> {
@@ -55,7 +121,7 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
 /// The whole command line as the kernel has it: the arguments that Rust knows are those of the interpreter with one door,
 /// and of the program with the other.
 fn command_line() -> Vec<OsString> {
-    let bytes = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    let bytes = fs::read("/proc/self/cmdline").unwrap_or_default();
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     if bytes.is_empty() {
         return std::env::args_os().collect();
@@ -90,6 +156,27 @@ mod tests {
         assert_eq!(find("bin/rwsgi", ""), Path::new("/srv/site/bin/rwsgi"));
         assert_eq!(find("sh", "/nowhere:/bin"), Path::new("/bin/sh"));
         assert_eq!(find("no-such-program", "/bin"), Path::new("/proc/self/exe"));
+    }
+
+    #[test]
+    fn a_folder_has_the_name_by_which_it_was_entered() {
+        let top = std::env::temp_dir().join(format!("rwsgi-start-{}", std::process::id()));
+        let [one, two, link] = ["1", "2", "current"].map(|name| top.join(name));
+        fs::create_dir_all(one.join("bin")).unwrap();
+        fs::create_dir_all(&two).unwrap();
+        std::os::unix::fs::symlink("1", &link).unwrap();
+        let here = fs::metadata(&one).unwrap();
+        let name = |pwd: &Path, paths: &[PathBuf]| {
+            name_of(&here, Some(pwd.to_owned()), paths.iter().cloned())
+        };
+        assert_eq!(name(&link, &[]), Some(link.clone()));
+        assert_eq!(name(&two, &[]), None, "another folder");
+        assert_eq!(name(&top.join("2/../1"), &[]), None, "no plain path");
+        assert_eq!(name(Path::new("1"), &[]), None, "relative");
+        let program = link.join("bin/rwsgi");
+        let elsewhere = two.join("bin/rwsgi");
+        assert_eq!(name(&two, &[elsewhere, program]), Some(link));
+        fs::remove_dir_all(&top).unwrap();
     }
 
     #[test]

@@ -192,6 +192,10 @@ fn start(program: &Program, listeners: &[Listener], since: Duration) -> io::Resu
         .iter()
         .map(|descriptor| descriptor.as_raw_fd().to_string())
         .collect();
+    std::fs::metadata(&program.folder).map_err(|problem| {
+        let folder = program.folder.display();
+        io::Error::other(format!("the folder {folder} cannot be entered: {problem}"))
+    })?;
     let mut command = Command::new(&program.path);
     if let Some((name, arguments)) = program.arguments.split_first() {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
@@ -199,6 +203,8 @@ fn start(program: &Program, listeners: &[Listener], since: Duration) -> io::Resu
     }
     let child = command
         .current_dir(&program.folder)
+        // It has the folder from its name, too.
+        .env("PWD", &program.folder)
         .env(VARIABLE, numbers.join(","))
         // It will be the process that the service manager watches.
         .env_remove("WATCHDOG_PID")

@@ -133,6 +133,33 @@ impl Interpreter {
     }
 }
 
+/// Follows the links in `sys.path`, all but those of the standard library: what is imported later comes from where they
+/// lead to now, although a deploy turns them meanwhile.
+pub fn follow_path(py: Python<'_>) {
+    let followed = || -> PyResult<()> {
+        let path = py.import("sys")?.getattr("path")?;
+        let library: PathBuf = py.import("os")?.getattr("__file__")?.extract()?;
+        let library = library.parent().unwrap_or(&library);
+        for index in 0..path.len()? {
+            // An entry need not be a path: there are hooks for others.
+            let Ok(entry) = path.get_item(index)?.extract::<PathBuf>() else {
+                continue;
+            };
+            if entry.is_absolute()
+                && !entry.starts_with(library)
+                && let Ok(real) = entry.canonicalize()
+                && real != entry
+            {
+                path.set_item(index, real.as_os_str())?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(raised) = followed() {
+        tracing::warn!(error = %raised, "sys.path cannot be read");
+    }
+}
+
 /// To be called just before a fork, by the thread that forks and stays attached until one of the other two hooks.
 pub fn before_fork(_attached: Python<'_>) {
     // SAFETY: `_attached` proves that this thread is attached to the interpreter.

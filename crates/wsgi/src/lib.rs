@@ -29,7 +29,9 @@ pub use hooks::Turn;
 pub use input::Fetched;
 #[cfg(feature = "embed")]
 pub use interpreter::Start;
-pub use interpreter::{Interpreter, StartError, after_fork_child, after_fork_parent, before_fork};
+pub use interpreter::{
+    Interpreter, StartError, after_fork_child, after_fork_parent, before_fork, follow_path,
+};
 pub use prelude::leave;
 pub use pyo3::Python;
 pub use serve::{name_thread, serve};

@@ -93,7 +93,9 @@ pub(super) const CHDIR: Opt = Opt {
     section: Section::Python,
     value: "DIR",
     short: "Change to this folder before the application is imported",
-    long: "The folder is also the first that Python imports from.",
+    long: "The folder is also the first that Python imports from. Without the option it is the one in which the server is \
+        started, by its name as the shell has it (`PWD`). Each generation enters it by name: where a deploy turns a link \
+        (`current`), a reload serves what the link leads to then.",
     kind: Kind::Path(|config, path| config.chdir = Some(path)),
     ..ROW
 };

@@ -144,10 +144,7 @@ impl Opt {
         matches!(
             self.section,
             Section::Listening | Section::Requests | Section::Server
-        ) || matches!(
-            self.name,
-            "chdir" | "python" | "threads" | "mpm" | "server-limit"
-        )
+        ) || matches!(self.name, "python" | "threads" | "mpm" | "server-limit")
     }
 
     /// The option is called so on the command line.
