@@ -233,6 +233,35 @@ def test_a_reload_loses_nothing(started: Service) -> None:
     started.is_well(main)
 
 
+def test_a_reload_serves_the_release_that_the_folder_leads_to(service: Service) -> None:
+    """The unit names the folder by WorkingDirectory=, and systemd tells the server no name of it."""
+    manager, releases = service.manager, service.manager.srv / "releases"
+    (service.module.parent / "wsgi.py").write_text(
+        SITE + "ACTS['/pwd'] = lambda environ, query: [os.environ.get('PWD'), os.getcwd()]\n"
+    )
+    releases.mkdir()
+    service.site.rename(releases / "1")
+    service.site.symlink_to("releases/1")
+    try:
+        manager.do("start", "rwsgi")
+        main = service.main()
+        assert service.get("/pwd").json() == [None, "/srv/releases/1"]
+        shutil.copytree(releases / "1", releases / "2", ignore=shutil.ignore_patterns("gate-*"))
+        (releases / "2" / "mysite" / "wsgi.py").write_text(SITE.replace("GENERATION = 1", "GENERATION = 2"))
+        (releases / "next").symlink_to("releases/2")
+        (releases / "next").rename(service.site)
+        shutil.rmtree(releases / "1")
+        manager.do("reload", "rwsgi")
+        assert service.get("/generation").json() == 2
+        service.is_well(main)
+        manager.do("stop", "rwsgi")
+    finally:
+        release = service.site.resolve()
+        service.site.unlink()
+        release.rename(service.site)
+        shutil.rmtree(releases)
+
+
 def test_a_reload_that_fails_is_one_that_systemd_hears_of(started: Service) -> None:
     main = started.main()
     started.module.write_text("raise ValueError('no shop')\n")
