@@ -77,6 +77,7 @@ def test_the_environment_alone_is_enough_to_serve(start: Start) -> None:
         (["--stack-size", "255K", "probe"], 'stack-size "255K" must be a size from 256K to 1G'),
         (["--bind", "8000", "probe"], 'bind "8000" has no port: write HOST:PORT, :PORT, unix:PATH or fd://N'),
         (["--chdir", "nowhere", "probe"], 'chdir "nowhere" is not a folder'),
+        (["--reload-include", "a/**b", "probe"], 'reload-include "a/**b" is no pattern: recursive wildcards'),
         (["nowhere.py"], 'app "nowhere.py" is not a file in'),
         ([], "no application: give module:callable, module, or the path of a .wsgi or .py file"),
     ],

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import zipfile
 from itertools import count
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests import processes
 from tests.conftest import Start
 from tests.load import under_load
 from tests.server import Server
+from tests.tools import tool
 from tests.waiting import until, until_equal
 
 SIZES = count()
@@ -243,6 +245,247 @@ def test_a_changed_module_asks_for_a_reload(start: Start, tmp_path: Path, preloa
     (tmp_path / "prices.py").write_text("PRICE = 222\n")
     server.wait_for(r" gen=3 reloaded$")
     assert server.get("/").body == b"222"
+
+
+def test_a_touched_link_or_one_that_is_turned_asks_for_a_reload(start: Start, tmp_path: Path) -> None:
+    for version in ("1", "2", "3"):
+        folder = tmp_path / "releases" / version
+        folder.mkdir(parents=True)
+        deploy(folder, version)
+        (folder / "touch").touch()
+    current = tmp_path / "current"
+    current.symlink_to("releases/1")
+    server = start("--chdir", str(current), "--touch-reload", str(current / "touch"), "shop")
+    for generation, version in [(2, "2"), (3, "3"), (4, "2")]:
+        new = tmp_path / "next"
+        new.symlink_to(f"releases/{version}")
+        new.rename(current)
+        server.wait_for(rf" gen={generation} reloaded$")
+        assert server.get("/").body.decode() == version
+    (tmp_path / "releases" / "1" / "touch").touch()
+    (tmp_path / "releases" / "2" / "touch").touch()
+    server.wait_for(r" gen=5 reloaded$")
+    assert asked(server) == 4
+
+
+def asked(server: Server) -> int:
+    return len([line for line in server.log.lines if line.endswith(" reload asked for")])
+
+
+def test_anything_in_a_touched_folder_asks_for_a_reload(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one")
+    server = start("--touch-reload", "site", "shop")
+    (tmp_path / "site" / "deep").mkdir(parents=True)
+    server.wait_for(r" gen=2 reloaded$")
+    (tmp_path / "site" / "deep" / "new.txt").write_text("")
+    server.wait_for(r" gen=3 reloaded$")
+    (tmp_path / "site" / "__pycache__").mkdir()
+    (tmp_path / "site" / "__pycache__" / "a.pyc").write_text("")
+    (tmp_path / "site" / "deep" / ".new.txt.swp").write_text("")
+    (tmp_path / "site" / "deep" / "new.txt").unlink()
+    server.wait_for(r" gen=4 reloaded$")
+    server.stop()
+    assert asked(server) == 3
+
+
+def watches(server: Server) -> int:
+    """How many the supervisor has of the kernel."""
+    files = Path(f"/proc/{server.pid}/fdinfo").iterdir()
+    return sum(file.read_text().count("\ninotify ") for file in files)
+
+
+def test_former_generations_leave_no_watch_behind(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "0", code="import lib0")
+    for number in range(8):
+        (tmp_path / f"lib{number}").mkdir()
+        (tmp_path / f"lib{number}" / "__init__.py").write_text("")
+    server = start("--reload", "--touch-reload", "site", "shop")
+    before = watches(server)
+    assert before > 3
+    for number in range(1, 8):
+        deploy(tmp_path, str(number), code=f"import lib{number}")
+        server.wait_for(rf" gen={number + 1} reloaded$")
+        until_equal(lambda: watches(server), before)
+
+
+def test_a_limit_of_the_kernel_is_told_once(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    for number in range(100):
+        (tmp_path / "site" / str(number)).mkdir()
+    deploy(tmp_path, "one")
+    script = 'echo 50 > /proc/sys/user/max_inotify_watches && exec "$@"'
+    before = [tool("unshare", "util-linux"), "--user", "--map-root-user", "sh", "-c", script, "sh"]
+    server = start("--touch-reload", "site", "shop", before=before)
+    deploy(tmp_path, "two")
+    reload(server, r" gen=2 reloaded$")
+    warnings = [line for line in server.log.lines if "fs.inotify.max_user_watches" in line]
+    assert len(warnings) == 1
+    assert " WARN not all files are watched: " in warnings[0]
+    assert server.get("/").body == b"two"
+
+
+VIEW = """
+import os, sys
+def application(environ, start_response):
+    import {module}
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [str({module}.PRICE).encode()]
+{code}
+"""
+
+
+@pytest.mark.parametrize("preload", ["on", "off"])
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_a_module_that_a_view_imports_asks_for_a_reload(
+    start: Start, tmp_path: Path, preload: str, threads: str
+) -> None:
+    (tmp_path / "prices.py").write_text("PRICE = 1\n")
+    (tmp_path / "shop.py").write_text(VIEW.format(module="prices", code=""))
+    server = start("--reload", "--preload", preload, "--threads", threads, "--log-level", "debug", "shop")
+    for generation, price in enumerate(["22", "333"], 2):
+        assert server.get("/").body != price.encode()
+        server.wait_for(rf" gen={generation - 1} files=1 watching modules$")
+        (tmp_path / "prices.py").write_text(f"PRICE = {price}\n")
+        server.wait_for(rf" gen={generation} reloaded$")
+        assert server.get("/").body == price.encode()
+
+
+def test_what_is_no_file_is_not_watched_and_an_archive_is(start: Start, tmp_path: Path) -> None:
+    def pack(price: int) -> None:
+        with zipfile.ZipFile(tmp_path / "new.zip", "w") as archive:
+            archive.writestr("prices/__init__.py", f"PRICE = {price}\n")
+        (tmp_path / "new.zip").rename(tmp_path / "lib.zip")
+
+    pack(1)
+    code = """
+from types import ModuleType
+for name, file in [("a", "<string>"), ("b", "<frozen b>"), ("c", "no/such.py"), ("d", None), ("e", 3)]:
+    sys.modules[name] = ModuleType(name)
+    sys.modules[name].__file__ = file
+"""
+    (tmp_path / "shop.py").write_text(VIEW.format(module="prices", code=code))
+    server = start("--reload", "--python-path", "lib.zip", "--log-level", "debug", "shop")
+    assert server.get("/").body == b"1"
+    server.wait_for(r" files=1 watching modules$")
+    pack(2)
+    server.wait_for(r" gen=2 reloaded$")
+    assert server.get("/").body == b"2"
+    assert not [line for line in server.log.lines if "cannot be watched" in line]
+
+
+@pytest.mark.parametrize("preload", ["on", "off"])
+@pytest.mark.parametrize(
+    ("code", "file", "cure"),
+    [
+        ("import prices", "prices.py", ""),
+        ("import prices", "prices/__init__.py", ""),
+        ("import goods.prices", "goods/prices.py", ""),
+        ("from goods import prices", "goods/prices.py", ""),
+        ("import goods.broken", "goods/broken.py", "PRICE = 1"),
+        ("open('goods/list.txt')", "goods/list.txt", ""),
+    ],
+)
+def test_what_is_missed_or_broken_is_waited_for(
+    start: Start, tmp_path: Path, preload: str, code: str, file: str, cure: str
+) -> None:
+    """At the first start, and in a reload."""
+    (tmp_path / "goods").mkdir()
+    (tmp_path / "goods" / "__init__.py").write_text("")
+    (tmp_path / "goods" / "broken.py").write_text("PRICE = \n")
+    deploy(tmp_path, "one", code=code)
+    server = start("--reload", "--preload", preload, "shop", children=None)
+    server.wait_for(" waiting for a change of the application's files$")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(cure)
+    server.wait_until_ready()
+    assert server.get("/").body == b"one"
+
+    def path(name: str) -> str:
+        return name.replace("prices", "prices2").replace("broken", "broken2").replace("list", "list2")
+
+    (tmp_path / "goods" / "broken2.py").write_text("PRICE = \n")
+    deploy(tmp_path, "two", code=path(code))
+    server.wait_for(" reload failed: the old generation serves on$")
+    assert server.get("/").body == b"one"
+    (tmp_path / path(file)).parent.mkdir(exist_ok=True)
+    (tmp_path / path(file)).write_text(cure)
+    server.wait_for(" reloaded$")
+    assert server.get("/").body == b"two"
+
+
+def test_a_start_that_waits_is_tried_again_when_it_is_asked_for(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "rwsgi.toml").write_text("app = 'shop'\nreload = true\n")
+    code = "if 'WELL' not in os.environ: raise RuntimeError('not yet')"
+    deploy(tmp_path, "one", code=code)
+    server = start(children=None)
+    server.wait_for(" waiting for a change of the application's files$")
+    mark = server.mark()
+    server.send_signal(signal.SIGHUP)
+    server.wait_for(" waiting for a change of the application's files$", since=mark)
+    (tmp_path / "rwsgi.toml").write_text("app = 'shop'\nreload = true\nenv = {WELL = '1'}\n")
+    server.send_signal(signal.SIGHUP)
+    server.wait_until_ready()
+    assert server.get("/").body == b"one"
+    assert asked(server) == 2
+
+
+def test_a_start_that_waits_can_be_stopped(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one", code="1 / 0")
+    server = start("--reload", "shop", children=None)
+    server.wait_for(" waiting for a change of the application's files$")
+    until(lambda: len(server.tree()) == 2 or None, lambda: server.tree())
+    server.stop()
+
+
+def test_other_files_ask_for_a_reload_where_they_are_included(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "templates" / "a").mkdir(parents=True)
+    deploy(tmp_path, "one")
+    included = ("--reload-include", "templates/**/*.html", "--reload-include", ".env")
+    server = start("--reload", *included, "shop")
+    (tmp_path / "templates" / "a" / "page.html").write_text("1")
+    server.wait_for(r" gen=2 reloaded$")
+    (tmp_path / ".env").write_text("A=1")
+    server.wait_for(r" gen=3 reloaded$")
+    for name in ("templates/a/page.txt", "other.env", "templates/a/.page.html.swp", "templates/a/page.html~"):
+        (tmp_path / name).write_text("")
+    # As editors save.
+    (tmp_path / "templates" / "a" / "page.html.new").write_text("2")
+    (tmp_path / "templates" / "a" / "page.html.new").rename(tmp_path / "templates" / "a" / "page.html")
+    server.wait_for(r" gen=4 reloaded$")
+    server.stop()
+    assert asked(server) == 3
+
+
+@pytest.mark.parametrize("preload", ["on", "off"])
+def test_a_module_that_is_saved_while_it_is_loaded_is_loaded_again(
+    start: Start, tmp_path: Path, preload: str
+) -> None:
+    (tmp_path / "prices.py").write_text("PRICE = 1\n")
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    deploy(tmp_path, "one", code=f"import prices; open({str(gate)!r}).read(); VERSION = str(prices.PRICE)")
+    server = start("--reload", "--preload", preload, "shop", children=None)
+    with open(gate, "w", encoding="ascii"):
+        (tmp_path / "prices.py").write_text("PRICE = 22\n")
+    server.wait_until_ready()
+    server.wait_for(" reloading$")
+    with open(gate, "w", encoding="ascii"):
+        pass
+    server.wait_for(" gen=2 reloaded$")
+    assert server.get("/").body == b"22"
+
+
+def test_many_files_that_change_together_are_one_reload(start: Start, tmp_path: Path) -> None:
+    deploy(tmp_path, "one", code="\n".join(f"import part{number}" for number in range(50)))
+    for number in range(50):
+        (tmp_path / f"part{number}.py").write_text("")
+    server = start("--reload", "shop")
+    for number in range(50):
+        (tmp_path / f"part{number}.py").write_text("A = 1\n")
+    server.wait_for(" files=50 changed$")
+    server.wait_for(r" gen=2 reloaded$")
+    server.stop()
+    assert asked(server) == 1
 
 
 def test_the_supervisor_keeps_one_thread_while_it_watches(start: Start, tmp_path: Path) -> None:

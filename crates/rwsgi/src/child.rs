@@ -1,7 +1,9 @@
 //! A child's life, from the moment after its birth to its exit code.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use exchange::{ChildId, Exchange, Seat};
 use supervisor::{ChildLink, ChildOrder, ChildReport};
@@ -28,16 +30,14 @@ pub(crate) fn live(
             let app = match mold::load(py, spec) {
                 Ok(app) => app,
                 Err(why) => {
+                    mold::report_modules(py, config, |files| link.report_modules(files));
                     // Without a supervisor there is nobody to tell; the exit code says the same.
                     let _ = link.report(ChildReport::Unloadable { why });
                     return exit::CONFIGURATION;
                 }
             };
             mold::warm_up(py, &app, &config.warmup);
-            if config.reload {
-                // As above: whoever is told next hears that nobody is there.
-                let _ = link.report_modules(&app.module_files(py));
-            }
+            mold::report_modules(py, config, |files| link.report_modules(files));
             own = app;
             &own
         }
@@ -68,7 +68,12 @@ pub(crate) fn live(
         listen(link.try_clone()?, Arc::clone(&stop))?;
         link.report(ChildReport::Ready)
     };
-    let served = threads::serve(py, app, config, &stop, &seat, &|| count.one_more(), &ready);
+    let later = config.reload.then(|| Later::new(py, &link));
+    let answered = || {
+        count.one_more();
+        later.iter().for_each(Later::look);
+    };
+    let served = threads::serve(py, app, config, &stop, &seat, &answered, &ready);
 
     // Exit: what the application wants to have done at its end, but no tearing down of the interpreter.
     app.call_exits(py);
@@ -113,6 +118,42 @@ impl Count<'_> {
             // A supervisor that is gone is heard of elsewhere.
             let _ = self.link.report(ChildReport::Spent);
         }
+    }
+}
+
+/// Modules that are imported after the application has been loaded, as in a view: in development the supervisor is told.
+struct Later<'a> {
+    /// How many there were at the last look, and their files.
+    known: Mutex<(usize, HashSet<PathBuf>)>,
+    link: &'a ChildLink,
+}
+
+impl<'a> Later<'a> {
+    fn new(py: Python<'_>, link: &'a ChildLink) -> Self {
+        let files = wsgi::module_files(py).into_iter().collect();
+        Self {
+            known: Mutex::new((wsgi::module_count(py), files)),
+            link,
+        }
+    }
+
+    /// To be called after a request, by a thread that is attached to Python.
+    fn look(&self) {
+        Python::attach(|py| {
+            let count = wsgi::module_count(py);
+            // Another thread that looks sees the same.
+            let Ok(mut known) = self.known.try_lock() else {
+                return;
+            };
+            if known.0 == count {
+                return;
+            }
+            known.0 = count;
+            let mut new = wsgi::module_files(py);
+            new.retain(|file| known.1.insert(file.clone()));
+            // A supervisor that is gone is heard of elsewhere.
+            let _ = self.link.report_modules(&new);
+        });
     }
 }
 

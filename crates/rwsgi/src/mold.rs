@@ -1,6 +1,7 @@
 //! A mold's life: start Python, load the application, warm it up, look it over, freeze it, then fork children for as
 //! long as the supervisor wants some. It takes no request of a client.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use exchange::Exchange;
@@ -33,7 +34,10 @@ pub(crate) fn live(
         let app = if birth.preload {
             match preload(py, config, &spec, birth.generation) {
                 Preloaded::Ready(app) => Some(app),
-                Preloaded::Unloadable(why) => return unloadable(link, why),
+                Preloaded::Unloadable(why) => {
+                    report_modules(py, config, |files| link.report_modules(files));
+                    return unloadable(link, why);
+                }
                 Preloaded::Unshareable(why) => {
                     // Without a supervisor, there is nobody to make another mold either.
                     let _ = link.report(MoldReport::Unshareable { why });
@@ -43,9 +47,8 @@ pub(crate) fn live(
         } else {
             None
         };
-        if let (Some(app), true) = (&app, config.reload) {
-            // Without a supervisor there is nobody to tell, which the next report finds.
-            let _ = link.report_modules(&app.module_files(py));
+        if app.is_some() {
+            report_modules(py, config, |files| link.report_modules(files));
         }
         if link
             .report(MoldReport::Ready {
@@ -175,6 +178,18 @@ pub(crate) fn warm_up(py: Python<'_>, app: &App, urls: &[String]) {
             ),
             None => warn!(url = warmed.url, "the warm-up was broken off"),
         }
+    }
+}
+
+/// Tells the supervisor, in development, which files the application consists of, or has failed to.
+pub(crate) fn report_modules(
+    py: Python<'_>,
+    config: &Config,
+    report: impl FnOnce(&[PathBuf]) -> std::io::Result<()>,
+) {
+    if config.reload {
+        // Without a supervisor there is nobody to tell, which the next report finds.
+        let _ = report(&wsgi::module_files(py));
     }
 }
 

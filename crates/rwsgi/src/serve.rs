@@ -139,12 +139,22 @@ pub(crate) fn settings(config: &Config, sizing: &Sizing, start: &Start) -> super
         shutdown_delay: config.shutdown_delay,
         touch_reload: config.touch_reload.clone(),
         watch_modules: config.reload,
+        reload_include: included(config, start),
         takes_over: false,
         program: start.program(),
         title: config.app.to_string(),
         identity: config.identity.clone(),
         logs: identity::logs(config),
     }
+}
+
+/// What changes in development beside modules.
+fn included(config: &Config, start: &Start) -> Vec<supervisor::Include> {
+    let folder = config.chdir.as_deref().unwrap_or_else(|| start.folder());
+    let patterns = config.reload_include.iter();
+    let included = patterns.map(|pattern| supervisor::Include::matching(folder, pattern));
+    // Each has been found to be one.
+    included.filter_map(Result::ok).collect()
 }
 
 /// Makes what others find the server by, or nothing of it. Who takes over leaves that to the one before until it serves.

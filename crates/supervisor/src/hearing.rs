@@ -11,6 +11,7 @@ use crate::channel::Heard;
 use crate::family::{Drain, Mold, Phase, Place, Slot, Word, kill_now};
 use crate::message::{ChildReport, MoldReport};
 use crate::monitor::Monitor;
+use crate::stopping::Stage;
 use crate::verdict::Verdict;
 
 /// What becomes of an application that cannot be shared.
@@ -168,7 +169,10 @@ impl Monitor<'_> {
             }
             MoldReport::Unloadable { why } if is_next => self.reload_failed(why),
             MoldReport::Unloadable { .. } => self.application_unloadable(),
-            MoldReport::Modules { files } => self.watch_modules(&files),
+            MoldReport::Modules { files } => {
+                let since = mold.since;
+                self.watch_modules(generation, files, Some(since));
+            }
             MoldReport::Unshareable { why } => {
                 warn!(
                     r#gen = generation,
@@ -206,7 +210,12 @@ impl Monitor<'_> {
 
     fn application_unloadable(&mut self) {
         error!("the application cannot be loaded");
-        if !self.startup.child_was_ready {
+        if self.startup.child_was_ready {
+            return;
+        }
+        if self.settings.watch_modules && self.stage == Stage::Up {
+            self.wait_for_change();
+        } else {
             self.fail(Verdict::Unloadable);
         }
     }
@@ -293,7 +302,10 @@ impl Monitor<'_> {
                 self.reload_failed(why);
             }
             (ChildReport::Unloadable { .. }, Phase::Starting) => self.application_unloadable(),
-            (ChildReport::Modules { files }, _) => self.watch_modules(&files),
+            (ChildReport::Modules { files }, phase) => {
+                let since = (phase == Phase::Starting).then_some(child.since);
+                self.watch_modules(generation, files, since);
+            }
             // It only wakes us: the rules count for themselves.
             (ChildReport::Spent, Phase::Ready) => {}
             (ChildReport::Draining, Phase::Ready) => child.drains = true,

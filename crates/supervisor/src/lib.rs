@@ -60,6 +60,7 @@ pub use reload::{Reloaded, Waiter};
 pub use sys::socket::untaken;
 pub use upgrade::{Inheritance, Predecessor, Program, VARIABLE as TAKE_OVER};
 pub use verdict::Verdict;
+pub use watch::Include;
 
 use monitor::{End, Monitor, Newborn};
 
@@ -80,10 +81,12 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// How long to serve on after being told to stop.
     pub shutdown_delay: Duration,
-    /// Files of which a change asks for a reload.
+    /// Files and folders of which a change asks for a reload.
     pub touch_reload: Vec<PathBuf>,
     /// A change of the application's modules asks for a reload, too.
     pub watch_modules: bool,
+    /// And so does a change of these, if one of the modules does.
+    pub reload_include: Vec<Include>,
     /// Another server serves until this one does.
     pub takes_over: bool,
     /// What to start when this server is to be replaced by another.

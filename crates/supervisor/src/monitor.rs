@@ -183,7 +183,7 @@ impl<'a> Monitor<'a> {
             preload: settings.preload != Preload::Off,
             about: String::new(),
         };
-        monitor.watch_touched();
+        monitor.watch_anew();
         Ok(monitor)
     }
 
@@ -292,7 +292,7 @@ impl<'a> Monitor<'a> {
             now: self.now(),
             front: Front::observed(self.front.as_ref()),
             mold: match &self.mold {
-                None if self.is_loading_next() => pool::Mold::Leaving,
+                None if self.is_loading_next() || self.waits_for_change() => pool::Mold::Leaving,
                 mold => Mold::observed(mold.as_ref()),
             },
             children: &children,

@@ -93,6 +93,10 @@ impl Monitor<'_> {
             waiter.into_iter().for_each(|waiter| waiter(&failed));
             return;
         }
+        if self.waits_for_change() {
+            self.start_instead_of_reload(cause, waiter);
+            return;
+        }
         self.reloads.asked.get_or_insert_default().extend(waiter);
     }
 
@@ -201,6 +205,8 @@ impl Monitor<'_> {
         self.roles.settle(false);
         self.notify.ready();
         let generation = reload.generation;
+        // Those of the one that failed are about to be mended.
+        self.keep_modules_of(&[self.generation, generation]);
         let reason = why.trim_end().lines().last().unwrap_or_default();
         error!(
             r#gen = generation,
@@ -305,7 +311,7 @@ impl Monitor<'_> {
             self.former_molds.push(former);
         }
         self.events.push(pool::Event::GracefulRestart);
-        self.watch_touched();
+        self.keep_modules_of(&[generation]);
         info!(r#gen = generation, "takes over");
     }
 

@@ -155,7 +155,7 @@ impl Monitor<'_> {
 
     /// When the start is judged next.
     pub(crate) fn startup_due(&self) -> Option<Duration> {
-        let open = !self.startup.announced && self.stage == Stage::Up;
+        let open = !self.startup.announced && self.stage == Stage::Up && !self.waits_for_change();
         open.then(|| self.startup.progress + self.settings.startup_timeout)
     }
 

@@ -93,6 +93,7 @@ impl App {
         load(py, spec).map_err(|raised| {
             let not_there =
                 prelude::module(py).and_then(|module| module.getattr(intern!(py, "NotThereError")));
+            prelude::note_failure(py, &raised);
             if not_there.is_ok_and(|kind| raised.get_type(py).is(&kind)) {
                 return LoadError::NotThere(raised.value(py).to_string());
             }
@@ -125,18 +126,6 @@ impl App {
     /// To be called last before the first fork.
     pub fn freeze(&self, py: Python<'_>) {
         run(py, "freeze");
-    }
-
-    /// The files of all modules that have been imported so far.
-    #[must_use]
-    pub fn module_files(&self, py: Python<'_>) -> Vec<PathBuf> {
-        let files = prelude::module(py)
-            .and_then(|module| module.call_method0(intern!(py, "module_files")))
-            .and_then(|files| files.extract());
-        files.unwrap_or_else(|raised| {
-            tracing::error!(error = %prelude::summary(py, &raised), "the files of the modules cannot be listed");
-            Vec::new()
-        })
     }
 
     /// Lets the application know by its environ where it is called: in which generation, and in which child, once it is one.

@@ -32,6 +32,7 @@ _loaders = (
     "<frozen importlib._bootstrap_external>",
 )
 _thresholds = gc.get_threshold()
+_missed: set[str] = set()
 _own_pid = os.getpid()
 _ignored_signals: set[int] = set()
 _set_handler = signal.signal
@@ -188,9 +189,31 @@ def report(error: BaseException) -> str:
 
 
 def module_files() -> list[str]:
-    """The files from which what has been imported so far comes."""
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return sorted({os.path.realpath(file) for file in files if isinstance(file, str)})
+    """The files from which what has been imported so far comes, and those of a failure."""
+    found = set(_missed)
+    for module in list(sys.modules.values()):
+        # What stands there need not be a module, and one may answer by itself.
+        with contextlib.suppress(Exception):
+            name = module.__file__
+            if isinstance(name, str):
+                found.update(_file_of(name))
+    return sorted(found)
+
+
+def note_failure(error: BaseException | None) -> None:
+    """Remember the files of which a change may cure it."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        trace = error.__traceback__
+        while trace is not None:
+            _missed.update(_file_of(trace.tb_frame.f_code.co_filename))
+            trace = trace.tb_next
+        if isinstance(error, (SyntaxError, OSError)) and isinstance(error.filename, str):
+            _missed.add(os.path.abspath(error.filename))
+        if isinstance(error, ImportError):
+            _missed.update(_places_of(error))
+        error = error.__cause__ or error.__context__
 
 
 def leave() -> None:
@@ -200,6 +223,32 @@ def leave() -> None:
     except BaseException as error:  # whatever it is, the process ends now
         report(error)
     _flush()
+
+
+def _file_of(name: str) -> Iterator[str]:
+    """The file itself, or the archive that it is in; nothing for what is none, such as ``<string>``."""
+    path = os.path.realpath(name)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    if os.path.isfile(path):
+        yield path
+
+
+def _places_of(error: ImportError) -> Iterator[str]:
+    """Where the module that is missing could be."""
+    if error.name is None:
+        return
+    if isinstance(error, ModuleNotFoundError):
+        parent, _, name = error.name.rpartition(".")
+    else:
+        # As in `from shop import prices`. Before CPython 3.12 only the text says what is missing.
+        words = str(error).split("'")
+        parent, name = error.name, getattr(error, "name_from", None) or words[1] if len(words) > 1 else ""
+    folders = getattr(sys.modules.get(parent), "__path__", ()) if parent else sys.path
+    for folder in folders:
+        if name and isinstance(folder, str) and os.path.isdir(folder or "."):
+            place = os.path.join(os.path.abspath(folder), name)
+            yield from (place + ".py", os.path.join(place, "__init__.py"))
 
 
 def _hooks(when: str) -> list[Callable[[], object]]:
@@ -370,6 +419,10 @@ def _flush() -> None:
         except (AttributeError, OSError, ValueError):  # there is none, nobody reads it, it is closed
             continue
 
+
+# There is no such file, whatever looks for the files of modules.
+for _name in ("__file__", "__cached__"):
+    globals().pop(_name, None)
 
 # Whatever is open before the application is imported is the server's.
 _own_sockets = frozenset(inode for _, inode in _sockets())

@@ -1,6 +1,7 @@
 //! Rust's side of `prelude.py`.
 
 use std::ffi::CStr;
+use std::path::PathBuf;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,7 +18,7 @@ pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     let module = MODULE.get_or_try_init(py, || {
         let source = CStr::from_bytes_with_nul(SOURCE.as_bytes())
             .expect("the only NUL is the one just added");
-        PyModule::from_code(py, source, c"rwsgi/prelude.py", c"_rwsgi_prelude").map(Bound::unbind)
+        PyModule::from_code(py, source, c"<rwsgi prelude>", c"_rwsgi_prelude").map(Bound::unbind)
     })?;
     Ok(module.bind(py))
 }
@@ -29,6 +30,39 @@ pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
 pub fn leave(py: Python<'_>) {
     if let Err(raised) = module(py).and_then(|module| module.call_method0(intern!(py, "leave"))) {
         error!(error = %summary(py, &raised), "taking leave of the application failed");
+    }
+}
+
+/// The files of all modules that have been imported so far, and those that have been missed when the application could
+/// not be loaded.
+#[must_use]
+pub fn module_files(py: Python<'_>) -> Vec<PathBuf> {
+    let files = module(py)
+        .and_then(|module| module.call_method0(intern!(py, "module_files")))
+        .and_then(|files| files.extract());
+    files.unwrap_or_else(|raised| {
+        error!(error = %summary(py, &raised), "the files of the modules cannot be listed");
+        Vec::new()
+    })
+}
+
+/// How many modules have been imported.
+#[must_use]
+pub fn module_count(py: Python<'_>) -> usize {
+    let modules = py
+        .import(intern!(py, "sys"))
+        .and_then(|sys| sys.getattr(intern!(py, "modules")));
+    modules.and_then(|modules| modules.len()).unwrap_or(0)
+}
+
+/// Remembers which files have to do with a failure.
+pub(crate) fn note_failure(py: Python<'_>, raised: &PyErr) {
+    let noted = module(py).and_then(|module| {
+        let value = raised.clone_ref(py).into_value(py);
+        module.call_method1(intern!(py, "note_failure"), (value,))
+    });
+    if let Err(raised) = noted {
+        error!(error = %summary(py, &raised), "the files of the failure cannot be listed");
     }
 }
 

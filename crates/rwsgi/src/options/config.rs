@@ -40,10 +40,12 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How long to serve on after being told to stop.
     pub shutdown_delay: Duration,
-    /// Files of which a change asks for a reload.
+    /// Files and folders of which a change asks for a reload.
     pub touch_reload: Vec<PathBuf>,
     /// Changes of the application's modules ask for a reload, too.
     pub reload: bool,
+    /// And so do changes of these files, as patterns relative to the folder of the application.
+    pub reload_include: Vec<String>,
     /// Where the application is imported.
     pub preload: Preload,
     /// Modules to import besides the application.
@@ -213,6 +215,7 @@ impl Config {
             shutdown_delay: Duration::ZERO,
             touch_reload: Vec::new(),
             reload: false,
+            reload_include: Vec::new(),
             threads: 0,
             stack_size: 0,
             startup_timeout: Duration::ZERO,

@@ -60,6 +60,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     turnover::MAX_CHILD_MEMORY,
     turnover::TOUCH_RELOAD,
     turnover::RELOAD,
+    turnover::RELOAD_INCLUDE,
     connections::BIND,
     connections::BACKLOG,
     connections::MAX_CONNECTIONS,

@@ -1,6 +1,6 @@
 //! Rows of the table: when children are replaced, and when all of them are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::opt::{Kind, Opt, Section};
@@ -85,9 +85,13 @@ pub(super) const TOUCH_RELOAD: Opt = Opt {
     ],
     section: Section::Pool,
     value: "PATH",
-    short: "Reload when this file is touched, written or replaced",
-    long: "As with HUP: a new generation loads the application while the old one serves, and takes over when its \
-        first child is ready.",
+    short: "Reload when this file, or anything in this folder, changes",
+    long: "When it is touched, written, replaced, or comes to be there; of a folder, also when something in it or below is \
+        removed. As with HUP: a new generation loads the application while the old one serves, and takes over when its \
+        first child is ready. Links are followed, and one that is turned anywhere in the path is a change, too: \
+        `--touch-reload /srv/site/current` reloads with each deploy. What Python, editors and version control write \
+        aside (`__pycache__`, `.git`, swap files) is none. Each folder below takes a watch of `fs.inotify.max_user_watches`; \
+        10000 are looked into at most.",
     kind: Kind::List(|config, text| {
         if text.is_empty() {
             return Err("must not be empty".to_owned());
@@ -104,9 +108,31 @@ pub(super) const RELOAD: Opt = Opt {
     section: Section::Pool,
     default: Some("off"),
     short: "Reload when a module of the application changes",
-    long: "For development. Watches the files of all modules that have been imported when the application is \
-        loaded.",
+    long: "For development. Watches the files of all modules that have been imported, by the application when it is loaded \
+        or later by a view. When it cannot be loaded, the server waits until one of the files changes that have to do with \
+        it, also at its start; a module that is missing is loaded when it has been written. Changes close together are one.",
     kind: Kind::Flag(|config, given| config.reload = given),
+    ..ROW
+};
+
+pub(super) const RELOAD_INCLUDE: Opt = Opt {
+    name: "reload-include",
+    elsewhere: &[
+        ("gunicorn", "reload_extra_file"),
+        ("uvicorn", "reload-include"),
+    ],
+    section: Section::Pool,
+    value: "PATTERN",
+    short: "With --reload, reload also when one of these files changes",
+    long: "A path, or a pattern of a shell such as `*.env` or `templates/**/*.html`, taken from the application's folder \
+        (`--chdir`). `*` stays within a folder, `**` stands for any number of folders. Folders whose names begin with a \
+        dot, `node_modules` and virtual environments are not looked into unless a pattern names them. A path that is a \
+        folder stands for everything in it. Without `--reload` it has no effect.",
+    kind: Kind::List(|config, text| {
+        supervisor::Include::matching(Path::new("/"), text)?;
+        config.reload_include.push(text.to_owned());
+        Ok(())
+    }),
     ..ROW
 };
 

@@ -43,6 +43,7 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
         shutdown_delay: Duration::ZERO,
         touch_reload: Vec::new(),
         watch_modules: false,
+        reload_include: Vec::new(),
         takes_over: false,
         program: Program {
             path: "/bin/false".into(),

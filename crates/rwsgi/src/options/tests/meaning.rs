@@ -24,6 +24,7 @@ fn the_defaults_are_those_of_the_contract() {
             shutdown_delay: Duration::ZERO,
             touch_reload: vec![],
             reload: false,
+            reload_include: vec![],
             threads: 1,
             stack_size: 8 << 20,
             startup_timeout: Duration::from_secs(60),
