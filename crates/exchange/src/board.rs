@@ -1,5 +1,7 @@
 //! The scoreboard: what every child and every thread is doing, readable by whoever has the mapping, also after its death.
 
+use std::time::Duration;
+
 use crate::bell::Bell;
 use crate::gate::Gate;
 use crate::ids::{ChildId, Ticket};
@@ -170,4 +172,6 @@ pub struct InFlight {
     pub method: String,
     /// Its path, percent-encoded, without the query: that may hold secrets.
     pub path: String,
+    /// How long the thread has had it.
+    pub running: Duration,
 }

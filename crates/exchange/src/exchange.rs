@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -12,6 +13,7 @@ use crate::ids::ChildId;
 use crate::layout::{Geometry, Mapping};
 use crate::queue::Queue;
 use crate::store;
+use crate::sync::{Ordering, now};
 use crate::wire::Request;
 use crate::word::Word;
 
@@ -108,12 +110,23 @@ impl Exchange {
             };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let (method, path) = (text(request.method), text(request.path));
+            let index = self.thread_index(child.slot, owner.thread);
+            // The word may be one that no thread of ours writes.
+            let place = self.mapping.threads().get(index);
+            let since = place.map_or(0, |place| place.since.load(Ordering::Relaxed));
+            // It has been claimed, and the time is written down in a moment.
+            let running = if since == 0 {
+                0
+            } else {
+                now().saturating_sub(since)
+            };
             found.push(InFlight {
                 child,
                 thread: owner.thread,
                 ticket: crate::Ticket { slot, seq },
                 method,
                 path,
+                running: Duration::from_nanos(running),
             });
         }
         found

@@ -113,9 +113,7 @@ impl Seat {
             return None;
         }
         let taken = self.exchange.queue().claim(self.owner).map(Taken)?;
-        if !self.is_alone() {
-            self.begin();
-        }
+        self.begin();
         Some(taken)
     }
 
@@ -209,8 +207,9 @@ impl Drop for Claim<'_> {
         let place = &self.answer.seat.exchange.mapping.threads()[self.answer.seat.index];
         let served = place.served.load(Ordering::Relaxed) + 1;
         place.served.store(served, Ordering::Relaxed);
+        let since = place.since.load(Ordering::Relaxed);
+        place.since.store(0, Ordering::Relaxed);
         if !self.answer.seat.is_alone() {
-            let since = place.since.swap(0, Ordering::Relaxed);
             let lasted = now().saturating_sub(since);
             place.lasted.store(lasted, Ordering::Relaxed);
         }
