@@ -3,10 +3,12 @@
 import json
 import os
 import pwd
+import re
 import signal
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -182,6 +184,95 @@ def test_a_server_that_reloads_says_so(start: Start, tmp_path: Path) -> None:
         os.close(gate)
         assert json.loads(client.recv(4096))["answer"] == "done"
     until_equal(lambda: (server.status()["state"], server.status()["generation"]), ("serving", 3))
+
+
+def test_a_reload_tells_what_it_waits_for(start: Start) -> None:
+    server = start("--processes", "2", "--server-limit", "2", "--shutdown-timeout", "3s", "probe", children=2)
+    held = [server.hold() for _ in range(2)]
+    ran = server.control("reload")
+    assert (ran.code, ran.out) == (0, "reloaded: generation 2 serves\n")
+    lines = ran.err.splitlines()
+    assert lines, "nothing was told"
+    for line in lines:
+        assert re.fullmatch(r"waiting for 1 child of generation 1: /hold for \d s, /hold for \d s", line), (
+            line
+        )
+    for hold in held:
+        assert hold.answer().status == 502
+
+
+def test_a_client_that_goes_leaves_the_reload_alone(start: Start) -> None:
+    server = start("--processes", "2", "--server-limit", "2", "--shutdown-timeout", "3s", "probe", children=2)
+    held = [server.hold() for _ in range(2)]
+    # As Ctrl-C does.
+    ran = server.control("reload", before=[tool("timeout", "coreutils"), "--signal=INT", "0.5"])
+    assert ran.code != 0
+    assert ran.out == ""
+    server.wait_for(" gen=2 reloaded$")
+    assert server.status()["state"] == "serving"
+    assert [hold.answer().status for hold in held] == [502, 502]
+
+
+def test_a_supervisor_that_does_not_answer_is_not_waited_for(start: Start) -> None:
+    server = start("probe")
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        ran = server.control("status")
+        assert (ran.code, ran.out) == (69, "")
+        assert "does not answer" in ran.err
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_a_reload_without_replacements_does_not_wait_for_ever(start: Start, tmp_path: Path) -> None:
+    """The first child of a generation is ready, and no other ever is."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    limits = ("--startup-timeout", "1s", "--shutdown-timeout", "1s")
+    server = start("--processes", "2", "--preload", "off", *limits, "shop", children=2)
+    (tmp_path / "shop.py").write_text(SHOP + "import os\nopen('once', 'x')\n")
+    ran = server.control("reload")
+    assert (ran.code, ran.out) == (1, "")
+    assert "generation 2 serves, but 1 children of earlier ones still do, too" in ran.err
+    # The cure can be brought in.
+    (tmp_path / "shop.py").write_text(SHOP)
+    assert server.control("reload").out == "reloaded: generation 3 serves\n"
+
+
+def test_a_reload_tells_what_it_cannot_take_over(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "rwsgi.toml"
+    file.write_text("app = 'probe'\n")
+    server = start()
+    file.write_text("app = 'probe'\nthreads = 2\nkeep-alive = 9\nmax-requests = 7\n")
+    ran = server.control("reload")
+    said = "reloaded: generation 2 serves; changed but needs a restart: threads, keep-alive\n"
+    assert (ran.code, ran.out) == (0, said)
+
+
+@pytest.mark.parametrize("command", ["status", "reload", "stop"])
+def test_a_client_that_has_said_everything_has_its_answer(start: Start, command: str) -> None:
+    server = start("probe")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(usual(server)))
+        client.sendall(json.dumps({"command": command}).encode() + b"\n")
+        client.shutdown(socket.SHUT_WR)
+        answer = json.loads(client.makefile().readline())
+        assert answer["answer"] == ("status" if command == "status" else "done")
+
+
+def test_clients_that_wait_keep_nobody_out(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    server = start("shop")
+    (tmp_path / "shop.py").write_text(SHOP + "from probe import wait_at\nwait_at('gate')\n")
+    os.mkfifo(tmp_path / "gate")
+    with ExitStack() as clients:
+        for _ in range(20):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(usual(server)))
+            client.sendall(b'{"command":"reload"}\n')
+        server.wait_for("^holding gate in")
+        assert server.status()["state"] == "reloading"
+        assert server.control("stop").code == 0
 
 
 def test_the_pool_is_scaled(start: Start) -> None:
@@ -487,7 +578,7 @@ def test_a_pid_file_that_cannot_be_written_is_an_error(run: Run) -> None:
 def test_a_start_that_fails_leaves_nothing_behind(run: Run, short: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise ValueError('no shop')")
     ran = run("--control", str(short / "s"), "--pid-file", str(short / "pid"), "broken")
-    assert ran.code == 78
+    assert ran.code == 75
     assert list(short.iterdir()) == []
     ran = run("--control", str(short / "s"), "--pid-file", "no/pid", "probe")
     assert ran.code == 78

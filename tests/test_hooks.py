@@ -82,7 +82,7 @@ def test_a_child_that_cannot_be_made_ready_ends_the_start(run: Run, tmp_path: Pa
         "def fail():\n    raise ValueError('no connection')\n"
     )
     ran = run("--python-path", str(APPS), "shop")
-    assert ran.code == 78
+    assert ran.code == 75
     assert "shop.py\", line 5, in fail\n    raise ValueError('no connection')" in ran.err
     assert f'hook={when} error="ValueError: no connection"' in ran.err
 

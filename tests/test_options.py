@@ -189,9 +189,9 @@ def test_warm_up_requests_run_in_the_mold(start: Start, tmp_path: Path) -> None:
         "    say('{} {} in {}'.format(environ['HTTP_HOST'], environ['PATH_INFO'], os.getpid()))\n"
         "    return inner(environ, start_response)\n"
     )
-    server = start(
-        "--warmup", "/", "--warmup", "http://shop.example/nothing", "--warmup", "/leave?how=raise", "shop"
-    )
+    urls = ("/", "http://shop.example/nothing", "/leave?how=raise")
+    warmups = [word for url in urls for word in ("--warmup", url)]
+    server = start(*warmups, "--warmup-failures", "warn", "shop")
     mold = server.mold()
     assert int(server.wait_for(r"^localhost / in (\d+)$")[1]) == mold
     assert int(server.wait_for(r"^shop\.example /nothing in (\d+)$")[1]) == mold

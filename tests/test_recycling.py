@@ -69,6 +69,38 @@ def test_the_request_that_a_child_runs_while_it_is_recycled_is_finished(start: S
     server.wait_for(rf' pid={held.pid} cause="exit 0" left$')
 
 
+@pytest.mark.parametrize("how", ["recycled", "scaled down", "told to retire", "stopped"])
+def test_a_request_that_never_ends_ends_with_its_child(start: Start, how: str) -> None:
+    limits = ("--max-requests", "2") if how == "recycled" else ()
+    processes = 2 if how == "scaled down" else 1
+    server = start(
+        *("--threads", "2", "--processes", str(processes), "--shutdown-timeout", "500ms", *limits, "probe"),
+        children=processes,
+    )
+    held = server.hold()
+    if how == "recycled":
+        for _ in range(2):
+            server.get("/")
+    elif how == "scaled down":
+        # The other one has as many, and whichever goes has one of them.
+        other = server.hold()
+        assert other.pid != held.pid
+        assert server.control("scale", "1").code == 0
+        gone = int(server.wait_for(r" pid=(\d+) retires$")[1])
+        held = other if other.pid == gone else held
+    elif how == "told to retire":
+        server.send_signal(signal.SIGWINCH)
+    else:
+        server.send_signal(signal.SIGTERM)
+    server.wait_for(rf' pid={held.pid} timeout_ms=500 in_flight="GET /hold for 0 s" not finished at')
+    server.wait_for(rf' pid={held.pid} cause="signal 9 \(SIGKILL\)" reason=shutdown-timeout left$')
+    # A server that ends with its time over does not wait for its clients either.
+    if how != "stopped":
+        assert held.answer().status == 502
+    if how == "recycled":
+        assert server.get("/").status == 200
+
+
 def test_children_are_recycled_by_age_one_by_one(start: Start) -> None:
     server = start("--processes", "2", "--restart-interval", "500ms", "brief", children=2)
     before = set(server.children(2).values())

@@ -148,6 +148,125 @@ def test_a_new_generation_that_does_not_get_up_changes_nothing(
     assert server.get("/").body == b"three"
 
 
+@pytest.mark.parametrize("hook", ["os.register_at_fork(before={})", "import rwsgi; rwsgi.before_fork({})"])
+def test_a_new_mold_that_hangs_when_it_forks_changes_nothing_and_leaves_nothing(
+    start: Start, tmp_path: Path, hook: str
+) -> None:
+    deploy(tmp_path, "one")
+    server = start("--processes", "2", "--startup-timeout", "2s", "shop", children=2)
+    # The hooks of the application are called once to see what they let go of.
+    hang = "import itertools, threading; calls = itertools.count(1)\n"
+    function = "lambda: next(calls) > {} and threading.Event().wait()".format(1 if "rwsgi" in hook else 0)
+    deploy(tmp_path, "two", code=hang + hook.format(function))
+    with under_load(server):
+        for _ in range(2):
+            reason = "the first child of the new generation was not ready within the startup timeout"
+            reload(server, rf' serving=1 reason="{reason}" reload failed')
+    until(lambda: len(server.tree()) == 5 or None, lambda: server.tree())
+    deploy(tmp_path, "three")
+    reload(server, r" reloaded$")
+    assert server.get("/").body == b"three"
+
+
+def test_a_mold_that_hangs_when_it_forks_is_replaced(start: Start, tmp_path: Path) -> None:
+    hang = "lambda: os.path.exists('hang') and threading.Event().wait()"
+    deploy(tmp_path, "one", code=f"import threading; os.register_at_fork(before={hang})")
+    server = start("--processes", "2", "--startup-timeout", "2s", "shop", children=2)
+    mold = server.mold()
+    (tmp_path / "hang").touch()
+    slot, pid = next(iter(server.children(2).items()))
+    with under_load(server):
+        # Nothing is heard of a mold that hangs: only its deadline tells.
+        os.kill(pid, signal.SIGKILL)
+        server.wait_for(rf" WARN gen=1 pid={mold} mold takes longer than the startup timeout$")
+        (tmp_path / "hang").unlink()
+        server.replacement(slot, pid)
+    assert server.mold() != mold
+    until(lambda: len(server.tree()) == 5 or None, lambda: server.tree())
+
+
+@pytest.mark.parametrize("role", ["mold", "child"])
+def test_who_is_stopped_does_not_outlive_its_generation(start: Start, role: str) -> None:
+    server = start("--shutdown-timeout", "1s", "probe")
+    (pid,) = [server.mold()] if role == "mold" else server.children(1).values()
+    os.kill(pid, signal.SIGSTOP)
+    # By the deadline at the latest, of which the reload does not wait for a stopped mold's.
+    reload(server, r" gen=2 reloaded$")
+    server.wait_for(rf' gen=1 pid={pid} cause="signal 9 .*left$')
+    until(lambda: len(server.tree()) == 4 or None, lambda: server.tree())
+    assert server.get("/").status == 200
+
+
+def test_requests_that_never_end_hold_no_reload_up(start: Start) -> None:
+    server = start("--processes", "2", "--shutdown-timeout", "1s", "probe", children=2)
+    held = []
+    for generation in range(2, 6):
+        held += [server.hold(f"/hold?secret={number}") for number in range(2)]
+        ran = server.control("reload")
+        assert (ran.code, ran.out) == (0, f"reloaded: generation {generation} serves\n"), ran
+    for hold in held:
+        line = server.wait_for(
+            rf" WARN child=\d+ gen=\d pid={hold.pid} timeout_ms=1000 (in_flight=.*) not fin.* killed$"
+        )
+        assert line[1] == 'in_flight="GET /hold for 1 s"'
+        server.wait_for(rf' pid={hold.pid} cause="signal 9 \(SIGKILL\)" reason=shutdown-timeout left$')
+        assert hold.answer().status == 502
+    until(lambda: len(server.tree()) == 5 or None, lambda: server.tree())
+    assert server.get("/").status == 200
+
+
+def test_streams_that_never_end_end_with_their_generation(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import threading\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    yield b'first'\n"
+        "    threading.Event().wait()\n"
+    )
+    server = start("--shutdown-timeout", "500ms", "shop")
+    for generation in range(2, 5):
+        client = server.client()
+        client.send("/events")
+        read = client.socket.makefile("rb").readline
+        assert b"5\r\n" in iter(read, b"")
+        reload(server, rf" gen={generation} reloaded$")
+        # Told by the end of the connection, since an end of the answer would say that it is whole.
+        assert list(iter(read, b"")) == [b"first\r\n"]
+    until(lambda: len(server.tree()) == 4 or None, lambda: server.tree())
+
+
+@pytest.mark.parametrize("preload", ["on", "off"])
+def test_a_warm_up_that_fails_fails_the_reload(start: Start, tmp_path: Path, preload: str) -> None:
+    deploy(tmp_path, "one")
+    server = start("--preload", preload, "--processes", "2", "--warmup", "/page", "shop", children=2)
+    before = server.children(2)
+    fail = "if VERSION == 'two': application = lambda environ, start_response: 1 / 0"
+    # Of a size that no deployment here has.
+    (tmp_path / "shop.py").write_text(SITE.format(version="two", code="") + fail + "#" * 1000)
+    ran = server.control("reload")
+    assert (ran.code, ran.out) == (1, "")
+    assert "ZeroDivisionError: division by zero\n--warmup /page: ZeroDivisionError" in ran.err
+    assert ran.err.startswith("Traceback")
+    assert server.get("/").body == b"one"
+    assert server.children(2) == before
+
+
+def test_a_child_that_comes_later_serves_without_its_warm_up(start: Start, tmp_path: Path) -> None:
+    """The database may be away for a while, when a child is to be replaced."""
+    (tmp_path / "shop.py").write_text(
+        "import os\nfrom probe import application as inner\n"
+        "def application(environ, start_response):\n"
+        "    if os.path.exists('broken'): 1 / 0\n"
+        "    return inner(environ, start_response)\n"
+    )
+    server = start("--preload", "off", "--warmup", "/", "shop")
+    ((slot, pid),) = server.children(1).items()
+    (tmp_path / "broken").touch()
+    os.kill(pid, signal.SIGKILL)
+    server.replacement(slot, pid)
+    server.wait_for(" WARN .*ZeroDivisionError.* the warm-up failed$")
+
+
 def test_a_new_generation_that_cannot_be_shared_is_loaded_by_each_child(start: Start, tmp_path: Path) -> None:
     deploy(tmp_path, "one")
     server = start("--processes", "2", "shop", children=2)

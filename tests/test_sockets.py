@@ -202,10 +202,17 @@ def test_sockets_of_systemd_for_another_process_are_not_ours(start: Start, run: 
 
 
 def test_an_address_that_this_machine_does_not_have_is_refused(run: Run) -> None:
-    # TEST-NET-1 of RFC 5737.
+    # TEST-NET-1 of RFC 5737. It may come yet, and a service manager may try again.
     ran = run("probe", bind="192.0.2.1:0")
-    assert ran.code == 78
+    assert ran.code == 69
     assert "cannot listen on 192.0.2.1:0" in ran.err
+
+
+def test_a_name_that_nobody_resolves_is_refused(run: Run) -> None:
+    # RFC 6761: nobody ever does.
+    ran = run("probe", bind="site.invalid:0")
+    assert ran.code == 69
+    assert "site.invalid cannot be resolved" in ran.err
 
 
 def test_the_program_can_be_started_without_standard_input(start: Start) -> None:

@@ -13,26 +13,32 @@ from tests.server import APPS, Door
 
 PRELOAD = pytest.mark.parametrize("preload", ["auto", "on", "off"])
 
-# Applications that cannot be loaded, and what the log has to say about each.
+# To try again may help, or it may not.
+NOT_LOADED = 75
+CONFIGURATION = 78
+
+# Applications that cannot be loaded, what the server exits with, and what the log has to say about each.
 UNLOADABLE = {
-    "is not there": (None, ["ModuleNotFoundError: No module named 'shop'"]),
+    "is not there": (None, CONFIGURATION, ["ModuleNotFoundError: No module named 'shop'"]),
     "imports what is not there": (
         "import nowhere",
+        NOT_LOADED,
         ["ModuleNotFoundError: No module named 'nowhere'", "shop.py"],
     ),
-    "has no application": ("application_ = 1", ["neither `application` nor `app`"]),
-    "is not callable": ("application = 3", ["cannot be called: 3"]),
-    "is no Python": ("def application(:", ["SyntaxError: ", "shop.py"]),
+    "has no application": ("application_ = 1", CONFIGURATION, ["neither `application` nor `app`"]),
+    "is not callable": ("application = 3", CONFIGURATION, ["cannot be called: 3"]),
+    "is no Python": ("def application(:", NOT_LOADED, ["SyntaxError: ", "shop.py"]),
     "raises": (
         "def load():\n    raise ValueError('no such shop')\nload()",
+        NOT_LOADED,
         ["ValueError: no such shop", "in load"],
     ),
-    "exits": ("import sys\nsys.exit(3)", ["SystemExit: 3"]),
+    "exits": ("import sys\nsys.exit(3)", NOT_LOADED, ["SystemExit: 3"]),
 }
 
 
-def check(code: int, err: str, texts: list[str]) -> None:
-    assert code == 78, err
+def check(code: int, err: str, texts: list[str], expected: int = NOT_LOADED) -> None:
+    assert code == expected, err
     assert not re.search(r" url=.* ready$", err, re.MULTILINE), err
     for text in texts:
         assert text in err, err
@@ -43,11 +49,11 @@ def check(code: int, err: str, texts: list[str]) -> None:
 def test_an_application_that_cannot_be_loaded_ends_the_start(
     run: Run, tmp_path: Path, how: str, preload: str
 ) -> None:
-    source, texts = UNLOADABLE[how]
+    source, code, texts = UNLOADABLE[how]
     if source is not None:
         (tmp_path / "shop.py").write_text(source)
     ran = run("--preload", preload, "--processes", "2", "shop")
-    check(ran.code, ran.err, [*texts, "the application cannot be loaded"])
+    check(ran.code, ran.err, [*texts, "the application cannot be loaded"], code)
     # The traceback begins where the application does.
     assert "_rwsgi_prelude" not in ran.err
     assert "prelude.py" not in ran.err
@@ -57,10 +63,10 @@ def test_an_application_that_cannot_be_loaded_ends_the_start(
 def test_an_attribute_that_is_not_there_ends_the_start(run: Run, tmp_path: Path, preload: str) -> None:
     (tmp_path / "shop.py").write_text("app = print")
     ran = run("--preload", preload, "shop:application")
-    check(ran.code, ran.err, ["shop has no attribute `application`"])
+    check(ran.code, ran.err, ["shop has no attribute `application`"], CONFIGURATION)
 
 
-@pytest.mark.parametrize("code", [0, 3])
+@pytest.mark.parametrize("code", [0, 3, 64, 70, 71, 78])
 def test_an_application_that_ends_the_mold_ends_the_start(run: Run, tmp_path: Path, code: int) -> None:
     (tmp_path / "shop.py").write_text(f"import os\nos._exit({code})")
     ran = run("shop")
@@ -104,7 +110,74 @@ def test_a_django_project_with_broken_addresses_cannot_be_loaded(run: Run, tmp_p
 def test_an_import_that_is_not_there_ends_the_start(run: Run, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("application = print")
     ran = run("--import", "nowhere", "shop")
-    check(ran.code, ran.err, ["No module named 'nowhere'"])
+    check(ran.code, ran.err, ["No module named 'nowhere'"], CONFIGURATION)
+
+
+@PRELOAD
+@pytest.mark.parametrize(
+    ("app", "code"),
+    [
+        ("nowhere", CONFIGURATION),
+        ("shop.nowhere", CONFIGURATION),
+        ("nowhere.wsgi", CONFIGURATION),
+        ("no.wsgi", CONFIGURATION),
+        # They are there, and import what is not.
+        ("shop.wsgi", NOT_LOADED),
+        ("late", NOT_LOADED),
+        ("late.wsgi", NOT_LOADED),
+    ],
+)
+def test_an_application_that_does_not_exist_is_another_thing_than_what_it_imports(
+    run: Run, tmp_path: Path, app: str, code: int, preload: str
+) -> None:
+    for name, text in {"shop": "", "late": "import shop.settings"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(text)
+        (tmp_path / name / "wsgi.py").write_text("import shop.settings\napplication = print\n")
+    ran = run("--preload", preload, app)
+    check(ran.code, ran.err, ["the application cannot be loaded"], code)
+
+
+FAILING = {
+    "an exception": ("raise ConnectionError('no database')", "ConnectionError: no database"),
+    "a status": ("start_response('503 No', []); return [b'']", "the answer has the status 503"),
+    "a broken answer": (
+        "start_response('200 OK', []); return (1 / 0 for _ in '1')",
+        "ZeroDivisionError: division by zero",
+    ),
+    "no answer": ("return []", "the application did not call start_response"),
+    "an exit": ("raise SystemExit(1)", "SystemExit: 1"),
+}
+
+
+def write_failing(folder: Path, how: str) -> str:
+    code, reason = FAILING[how]
+    (folder / "shop.py").write_text(f"def application(environ, start_response):\n    {code}\n")
+    return reason
+
+
+@PRELOAD
+@pytest.mark.parametrize("how", FAILING)
+def test_a_warm_up_that_fails_ends_the_start(run: Run, tmp_path: Path, how: str, preload: str) -> None:
+    reason = write_failing(tmp_path, how)
+    ran = run("--preload", preload, "--warmup", "/page", "shop")
+    check(ran.code, ran.err, [f"url=/page {'status=503 ' if '503' in reason else ''}reason=", reason])
+
+
+def test_a_check_fails_with_the_warm_up(run: Run, tmp_path: Path) -> None:
+    write_failing(tmp_path, "an exception")
+    ran = run("--check", "--warmup", "/page", "shop")
+    assert (ran.code, ran.out) == (CONFIGURATION, ""), ran.err
+    assert "--warmup /page: ConnectionError: no database" in ran.err
+    assert run("--check", "--warmup", "/page", "--warmup-failures", "warn", "shop").code == 0
+
+
+@PRELOAD
+def test_a_failing_warm_up_may_be_a_warning(start: Start, tmp_path: Path, preload: str) -> None:
+    write_failing(tmp_path, "an exception")
+    server = start("--preload", preload, "--warmup", "/page", "--warmup-failures", "warn", "shop")
+    server.wait_for(r" WARN .*url=/page .*ConnectionError: no database.* the warm-up failed$")
+    assert server.get("/").status == 500
 
 
 def fake_environment(folder: Path, version: str) -> Path:
@@ -134,13 +207,13 @@ def test_a_virtual_environment_of_another_version_is_refused(
         "binary": f"virtual environment {environment} is for Python 3.99.1, but this rwsgi",
         "wheel": f"{environment} is not the Python of this rwsgi",
     }
-    check(ran.code, ran.err, [reason[door.name]])
+    check(ran.code, ran.err, [reason[door.name]], CONFIGURATION)
 
 
 def test_a_python_that_is_not_there_is_refused(door: Door, run: Run, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("application = print")
     ran = run("--python", "nowhere/bin/python", "shop")
-    check(ran.code, ran.err, [str(tmp_path / "nowhere/bin/python")])
+    check(ran.code, ran.err, [str(tmp_path / "nowhere/bin/python")], CONFIGURATION)
 
 
 def test_its_own_python_may_be_named(start: Start) -> None:

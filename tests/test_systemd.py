@@ -119,7 +119,7 @@ def test_ready_is_when_the_first_child_is(start: Start, manager: Manager, tmp_pa
 
 def test_a_start_that_fails_is_never_ready(run: Run, manager: Manager, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise ValueError('no shop')")
-    assert run("broken", environment=manager.environment).code == 78
+    assert run("broken", environment=manager.environment).code == 75
     manager.hear_what_is_there()
     assert manager.has_heard("READY") == 0
 

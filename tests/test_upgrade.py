@@ -91,7 +91,7 @@ def test_a_connection_whose_answer_crosses_the_change_ends_with_an_announcement(
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [
-        ("1 / 0", r' ERROR cause="exit 78 .*" the other server ended before it served: this one serves on$'),
+        ("1 / 0", r' ERROR cause="exit 75 .*" the other server ended before it served: this one serves on$'),
         (
             "import threading; threading.Event().wait()",
             r" ERROR .* the other server (ended before it served: this one serves on|is given up)$",

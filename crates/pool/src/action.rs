@@ -19,7 +19,7 @@ pub enum Action {
         /// Its slot.
         slot: u16,
     },
-    /// Kill a child: it has taken too long to be ready.
+    /// Kill a child: it has taken too long to be ready, or to leave.
     Kill {
         /// Its slot.
         slot: u16,

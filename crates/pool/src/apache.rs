@@ -217,7 +217,7 @@ impl Parent {
         }
         if count.idle > limits.max_spare() {
             if let Some(slot) = reader_of_the_pipe(seen.children) {
-                plan.add(Action::Retire { slot });
+                plan.retire(slot);
             }
             self.idle_spawn_rate = 1;
         } else if count.idle < limits.min_spare() {
@@ -401,7 +401,7 @@ impl Score {
             Child::Vacant => Self::Dead,
             Child::Ordered { .. } | Child::Starting { .. } => Self::Starting,
             Child::Ready { busy, .. } => Self::Ready { busy },
-            Child::Leaving | Child::Gone => Self::Graceful,
+            Child::Draining { .. } | Child::Leaving | Child::Gone => Self::Graceful,
             Child::Outgoing => Self::Outgoing,
         }
     }

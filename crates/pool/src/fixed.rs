@@ -1,7 +1,7 @@
 //! The fixed pool: so many children, and one that is gone is replaced at once.
 
 use crate::plan::{ORDERS_AHEAD, Plan};
-use crate::{Action, Child, Memory, Observed};
+use crate::{Child, Memory, Observed};
 
 /// Starts what is lacking, or tells those to go that are too many. Tells whether all are there and ready.
 pub(crate) fn look(processes: u16, memory: &Memory, seen: &Observed<'_>, plan: &mut Plan) -> bool {
@@ -52,6 +52,6 @@ fn shrink(surplus: usize, seen: &Observed<'_>, plan: &mut Plan) {
         .collect();
     ready.sort_unstable();
     for (_, std::cmp::Reverse(slot)) in ready.into_iter().take(surplus) {
-        plan.add(Action::Retire { slot });
+        plan.retire(slot);
     }
 }

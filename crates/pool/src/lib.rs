@@ -50,6 +50,8 @@ pub struct Limits {
     pub recycling: Recycling,
     /// How long a mold or a child may take until it is ready.
     pub startup_timeout: Duration,
+    /// How long a child that has been told to go may take until it has gone.
+    pub shutdown_timeout: Duration,
 }
 
 /// How many children there should be.

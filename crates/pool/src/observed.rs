@@ -83,7 +83,12 @@ pub enum Child {
     },
     /// It takes requests, and is to go as soon as the pool is complete without it: see [`crate::Action::Replace`].
     Outgoing,
-    /// It has been told to go or killed, and is not reaped yet: `G`.
+    /// It has been told to go, and finishes the requests that it has: `G`.
+    Draining {
+        /// Since when.
+        since: Duration,
+    },
+    /// It has been killed, and is not reaped yet: `G`.
     Leaving,
     /// It is reaped; what it left behind is not cleared yet.
     Gone,

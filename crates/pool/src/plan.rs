@@ -14,6 +14,8 @@ pub(crate) struct Plan {
     next: Option<Duration>,
     can_fork: bool,
     ordered: usize,
+    startup_timeout: Duration,
+    shutdown_timeout: Duration,
 }
 
 impl Plan {
@@ -25,10 +27,12 @@ impl Plan {
             next: None,
             can_fork: false,
             ordered: ordered(seen.children),
+            startup_timeout: limits.startup_timeout,
+            shutdown_timeout: limits.shutdown_timeout,
         };
         plan.front(memory, seen);
-        plan.mold(limits, memory, seen);
-        plan.late_children(limits, seen);
+        plan.mold(memory, seen);
+        plan.late_children(seen);
         plan.can_fork =
             matches!(seen.mold, Mold::Ready { .. }) && !plan.actions.contains(&Action::KillMold);
         plan
@@ -48,10 +52,23 @@ impl Plan {
         }
     }
 
-    /// Orders a child.
+    /// Orders a child. The mold may hang and never carry the order out: nothing would tell of that.
     pub(crate) fn spawn(&mut self, slot: u16) {
         self.ordered += 1;
         self.add(Action::Spawn { slot });
+        self.look_after(self.startup_timeout);
+    }
+
+    /// Tells a child to go. It may never do so: nothing would tell of that either.
+    pub(crate) fn retire(&mut self, slot: u16) {
+        self.add(Action::Retire { slot });
+        self.look_after(self.shutdown_timeout);
+    }
+
+    /// Looks again after this time, at the earliest in the next moment.
+    fn look_after(&mut self, time: Duration) {
+        let at = self.now + time.max(Duration::from_millis(1));
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
     /// Whether some child is told to go.
@@ -87,7 +104,7 @@ impl Plan {
         }
     }
 
-    fn mold(&mut self, limits: &Limits, memory: &Memory, seen: &Observed<'_>) {
+    fn mold(&mut self, memory: &Memory, seen: &Observed<'_>) {
         match seen.mold {
             Mold::Absent => {
                 if self.due(memory.molds.not_before()) {
@@ -95,7 +112,7 @@ impl Plan {
                 }
             }
             Mold::Loading { since } => {
-                if self.due(since + limits.startup_timeout) {
+                if self.due(since + self.startup_timeout) {
                     self.add(Action::KillMold);
                 }
             }
@@ -106,7 +123,7 @@ impl Plan {
                     _ => None,
                 });
                 if let Some(since) = oldest.min()
-                    && self.due(since + limits.startup_timeout)
+                    && self.due(since + self.startup_timeout)
                 {
                     self.add(Action::KillMold);
                 }
@@ -115,11 +132,14 @@ impl Plan {
         }
     }
 
-    fn late_children(&mut self, limits: &Limits, seen: &Observed<'_>) {
+    fn late_children(&mut self, seen: &Observed<'_>) {
         for (slot, child) in (0..).zip(seen.children) {
-            if let Child::Starting { since } = *child
-                && self.due(since + limits.startup_timeout)
-            {
+            let limit = match *child {
+                Child::Starting { since } => since + self.startup_timeout,
+                Child::Draining { since } => since + self.shutdown_timeout,
+                _ => continue,
+            };
+            if self.due(limit) {
                 self.add(Action::Kill { slot });
             }
         }

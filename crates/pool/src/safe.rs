@@ -135,7 +135,7 @@ impl Count {
             let idle = match *child {
                 // One that is being replaced keeps its place until the other one is ready, whatever the bounds are.
                 Child::Vacant | Child::Gone | Child::Outgoing => continue,
-                Child::Leaving => {
+                Child::Draining { .. } | Child::Leaving => {
                     count.present += 1;
                     continue;
                 }
@@ -197,7 +197,7 @@ impl Growth {
             .zip(seen.children)
             .filter(|(_, child)| matches!(child, Child::Ready { busy: 0, .. }));
         if let Some((slot, _)) = idle.last() {
-            plan.add(Action::Retire { slot });
+            plan.retire(slot);
             self.next_leave = seen.now + STEP;
             self.limit_reported = false;
             self.budget_reported = false;

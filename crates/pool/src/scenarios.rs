@@ -81,6 +81,7 @@ fn check(looks: &[(f64, &str, &[Event], &str)]) {
         let limits = Limits {
             pool: Pool::Fixed { processes },
             startup_timeout: Duration::from_secs(60),
+            shutdown_timeout: Duration::from_secs(30),
             recycling: Recycling::default(),
         };
         let now = Duration::from_secs_f64(*seconds);
@@ -112,7 +113,7 @@ fn at_the_start_front_and_mold_come_at_once_and_children_wait_for_the_mold() {
     check(&[
         (0.0, "--...", &[], "front mold"),
         (0.1, "sl...", &[], "@60000"),
-        (1.0, "FM...", &[], "+0 +1 +2"),
+        (1.0, "FM...", &[], "+0 +1 +2 @61000"),
     ]);
 }
 
@@ -124,9 +125,9 @@ fn a_full_pool_is_left_alone() {
 #[test]
 fn a_child_that_died_serving_is_replaced_at_once_however_often() {
     check(&[
-        (1.0, "FMR.R", &[], "+1"),
-        (1.1, "FMR.R", &[], "+1"),
-        (1.2, "FM.R.", &[], "+0 +2"),
+        (1.0, "FMR.R", &[], "+1 @61000"),
+        (1.1, "FMR.R", &[], "+1 @61100"),
+        (1.2, "FM.R.", &[], "+0 +2 @61200"),
     ]);
 }
 
@@ -135,7 +136,7 @@ fn a_slot_that_is_not_cleared_has_no_other_life() {
     check(&[
         (1.0, "FMRgR", &[], ""),
         (1.1, "FMRxR", &[], ""),
-        (1.2, "FMR.R", &[], "+1"),
+        (1.2, "FMR.R", &[], "+1 @61200"),
     ]);
 }
 
@@ -150,11 +151,11 @@ fn an_ordered_or_starting_child_is_not_ordered_twice() {
 #[test]
 fn children_that_die_while_starting_are_ordered_again_more_and_more_slowly() {
     check(&[
-        (1.0, "FM.", &[DiedStarting], "+0"),
+        (1.0, "FM.", &[DiedStarting], "+0 @61000"),
         (1.5, "FM.", &[DiedStarting], "@1600"),
-        (1.6, "FM.", &[], "+0"),
+        (1.6, "FM.", &[], "+0 @61600"),
         (2.0, "FM.", &[DiedStarting], "@2200"),
-        (2.2, "FM.", &[], "+0"),
+        (2.2, "FM.", &[], "+0 @62200"),
         (3.0, "FM.", &[DiedStarting], "@3400"),
     ]);
 }
@@ -166,18 +167,18 @@ fn children_that_die_together_count_once() {
             1.0,
             "FM...",
             &[DiedStarting, DiedStarting, DiedStarting],
-            "+0 +1 +2",
+            "+0 +1 +2 @61000",
         ),
         (2.0, "FM.s.", &[DiedStarting, DiedStarting], "@2100"),
         (2.05, "FM...", &[DiedStarting], "@2100"),
-        (2.1, "FM...", &[], "+0 +1 +2"),
+        (2.1, "FM...", &[], "+0 +1 +2 @62100"),
     ]);
 }
 
 #[test]
 fn a_child_that_was_ready_before_the_trouble_does_not_end_the_back_off() {
     check(&[
-        (10.0, "FMR.", &[DiedStarting], "+1"),
+        (10.0, "FMR.", &[DiedStarting], "+1 @70000"),
         (10.1, "FMR.", &[DiedStarting], "@10200"),
         (30.0, "FMR.", &[DiedStarting], "@30200"),
     ]);
@@ -189,6 +190,7 @@ fn a_child_that_stays_up_ends_the_back_off() {
     let limits = Limits {
         pool: Pool::Fixed { processes: 2 },
         startup_timeout: Duration::from_secs(60),
+        shutdown_timeout: Duration::from_secs(30),
         recycling: Recycling::default(),
     };
     let mut look = |millis: u64, child: Child, events: &[Event]| {
@@ -215,7 +217,7 @@ fn a_child_that_stays_up_ends_the_back_off() {
         since: Duration::from_millis(1500),
         busy: 0,
     };
-    assert_eq!(look(1000, Child::Leaving, &[DiedStarting]), "+1");
+    assert_eq!(look(1000, Child::Leaving, &[DiedStarting]), "+1 @61000");
     assert_eq!(look(1100, Child::Leaving, &[DiedStarting]), "@1200");
     assert_eq!(
         look(6400, ready, &[DiedStarting]),
@@ -228,7 +230,7 @@ fn a_child_that_stays_up_ends_the_back_off() {
     };
     assert_eq!(
         look(12_000, ready, &[DiedStarting]),
-        "+1",
+        "+1 @72000",
         "the count begins anew"
     );
 }
@@ -236,12 +238,12 @@ fn a_child_that_stays_up_ends_the_back_off() {
 #[test]
 fn failed_forks_are_tried_again_one_at_a_time_and_at_a_pace() {
     check(&[
-        (1.0, "FM...", &[], "+0 +1 +2"),
+        (1.0, "FM...", &[], "+0 +1 +2 @61000"),
         (1.1, "FM...", &[ForkFailed, ForkFailed, ForkFailed], "@2100"),
-        (2.1, "FM...", &[], "+0"),
+        (2.1, "FM...", &[], "+0 @62100"),
         (2.2, "FM.o.", &[], "@60000"),
         (2.3, "FM...", &[ForkFailed], "@4300"),
-        (4.3, "FM...", &[], "+0"),
+        (4.3, "FM...", &[], "+0 @64300"),
         (4.4, "FMs..", &[Born], "+1 +2 @60000"),
     ]);
 }
@@ -292,7 +294,7 @@ fn a_long_line_of_orders_is_handed_over_in_portions() {
         .map(|slot| format!("+{slot}"))
         .collect::<Vec<_>>()
         .join(" ");
-    check(&[(1.0, &format!("FM{vacant}"), &[], &first)]);
+    check(&[(1.0, &format!("FM{vacant}"), &[], &format!("{first} @61000"))]);
     let rest = format!("FM{}{}{}", "s".repeat(10), "o".repeat(22), ".".repeat(68));
     let next = (32..42)
         .map(|slot| format!("+{slot}"))
@@ -350,6 +352,7 @@ fn whatever_is_observed_the_decision_is_sound() {
             let limits = Limits {
                 pool: Pool::Fixed { processes: 6 },
                 startup_timeout: Duration::from_secs(60),
+                shutdown_timeout: Duration::from_secs(30),
                 recycling: Recycling::default(),
             };
             sound(&seen, &decide(&limits, &mut memory, &seen));

@@ -43,7 +43,7 @@ pub(crate) fn look(recycling: &Recycling, seen: &Observed<'_>, complete: bool, p
     if !outgoing.is_empty() {
         if complete {
             for slot in outgoing {
-                plan.add(Action::Retire { slot });
+                plan.retire(slot);
             }
         }
         return;
@@ -117,7 +117,7 @@ fn has_room(seen: &Observed<'_>, reason: Reason) -> bool {
     let leaving = seen
         .children
         .iter()
-        .any(|child| matches!(child, Child::Leaving | Child::Gone));
+        .any(|child| matches!(child, Child::Draining { .. } | Child::Leaving | Child::Gone));
     reason == Reason::Reload || !leaving
 }
 

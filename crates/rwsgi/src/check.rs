@@ -26,7 +26,9 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
         let Ok(app) = mold::load(py, &mold::spec(config)) else {
             return exit::CONFIGURATION;
         };
-        mold::warm_up(py, &app, &config.warmup);
+        if mold::warm_up(py, &app, config, true).is_err() {
+            return exit::CONFIGURATION;
+        }
         let audit = app.audit(py);
         let mut report = format!(
             "{} can be served by Python {}\n",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use exchange::{ChildId, Exchange, Seat};
-use supervisor::{ChildLink, ChildOrder, ChildReport};
+use supervisor::{ChildLink, ChildOrder, ChildReport, Unloadable};
 use tracing::error;
 use wsgi::{App, Python, Spec, Turn};
 
@@ -31,12 +31,12 @@ pub(crate) fn live(
                 Ok(app) => app,
                 Err(why) => {
                     mold::report_modules(py, config, |files| link.report_modules(files));
-                    // Without a supervisor there is nobody to tell; the exit code says the same.
-                    let _ = link.report(ChildReport::Unloadable { why });
-                    return exit::CONFIGURATION;
+                    return unloadable(&link, why);
                 }
             };
-            mold::warm_up(py, &app, &config.warmup);
+            if let Err(why) = mold::warm_up(py, &app, config, link.is_first()) {
+                return unloadable(&link, mold::raised(why));
+            }
             mold::report_modules(py, config, |files| link.report_modules(files));
             own = app;
             &own
@@ -45,9 +45,7 @@ pub(crate) fn live(
     app.after_fork(py);
     app.place(py, Some(link.child().slot), link.generation());
     if let Err(why) = app.turn(py, Turn::AfterFork) {
-        // As above.
-        let _ = link.report(ChildReport::Unloadable { why });
-        return exit::CONFIGURATION;
+        return unloadable(&link, mold::raised(why));
     }
 
     // Ready as soon as every thread waits for requests; serving, until told to drain; then the requests that have been
@@ -82,9 +80,18 @@ pub(crate) fn live(
         Ok(()) => exit::OK,
         Err(problem) => {
             error!(child = child.slot, error = %problem, "cannot begin to serve");
+            // Without a supervisor there is nobody to tell.
+            let _ = link.report(ChildReport::Short);
             exit::CANNOT_START
         }
     }
+}
+
+fn unloadable(link: &ChildLink, unloadable: Unloadable) -> u8 {
+    let code = mold::exit_code(&unloadable);
+    // Without a supervisor there is nobody to tell; the exit code says the same.
+    let _ = link.report(ChildReport::Unloadable(unloadable));
+    code
 }
 
 /// The order to take no further request.

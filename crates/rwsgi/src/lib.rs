@@ -31,26 +31,7 @@ use std::path::Path;
 
 use options::Command;
 use start::Start;
-
-/// Exit codes of what happens here (see sysexits.h); the supervisor's verdict has its own.
-mod exit {
-    /// All is well.
-    pub(crate) const OK: u8 = 0;
-    /// A running server has not done what it was asked for.
-    pub(crate) const FAILED: u8 = 1;
-    /// The command line is wrong.
-    pub(crate) const USAGE: u8 = 64;
-    /// No server answers.
-    pub(crate) const UNAVAILABLE: u8 = 69;
-    /// A listener's address is taken.
-    pub(crate) const ADDRESS_IN_USE: u8 = 69;
-    /// Something that the program relies on failed.
-    pub(crate) const INTERNAL: u8 = 70;
-    /// The system refuses what the server needs.
-    pub(crate) const CANNOT_START: u8 = 71;
-    /// The configuration is wrong, or the application cannot be loaded.
-    pub(crate) const CONFIGURATION: u8 = 78;
-}
+use supervisor::exit;
 
 /// Runs the command `rwsgi` with these arguments (without the program's name), and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use exchange::Exchange;
-use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order};
+use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order, Unloadable};
 use tracing::{error, info, warn};
 use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError, Turn};
 
-use crate::options::{Config, Preload};
+use crate::options::{Config, Preload, WarmupFailures};
 use crate::release::Release;
 use crate::{child, exit, log, threads};
 
@@ -22,17 +22,28 @@ pub(crate) fn live(
 ) -> u8 {
     let config = match release.enter() {
         Ok(config) => config,
-        Err(why) => return unloadable(link, why),
+        Err(why) => {
+            let is_final = true;
+            return unloadable(link, Unloadable { why, is_final });
+        }
     };
     let config = &*config;
     let Some(interpreter) = start_python(config) else {
-        return unloadable(link, "no Python: see the log".to_owned());
+        return unloadable(
+            link,
+            Unloadable {
+                why: "no Python: see the log".to_owned(),
+                is_final: true,
+            },
+        );
     };
     Python::attach(|py| {
         wsgi::follow_path(py);
         let spec = spec(config);
         let app = if birth.preload {
-            match preload(py, config, &spec, birth.generation) {
+            // Without a supervisor there is nobody to tell, which the next report finds.
+            let _ = link.report(MoldReport::Loading);
+            match preload(py, config, &spec, birth) {
                 Preloaded::Ready(app) => Some(app),
                 Preloaded::Unloadable(why) => {
                     report_modules(py, config, |files| link.report_modules(files));
@@ -60,7 +71,7 @@ pub(crate) fn live(
         }
         while let Some(Order::Spawn(spawn)) = py.detach(|| link.next_order()) {
             if let Some(Err(why)) = app.as_ref().map(|app| app.turn(py, Turn::BeforeFork)) {
-                return unloadable(link, why);
+                return unloadable(link, raised(why));
             }
             let mut live = |link| child::live(py, app.as_ref(), config, &spec, exchange, link);
             if supervisor::fork_child(link, spawn, &Hooks(py), &mut live).is_err() {
@@ -124,21 +135,23 @@ fn environment(config: &Config) -> Vec<(String, String)> {
 
 enum Preloaded {
     Ready(App),
-    Unloadable(String),
+    Unloadable(Unloadable),
     Unshareable(String),
 }
 
 /// Loads the application and makes it fit to be shared.
-fn preload(py: Python<'_>, config: &Config, spec: &Spec, generation: u32) -> Preloaded {
+fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Preloaded {
     let app = match load(py, spec) {
         Ok(app) => app,
         Err(why) => return Preloaded::Unloadable(why),
     };
-    app.place(py, None, generation);
-    warm_up(py, &app, &config.warmup);
+    app.place(py, None, birth.generation);
+    if let Err(why) = warm_up(py, &app, config, birth.is_first) {
+        return Preloaded::Unloadable(raised(why));
+    }
     // Once more than there are forks: what the application lets go of here is not found to be in the way.
     if let Err(why) = app.turn(py, Turn::BeforeFork) {
-        return Preloaded::Unloadable(why);
+        return Preloaded::Unloadable(raised(why));
     }
     let audit = app.audit(py);
     for warning in audit.warnings {
@@ -156,28 +169,58 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec, generation: u32) -> Pre
 }
 
 /// Loads the application; says so when it cannot be, and gives the traceback back, or what else is to be told.
-pub(crate) fn load(py: Python<'_>, spec: &Spec) -> Result<App, String> {
+pub(crate) fn load(py: Python<'_>, spec: &Spec) -> Result<App, Unloadable> {
     App::load(py, spec).map_err(|problem| {
         error!(app = %spec.target, error = %problem, "the application cannot be loaded");
         match problem {
-            LoadError::NotThere(why) => why,
-            LoadError::Raised { traceback, .. } => traceback,
+            LoadError::NotThere(why) => Unloadable {
+                why,
+                is_final: true,
+            },
+            LoadError::Raised { traceback, .. } => raised(traceback),
         }
     })
 }
 
+/// What the application's code has done: it may do better another time.
+pub(crate) fn raised(why: String) -> Unloadable {
+    let is_final = false;
+    Unloadable { why, is_final }
+}
+
 /// Has the application warm itself up, then runs the warm-up requests and reports each.
-pub(crate) fn warm_up(py: Python<'_>, app: &App, urls: &[String]) {
+///
+/// `decides`: it shows by them whether the application can be served. Once one of its processes has shown that, those that
+/// come later serve without: a service that the application needs may be away for a while.
+///
+/// # Errors
+/// Why one has failed, where that is to be decisive.
+pub(crate) fn warm_up(
+    py: Python<'_>,
+    app: &App,
+    config: &Config,
+    decides: bool,
+) -> Result<(), String> {
     app.call_warmups(py);
-    for warmed in app.warm_up(py, urls) {
-        match warmed.status {
-            Some(status @ 200..400) => info!(url = warmed.url, status, "warmed up"),
-            Some(status) => warn!(
-                url = warmed.url,
-                status, "the warm-up was answered with an error"
-            ),
-            None => warn!(url = warmed.url, "the warm-up was broken off"),
+    let mut failed = None;
+    for warmed in app.warm_up(py, &config.warmup) {
+        let (url, status) = (&warmed.url, warmed.status);
+        match (warmed.why_not(), status) {
+            (Some(why), _) => {
+                let reason = why.lines().last().unwrap_or_default();
+                warn!(url, status, reason, "the warm-up failed");
+                failed.get_or_insert(why);
+            }
+            (None, Some(200..400)) => info!(url, status, "warmed up"),
+            (None, _) => warn!(url, status, "the warm-up was answered with an error"),
         }
+    }
+    match failed {
+        Some(why) if decides && config.warmup_failures == WarmupFailures::Fail => {
+            error!("the application cannot be loaded: its warm-up failed");
+            Err(why)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -193,10 +236,20 @@ pub(crate) fn report_modules(
     }
 }
 
-fn unloadable(link: &MoldLink, why: String) -> u8 {
+fn unloadable(link: &MoldLink, unloadable: Unloadable) -> u8 {
+    let code = exit_code(&unloadable);
     // Without a supervisor there is nobody to tell; the exit code says the same.
-    let _ = link.report(MoldReport::Unloadable { why });
-    exit::CONFIGURATION
+    let _ = link.report(MoldReport::Unloadable(unloadable));
+    code
+}
+
+/// What a process exits with that cannot load the application.
+pub(crate) fn exit_code(unloadable: &Unloadable) -> u8 {
+    if unloadable.is_final {
+        exit::CONFIGURATION
+    } else {
+        exit::NOT_LOADED
+    }
 }
 
 /// CPython's fork hooks.

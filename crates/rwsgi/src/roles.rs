@@ -86,7 +86,7 @@ impl supervisor::Roles for Roles {
         mold::live(&release, &self.exchange, &link, birth)
     }
 
-    fn reread(&self) -> Result<supervisor::Settings, String> {
+    fn reread(&self) -> Result<supervisor::Reread, String> {
         let Again {
             config,
             need_restart,
@@ -107,7 +107,10 @@ impl supervisor::Roles for Roles {
         let settings = serve::settings(&config, &sizing, &self.start);
         let release = Release::find(config, self.start.folder())?;
         self.next.replace(Some(Arc::new(release)));
-        Ok(settings)
+        Ok(supervisor::Reread {
+            settings,
+            need_restart,
+        })
     }
 
     fn settle(&self, holds: bool) {

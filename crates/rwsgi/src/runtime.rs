@@ -85,7 +85,7 @@ pub(crate) fn open_control(config: &Config, takes_over: bool) -> Result<Option<C
                     "cannot open the control socket"
                 );
                 Err(if problem.is_in_use() {
-                    exit::ADDRESS_IN_USE
+                    exit::UNAVAILABLE
                 } else {
                     exit::CONFIGURATION
                 })

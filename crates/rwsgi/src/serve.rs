@@ -26,8 +26,8 @@ pub(crate) fn run(config: Config, start: Start) -> u8 {
         Ok(found) => found,
         Err(problem) => {
             error!(error = log::chain(&problem), "cannot listen");
-            return if problem.is_in_use() {
-                exit::ADDRESS_IN_USE
+            return if problem.may_pass() {
+                exit::UNAVAILABLE
             } else {
                 exit::CONFIGURATION
             };

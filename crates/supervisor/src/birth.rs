@@ -77,6 +77,7 @@ pub struct ChildLink {
     channel: Channel<ChildReport, ChildOrder>,
     child: ChildId,
     generation: u32,
+    is_first: bool,
 }
 
 impl ChildLink {
@@ -90,6 +91,12 @@ impl ChildLink {
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// No child of its generation has been ready before: it shows whether one can be.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.is_first
     }
 
     /// Tells the supervisor.
@@ -123,6 +130,7 @@ impl ChildLink {
             channel: self.channel.try_clone()?,
             child: self.child,
             generation: self.generation,
+            is_first: self.is_first,
         })
     }
 }
@@ -158,9 +166,10 @@ pub fn fork_child(
     live: &mut dyn FnMut(ChildLink) -> u8,
 ) -> io::Result<()> {
     let child = spawn.child;
+    let mold = getpid();
     let outcome = match fork() {
         // The process between never gets past this, nor does the child.
-        Ok(Side::Child) => leave(guarded(|| between(link, spawn, around, live))),
+        Ok(Side::Child) => leave(guarded(|| between(mold, link, spawn, around, live))),
         Ok(Side::Parent(between)) => match until_ended(between) {
             Ok(Exit::Code(0)) => Ok(()),
             Ok(Exit::Code(errno)) => Err(i32::from(errno)),
@@ -179,12 +188,18 @@ pub fn fork_child(
 
 /// The life of the process between: its exit code is zero, or why the second fork failed.
 fn between(
+    mold: Pid,
     link: &MoldLink,
     spawn: Spawn,
     around: &dyn AroundFork,
     live: &mut dyn FnMut(ChildLink) -> u8,
 ) -> ! {
     let parent = getpid();
+    // A hook of the application may hang here. Then the mold is killed for it, and this process has to follow: its copy
+    // of the child's channel would otherwise keep the supervisor waiting for a child.
+    if let Err(errno) = die_with(mold) {
+        leave(u8::try_from(errno as i32).unwrap_or(u8::MAX));
+    }
     around.before();
     match fork() {
         Ok(Side::Child) => {
@@ -215,11 +230,14 @@ fn be_child(
     let Spawn {
         child,
         generation,
+        is_first,
         channel,
     } = spawn;
     let born = adopted(parent, link.supervisor).and_then(|()| signals::stay_out_of_it());
     if let Err(errno) = born {
         error!(child = child.slot, r#gen = generation, %errno, "cannot be born");
+        // Without a supervisor there is nobody to tell.
+        let _ = Channel::<ChildReport, ChildOrder>::over(channel).say(ChildReport::Short);
         leave(Verdict::CannotStart.code());
     }
     // The child keeps no end that is the mold's: held open, the supervisor would not hear of the mold's end. Its owner
@@ -237,16 +255,21 @@ fn be_child(
         channel: Channel::over(channel),
         child,
         generation,
+        is_first,
     };
     // Kept to the end of the process, so that the supervisor hears the end of the line when the process ends, and not
     // when `live` happens to let go of it.
     let kept = link.try_clone();
-    if kept.is_err()
-        || link
-            .report(ChildReport::Born {
-                pid: getpid().as_raw().cast_unsigned(),
-            })
-            .is_err()
+    if kept.is_err() {
+        // As above.
+        let _ = link.report(ChildReport::Short);
+        leave(Verdict::CannotStart.code());
+    }
+    if link
+        .report(ChildReport::Born {
+            pid: getpid().as_raw().cast_unsigned(),
+        })
+        .is_err()
     {
         leave(Verdict::CannotStart.code());
     }
@@ -268,13 +291,14 @@ fn adopted(between: Pid, supervisor: Pid) -> nix::Result<()> {
     die_with(supervisor)
 }
 
-/// Has this process killed when the supervisor ends; if it has ended already, this process follows it.
-fn die_with(supervisor: Pid) -> nix::Result<()> {
+/// Has this process killed when its parent ends, which is the supervisor, or of the process between the mold; if that has
+/// ended already, this process follows it.
+fn die_with(parent: Pid) -> nix::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    if getppid() == supervisor {
+    if getppid() == parent {
         return Ok(());
     }
-    debug!("the supervisor has gone");
+    debug!("the parent has gone");
     Err(Errno::ESRCH)
 }
 

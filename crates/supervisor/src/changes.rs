@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::family::{Mold, Slot};
 use crate::monitor::Monitor;
-use crate::reload::Waiter;
+use crate::progress::{Reloaded, Waiter};
 use crate::watch::{MOST_FOLDERS, Problem, Target, Watcher, refusal};
 
 /// How long no file must have changed: whoever deploys or saves changes several, one after the other.
@@ -215,9 +215,9 @@ impl Monitor<'_> {
     fn try_start_again(&mut self, cause: &str) {
         info!(cause, "loading the application again");
         match self.roles.reread() {
-            Ok(settings) => {
+            Ok(read) => {
                 self.roles.settle(true);
-                self.settings = settings;
+                self.settings = read.settings;
                 self.preload = self.settings.preload != crate::Preload::Off;
                 self.changes.modules.clear();
                 self.changes.waits = false;
@@ -229,11 +229,11 @@ impl Monitor<'_> {
 
     /// A reload is asked for while nothing is served: the start is tried again. Whoever waits is told at once.
     pub(crate) fn start_instead_of_reload(&mut self, cause: &str, waiter: Option<Waiter>) {
-        let failed = crate::Reloaded::Failed {
+        let failed = Reloaded::Failed {
             generation: None,
             why: "the application could not be loaded: the start is tried again".to_owned(),
         };
-        waiter.into_iter().for_each(|waiter| waiter(&failed));
+        failed.tell(waiter);
         self.try_start_again(cause);
     }
 }

@@ -190,9 +190,10 @@ mod tests {
     type Theirs = Channel<MoldReport, Order>;
 
     fn unloadable() -> MoldReport {
-        MoldReport::Unloadable {
+        MoldReport::Unloadable(crate::Unloadable {
             why: "Traceback".to_owned(),
-        }
+            is_final: false,
+        })
     }
 
     fn line() -> (Ours, Theirs) {
@@ -230,6 +231,7 @@ mod tests {
         ours.say(Order::Spawn(Spawn {
             child,
             generation: 7,
+            is_first: false,
             channel: writer.into(),
         }))
         .unwrap();
@@ -254,6 +256,7 @@ mod tests {
         ours.say(Order::Spawn(Spawn {
             child,
             generation: 1,
+            is_first: false,
             channel: writer.into(),
         }))
         .unwrap();

@@ -1,9 +1,10 @@
 //! How processes end, and what is said about it.
 
-use exchange::{ChildId, ChildState};
+use exchange::ChildState;
 use nix::unistd::Pid;
 use tracing::{debug, error, info, warn};
 
+use crate::exit;
 use crate::family::{Child, Phase, Place, Slot, Word};
 use crate::monitor::Monitor;
 use crate::sys::wait::{Exit, ended, release};
@@ -114,9 +115,10 @@ impl Monitor<'_> {
         if !self.startup.child_was_ready {
             error!("the mold has ended before any child was ready");
             self.fail(match exit {
-                Exit::Code(70) => Verdict::Internal,
-                Exit::Code(71) => Verdict::CannotStart,
-                Exit::Code(_) | Exit::Signal { .. } => Verdict::Unloadable,
+                // Once the application is being loaded, the code is the application's.
+                Exit::Code(exit::INTERNAL) if !mold.loads => Verdict::Internal,
+                Exit::Code(exit::CANNOT_START) if !mold.loads => Verdict::CannotStart,
+                Exit::Code(_) | Exit::Signal { .. } => Verdict::NotLoaded,
             });
         }
     }
@@ -154,24 +156,15 @@ impl Monitor<'_> {
             self.events.push(pool::Event::DiedStarting);
         }
     }
-
-    /// The requests that a dead child had taken: method and path of each.
-    fn in_flight(&self, id: ChildId) -> Option<String> {
-        let requests = self.exchange.in_flight(id);
-        let requests: Vec<_> = requests
-            .into_iter()
-            .map(|request| format!("{} {}", request.method, request.path))
-            .collect();
-        (!requests.is_empty()).then(|| requests.join(", "))
-    }
 }
 
 /// The end of a child as the rules are told of it.
 fn as_told(child: &Child, exit: Exit) -> pool::Exit {
     match exit {
+        // It was told to go, and so it has.
+        Exit::Signal { .. } if child.overdue => pool::Exit::Normal,
         Exit::Signal { .. } => pool::Exit::Signal,
-        // It could not begin for want of something that the machine is short of.
-        Exit::Code(71) if child.phase != Phase::Ready && !child.leaving => pool::Exit::Sick,
+        Exit::Code(_) if child.is_short && !child.leaving => pool::Exit::Sick,
         Exit::Code(_) => pool::Exit::Normal,
     }
 }
@@ -179,7 +172,10 @@ fn as_told(child: &Child, exit: Exit) -> pool::Exit {
 fn say_it_ended(child: &Child, exit: Exit, in_flight: Option<&str>) {
     let (slot, generation, pid) = (child.id.slot, child.generation, child.pid.map(Pid::as_raw));
     let cause = exit.to_string();
-    if child.leaving && in_flight.is_none() {
+    if child.overdue {
+        let reason = "shutdown-timeout";
+        info!(child = slot, r#gen = generation, pid, cause, reason, "left");
+    } else if child.leaving && in_flight.is_none() {
         info!(child = slot, r#gen = generation, pid, cause, "left");
     } else {
         warn!(

@@ -49,8 +49,12 @@ pub(crate) struct Mold {
     pub(crate) since: Duration,
     /// Since when it forks children.
     pub(crate) ready: Option<Duration>,
+    /// Code of the application runs in it: how it ends may be the application's doing.
+    pub(crate) loads: bool,
     /// It has been killed or told to go: its end is no news.
     pub(crate) leaving: bool,
+    /// When it has to have gone, since it was told to.
+    pub(crate) leave_by: Option<Duration>,
 }
 
 /// A child slot. The number of its present life, or of the last one, outlives the life.
@@ -95,6 +99,12 @@ pub(crate) struct Child {
     pub(crate) phase: Phase,
     /// It has been killed or told to go: its end is no news.
     pub(crate) leaving: bool,
+    /// Since when it has been told to go. Nothing before that, and once it has been killed.
+    pub(crate) draining: Option<Duration>,
+    /// It was killed because it did not leave in time.
+    pub(crate) overdue: bool,
+    /// It has said that it cannot begin for want of something that the machine is short of.
+    pub(crate) is_short: bool,
     /// It is to go as soon as the pool is complete without it.
     pub(crate) outgoing: bool,
     /// It has said that it takes no further request.
@@ -146,6 +156,10 @@ impl Slot {
         match &self.place {
             Place::Vacant => pool::Child::Vacant,
             Place::Gone(..) => pool::Child::Gone,
+            Place::Taken(Child {
+                draining: Some(since),
+                ..
+            }) => pool::Child::Draining { since: *since },
             Place::Taken(Child { leaving: true, .. }) => pool::Child::Leaving,
             Place::Taken(Child { outgoing: true, .. }) => pool::Child::Outgoing,
             Place::Taken(Child { phase, since, .. }) => match phase {
@@ -187,12 +201,15 @@ impl Mold {
             link: Some(link),
             since,
             ready: None,
+            loads: false,
             leaving: false,
+            leave_by: None,
         }
     }
 
-    /// Tells it to go when it has carried out what it has been told.
-    pub(crate) fn dismiss(&mut self) {
+    /// Tells it to go when it has carried out what it has been told, and by then.
+    pub(crate) fn dismiss(&mut self, leave_by: Duration) {
+        self.leave_by = Some(leave_by);
         let told = self
             .link
             .as_ref()
@@ -220,7 +237,7 @@ impl Mold {
 
     /// Kills it.
     pub(crate) fn kill(&mut self) {
-        self.leaving = true;
+        (self.leaving, self.leave_by) = (true, None);
         kill_now(self.pid);
     }
 }
@@ -228,7 +245,7 @@ impl Mold {
 impl Child {
     /// Kills it, if it has been born; if not, as soon as it is.
     pub(crate) fn kill(&mut self) {
-        self.leaving = true;
+        (self.leaving, self.draining) = (true, None);
         if let Some(pid) = self.pid {
             kill_now(pid);
         }

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use crate::Preload;
 use crate::channel::Heard;
 use crate::family::{Drain, Mold, Phase, Place, Slot, Word, kill_now};
-use crate::message::{ChildReport, MoldReport};
+use crate::message::{ChildReport, MoldReport, Unloadable};
 use crate::monitor::Monitor;
 use crate::stopping::Stage;
 use crate::verdict::Verdict;
@@ -167,8 +167,9 @@ impl Monitor<'_> {
                 self.startup.progress = now;
                 self.about = about;
             }
-            MoldReport::Unloadable { why } if is_next => self.reload_failed(why),
-            MoldReport::Unloadable { .. } => self.application_unloadable(),
+            MoldReport::Loading => mold.loads = true,
+            MoldReport::Unloadable(unloadable) if is_next => self.reload_failed(unloadable.why),
+            MoldReport::Unloadable(unloadable) => self.application_unloadable(&unloadable),
             MoldReport::Modules { files } => {
                 let since = mold.since;
                 self.watch_modules(generation, files, Some(since));
@@ -208,7 +209,7 @@ impl Monitor<'_> {
         }
     }
 
-    fn application_unloadable(&mut self) {
+    fn application_unloadable(&mut self, unloadable: &Unloadable) {
         error!("the application cannot be loaded");
         if self.startup.child_was_ready {
             return;
@@ -216,7 +217,11 @@ impl Monitor<'_> {
         if self.settings.watch_modules && self.stage == Stage::Up {
             self.wait_for_change();
         } else {
-            self.fail(Verdict::Unloadable);
+            self.fail(if unloadable.is_final {
+                Verdict::NoApplication
+            } else {
+                Verdict::NotLoaded
+            });
         }
     }
 
@@ -298,10 +303,13 @@ impl Monitor<'_> {
                 info!(child = id.slot, r#gen = generation, pid, "ready");
                 self.startup.child_was_ready = true;
             }
-            (ChildReport::Unloadable { why }, Phase::Starting) if is_trial => {
-                self.reload_failed(why);
+            (ChildReport::Unloadable(unloadable), Phase::Starting) if is_trial => {
+                self.reload_failed(unloadable.why);
             }
-            (ChildReport::Unloadable { .. }, Phase::Starting) => self.application_unloadable(),
+            (ChildReport::Unloadable(unloadable), Phase::Starting) => {
+                self.application_unloadable(&unloadable);
+            }
+            (ChildReport::Short, Phase::Ordered | Phase::Starting) => child.is_short = true,
             (ChildReport::Modules { files }, phase) => {
                 let since = (phase == Phase::Starting).then_some(child.since);
                 self.watch_modules(generation, files, since);

@@ -15,6 +15,7 @@ mod computing;
 pub mod control;
 mod deaths;
 mod demand;
+pub mod exit;
 mod family;
 mod hearing;
 mod identity;
@@ -25,7 +26,9 @@ mod message;
 mod monitor;
 mod notify;
 mod observing;
+mod progress;
 mod reload;
+mod retiring;
 mod scaling;
 mod signals;
 mod starting;
@@ -55,8 +58,7 @@ pub use identity::{Group, Identity, IdentityError, User, is_root, own_uid, set_u
 pub use limits::{allow_descriptors, limit_main_stack, processor_time};
 pub use listeners::{BindError, Listener, Local};
 pub use memory::memory_limit;
-pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
-pub use reload::{Reloaded, Waiter};
+pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, Unloadable};
 pub use sys::socket::untaken;
 pub use upgrade::{Inheritance, Predecessor, Program, VARIABLE as TAKE_OVER};
 pub use verdict::Verdict;
@@ -124,10 +126,19 @@ pub trait Roles {
     ///
     /// # Errors
     /// What is wrong with it.
-    fn reread(&self) -> Result<Settings, String>;
+    fn reread(&self) -> Result<Reread, String>;
 
     /// Whether what was read holds from now on, for every process, or is forgotten.
     fn settle(&self, holds: bool);
+}
+
+/// What the configuration says now.
+#[derive(Clone, Debug)]
+pub struct Reread {
+    /// What is to hold with the next generation.
+    pub settings: Settings,
+    /// Options that have changed and take effect only when the server is started again.
+    pub need_restart: Vec<&'static str>,
 }
 
 /// What a mold is made for.
@@ -137,6 +148,8 @@ pub struct MoldBirth {
     pub generation: u32,
     /// The application is to be loaded, audited and frozen here; if not, children load it.
     pub preload: bool,
+    /// No child of this generation has been ready: whether one can be is what is to be found out.
+    pub is_first: bool,
 }
 
 /// The server serves.

@@ -78,6 +78,20 @@ impl BindError {
         matches!(self, Self::InUse(_) | Self::NotASocket(_))
     }
 
+    /// The address is taken, or not there: a name that nobody resolves, an interface that is not up. That may change
+    /// without anything being done about the configuration.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::InUse(_) | Self::NotASocket(_) | Self::Unresolved { .. } => true,
+            Self::NotListening(_) => false,
+            Self::Refused { source, .. } => {
+                let errno = source.raw_os_error().map(Errno::from_raw);
+                matches!(errno, Some(Errno::EADDRNOTAVAIL | Errno::ENODEV))
+            }
+        }
+    }
+
     pub(crate) fn refused(address: &impl fmt::Display, errno: Errno) -> Self {
         match errno {
             Errno::EADDRINUSE => Self::InUse(address.to_string()),

@@ -25,23 +25,33 @@ pub struct Spawn {
     pub child: ChildId,
     /// The generation it belongs to.
     pub generation: u32,
+    /// No child of this generation has been ready: whether one can be is what is to be found out.
+    pub is_first: bool,
     /// Its end of the line to the supervisor.
     pub channel: OwnedFd,
+}
+
+/// Why an application cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unloadable {
+    /// The traceback, or another reason.
+    pub why: String,
+    /// There is no such application: to try again does not help.
+    pub is_final: bool,
 }
 
 /// From the mold to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MoldReport {
+    /// The application is being loaded: from here on its code runs.
+    Loading,
     /// Children can be forked.
     Ready {
         /// What the operator may want to know: the Python version and the like, one line each.
         about: String,
     },
     /// The application cannot be loaded; what is told has been written, too.
-    Unloadable {
-        /// The traceback, or another reason.
-        why: String,
-    },
+    Unloadable(Unloadable),
     /// These files belong to modules of the application.
     Modules {
         /// Some of them, all that fit into a message.
@@ -85,10 +95,9 @@ pub enum ChildReport {
     /// Requests are taken.
     Ready,
     /// The application cannot be loaded; what is told has been written, too.
-    Unloadable {
-        /// The traceback, or another reason.
-        why: String,
-    },
+    Unloadable(Unloadable),
+    /// It cannot begin for want of something that the machine is short of.
+    Short,
     /// As many requests as it may answer have been answered. Further ones are taken until the order to drain.
     Spent,
     /// The order to drain has been heard: no further request is taken.
@@ -106,9 +115,10 @@ impl Message for Order {
             Self::Spawn(Spawn {
                 child,
                 generation,
+                is_first,
                 channel,
             }) => Envelope {
-                bytes: about(1, child, generation),
+                bytes: about(if is_first { 3 } else { 1 }, child, generation),
                 descriptor: Some(channel),
             },
             Self::Retire => bare(2),
@@ -117,11 +127,12 @@ impl Message for Order {
 
     fn decode(bytes: &[u8], descriptor: Option<OwnedFd>) -> Option<Self> {
         match (bytes.split_first()?, descriptor) {
-            ((1, rest), Some(channel)) => {
+            ((kind @ (1 | 3), rest), Some(channel)) => {
                 let (child, generation) = who(rest)?;
                 Some(Self::Spawn(Spawn {
                     child,
                     generation,
+                    is_first: *kind == 3,
                     channel,
                 }))
             }
@@ -134,8 +145,9 @@ impl Message for Order {
 impl Message for MoldReport {
     fn encode(self) -> Envelope {
         match self {
+            Self::Loading => bare(7),
             Self::Ready { about } => text(1, &about),
-            Self::Unloadable { why } => end_of_text(2, &why),
+            Self::Unloadable(unloadable) => unloadable.encode(2, 8),
             Self::Modules { files } => paths(5, &files),
             Self::Unshareable { why } => text(3, &why),
             Self::ForkFailed { child, errno } => Envelope {
@@ -150,9 +162,8 @@ impl Message for MoldReport {
             (1, rest) => Some(Self::Ready {
                 about: String::from_utf8(rest.to_vec()).ok()?,
             }),
-            (2, rest) => Some(Self::Unloadable {
-                why: String::from_utf8(rest.to_vec()).ok()?,
-            }),
+            (7, []) => Some(Self::Loading),
+            (kind @ (2 | 8), rest) => Unloadable::decode(*kind == 8, rest).map(Self::Unloadable),
             (5, rest) => Some(Self::Modules { files: split(rest) }),
             (3, rest) => Some(Self::Unshareable {
                 why: String::from_utf8(rest.to_vec()).ok()?,
@@ -187,7 +198,8 @@ impl Message for ChildReport {
             Self::Forked { pid } => number(6, pid),
             Self::Born { pid } => number(1, pid),
             Self::Ready => bare(2),
-            Self::Unloadable { why } => end_of_text(3, &why),
+            Self::Unloadable(unloadable) => unloadable.encode(3, 8),
+            Self::Short => bare(10),
             Self::Spent => bare(4),
             Self::Draining => bare(7),
             Self::Modules { files } => paths(5, &files),
@@ -203,14 +215,25 @@ impl Message for ChildReport {
                 pid: u32::from_le_bytes(rest.try_into().ok()?),
             }),
             (2, []) => Some(Self::Ready),
-            (3, rest) => Some(Self::Unloadable {
-                why: String::from_utf8(rest.to_vec()).ok()?,
-            }),
+            (kind @ (3 | 8), rest) => Unloadable::decode(*kind == 8, rest).map(Self::Unloadable),
+            (10, []) => Some(Self::Short),
             (4, []) => Some(Self::Spent),
             (7, []) => Some(Self::Draining),
             (5, rest) => Some(Self::Modules { files: split(rest) }),
             _ => None,
         }
+    }
+}
+
+impl Unloadable {
+    fn encode(self, kind: u8, kind_of_final: u8) -> Envelope {
+        let kind = if self.is_final { kind_of_final } else { kind };
+        end_of_text(kind, &self.why)
+    }
+
+    fn decode(is_final: bool, bytes: &[u8]) -> Option<Self> {
+        let why = String::from_utf8(bytes.to_vec()).ok()?;
+        Some(Self { why, is_final })
     }
 }
 
@@ -325,9 +348,15 @@ mod tests {
             MoldReport::Ready {
                 about: String::new(),
             },
-            MoldReport::Unloadable {
+            MoldReport::Loading,
+            MoldReport::Unloadable(Unloadable {
                 why: "Traceback\nValueError: no".to_owned(),
-            },
+                is_final: false,
+            }),
+            MoldReport::Unloadable(Unloadable {
+                why: "there is no file".to_owned(),
+                is_final: true,
+            }),
             MoldReport::Modules {
                 files: vec!["/a/b.py".into(), "/c.py".into()],
             },
@@ -342,7 +371,15 @@ mod tests {
             ChildReport::Forked { pid: 4_194_304 },
             ChildReport::Born { pid: 4_194_304 },
             ChildReport::Ready,
-            ChildReport::Unloadable { why: String::new() },
+            ChildReport::Unloadable(Unloadable {
+                why: String::new(),
+                is_final: false,
+            }),
+            ChildReport::Unloadable(Unloadable {
+                why: String::new(),
+                is_final: true,
+            }),
+            ChildReport::Short,
             ChildReport::Spent,
             ChildReport::Draining,
             ChildReport::Modules { files: vec![] },
@@ -365,8 +402,12 @@ mod tests {
     #[test]
     fn of_a_traceback_that_is_too_long_the_end_is_told() {
         let long = format!("é{}ValueError", "x".repeat(LONGEST - 11));
-        let Some(MoldReport::Unloadable { why }) =
-            there_and_back(MoldReport::Unloadable { why: long.clone() })
+        let unloadable = Unloadable {
+            why: long.clone(),
+            is_final: false,
+        };
+        let Some(MoldReport::Unloadable(Unloadable { why, .. })) =
+            there_and_back(MoldReport::Unloadable(unloadable))
         else {
             panic!("no report")
         };

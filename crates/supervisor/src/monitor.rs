@@ -18,12 +18,12 @@ use crate::changes::Changes;
 use crate::computing::Computing;
 use crate::control::Control;
 use crate::demand::Line;
-use crate::family::{Front, Mold, Phase, Place, Slot};
+use crate::family::{Front, Mold, Place, Slot};
 use crate::listeners::Listener;
 use crate::notify::Notify;
 use crate::reload::Reloads;
 use crate::signals::Signals;
-use crate::stopping::{Stage, drain};
+use crate::stopping::Stage;
 use crate::upgrade::Successor;
 use crate::verdict::Verdict;
 use crate::{MoldBirth, Preload, Roles, Serving, Settings};
@@ -201,10 +201,12 @@ impl<'a> Monitor<'a> {
                 return End::Stopped(self.verdict);
             }
             self.judge_successor();
+            self.kill_overdue_molds();
             self.reload_changed();
             if let ControlFlow::Break(newborn) = self.go_on_with_reload() {
                 return End::Became(newborn);
             }
+            self.tell_progress();
             let mut due = self.due().into_iter().chain(informed).min();
             if self.stage.keeps_pool() {
                 match self.decide_and_perform() {
@@ -236,6 +238,7 @@ impl<'a> Monitor<'a> {
             self.startup_due(),
             self.reload_due(),
             self.changes_due(),
+            self.former_molds_due(),
             self.successor_due(),
             self.control_due(),
         ];
@@ -306,6 +309,7 @@ impl<'a> Monitor<'a> {
             pool: self.pool(),
             recycling: self.settings.recycling,
             startup_timeout: self.settings.startup_timeout,
+            shutdown_timeout: self.settings.shutdown_timeout,
         };
         let mut again = self.look_due(demand.waiting > 0);
         for action in pool::decide(&limits, &mut self.memory, &seen) {
@@ -348,19 +352,6 @@ impl<'a> Monitor<'a> {
                 "recycling"
             );
             child.outgoing = true;
-        }
-    }
-
-    /// Tells a child to finish what it has, and to leave. One that is not ready has nothing to finish.
-    fn retire_child(&mut self, slot: u16) {
-        if let Some(child) = self.slots[usize::from(slot)].child_mut() {
-            let pid = child.pid.map(Pid::as_raw);
-            info!(child = slot, r#gen = child.generation, pid, "retires");
-            if child.phase == Phase::Ready {
-                drain(child, self.exchange);
-            } else {
-                child.kill();
-            }
         }
     }
 

@@ -9,67 +9,55 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use exchange::ChildId;
+use nix::errno::Errno;
 use tracing::{error, info, warn};
 
-use crate::family::{Child, Mold, Phase, Slot};
+use crate::family::{Mold, Phase, Slot};
 use crate::hearing::LOADED_BY_EACH;
 use crate::monitor::{Monitor, Newborn};
+use crate::progress::{Progress, Reloaded, Waiter};
 use crate::stopping::Stage;
-use crate::{MoldBirth, Preload, Settings};
-
-/// What came of a reload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reloaded {
-    /// All children that take new requests belong to the new generation.
-    Done {
-        /// Its number.
-        generation: u32,
-    },
-    /// The old generation serves on.
-    Failed {
-        /// The number of the generation that came to nothing, if it came to one.
-        generation: Option<u32>,
-        /// Why: the traceback, or another reason.
-        why: String,
-    },
-}
-
-/// Somebody who wants to know what comes of a reload.
-pub type Waiter = Box<dyn FnOnce(&Reloaded)>;
+use crate::{MoldBirth, Preload, Reread, Settings};
 
 /// Reloads: one at a time, and whoever asks meanwhile asks for one more.
 #[derive(Default)]
 pub(crate) struct Reloads {
-    running: Option<Reload>,
-    asked: Option<Vec<Waiter>>,
+    pub(crate) running: Option<Reload>,
+    /// Who has asked for one that has not begun.
+    pub(crate) asked: Option<Vec<Waiter>>,
+    pub(crate) progress: Progress,
     /// The number of the newest generation, whatever has come of it.
     newest: u32,
 }
 
 /// A generation on its way.
-struct Reload {
-    generation: u32,
-    stage: Step,
-    /// The last step forward, from which the startup timeout counts.
-    since: Duration,
+pub(crate) struct Reload {
+    pub(crate) generation: u32,
+    pub(crate) stage: Step,
+    /// The last step forward, from which timeouts count.
+    pub(crate) since: Duration,
     /// What was configured, to hold with the new generation.
     settings: Settings,
+    /// What has changed and does not hold with it.
+    need_restart: Vec<&'static str>,
     /// Whether its mold loads the application.
     preload: bool,
-    waiters: Vec<Waiter>,
+    pub(crate) waiters: Vec<Waiter>,
 }
 
 /// How far a new generation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     /// Its mold is to be forked.
     Mold,
     /// Its mold loads the application.
     Loading,
+    /// Its mold is ready, and no slot is free for its first child.
+    WaitsForSlot,
     /// Its first child starts.
     Trial(ChildId),
-    /// It is the current one; the children of the old one are being replaced.
-    Replacing,
+    /// It is the current one; of the old one, so many children still take requests.
+    Replacing(usize),
 }
 
 impl fmt::Debug for Reloads {
@@ -84,13 +72,16 @@ impl fmt::Debug for Reloads {
 impl Monitor<'_> {
     /// Asks for a reload. `waiter` is told what came of it.
     pub(crate) fn ask_for_reload(&mut self, cause: &str, waiter: Option<Waiter>) {
-        info!(cause, "reload asked for");
+        // One that begins later does what was asked for until then, however often that was.
+        let goes_on = self.reloads.running.as_ref();
+        let goes_on = goes_on.map(|reload| reload.generation);
+        info!(goes_on, cause, "reload asked for");
         if self.stage != Stage::Up {
             let failed = Reloaded::Failed {
                 generation: None,
                 why: "the server is stopping".to_owned(),
             };
-            waiter.into_iter().for_each(|waiter| waiter(&failed));
+            failed.tell(waiter);
             return;
         }
         if self.waits_for_change() {
@@ -114,7 +105,7 @@ impl Monitor<'_> {
         let Some(reload) = &self.reloads.running else {
             return ControlFlow::Continue(());
         };
-        let timeout = reload.since + reload.settings.startup_timeout;
+        let is_over = self.step_ends().is_some_and(|end| now >= end);
         match reload.stage {
             Step::Mold => {
                 // Without preload, the one that could not share has to be gone first: there is one new mold at a time.
@@ -128,42 +119,70 @@ impl Monitor<'_> {
                     .as_ref()
                     .is_some_and(|mold| mold.ready.is_some()) =>
             {
+                self.next_step(Step::WaitsForSlot);
                 self.try_first_child();
             }
-            Step::Loading if now >= timeout => {
+            Step::Loading if is_over => {
                 self.reload_failed(
                     "the new mold was not ready within the startup timeout".to_owned(),
                 );
+            }
+            Step::WaitsForSlot if self.vacant_slot().is_some() => self.try_first_child(),
+            Step::WaitsForSlot if is_over => {
+                let leaving = self.leaving_children().len();
+                self.reload_failed(format!(
+                    "no slot is free: {leaving} children are still leaving"
+                ));
             }
             Step::Trial(id) => {
                 let child = self.slot_of(id).and_then(|slot| slot.child());
                 if child.is_some_and(|child| child.phase == Phase::Ready) {
                     self.take_over();
-                } else if now >= timeout {
+                } else if is_over {
                     self.reload_failed(
                         "the first child of the new generation was not ready within the startup timeout"
                             .to_owned(),
                     );
                 }
             }
-            Step::Loading => {}
-            Step::Replacing => self.finish_reload(),
+            Step::Loading | Step::WaitsForSlot => {}
+            Step::Replacing(left) => self.finish_reload(left, is_over),
         }
         ControlFlow::Continue(())
     }
 
-    /// When a reload has taken too long.
+    /// When a reload has taken too long, or those who wait for it are to be told how far it is.
     pub(crate) fn reload_due(&self) -> Option<Duration> {
+        let due = self.step_ends().into_iter().chain(self.progress_due());
+        due.min()
+    }
+
+    /// When the present step of a reload has taken too long. A process may take the startup timeout to be ready, and one that
+    /// is to go may take the shutdown timeout.
+    fn step_ends(&self) -> Option<Duration> {
         let reload = self.reloads.running.as_ref()?;
-        let waits = matches!(reload.stage, Step::Loading | Step::Trial(_));
-        waits.then(|| reload.since + reload.settings.startup_timeout)
+        let starts = reload.settings.startup_timeout;
+        let starts_and_leaves = starts + self.settings.shutdown_timeout;
+        match reload.stage {
+            Step::Mold => None,
+            Step::Loading | Step::Trial(_) => Some(reload.since + starts),
+            // A child that is about to be replaced has a slot, too.
+            Step::WaitsForSlot | Step::Replacing(_) => Some(reload.since + starts_and_leaves),
+        }
+    }
+
+    fn next_step(&mut self, step: Step) {
+        let since = self.now();
+        if let Some(reload) = &mut self.reloads.running {
+            (reload.stage, reload.since) = (step, since);
+        }
     }
 
     /// A generation is on its way and has not taken over: the mold that serves is not built anew from what it may have
     /// been replaced by.
     pub(crate) fn is_loading_next(&self) -> bool {
         let running = self.reloads.running.as_ref();
-        running.is_some_and(|reload| reload.stage != Step::Replacing)
+        running.is_some_and(|reload| !matches!(reload.stage, Step::Replacing(_)))
     }
 
     /// A reload is going on.
@@ -214,13 +233,11 @@ impl Monitor<'_> {
             reason,
             "reload failed: the old generation serves on"
         );
-        tell(
-            reload.waiters,
-            &Reloaded::Failed {
-                generation: Some(generation),
-                why,
-            },
-        );
+        Reloaded::Failed {
+            generation: Some(generation),
+            why,
+        }
+        .tell(reload.waiters);
     }
 
     /// Nothing comes of what has been asked for any more.
@@ -235,18 +252,21 @@ impl Monitor<'_> {
             generation: None,
             why: why.to_owned(),
         };
-        tell(waiters.collect(), &failed);
+        failed.tell(waiters);
     }
 
     fn begin_reload(&mut self, waiters: Vec<Waiter>) {
         self.notify.reloading();
-        let settings = match self.roles.reread() {
-            Ok(settings) => settings,
+        let Reread {
+            settings,
+            need_restart,
+        } = match self.roles.reread() {
+            Ok(reread) => reread,
             Err(why) => {
                 error!(reason = why, "reload failed: the old generation serves on");
                 let generation = None;
                 self.notify.ready();
-                tell(waiters, &Reloaded::Failed { generation, why });
+                Reloaded::Failed { generation, why }.tell(waiters);
                 return;
             }
         };
@@ -259,6 +279,7 @@ impl Monitor<'_> {
             since,
             preload: settings.preload != Preload::Off,
             settings,
+            need_restart,
             waiters,
         });
     }
@@ -271,6 +292,7 @@ impl Monitor<'_> {
         let birth = MoldBirth {
             generation: reload.generation,
             preload: reload.preload,
+            is_first: true,
         };
         (reload.stage, reload.since) = (Step::Loading, since);
         match self.fork_mold(birth)? {
@@ -286,10 +308,13 @@ impl Monitor<'_> {
             // All slots are held by children that leave: one of them will be gone first.
             return;
         };
-        let since = self.now();
-        let ordered = self.order_of(slot, true);
-        if let (Some(id), Some(reload)) = (ordered, &mut self.reloads.running) {
-            (reload.stage, reload.since) = (Step::Trial(id), since);
+        match self.order_of(slot, true) {
+            Ok(id) => self.next_step(Step::Trial(id)),
+            // The mold has just died; that will be heard.
+            Err(Errno::EPIPE) => {}
+            Err(errno) => self.reload_failed(format!(
+                "the first child of the new generation cannot be ordered: {errno}"
+            )),
         }
     }
 
@@ -298,7 +323,6 @@ impl Monitor<'_> {
         let Some(reload) = &mut self.reloads.running else {
             return;
         };
-        reload.stage = Step::Replacing;
         let (generation, preload) = (reload.generation, reload.preload);
         self.settings = reload.settings.clone();
         self.generation = generation;
@@ -306,35 +330,55 @@ impl Monitor<'_> {
         self.scaled = None;
         self.heaviest = 0;
         self.roles.settle(true);
+        let leave_by = self.mold_leaves_by();
         if let Some(mut former) = std::mem::replace(&mut self.mold, self.next_mold.take()) {
-            former.dismiss();
+            former.dismiss(leave_by);
             self.former_molds.push(former);
         }
         self.events.push(pool::Event::GracefulRestart);
         self.keep_modules_of(&[generation]);
         info!(r#gen = generation, "takes over");
+        // How many there are is counted when it is looked next.
+        self.next_step(Step::Replacing(usize::MAX));
     }
 
-    fn finish_reload(&mut self) {
+    /// The reload ends when no child of an earlier generation takes requests. `left` did when it was looked last; `is_over`:
+    /// that was long ago, so that something is in the way, and the next reload is not to wait for it.
+    fn finish_reload(&mut self, left: usize, is_over: bool) {
         let generation = self.generation;
-        // One that is not ready and has been told to go has been killed.
-        let takes_requests = |child: &Child| {
-            let is_going = child.drains || (child.leaving && child.phase != Phase::Ready);
-            child.generation != generation && !is_going
-        };
-        if self
-            .slots
-            .iter()
-            .filter_map(Slot::child)
-            .any(takes_requests)
-        {
+        let former = self.of_former_generations().len();
+        if former > 0 && former < left {
+            self.next_step(Step::Replacing(former));
             return;
         }
-        if let Some(reload) = self.reloads.running.take() {
-            info!(r#gen = generation, "reloaded");
-            self.notify.ready();
-            tell(reload.waiters, &Reloaded::Done { generation });
+        if former > 0 && !is_over {
+            return;
         }
+        let Some(reload) = self.reloads.running.take() else {
+            return;
+        };
+        self.notify.ready();
+        if former == 0 {
+            info!(r#gen = generation, "reloaded");
+            let need_restart = reload.need_restart;
+            Reloaded::Done {
+                generation,
+                need_restart,
+            }
+            .tell(reload.waiters);
+            return;
+        }
+        let why = format!(
+            "generation {generation} serves, but {former} children of earlier ones still do, too: no other could be \
+             started in their place within the startup timeout"
+        );
+        error!(
+            r#gen = generation,
+            children = former,
+            reason = why,
+            "reload not finished"
+        );
+        Reloaded::Unfinished { why }.tell(reload.waiters);
     }
 
     fn discard_next_mold(&mut self) {
@@ -365,11 +409,5 @@ impl Monitor<'_> {
     /// There is a mold that has not been reaped.
     pub(crate) fn has_mold(&self) -> bool {
         self.mold.is_some() || self.next_mold.is_some() || !self.former_molds.is_empty()
-    }
-}
-
-fn tell(waiters: Vec<Waiter>, outcome: &Reloaded) {
-    for waiter in waiters {
-        waiter(outcome);
     }
 }

@@ -53,6 +53,7 @@ impl Monitor<'_> {
         let birth = MoldBirth {
             generation: self.generation,
             preload: self.preload,
+            is_first: !self.startup.child_was_ready,
         };
         match self.fork_mold(birth)? {
             Ok(mold) => {
@@ -99,7 +100,13 @@ impl Monitor<'_> {
         }
     }
 
+    /// Kills a child that has taken too long to be ready, or to leave.
     pub(crate) fn kill_late_child(&mut self, slot: u16) {
+        let child = self.slots[usize::from(slot)].child();
+        if child.is_some_and(|child| child.draining.is_some()) {
+            self.kill_overdue_child(slot);
+            return;
+        }
         if let Some(child) = self.slots[usize::from(slot)].child_mut() {
             let pid = child.pid.map(Pid::as_raw);
             warn!(
@@ -114,19 +121,24 @@ impl Monitor<'_> {
     }
 
     pub(crate) fn order_child(&mut self, slot: u16) {
-        self.order_of(slot, false);
+        // What stands in the way is told to the rules, or heard.
+        let _ = self.order_of(slot, false);
     }
 
     /// Tells a mold to fork a child, and gives back who that will be. Its line is made before: the end of that is how we
     /// hear that it is gone, or was never born.
-    pub(crate) fn order_of(&mut self, slot: u16, next: bool) -> Option<ChildId> {
+    ///
+    /// # Errors
+    /// `EPIPE` when the mold has just died, which will be heard.
+    pub(crate) fn order_of(&mut self, slot: u16, next: bool) -> nix::Result<ChildId> {
+        let is_first = next || !self.startup.child_was_ready;
         let since = self.now();
         let served_before = self.exchange.board().served(slot);
         let mold = if next { &self.next_mold } else { &self.mold };
         let (Some(mold), place) = (mold, &mut self.slots[usize::from(slot)]) else {
-            return None;
+            return Err(Errno::EPIPE);
         };
-        let to_mold = mold.link.as_ref()?;
+        let to_mold = mold.link.as_ref().ok_or(Errno::EPIPE)?;
         let id = ChildId {
             slot,
             life: place.life.wrapping_add(1),
@@ -136,6 +148,7 @@ impl Monitor<'_> {
             to_mold.say_now(Order::Spawn(Spawn {
                 child: id,
                 generation,
+                is_first,
                 channel,
             }))?;
             Ok(link)
@@ -153,6 +166,9 @@ impl Monitor<'_> {
                     since,
                     phase,
                     leaving: false,
+                    draining: None,
+                    overdue: false,
+                    is_short: false,
                     outgoing: false,
                     drains: false,
                     record: Record {
@@ -161,14 +177,15 @@ impl Monitor<'_> {
                         private: None,
                     },
                 });
-                Some(id)
+                Ok(id)
             }
-            // The mold has just died; that will be heard.
-            Err(Errno::EPIPE) => None,
+            Err(Errno::EPIPE) => Err(Errno::EPIPE),
             Err(errno) => {
                 warn!(child = slot, r#gen = generation, %errno, "cannot be ordered");
-                self.events.push(pool::Event::ForkFailed);
-                None
+                if !next {
+                    self.events.push(pool::Event::ForkFailed);
+                }
+                Err(errno)
             }
         }
     }

@@ -172,7 +172,7 @@ impl Monitor<'_> {
             self.fail(Verdict::CannotStart);
         } else {
             error!("no child was ready within the startup timeout");
-            self.fail(Verdict::Unloadable);
+            self.fail(Verdict::NotLoaded);
         }
     }
 
@@ -216,13 +216,13 @@ impl Monitor<'_> {
                             children = left,
                             "not finished at the end of the shutdown timeout"
                         );
+                        self.kill_overdue_children();
                         self.break_off();
                     } else {
                         self.dismiss_front();
-                        self.molds_mut().for_each(Mold::dismiss);
-                        self.stage = Stage::Farewell {
-                            until: now + FAREWELL,
-                        };
+                        let until = now + FAREWELL;
+                        self.molds_mut().for_each(|mold| mold.dismiss(until));
+                        self.stage = Stage::Farewell { until };
                     }
                 }
                 Stage::Farewell { until } => {
@@ -243,12 +243,13 @@ impl Monitor<'_> {
     fn drain_children(&mut self) {
         // It may have become ready since it was heard last.
         self.all_slots().for_each(|slot| self.hear_child(slot));
+        let now = self.now();
         for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
             if child.phase != Phase::Ready {
                 child.kill();
                 continue;
             }
-            drain(child, self.exchange);
+            drain(child, self.exchange, now);
         }
     }
 
@@ -286,9 +287,10 @@ impl Monitor<'_> {
     }
 }
 
-/// Tells a child to finish what it has, and to leave.
-pub(crate) fn drain(child: &mut Child, exchange: &Exchange) {
+/// Tells a child to finish what it has, and to leave. Its time counts from before it is told.
+pub(crate) fn drain(child: &mut Child, exchange: &Exchange, now: Duration) {
     child.leaving = true;
+    child.draining.get_or_insert(now);
     exchange
         .board()
         .child(child.id.slot)

@@ -1,5 +1,7 @@
 //! How a server ends.
 
+use crate::exit;
+
 /// Why the server has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -9,8 +11,10 @@ pub enum Verdict {
     Internal,
     /// Processes could not be started.
     CannotStart,
-    /// The application cannot be loaded.
-    Unloadable,
+    /// The application could not be loaded, or was not ready in time. What it waits for may come later.
+    NotLoaded,
+    /// There is no such application, or no Python for it.
+    NoApplication,
 }
 
 impl Verdict {
@@ -18,10 +22,11 @@ impl Verdict {
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
-            Self::Stopped => 0,
-            Self::Internal => 70,
-            Self::CannotStart => 71,
-            Self::Unloadable => 78,
+            Self::Stopped => exit::OK,
+            Self::Internal => exit::INTERNAL,
+            Self::CannotStart => exit::CANNOT_START,
+            Self::NotLoaded => exit::NOT_LOADED,
+            Self::NoApplication => exit::CONFIGURATION,
         }
     }
 }

@@ -37,23 +37,22 @@ impl App {
     /// Runs the application for one request, and sends its answer.
     ///
     /// `fetched` is what the request's [`exchange::Body`] says that it does not have itself. Whatever the application does, `reply` gets a
-    /// last part unless the client has gone; what went wrong is logged here.
+    /// last part unless the client has gone; what went wrong is logged here, and given back: a traceback or another reason.
     pub fn answer(
         &self,
         py: Python<'_>,
         request: &Request<'_>,
         fetched: Fetched<'_>,
         reply: &mut dyn Reply,
-    ) {
+    ) -> Option<String> {
         let start = match Start::of(py, request.method == b"HEAD") {
             Ok(start) => start,
             // No memory is left: without a last part, the carrier breaks the answer off.
-            Err(raised) => return log(py, request, &Failure::Raised(raised)),
+            Err(raised) => return Some(log(py, request, &Failure::Raised(raised))),
         };
-        with_reply(reply, || {
-            if let Err(failure) = self.run(py, request, fetched, &start) {
-                give_up(py, request, &start.response, &failure);
-            }
+        let failed = with_reply(reply, || {
+            self.run(py, request, fetched, &start)
+                .unwrap_or_else(|failure| give_up(py, request, &start.response, &failure))
         });
         let surplus = start.response.borrow_mut().close();
         start.keep();
@@ -61,6 +60,7 @@ impl App {
             let (method, path) = place(request);
             warn!(%method, %path, surplus, "the application gave more than its Content-Length: cut");
         }
+        failed
     }
 
     fn run<'py>(
@@ -69,17 +69,19 @@ impl App {
         request: &Request<'_>,
         fetched: Fetched<'py>,
         start: &Start<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<String>, Failure> {
         let input = Input::open(py, request.body, fetched)?;
         let Some(environ) = self.environs.make(py, request, input.object())? else {
             let mut response = start.response.borrow_mut();
             response.say(Said::plain(404, "Not Found"));
-            return Ok(response.whole(py, b"Nothing is mounted at this path.\n")?);
+            response.whole(py, b"Nothing is mounted at this path.\n")?;
+            return Ok(None);
         };
         let called = self.call(py, request, environ, start);
         let closed = input.close();
-        called?;
-        Ok(closed?)
+        let failed = called?;
+        closed?;
+        Ok(failed)
     }
 
     fn call(
@@ -88,21 +90,18 @@ impl App {
         request: &Request<'_>,
         environ: Bound<'_, PyDict>,
         start: &Start<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<String>, Failure> {
         let body = self
             .callable
             .bind(py)
             .call1((environ, &start.start_response))?;
         let start = &start.response;
-        if let Err(failure) = self.deliver(py, &body, start) {
-            // The client hears of the failure before the application cleans up.
-            give_up(py, request, start, &failure);
-        }
+        // The client hears of a failure before the application cleans up.
+        let delivered = self.deliver(py, &body, start).map(|()| None);
+        let failed = delivered.unwrap_or_else(|failure| give_up(py, request, start, &failure));
         // PEP 3333: whatever came before.
-        if let Err(raised) = close(&body) {
-            log(py, request, &Failure::Raised(raised));
-        }
-        Ok(())
+        let closed = close(&body).map_err(|raised| log(py, request, &Failure::Raised(raised)));
+        Ok(failed.or_else(|| closed.err()))
     }
 
     fn deliver(
@@ -171,7 +170,7 @@ fn give_up(
     request: &Request<'_>,
     start: &Bound<'_, StartResponse>,
     failure: &Failure,
-) {
+) -> Option<String> {
     let mut state = start.borrow_mut();
     state.break_off(py);
     let gone = state.client_has_gone();
@@ -180,29 +179,37 @@ fn give_up(
     if gone {
         let (method, path) = place(request);
         debug!(%method, %path, "the client has gone");
-    } else {
-        log(py, request, failure);
+        return None;
     }
+    Some(log(py, request, failure))
 }
 
-fn log(py: Python<'_>, request: &Request<'_>, failure: &Failure) {
+/// Says what went wrong, and gives it back.
+fn log(py: Python<'_>, request: &Request<'_>, failure: &Failure) -> String {
     let (method, path) = place(request);
-    match failure {
+    let reason = match failure {
         Failure::Raised(raised) => {
             error!(%method, %path, error = %prelude::summary(py, raised), "the application failed");
-            prelude::print_traceback(py, raised);
+            return prelude::print_traceback(py, raised);
         }
         Failure::Refused(Refused::NotStarted) => {
             error!(%method, %path, "the application did not call start_response");
+            "the application did not call start_response"
         }
         Failure::Refused(Refused::Short(missing)) => {
             error!(%method, %path, missing, "the application gave less than its Content-Length: broken off");
+            "the application gave less than its Content-Length"
         }
         Failure::Refused(Refused::HeadTooLarge(bytes)) => {
             error!(%method, %path, bytes, most = MAX_HEAD, "the application's response headers are too large");
+            "the application's response headers are too large"
         }
-        Failure::Refused(Refused::Gone) => debug!(%method, %path, "the client has gone"),
-    }
+        Failure::Refused(Refused::Gone) => {
+            debug!(%method, %path, "the client has gone");
+            "the client has gone"
+        }
+    };
+    reason.to_owned()
 }
 
 fn place<'a>(request: &Request<'a>) -> (std::borrow::Cow<'a, str>, std::borrow::Cow<'a, str>) {

@@ -71,12 +71,12 @@ def load(kind: str, place: str, name: str | None, imports: list[str]) -> Any:
     if kind == "django":
         application = _django_application(place)
     else:
-        module = _file_module(place) if kind == "file" else importlib.import_module(place)
+        module = _file_module(place) if kind == "file" else _import(place)
         application = _attribute(module, place, name)
     if not callable(application):
         raise NotThereError(f"what {place} offers as its application cannot be called: {application!r}")
     for extra in imports:
-        importlib.import_module(extra)
+        _import(extra)
     _load_rest_of_django()
     return application
 
@@ -274,6 +274,16 @@ def _provide(version: str, package: str, hooks: str) -> None:
     found.__dict__.update(__version__=version, hooks=sys.modules["rwsgi.hooks"])
 
 
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Another name is one that the module itself imports: that one may be installed later.
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise NotThereError(f"{type(error).__name__}: {error}") from None
+        raise
+
+
 def _attribute(module: ModuleType, place: str, name: str | None) -> Any:
     if name is None:
         for usual in ("application", "app"):
@@ -307,14 +317,14 @@ def _file_module(path: str) -> ModuleType:
 
 def _django_application(settings: str) -> Any:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings)
-    conf = importlib.import_module("django.conf")
+    conf = _import("django.conf")
     place = getattr(conf.settings, "WSGI_APPLICATION", None)
     if place is None:
         return importlib.import_module("django.core.wsgi").get_wsgi_application()
     module, _, name = place.rpartition(".")
     if not module:
         raise NotThereError(f"WSGI_APPLICATION is {place!r}, not like 'mysite.wsgi.application'")
-    return _attribute(importlib.import_module(module), module, name)
+    return _attribute(_import(module), module, name)
 
 
 def _django_settings() -> Any | None:

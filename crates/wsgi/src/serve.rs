@@ -55,7 +55,8 @@ fn answer(py: Python<'_>, app: &App, claim: &mut Claim<'_>) {
         Err(error) => return error!(%error, "a request that cannot be read is not run"),
     };
     match fetch(py, request.body, reply) {
-        Ok(fetched) => app.answer(py, &request, fetched, reply),
+        // What went wrong has been logged.
+        Ok(fetched) => drop(app.answer(py, &request, fetched, reply)),
         // The front has let go of the request, so that nobody waits for an answer; or there is no memory for its body.
         Err(error) => error!(%error, "a request without its body is not run"),
     }

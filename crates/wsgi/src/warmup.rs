@@ -14,21 +14,45 @@ pub struct Warmed {
     pub url: String,
     /// The status of the answer; `None` when the application broke off.
     pub status: Option<u16>,
+    /// What went wrong, as far as the application let it be seen: a traceback or another reason.
+    pub failure: Option<String>,
+}
+
+impl Warmed {
+    /// Why this is no warm-up, in one line or with a traceback before it; `None` when it is one.
+    #[must_use]
+    pub fn why_not(&self) -> Option<String> {
+        let Self {
+            url,
+            status,
+            failure,
+        } = self;
+        match (status, failure) {
+            (_, Some(failure)) => {
+                let failure = failure.trim_end();
+                let last = failure.lines().last().unwrap_or_default();
+                let before = failure.strip_suffix(last).unwrap_or_default();
+                let traceback = if before.is_empty() { "" } else { failure };
+                let line = format!("--warmup {url}: {last}");
+                Some(format!("{traceback}\n{line}").trim_start().to_owned())
+            }
+            (Some(status @ 500..), None) => Some(format!(
+                "--warmup {url}: the answer has the status {status}"
+            )),
+            (Some(_), None) => None,
+            (None, None) => Some(format!("--warmup {url}: the answer was broken off")),
+        }
+    }
 }
 
 impl App {
     /// Requests each URL, which is a path or begins with `http://` or `https://`, and drops the answer.
     pub fn warm_up(&self, py: Python<'_>, urls: &[String]) -> Vec<Warmed> {
-        urls.iter()
-            .map(|url| Warmed {
-                url: url.clone(),
-                status: self.request(py, url),
-            })
-            .collect()
+        urls.iter().map(|url| self.request(py, url)).collect()
     }
 
-    fn request(&self, py: Python<'_>, url: &str) -> Option<u16> {
-        let url = Url::read(url);
+    fn request(&self, py: Python<'_>, given: &str) -> Warmed {
+        let url = Url::read(given);
         let lines = format!(
             "Host: {}\r\nUser-Agent: rwsgi/{} (warm-up)\r\nAccept: */*\r\n",
             url.authority,
@@ -49,8 +73,12 @@ impl App {
             body: Body::Memory(b""),
         };
         let mut sink = Sink::default();
-        self.answer(py, &request, Fetched::Nothing, &mut sink);
-        sink.status
+        let failure = self.answer(py, &request, Fetched::Nothing, &mut sink);
+        Warmed {
+            url: given.to_owned(),
+            status: sink.status,
+            failure,
+        }
     }
 }
 

@@ -138,6 +138,7 @@ impl Site {
             limits: Limits {
                 pool,
                 startup_timeout: Duration::from_secs(3600),
+                shutdown_timeout: Duration::from_secs(30),
                 recycling: Recycling::default(),
             },
             rules: Memory::default(),

@@ -58,6 +58,11 @@ fn import() -> impl Strategy<Value = Duration> {
 /// Lives through the phases; the world itself checks the limits at every look.
 fn play(pool: Pool, import: Duration, phases: &[Phase]) -> World {
     let mut world = World::new(pool, import);
+    play_in(&mut world, phases);
+    world
+}
+
+fn play_in(world: &mut World, phases: &[Phase]) {
     for (index, (load, tenths, killed)) in phases.iter().enumerate() {
         // What is measured changes, as children grow.
         if index > 0 {
@@ -71,7 +76,6 @@ fn play(pool: Pool, import: Duration, phases: &[Phase]) -> World {
         }
         world.run(Duration::from_millis(u64::from(*tenths) * 100), *load);
     }
-    world
 }
 
 fn changes(world: &World) -> Vec<Action> {
@@ -105,6 +109,16 @@ proptest! {
         pool in apache(), import in import(), phases in phases(), load in 0..80u32,
     ) {
         settles(play(pool, import, &phases), load);
+    }
+
+    #[test]
+    fn a_child_that_does_not_leave_is_killed_in_time(
+        pool in prop_oneof![safe_pool(), apache()], import in import(), phases in phases(),
+    ) {
+        let mut world = World::new(pool, import);
+        world.stubborn = true;
+        // What is killed, and when, is checked at every look.
+        play_in(&mut world, &phases);
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl Bench {
         let limits = Limits {
             pool: self.pool,
             startup_timeout: Duration::from_secs(3600),
+            shutdown_timeout: Duration::from_secs(30),
             recycling: Recycling::default(),
         };
         let children = children(board, &self.elastic);

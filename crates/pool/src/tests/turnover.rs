@@ -33,6 +33,7 @@ impl Site {
                 pool,
                 recycling,
                 startup_timeout: Duration::from_secs(60),
+                shutdown_timeout: Duration::from_secs(30),
             },
             memory: Memory::default(),
             now: Duration::from_secs(100),
@@ -85,8 +86,12 @@ impl Site {
                     words.push(format!("{reason} {slot}"));
                 }
                 Action::Retire { slot } => {
-                    self.children[usize::from(slot)] = Child::Leaving;
+                    self.children[usize::from(slot)] = Child::Draining { since: self.now };
                     words.push(format!("-{slot}"));
+                }
+                Action::Kill { slot } => {
+                    self.children[usize::from(slot)] = Child::Leaving;
+                    words.push(format!("x{slot}"));
                 }
                 Action::LookAgain { at } => words.push(format!("@{}", at.as_secs())),
                 // A pool at its limit says so.
@@ -131,7 +136,7 @@ impl Site {
             for slot in 0..self.children.len() {
                 match self.children[slot] {
                     Child::Starting { .. } => self.ready(slot),
-                    Child::Leaving => self.children[slot] = Child::Vacant,
+                    Child::Draining { .. } => self.children[slot] = Child::Vacant,
                     _ => {}
                 }
             }
@@ -157,11 +162,11 @@ fn the_replacement_is_ready_before_a_child_is_told_to_go() {
     assert_eq!(site.look(), "");
     site.lives[0].requests = 50;
     assert_eq!(site.look(), "max-requests 0");
-    assert_eq!(site.look(), "+2");
+    assert_eq!(site.look(), "+2 @160");
     assert_eq!(site.does(), "", "it starts, and the old child serves");
     site.ready(2);
-    assert_eq!(site.look(), "-0");
-    assert_eq!(site.look(), "");
+    assert_eq!(site.look(), "-0 @130");
+    assert_eq!(site.look(), "@130");
 }
 
 #[test]
@@ -170,15 +175,15 @@ fn one_is_recycled_after_the_other() {
     site.lives[0].requests = 60;
     site.lives[1].requests = 70;
     assert_eq!(site.look(), "max-requests 0");
-    assert_eq!(site.look(), "+2");
+    assert_eq!(site.look(), "+2 @160");
     site.ready(2);
-    assert_eq!(site.look(), "-0");
-    assert_eq!(site.look(), "", "the first has not left yet");
+    assert_eq!(site.look(), "-0 @130");
+    assert_eq!(site.look(), "@130", "the first has not left yet");
     site.children[0] = Child::Gone;
     assert_eq!(site.look(), "");
     site.children[0] = Child::Vacant;
     assert_eq!(site.look(), "max-requests 1");
-    assert_eq!(site.look(), "+0");
+    assert_eq!(site.look(), "+0 @160");
 }
 
 #[test]
@@ -199,11 +204,11 @@ fn a_replacement_that_dies_is_started_again_and_the_old_child_stays_meanwhile() 
     let mut site = Site::fixed(after_requests(50));
     site.lives[0].requests = 60;
     assert_eq!(site.look(), "max-requests 0");
-    assert_eq!(site.look(), "+2");
+    assert_eq!(site.look(), "+2 @160");
     site.children[2] = Child::Vacant;
-    assert_eq!(site.look(), "+2");
+    assert_eq!(site.look(), "+2 @160");
     site.ready(2);
-    assert_eq!(site.look(), "-0");
+    assert_eq!(site.look(), "-0 @130");
 }
 
 #[test]
@@ -257,19 +262,19 @@ fn an_earlier_generation_is_replaced_although_requests_of_it_still_run() {
     // The first child of the new generation, by which it was tried.
     site.ready(3);
     assert_eq!(site.look(), "reload 0");
-    assert_eq!(site.look(), "-0", "the new one is there already");
-    assert_eq!(site.look(), "reload 1");
-    assert_eq!(site.look(), "+4");
+    assert_eq!(site.look(), "-0 @130", "the new one is there already");
+    assert_eq!(site.look(), "reload 1 @130");
+    assert_eq!(site.look(), "+4 @130");
     site.ready(4);
-    assert_eq!(site.look(), "-1");
-    assert_eq!(site.look(), "reload 2");
-    assert_eq!(site.look(), "", "it serves on: no slot is left");
+    assert_eq!(site.look(), "-1 @130");
+    assert_eq!(site.look(), "reload 2 @130");
+    assert_eq!(site.look(), "@130", "it serves on: no slot is left");
     site.children[0] = Child::Vacant;
-    assert_eq!(site.look(), "+0");
+    assert_eq!(site.look(), "+0 @130");
     site.ready(0);
-    assert_eq!(site.look(), "-2");
+    assert_eq!(site.look(), "-2 @130");
     site.children[1] = Child::Vacant;
-    assert_eq!(site.look(), "");
+    assert_eq!(site.look(), "@130");
 }
 
 #[test]
@@ -279,13 +284,13 @@ fn one_slot_to_spare_is_enough_for_a_new_generation() {
     site.lives[1].is_current = false;
     site.ready(2);
     assert_eq!(site.look(), "reload 0");
-    assert_eq!(site.look(), "-0");
-    assert_eq!(site.look(), "reload 1");
-    assert_eq!(site.look(), "");
+    assert_eq!(site.look(), "-0 @130");
+    assert_eq!(site.look(), "reload 1 @130");
+    assert_eq!(site.look(), "@130");
     site.children[0] = Child::Vacant;
-    assert_eq!(site.look(), "+0");
+    assert_eq!(site.look(), "+0 @160");
     site.ready(0);
-    assert_eq!(site.look(), "-1");
+    assert_eq!(site.look(), "-1 @130");
 }
 
 #[test]
@@ -295,11 +300,11 @@ fn a_pool_that_is_made_smaller_lets_the_idle_ones_go() {
     let since = site.now;
     site.children[3] = Child::Ready { since, busy: 1 };
     site.limits.pool = Pool::Fixed { processes: 2 };
-    assert_eq!(site.look(), "-2 -1");
+    assert_eq!(site.look(), "-2 -1 @130");
     site.limits.pool = Pool::Fixed { processes: 0 };
-    assert_eq!(site.look(), "-0 -3");
+    assert_eq!(site.look(), "-0 -3 @130");
     site.limits.pool = Pool::Fixed { processes: 1 };
-    assert_eq!(site.look(), "+4");
+    assert_eq!(site.look(), "+4 @130");
 }
 
 /// A pool of Apache's that has come to so many children, of which none has a request.
@@ -410,4 +415,36 @@ fn step(site: &mut Site) -> String {
         }
     }
     words
+}
+
+#[test]
+fn a_child_that_does_not_leave_is_killed_at_the_end_of_its_time() {
+    let mut site = Site::fixed(after_requests(50));
+    site.lives[0].requests = 50;
+    assert_eq!(site.look(), "max-requests 0");
+    assert_eq!(site.look(), "+2 @160");
+    site.ready(2);
+    // Nothing tells of a child that hangs: the time at which to look again comes with the order.
+    assert_eq!(site.look(), "-0 @130");
+    site.pass(29);
+    assert_eq!(site.look(), "@130");
+    site.pass(1);
+    assert_eq!(site.look(), "x0");
+    assert_eq!(site.look(), "", "it is not reaped yet");
+}
+
+#[test]
+fn children_that_hang_hold_a_new_generation_up_for_their_time_and_no_longer() {
+    let mut site = Site::fixed(Recycling::default());
+    site.take_over(2);
+    assert_eq!(site.does(), "reload 0");
+    assert_eq!(site.does(), "-0");
+    assert_eq!(site.does(), "reload 1");
+    assert_eq!(site.look(), "@130", "no slot is free");
+    site.pass(30);
+    assert_eq!(site.does(), "x0");
+    site.children[0] = Child::Vacant;
+    assert_eq!(site.does(), "+0");
+    site.ready(0);
+    assert_eq!(site.does(), "-1");
 }

@@ -13,6 +13,9 @@ pub(super) const STEP: Duration = Duration::from_millis(100);
 /// How long a child takes to leave, once it is told to.
 const LEAVING: Duration = Duration::from_millis(200);
 
+/// How long it may take at most.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
 #[derive(Clone, Debug)]
 pub(super) struct World {
     limits: Limits,
@@ -21,10 +24,11 @@ pub(super) struct World {
     most: u16,
     /// How long a child takes to start.
     import: Duration,
+    /// Children do not leave when they are told to.
+    pub(super) stubborn: bool,
     pub(super) weight: Option<Weight>,
     now: Duration,
     slots: Vec<Child>,
-    leaving_since: Vec<Duration>,
     waiting_since: Option<Duration>,
     events: Vec<Event>,
     /// Everything that was done, with its time.
@@ -42,16 +46,17 @@ impl World {
             limits: Limits {
                 pool,
                 startup_timeout: Duration::from_secs(3600),
+                shutdown_timeout: SHUTDOWN_TIMEOUT,
                 recycling: Recycling::default(),
             },
             memory: Memory::default(),
             threads: elastic.threads_per_child(),
             most: elastic.max_children(),
             import,
+            stubborn: false,
             weight: None,
             now: Duration::ZERO,
             slots: vec![Child::Vacant; slots],
-            leaving_since: vec![Duration::ZERO; slots],
             waiting_since: None,
             events: Vec::new(),
             history: Vec::new(),
@@ -85,7 +90,12 @@ impl World {
     }
 
     pub(super) fn alive(&self) -> usize {
-        let gone = |child: &&Child| matches!(child, Child::Vacant | Child::Leaving | Child::Gone);
+        let gone = |child: &&Child| {
+            matches!(
+                child,
+                Child::Vacant | Child::Draining { .. } | Child::Leaving | Child::Gone
+            )
+        };
         self.slots.len() - self.slots.iter().filter(gone).count()
     }
 
@@ -101,8 +111,13 @@ impl World {
                     let (since, busy) = (now, 0);
                     *child = Child::Ready { since, busy };
                 }
-                Child::Leaving if now - self.leaving_since[usize::from(slot)] >= LEAVING => {
+                Child::Draining { since } if !self.stubborn && now - since >= LEAVING => {
                     let exit = Exit::Normal;
+                    *child = Child::Vacant;
+                    self.events.push(Event::Reaped { slot, exit });
+                }
+                Child::Leaving => {
+                    let exit = Exit::Signal;
                     *child = Child::Vacant;
                     self.events.push(Event::Reaped { slot, exit });
                 }
@@ -168,9 +183,16 @@ impl World {
                 let place = &mut self.slots[usize::from(slot)];
                 let idle = matches!(place, Child::Ready { busy: 0, .. });
                 assert!(idle || matches!(self.limits.pool, Pool::Apache(_)));
-                *place = Child::Leaving;
-                self.leaving_since[usize::from(slot)] = self.now;
+                *place = Child::Draining { since: self.now };
                 assert!(self.alive() > 0, "the last child stays");
+            }
+            Action::Kill { slot } => {
+                let place = &mut self.slots[usize::from(slot)];
+                let Child::Draining { since } = *place else {
+                    panic!("{place:?} is killed without a cause");
+                };
+                assert!(self.stubborn && self.now - since == SHUTDOWN_TIMEOUT);
+                *place = Child::Leaving;
             }
             Action::Log(_) => {}
             Action::LookAgain { at } => {
@@ -184,6 +206,7 @@ impl World {
 
     /// What always holds.
     fn check(&self, actions: &[Action]) {
+        self.check_deadlines(actions);
         let count = |of: fn(&Action) -> bool| actions.iter().filter(|action| of(action)).count();
         let spawned = count(|action| matches!(action, Action::Spawn { .. }));
         assert!(count(|action| matches!(action, Action::Retire { .. })) <= 1);
@@ -206,6 +229,24 @@ impl World {
                 .expect("more than one child is started only after one was weighed");
             let memory = weight.shared + weight.private * present as u64;
             assert!(memory <= budget, "{present} children do not fit in");
+        }
+    }
+
+    /// Whoever has been told something is looked at in time, should nothing be heard of it.
+    fn check_deadlines(&self, actions: &[Action]) {
+        let limits = self.slots.iter().filter_map(|child| match *child {
+            Child::Ordered { since } | Child::Starting { since } => {
+                Some(since + self.limits.startup_timeout)
+            }
+            Child::Draining { since } => Some(since + SHUTDOWN_TIMEOUT),
+            _ => None,
+        });
+        let again = actions.iter().find_map(|action| match *action {
+            Action::LookAgain { at } => Some(at),
+            _ => None,
+        });
+        if let Some(limit) = limits.min() {
+            assert!(again.is_some_and(|again| again <= limit));
         }
     }
 }

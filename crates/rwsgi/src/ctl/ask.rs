@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use supervisor::control::{Answer, Command};
+use supervisor::control::{Answer, Command, PROGRESS_EVERY};
 
 use crate::runtime;
 
@@ -42,6 +42,7 @@ pub(super) fn ask(
     control: Option<PathBuf>,
     command: &Command,
     variable: impl Fn(&str) -> Option<String>,
+    progress: &mut dyn FnMut(&str),
 ) -> Result<Answer, AskError> {
     let (path, stream) = match control {
         Some(path) => {
@@ -54,21 +55,29 @@ pub(super) fn ask(
         path: path.clone(),
         source,
     };
-    // A reload takes as long as the application's code; the server bounds it.
-    let patience = (*command != Command::Reload).then_some(PATIENCE);
-    stream.set_read_timeout(patience).map_err(silent)?;
+    // A reload takes as long as the application's code. The server bounds it, and says meanwhile that it is there.
+    let patience = match command {
+        Command::Reload => PROGRESS_EVERY + PATIENCE,
+        _ => PATIENCE,
+    };
+    stream.set_read_timeout(Some(patience)).map_err(silent)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(silent)?;
     // Nothing in a command cannot be written as JSON.
     let mut line = serde_json::to_vec(command).map_err(AskError::Garbled)?;
     line.push(b'\n');
     (&stream).write_all(&line).map_err(silent)?;
     let mut reader = BufReader::new(&stream);
-    let mut answer = String::new();
-    reader.read_line(&mut answer).map_err(silent)?;
-    if answer.is_empty() {
-        return Err(AskError::Ended(path));
-    }
-    let answer = serde_json::from_str(&answer).map_err(AskError::Garbled)?;
+    let answer = loop {
+        let mut answer = String::new();
+        reader.read_line(&mut answer).map_err(silent)?;
+        if answer.is_empty() {
+            return Err(AskError::Ended(path));
+        }
+        match serde_json::from_str(&answer).map_err(AskError::Garbled)? {
+            Answer::Progress { message } => progress(&message),
+            answer => break answer,
+        }
+    };
     if let (Command::Stop { .. }, Answer::Done { .. }) = (command, &answer) {
         // The connection ends with the server, which takes as long as its shutdown timeout allows.
         stream.set_read_timeout(None).map_err(silent)?;

@@ -66,12 +66,18 @@ pub(crate) fn run(
         } => {
             let given = control.or_else(|| Some(variable("RWSGI_CONTROL")?.into()));
             let given = given.filter(|path| !path.as_os_str().is_empty());
-            match ask::ask(given, &command, variable) {
+            match ask::ask(given, &command, variable, &mut progress) {
                 Ok(answer) => tell(answer, json),
                 Err(problem) => complain_of(&problem),
             }
         }
     }
+}
+
+/// Shows what an answer waits for.
+fn progress(message: &str) {
+    // Nobody can be told that standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 /// Shows an answer; the exit code says whether it is a good one.
@@ -85,7 +91,7 @@ fn tell(answer: Answer, json: bool) -> u8 {
                 show::table(&status)
             })
         }
-        Answer::Done { message } => print(&format!("{message}\n")),
+        Answer::Done { message } | Answer::Progress { message } => print(&format!("{message}\n")),
         Answer::Failed { reason, traceback } => {
             if let Some(traceback) = traceback {
                 // Nobody can be told that standard error is closed.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::app;
-use super::config::Preload;
+use super::config::{Preload, WarmupFailures};
 use super::opt::{Kind, Opt, Place, Section};
 use super::table::ROW;
 
@@ -65,13 +65,35 @@ pub(super) const WARMUP: Opt = Opt {
     value: "URL",
     short: "Request this before the first child is forked",
     long: "A path (`/books/`), or a URL when the application looks at the host. The request is answered in the \
-        mold, so that what it loads and fills is shared by all children. A response other than 2xx or 3xx is \
-        reported. Has no effect with `--preload off`.",
+        mold, so that what it loads and fills is shared by all children; with `--preload off` each child answers it \
+        itself before it takes requests. An exception, or a status of 500 or more, is as if the application could not \
+        be loaded: the server does not start, a reload fails and the old generation serves on, `--check` exits with \
+        78. `--warmup-failures warn` only warns. Once a child of a generation has been ready, those that are started \
+        later only warn, too. Other responses than 2xx or 3xx are reported.",
     kind: Kind::List(|config, text| {
         app::check_url(text)?;
         config.warmup.push(text.to_owned());
         Ok(())
     }),
+    ..ROW
+};
+
+pub(super) const WARMUP_FAILURES: Opt = Opt {
+    name: "warmup-failures",
+    section: Section::Application,
+    value: "fail|warn",
+    default: Some("fail"),
+    short: "What comes of a request of --warmup that fails",
+    long: "`fail`: an exception, or a status of 500 or more, is as if the application could not be loaded. `warn`: it is \
+        reported, and the application is served.",
+    kind: Kind::Choice(&[
+        ("fail", |config| {
+            config.warmup_failures = WarmupFailures::Fail
+        }),
+        ("warn", |config| {
+            config.warmup_failures = WarmupFailures::Warn
+        }),
+    ]),
     ..ROW
 };
 

@@ -52,6 +52,8 @@ pub struct Config {
     pub import: Vec<String>,
     /// Paths or URLs requested in the mold before it is frozen.
     pub warmup: Vec<String>,
+    /// `--warmup-failures`.
+    pub warmup_failures: WarmupFailures,
     /// Mount point, without the slash at its end: empty for the root.
     pub script_name: String,
     /// Folder to change to.
@@ -119,6 +121,15 @@ pub enum Preload {
     On,
     /// In each child.
     Off,
+}
+
+/// What comes of a request of the warm-up that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WarmupFailures {
+    /// The application counts as one that cannot be loaded.
+    Fail,
+    /// A warning.
+    Warn,
 }
 
 /// What was given of an elastic pool; nothing of a fixed one, but perhaps the limit of children.
@@ -223,6 +234,7 @@ impl Config {
             preload: Preload::Auto,
             import: Vec::new(),
             warmup: Vec::new(),
+            warmup_failures: WarmupFailures::Fail,
             script_name: String::new(),
             chdir: None,
             python_path: Vec::new(),

@@ -4,11 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Exit code for a wrong command line (`EX_USAGE`).
-const USAGE: u8 = 64;
-
-/// Exit code for a wrong configuration (`EX_CONFIG`).
-const CONFIGURATION: u8 = 78;
+use supervisor::exit::{CONFIGURATION, USAGE};
 
 /// Where something was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,7 +31,9 @@ mod write;
 use std::ffi::OsString;
 use std::path::Path;
 
-pub use config::{Budget, Config, ControlPlace, Elastic, LogLevel, Policy, Preload, Target};
+pub use config::{
+    Budget, Config, ControlPlace, Elastic, LogLevel, Policy, Preload, Target, WarmupFailures,
+};
 pub use error::{Error, Origin};
 
 use opt::Switch;

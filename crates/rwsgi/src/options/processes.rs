@@ -71,7 +71,7 @@ pub(super) const STARTUP_TIMEOUT: Opt = Opt {
     value: "TIME",
     default: Some("60s"),
     short: "Time for the application to be loaded and the first child to be ready",
-    long: "When it is over before any child was ever ready, the server gives up and exits with 78.",
+    long: "When it is over before any child was ever ready, the server gives up and exits with 75.",
     kind: Kind::Time(TICK..=DAY, |config, time| config.startup_timeout = time),
     ..ROW
 };
@@ -85,8 +85,11 @@ pub(super) const SHUTDOWN_TIMEOUT: Opt = Opt {
     section: Section::Pool,
     value: "TIME",
     default: Some("30s"),
-    short: "Time for requests in flight to finish when the server stops",
-    long: "What is not finished by then is broken off.",
+    short: "Time for requests in flight to finish when a child retires or the server stops",
+    long: "Holds for every child that is to go: when the server stops or is replaced, and when a child is recycled, belongs \
+        to an earlier generation or is one too many. What is not finished by then is broken off, and the log names it: \
+        the client of a request gets a 502, or the end of its connection where an answer has begun. An answer without \
+        an end, like an event stream, is broken off so with each reload.",
     kind: Kind::Time(Duration::ZERO..=DAY, |config, time| {
         config.shutdown_timeout = time
     }),

@@ -32,6 +32,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     application::PRELOAD,
     application::IMPORT,
     application::WARMUP,
+    application::WARMUP_FAILURES,
     application::SCRIPT_NAME,
     application::CHDIR,
     application::PYTHON_PATH,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Backlog, getsockopt, sockopt};
 use nix::sys::stat::Mode;
 use tracing::{debug, warn};
@@ -18,8 +18,10 @@ use crate::identity::Identity;
 use crate::listeners::BindError;
 use crate::unix_socket;
 
-/// Clients at the same time; further ones wait in the backlog.
+/// Clients at the same time that say a command or take an answer; further ones wait in the backlog.
 const MOST: usize = 16;
+/// Clients at the same time that wait for what takes its time. They stand in nobody's way.
+const MOST_WAITING: usize = 64;
 /// No command is longer.
 const LONGEST: usize = 4096;
 /// How long a client may take to say its command, and to take its answer.
@@ -49,8 +51,36 @@ pub(crate) enum Reply {
     Later(Pending),
 }
 
-/// Where an answer will be that takes its time.
-pub(crate) type Pending = Rc<RefCell<Option<Answer>>>;
+/// Where an answer will be that takes its time, and what is said meanwhile.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pending(Rc<RefCell<News>>);
+
+#[derive(Debug, Default)]
+struct News {
+    message: Option<String>,
+    answer: Option<Answer>,
+}
+
+impl Pending {
+    /// Says what the answer waits for.
+    pub(crate) fn say(&self, message: &str) {
+        self.0.borrow_mut().message = Some(message.to_owned());
+    }
+
+    /// Gives the answer.
+    pub(crate) fn end(&self, answer: Answer) {
+        self.0.borrow_mut().answer = Some(answer);
+    }
+
+    fn take(&self) -> News {
+        self.0.take()
+    }
+
+    fn has_news(&self) -> bool {
+        let news = self.0.borrow();
+        news.message.is_some() || news.answer.is_some()
+    }
+}
 
 #[derive(Debug)]
 struct Client {
@@ -62,8 +92,8 @@ struct Client {
 enum State {
     /// It says its command.
     Speaking { said: Vec<u8>, until: Duration },
-    /// It waits for its answer.
-    Waiting(Pending),
+    /// It waits for its answer, and has not taken all of what has been said meanwhile.
+    Waiting { pending: Pending, owed: Vec<u8> },
     /// It takes its answer.
     Listening {
         answer: Vec<u8>,
@@ -136,14 +166,15 @@ impl Control {
 
     /// What to wait for.
     pub(crate) fn sources(&self, now: Duration) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        let lets_in = self.clients.len() < MOST && now >= self.closed_until;
+        let lets_in = self.has_room() && now >= self.closed_until;
         let door = lets_in.then(|| (self.listener.as_fd(), PollFlags::POLLIN));
         let clients = self.clients.iter().map(|client| {
             let flags = match client.state {
                 State::Speaking { .. } => PollFlags::POLLIN,
                 State::Listening { .. } => PollFlags::POLLOUT,
+                State::Waiting { ref owed, .. } if !owed.is_empty() => PollFlags::POLLOUT,
                 // That it hangs up is told in any case.
-                State::Waiting(_) | State::Staying | State::Gone => PollFlags::empty(),
+                State::Waiting { .. } | State::Staying | State::Gone => PollFlags::empty(),
             };
             (client.stream.as_fd(), flags)
         });
@@ -156,7 +187,7 @@ impl Control {
             .clients
             .iter()
             .filter_map(|client| match &client.state {
-                State::Waiting(answer) => answer.borrow().as_ref().map(|_| now),
+                State::Waiting { pending, .. } => pending.has_news().then_some(now),
                 _ => client.until(),
             });
         let door = Some(self.closed_until).filter(|until| *until > now);
@@ -166,15 +197,27 @@ impl Control {
     /// Does for each client what can be done without waiting; `obey` carries a command out.
     pub(crate) fn serve(&mut self, now: Duration, mut obey: impl FnMut(Command) -> Reply) {
         self.let_in(now);
+        let mut waiting = self.waiting();
         for client in &mut self.clients {
-            client.go_on(now, &mut obey);
+            let waits = client.waits();
+            client.go_on(now, waiting < MOST_WAITING, &mut obey);
+            waiting += usize::from(client.waits());
+            waiting -= usize::from(waits);
         }
         self.clients
             .retain(|client| !matches!(client.state, State::Gone));
     }
 
+    fn waiting(&self) -> usize {
+        self.clients.iter().filter(|client| client.waits()).count()
+    }
+
+    fn has_room(&self) -> bool {
+        self.clients.len() - self.waiting() < MOST
+    }
+
     fn let_in(&mut self, now: Duration) {
-        while self.clients.len() < MOST && now >= self.closed_until {
+        while self.has_room() && now >= self.closed_until {
             let accepted = self.listener.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
                 Ok(stream)
@@ -211,11 +254,16 @@ impl Client {
     fn until(&self) -> Option<Duration> {
         match self.state {
             State::Speaking { until, .. } | State::Listening { until, .. } => Some(until),
-            State::Waiting(_) | State::Staying | State::Gone => None,
+            State::Waiting { .. } | State::Staying | State::Gone => None,
         }
     }
 
-    fn go_on(&mut self, now: Duration, obey: &mut impl FnMut(Command) -> Reply) {
+    /// It waits for something that takes its time.
+    fn waits(&self) -> bool {
+        matches!(self.state, State::Waiting { .. } | State::Staying)
+    }
+
+    fn go_on(&mut self, now: Duration, may_wait: bool, obey: &mut impl FnMut(Command) -> Reply) {
         if self.until().is_some_and(|until| now >= until) {
             debug!("a client of the control socket takes too long");
             self.state = State::Gone;
@@ -230,19 +278,39 @@ impl Client {
             };
             match reply {
                 Reply::Now(answer) => self.begin_answer(&answer, false, now),
-                Reply::AndStay(answer) => self.begin_answer(&answer, true, now),
-                Reply::Later(pending) => self.state = State::Waiting(pending),
+                Reply::AndStay(answer) => self.begin_answer(&answer, may_wait, now),
+                Reply::Later(pending) if may_wait => {
+                    let owed = Vec::new();
+                    self.state = State::Waiting { pending, owed };
+                }
+                Reply::Later(_) => self.begin_answer(&too_many(), false, now),
             }
         }
-        if let State::Waiting(pending) = &self.state {
-            let answer = pending.take();
-            if let Some(answer) = answer {
-                self.begin_answer(&answer, false, now);
-            }
-        }
+        self.hear_news(now);
         self.speak();
-        if matches!(self.state, State::Waiting(_) | State::Staying) && self.has_hung_up() {
+        if self.waits() && self.has_hung_up() {
             self.state = State::Gone;
+        }
+    }
+
+    /// Begins the answer that it waits for, or says what that waits for, unless the last such line has not been taken.
+    fn hear_news(&mut self, now: Duration) {
+        let State::Waiting { pending, owed } = &mut self.state else {
+            return;
+        };
+        let News { message, answer } = pending.take();
+        if let Some(message) = message
+            && owed.is_empty()
+        {
+            *owed = line(&Answer::Progress { message });
+        }
+        if let Some(answer) = answer {
+            // A line that has been begun is finished first.
+            let before = std::mem::take(owed);
+            self.begin_answer(&answer, false, now);
+            if let State::Listening { answer, .. } = &mut self.state {
+                answer.splice(..0, before);
+            }
         }
     }
 
@@ -277,11 +345,8 @@ impl Client {
     }
 
     fn begin_answer(&mut self, answer: &Answer, stays: bool, now: Duration) {
-        // Nothing in an answer cannot be written as JSON.
-        let mut answer = serde_json::to_vec(answer).unwrap_or_default();
-        answer.push(b'\n');
         self.state = State::Listening {
-            answer,
+            answer: line(answer),
             taken: 0,
             until: now + PATIENCE,
             stays,
@@ -289,6 +354,16 @@ impl Client {
     }
 
     fn speak(&mut self) {
+        if let State::Waiting { owed, .. } = &mut self.state
+            && !owed.is_empty()
+        {
+            match self.stream.write(owed) {
+                Ok(length) => drop(owed.drain(..length)),
+                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => {}
+                Err(problem) if problem.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.state = State::Gone,
+            }
+        }
         while let State::Listening {
             answer,
             taken,
@@ -307,14 +382,27 @@ impl Client {
         }
     }
 
-    /// It has closed its end. What it still says is not listened to.
-    fn has_hung_up(&mut self) -> bool {
-        let mut part = [0; 64];
-        match self.stream.read(&mut part) {
-            Ok(0) => true,
-            Ok(_) => false,
-            Err(problem) => problem.kind() != io::ErrorKind::WouldBlock,
-        }
+    /// It has closed its end. One that only says that it has said everything still wants its answer.
+    fn has_hung_up(&self) -> bool {
+        let mut ends = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut ends, PollTimeout::ZERO);
+        polled.is_ok_and(|found| found > 0)
+    }
+}
+
+fn line(answer: &Answer) -> Vec<u8> {
+    // Nothing in an answer cannot be written as JSON.
+    let mut line = serde_json::to_vec(answer).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+fn too_many() -> Answer {
+    Answer::Failed {
+        reason: format!(
+            "asked for, but {MOST_WAITING} clients wait already: the status tells when it is done"
+        ),
+        traceback: None,
     }
 }
 
@@ -344,12 +432,12 @@ mod tests {
         }
 
         fn serve(&mut self, seconds: u64) {
-            let pending = Rc::clone(&self.pending);
+            let pending = self.pending.clone();
             self.control
                 .serve(Duration::from_secs(seconds), |command| match command {
                     Command::Status => Reply::Now(done("status")),
                     Command::Stop { .. } => Reply::AndStay(done("stop")),
-                    Command::Reload => Reply::Later(Rc::clone(&pending)),
+                    Command::Reload => Reply::Later(pending.clone()),
                     Command::Scale { .. } => Reply::Now(done("scale")),
                 });
         }
@@ -449,10 +537,81 @@ mod tests {
         assert_eq!(door.control.clients.len(), 1);
         let now = Duration::from_secs(3600);
         assert_eq!(door.control.due(now), None);
-        *door.pending.borrow_mut() = Some(done("reload"));
+        door.pending.end(done("reload"));
         assert_eq!(door.control.due(now), Some(now));
         door.serve(3600);
         assert!(rest(stays).contains("reload"));
+    }
+
+    #[test]
+    fn who_waits_is_told_what_for_and_one_that_has_said_everything_waits_on() {
+        let mut door = Door::new("news");
+        let client = door.client();
+        (&client).write_all(b"{\"command\":\"reload\"}\n").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        door.serve(0);
+        door.pending.say("one");
+        assert_eq!(door.control.due(Duration::ZERO), Some(Duration::ZERO));
+        door.serve(0);
+        assert_eq!(door.control.due(Duration::ZERO), None);
+        door.pending.say("two");
+        door.serve(0);
+        door.pending.say("three");
+        door.pending.end(done("reload"));
+        door.serve(0);
+        let said: Vec<_> = rest(client).lines().map(str::to_owned).collect();
+        let progress = |what| format!("{{\"answer\":\"progress\",\"message\":\"{what}\"}}");
+        assert_eq!(said[..3], ["one", "two", "three"].map(progress));
+        assert_eq!(said[3], "{\"answer\":\"done\",\"message\":\"reload\"}");
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_told_whole_lines_only() {
+        let mut door = Door::new("deaf");
+        let mut client = door.client();
+        client.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+        let long = "x".repeat(10_000);
+        for _ in 0..100 {
+            door.serve(0);
+            door.pending.say(&long);
+        }
+        door.serve(0);
+        assert_eq!(door.control.due(Duration::ZERO), None);
+        door.pending.end(done("reload"));
+        door.serve(0);
+        // Its answer is on the way: from now on its time counts.
+        assert_eq!(door.control.due(Duration::ZERO), Some(PATIENCE));
+        let said = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| rest(client));
+            while !door.control.clients.is_empty() {
+                door.serve(0);
+                std::thread::yield_now();
+            }
+            reader.join().unwrap()
+        });
+        let lines: Vec<_> = said.lines().collect();
+        let (last, before) = lines.split_last().unwrap();
+        assert!(last.contains("done"));
+        assert!((1..100).contains(&before.len()));
+        assert!(before.iter().all(|line| line.contains(long.as_str())));
+    }
+
+    #[test]
+    fn those_who_wait_keep_nobody_out() {
+        let mut door = Door::new("waiting");
+        let mut waiting = Vec::new();
+        for _ in 0..=MOST_WAITING {
+            let mut client = door.client();
+            client.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+            door.serve(0);
+            waiting.push(client);
+        }
+        let last = waiting.pop().unwrap();
+        assert!(rest(last).contains("64 clients wait already"));
+        let mut asks = door.client();
+        asks.write_all(b"{\"command\":\"status\"}\n").unwrap();
+        door.serve(0);
+        assert!(rest(asks).contains("status"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The control socket: a line of JSON with a command, a line of JSON with the answer.
+//! The control socket: a line of JSON with a command, a line of JSON with the answer. Before an answer
+//! that takes its time, lines say what it waits for.
 //!
 //! It is served from the supervisor's loop, which must not wait for anybody: sockets do not block, clients are few, what
 //! they may send is short, and who takes too long is left.
@@ -9,5 +10,6 @@ mod protocol;
 
 pub use clients::{Control, listener_of};
 pub use protocol::{
-    Answer, ChildStatus, Command, FrontStatus, MoldStatus, Process, Status, SupervisorStatus,
+    Answer, ChildStatus, Command, FrontStatus, MoldStatus, PROGRESS_EVERY, Process, Status,
+    SupervisorStatus,
 };

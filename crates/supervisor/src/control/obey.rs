@@ -1,6 +1,5 @@
 //! What the supervisor does when it is told to over the control socket.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -14,7 +13,7 @@ use crate::control::{
 use crate::family::{Child, Drain, Front, Mold, Phase, Slot};
 use crate::listeners::Listener;
 use crate::monitor::Monitor;
-use crate::reload::Reloaded;
+use crate::progress::{News, Reloaded};
 use crate::stopping::Stage;
 
 impl Monitor<'_> {
@@ -47,9 +46,10 @@ impl Monitor<'_> {
             }
             Command::Reload => {
                 let pending = Pending::default();
-                let answer = Rc::clone(&pending);
-                let tell = move |outcome: &Reloaded| {
-                    answer.replace(Some(outcome_of(outcome)));
+                let answer = pending.clone();
+                let tell = move |news: News<'_>| match news {
+                    News::GoesOn(message) => answer.say(message),
+                    News::Ended(outcome) => answer.end(outcome_of(outcome)),
                 };
                 self.ask_for_reload("rwsgictl", Some(Box::new(tell)));
                 Reply::Later(pending)
@@ -136,8 +136,20 @@ impl Monitor<'_> {
 
 fn outcome_of(outcome: &Reloaded) -> Answer {
     match outcome {
-        Reloaded::Done { generation } => Answer::Done {
-            message: format!("reloaded: generation {generation} serves"),
+        Reloaded::Done {
+            generation,
+            need_restart,
+        } => {
+            let mut message = format!("reloaded: generation {generation} serves");
+            if !need_restart.is_empty() {
+                message += "; changed but needs a restart: ";
+                message += &need_restart.join(", ");
+            }
+            Answer::Done { message }
+        }
+        Reloaded::Unfinished { why } => Answer::Failed {
+            reason: why.clone(),
+            traceback: None,
         },
         Reloaded::Failed { why, .. } => {
             let why = why.trim_end();

@@ -1,6 +1,11 @@
 //! What is said over the control socket.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+/// Whoever waits for an answer is told at least so often that it is still to come.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// What the server is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +34,11 @@ pub enum Command {
 pub enum Answer {
     /// What it consists of.
     Status(Box<Status>),
+    /// What was asked for is being done; another answer follows.
+    Progress {
+        /// What it waits for, in a line.
+        message: String,
+    },
     /// What was asked for has been done, or begun.
     Done {
         /// What that was.

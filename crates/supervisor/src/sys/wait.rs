@@ -11,6 +11,8 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::exit;
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -31,9 +33,10 @@ impl fmt::Display for Exit {
             Self::Code(code) => {
                 write!(f, "exit {code}")?;
                 match code {
-                    70 => f.write_str(" (internal error)"),
-                    71 => f.write_str(" (cannot start)"),
-                    78 => f.write_str(" (application cannot be loaded)"),
+                    exit::INTERNAL => f.write_str(" (internal error)"),
+                    exit::CANNOT_START => f.write_str(" (cannot start)"),
+                    exit::NOT_LOADED => f.write_str(" (application cannot be loaded)"),
+                    exit::CONFIGURATION => f.write_str(" (no such application or Python)"),
                     _ => Ok(()),
                 }
             }
@@ -123,7 +126,7 @@ mod tests {
     #[test]
     fn causes_are_told_by_name() {
         assert_eq!(end_of("exit 3"), "exit 3");
-        assert_eq!(end_of("exit 78"), "exit 78 (application cannot be loaded)");
+        assert_eq!(end_of("exit 75"), "exit 75 (application cannot be loaded)");
         assert_eq!(end_of("kill -9 $$"), "signal 9 (SIGKILL)");
         assert_eq!(end_of("kill -40 $$"), "signal 40");
     }

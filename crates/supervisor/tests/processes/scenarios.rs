@@ -66,6 +66,26 @@ const SCENARIOS: &[Scenario] = &[
         programs_inherit_neither_signals_nor_descriptors,
     ),
     (
+        "a_child_that_does_not_leave_is_killed_in_time",
+        a_child_that_does_not_leave_is_killed_in_time,
+    ),
+    (
+        "reloads_end_although_no_child_leaves",
+        reloads_end_although_no_child_leaves,
+    ),
+    (
+        "a_reload_without_a_free_slot_sleeps_and_ends",
+        a_reload_without_a_free_slot_sleeps_and_ends,
+    ),
+    (
+        "a_mold_that_is_stopped_is_replaced",
+        a_mold_that_is_stopped_is_replaced,
+    ),
+    (
+        "a_new_mold_that_hangs_at_its_first_fork_leaves_nothing",
+        a_new_mold_that_hangs_at_its_first_fork_leaves_nothing,
+    ),
+    (
         "only_the_supervisor_acts_upon_signals",
         only_the_supervisor_acts_upon_signals,
     ),
@@ -225,14 +245,16 @@ fn the_shutdown_timeout_ends_a_graceful_stop() {
 }
 
 fn an_application_that_cannot_be_loaded_ends_the_server() {
-    for options in [
-        &["mold-unloadable"][..],
-        &["mold-dies"],
-        &["mold-never-ready", "impatient"],
-        &["child-unloadable", "preload-off"],
-        &["child-dies", "preload-off", "impatient"],
+    for (options, code) in [
+        (&["mold-unloadable"][..], 75),
+        (&["mold-unloadable", "no-application"], 78),
+        (&["mold-dies"], 75),
+        (&["mold-never-ready", "impatient"], 75),
+        (&["child-unloadable", "preload-off"], 75),
+        (&["child-unloadable", "preload-off", "no-application"], 78),
+        (&["child-dies", "preload-off", "impatient"], 75),
     ] {
-        Server::start(options).ends_with(78);
+        Server::start(options).ends_with(code);
     }
 }
 
@@ -272,6 +294,100 @@ fn programs_inherit_neither_signals_nor_descriptors() {
     assert_eq!((words[3], signals(words[4]) & !its_own), ("SigIgn:", 0));
     // The last number is the folder that `ls` itself reads.
     assert_eq!(words[5..], ["0", "1", "2", "3"]);
+}
+
+fn a_child_that_does_not_leave_is_killed_in_time() {
+    let mut server = Server::up(&["child-never-leaves", "short-stop"]);
+    server.signal(Signal::SIGTTOU);
+    assert_eq!(server.line("drained"), "drained 1");
+    server.is_reaped(server.children[1]);
+    server.signal(Signal::SIGTTIN);
+    server.child();
+    // One that hears nothing, too.
+    server.stop(server.children[0]);
+    server.signal(Signal::SIGWINCH);
+    server.is_reaped(server.children[0]);
+    server.signal(Signal::SIGTERM);
+    server.ends_with(0);
+}
+
+fn reloads_end_although_no_child_leaves() {
+    let mut server = Server::up(&["child-never-leaves", "short-stop"]);
+    for _ in 0..4 {
+        server.signal(Signal::SIGHUP);
+        // In whatever order they are written.
+        let (mut born, mut drained) = (0, 0);
+        while born < 2 || drained < 2 {
+            let line = server.next().expect("the server serves");
+            born += usize::from(line.starts_with("child"));
+            drained += usize::from(line.starts_with("drained"));
+        }
+    }
+    server.signal(Signal::SIGTERM);
+    server.ends_with(0);
+}
+
+fn a_reload_without_a_free_slot_sleeps_and_ends() {
+    let mut server = Server::up(&["child-never-leaves", "three-seconds"]);
+    server.signal(Signal::SIGTTOU);
+    server.line("drained");
+    server.signal(Signal::SIGTTIN);
+    server.child();
+    // Two serve and one does not leave: there are three slots.
+    server.signal(Signal::SIGHUP);
+    server.line("mold");
+    let before = processor_time(server.pid);
+    let started = Instant::now();
+    server.child();
+    assert!(
+        started.elapsed() > Duration::from_secs(1),
+        "it has not waited for a slot"
+    );
+    // A loop that does not sleep takes all of the time.
+    let taken = processor_time(server.pid) - before;
+    assert!(taken < Duration::from_millis(500), "{taken:?}");
+    server.signal(Signal::SIGTERM);
+    server.ends_with(0);
+}
+
+fn a_mold_that_is_stopped_is_replaced() {
+    let mut server = Server::up(&["impatient"]);
+    server.stop(server.mold);
+    // Nothing but the deadline tells of it.
+    server.kill(server.children[0]);
+    assert_ne!(server.number("mold"), server.mold);
+    assert_eq!(server.child().slot, 0);
+    server.signal(Signal::SIGTERM);
+    server.ends_with(0);
+}
+
+fn a_new_mold_that_hangs_at_its_first_fork_leaves_nothing() {
+    let mut server = Server::up(&["fork-hangs-in-a-reload", "impatient"]);
+    for _ in 0..3 {
+        server.signal(Signal::SIGHUP);
+        let mold = server.number("mold");
+        let between = server.number("hangs");
+        server.is_reaped(mold);
+        server.is_reaped(between);
+    }
+    // The old generation has its mold.
+    server.kill(server.children[0]);
+    assert_eq!(server.child().slot, 0);
+    server.signal(Signal::SIGTERM);
+    server.ends_with(0);
+}
+
+/// What a process has taken of the processor.
+fn processor_time(pid: i32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let behind = stat.rsplit(')').next().unwrap();
+    let fields: Vec<_> = behind.split_whitespace().collect();
+    let ticks: u64 = fields[11..13]
+        .iter()
+        .map(|field| field.parse::<u64>().unwrap())
+        .sum();
+    // A tick is a hundredth of a second wherever Linux shows it.
+    Duration::from_millis(ticks * 10)
 }
 
 fn only_the_supervisor_acts_upon_signals() {
@@ -412,6 +528,21 @@ impl Server {
 
     fn kill(&self, pid: i32) {
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+
+    /// Stops a process as a debugger or an operator does.
+    fn stop(&self, pid: i32) {
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    }
+
+    /// Waits until there is no such process.
+    fn is_reaped(&self, pid: i32) {
+        let deadline = Instant::now() + PATIENCE;
+        // Nobody but its parent hears of the end of a process without a descriptor of it.
+        while kill(Pid::from_raw(pid), None).is_ok() {
+            assert!(Instant::now() < deadline, "{pid} is still there");
+            std::thread::yield_now();
+        }
     }
 
     fn signal(&self, signal: Signal) {

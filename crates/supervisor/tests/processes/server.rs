@@ -14,7 +14,7 @@ use exchange::notice::{FromFront, ToFront};
 use exchange::{Exchange, Geometry};
 use rwsgi_supervisor::{
     AroundFork, ChildLink, ChildOrder, ChildReport, Listener, MoldBirth, MoldLink, MoldReport,
-    Order, Preload, Program, Roles, Settings, fork_child, run, title,
+    Order, Preload, Program, Reread, Roles, Settings, Unloadable, fork_child, run, title,
 };
 
 /// Serves with `options`: words that change what the processes do.
@@ -37,6 +37,8 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
         },
         shutdown_timeout: if given("short-stop") {
             Duration::from_millis(300)
+        } else if given("three-seconds") {
+            Duration::from_secs(3)
         } else {
             Duration::from_secs(30)
         },
@@ -82,17 +84,22 @@ impl Actors<'_> {
         self.options.iter().any(|option| option == name)
     }
 
+    fn unloadable(&self) -> Unloadable {
+        Unloadable {
+            why: "no".to_owned(),
+            is_final: self.given("no-application"),
+        }
+    }
+
     fn child(&self, link: &ChildLink, opened: &File) -> u8 {
         let slot = link.child().slot;
         if self.given("child-dies") {
             return 3;
         }
         if self.given("child-unloadable") {
-            link.report(ChildReport::Unloadable {
-                why: "no".to_owned(),
-            })
-            .unwrap();
-            return 78;
+            link.report(ChildReport::Unloadable(self.unloadable()))
+                .unwrap();
+            return 3;
         }
         if self.given("tell-descriptors") {
             println!(
@@ -120,6 +127,10 @@ impl Actors<'_> {
         match link.next_order() {
             Some(ChildOrder::Drain) => {
                 println!("drained {slot}");
+                if self.given("child-never-leaves") {
+                    let _ = link.report(ChildReport::Draining);
+                    std::thread::sleep(Duration::from_secs(600));
+                }
                 0
             }
             None => 1,
@@ -156,8 +167,11 @@ impl Actors<'_> {
 }
 
 impl Roles for Actors<'_> {
-    fn reread(&self) -> Result<Settings, String> {
-        Ok(self.settings.clone())
+    fn reread(&self) -> Result<Reread, String> {
+        Ok(Reread {
+            settings: self.settings.clone(),
+            need_restart: Vec::new(),
+        })
     }
 
     fn settle(&self, _: bool) {}
@@ -197,11 +211,9 @@ impl Roles for Actors<'_> {
             return 3;
         }
         if self.given("mold-unloadable") {
-            link.report(MoldReport::Unloadable {
-                why: "no".to_owned(),
-            })
-            .unwrap();
-            return 78;
+            link.report(MoldReport::Unloadable(self.unloadable()))
+                .unwrap();
+            return 3;
         }
         if self.given("mold-never-ready") {
             return u8::from(link.next_order().is_some());
@@ -213,6 +225,7 @@ impl Roles for Actors<'_> {
             .unwrap();
         }
         let opened = File::open("/dev/null").unwrap();
+        let hangs = self.given("fork-hangs-in-a-reload") && birth.generation > 1;
         link.report(MoldReport::Ready {
             about: "a test".to_owned(),
         })
@@ -220,6 +233,7 @@ impl Roles for Actors<'_> {
         while let Some(Order::Spawn(spawn)) = link.next_order() {
             let hooks = Hooks {
                 seen: Cell::new(""),
+                hangs,
             };
             let mut live = |link: ChildLink| {
                 assert_eq!(hooks.seen.get(), "before, in child");
@@ -239,10 +253,15 @@ impl Roles for Actors<'_> {
 /// Remembers which hooks this process has run.
 struct Hooks {
     seen: Cell<&'static str>,
+    hangs: bool,
 }
 
 impl AroundFork for Hooks {
     fn before(&self) {
+        if self.hangs {
+            println!("hangs {}", std::process::id());
+            std::thread::sleep(Duration::from_secs(600));
+        }
         self.seen.set("before");
     }
 

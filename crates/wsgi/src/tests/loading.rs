@@ -188,15 +188,15 @@ def app(environ, start_response):
 ").unwrap();
         let urls = ["/", "/a?b", "/fail", "https://site.example/x"].map(str::to_owned);
         let statuses = [Some(200), Some(404), None, Some(200)];
-        let expected: Vec<_> = urls
-            .iter()
-            .zip(statuses)
-            .map(|(url, status)| Warmed {
-                url: url.clone(),
-                status,
-            })
-            .collect();
-        assert_eq!(app.warm_up(py, &urls), expected);
+        let warmed = app.warm_up(py, &urls);
+        let found = |warmed: &Warmed| (warmed.url.clone(), warmed.status);
+        let expected: Vec<_> = urls.iter().cloned().zip(statuses).collect();
+        assert_eq!(warmed.iter().map(found).collect::<Vec<_>>(), expected);
+        let why = warmed[2].why_not().unwrap();
+        assert!(why.starts_with("Traceback"), "{why}");
+        assert!(why.ends_with("\n--warmup /fail: ValueError"), "{why}");
+        let others = [&warmed[0], &warmed[1], &warmed[3]];
+        assert!(others.iter().all(|warmed| warmed.why_not().is_none()));
     });
 }
 

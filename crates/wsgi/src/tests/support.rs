@@ -229,7 +229,7 @@ impl Ask {
         let fetched = self
             .file
             .map_or(Fetched::Nothing, |(file, _)| Fetched::File(file));
-        app.answer(py, &request, fetched, reply);
+        let _ = app.answer(py, &request, fetched, reply);
     }
 }
 

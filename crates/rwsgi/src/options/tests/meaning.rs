@@ -32,6 +32,7 @@ fn the_defaults_are_those_of_the_contract() {
             preload: Preload::Auto,
             import: vec![],
             warmup: vec![],
+            warmup_failures: crate::options::WarmupFailures::Fail,
             script_name: String::new(),
             chdir: None,
             python_path: vec![],
