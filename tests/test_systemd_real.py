@@ -337,10 +337,28 @@ def test_a_server_that_is_told_to_stop_by_somebody_else_stays_stopped(started: S
 
 
 def test_what_a_new_try_does_not_cure_is_not_tried_again(service: Service) -> None:
-    service.module.write_text("raise ValueError('no shop')\n")
+    service.module.rename(service.module.with_name("moved.py"))
     assert service.manager.ctl("start", "rwsgi").code != 0
     found = service.manager.show(SERVICE, "ActiveState", "Result", "ExecMainStatus", "NRestarts")
     assert found == ["failed", "exit-code", "78", "0"]
+
+
+def test_what_comes_up_late_is_waited_for(service: Service) -> None:
+    """Longer than the usual limit of starts, which is five."""
+    manager, database = service.manager, service.site / "database"
+    manager.configure(SERVICE, "late", "[Service]\nRestartSec=100ms\n")
+    try:
+        service.module.write_text(
+            f"import os\nif not os.path.exists('{database.name}'): raise ConnectionError('refused')\n" + SITE
+        )
+        assert manager.ctl("start", "rwsgi").code != 0
+        manager.until_shown(SERVICE, NRestarts=r"[7-9]|\d\d+", ExecMainStatus="75", ActiveState="activating")
+        database.touch()
+        manager.until_shown(SERVICE, ActiveState="active", SubState="running")
+        assert service.get("/").status == 200
+    finally:
+        database.unlink(missing_ok=True)
+        manager.restore(SERVICE, "late")
 
 
 def test_the_first_connection_starts_the_service(service: Service) -> None:
