@@ -88,6 +88,44 @@ def test_a_connection_whose_answer_crosses_the_change_ends_with_an_announcement(
     stop(server, pid)
 
 
+def test_what_the_other_server_does_not_take_over_is_told(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "rwsgi.toml"
+    text = "app = 'probe'\nthreads = {}\nbind = {}\n"
+    file.write_text(text.format(1, ["127.0.0.1:0", "unix:a"]))
+    server = start(bind=None)
+    file.write_text(text.format(2, ["127.0.0.1:0", "unix:b"]))
+    server.send_signal(signal.SIGUSR2)
+    pid = successor(server)
+    server.wait_for(
+        rf" WARN missing=unix:{tmp_path}/b kept=unix:{tmp_path}/a bind has changed, which takes effect only"
+    )
+    assert server.process.wait(PATIENCE) == 0
+    assert server.status()["threads"] == 2
+    stop(server, pid)
+
+
+def test_what_has_not_changed_is_not_told(start: Start) -> None:
+    server = start("--bind", "unix:a", "probe", bind="localhost:0")
+    server.send_signal(signal.SIGUSR2)
+    pid = successor(server)
+    assert server.process.wait(PATIENCE) == 0
+    assert "bind has changed" not in str(server.log)
+    stop(server, pid)
+
+
+@pytest.mark.parametrize("hang", ["stopped", "running"])
+def test_requests_that_never_end_end_with_the_former_server(start: Start, hang: str) -> None:
+    server = start("--shutdown-timeout", "1s", "probe")
+    held = server.hold()
+    if hang == "stopped":
+        os.kill(held.pid, signal.SIGSTOP)
+    server.send_signal(signal.SIGUSR2)
+    pid = successor(server)
+    assert server.process.wait(PATIENCE) == 0
+    server.wait_for(rf' WARN .*pid={held.pid} timeout_ms=1000 in_flight="GET /hold for \d s" not finished')
+    stop(server, pid)
+
+
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exchange::Exchange;
 use supervisor::control::Control;
 use supervisor::{BindError, Inheritance, Listener, Predecessor, TAKE_OVER};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::options::{Config, Preload, Started};
 use crate::release::Release;
@@ -177,9 +177,38 @@ fn listen(config: &Config) -> Result<(Vec<Listener>, Option<Predecessor>), BindE
     let handed_over = std::env::var(TAKE_OVER).ok();
     if let Some(inheritance) = Inheritance::take(handed_over.as_deref())? {
         let (listeners, predecessor) = inheritance.split();
+        look_over(config, &listeners);
         return Ok((listeners, Some(predecessor)));
     }
     Ok((open(config)?, None))
+}
+
+/// Says which addresses are others than those that the former server listened on: its listeners are taken over as they are.
+fn look_over(config: &Config, listeners: &[Listener]) {
+    for listener in listeners {
+        if let Err(problem) = listener.set_backlog(config.backlog) {
+            warn!(url = listener.url(), error = %problem, "the backlog stays as it was");
+        }
+    }
+    // Those that systemd has opened for the first server are named nowhere.
+    let handed_down = std::env::var_os("LISTEN_FDS").is_some();
+    let kept = listeners.iter().filter(|listener| {
+        !handed_down && !config.bind.iter().any(|address| listener.is_of(address))
+    });
+    let kept: Vec<_> = kept.map(Listener::url).collect();
+    let missing = config.bind.iter().filter(|address| {
+        (config.bind_given || !handed_down)
+            && !listeners.iter().any(|listener| listener.is_of(address))
+    });
+    let missing: Vec<_> = missing.map(ToString::to_string).collect();
+    if !kept.is_empty() || !missing.is_empty() {
+        warn!(
+            missing = missing.join(", "),
+            kept = kept.join(", "),
+            "bind has changed, which takes effect only when the server is stopped and started: the listeners are taken \
+             over as they are"
+        );
+    }
 }
 
 fn open(config: &Config) -> Result<Vec<Listener>, BindError> {

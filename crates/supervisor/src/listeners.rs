@@ -150,6 +150,31 @@ impl Listener {
         Ok(listener)
     }
 
+    /// Whether it is one of those that [`Listener::open`] opens for `address`; also when that cannot be told.
+    #[must_use]
+    pub fn is_of(&self, address: &Address) -> bool {
+        match (address, &self.local) {
+            (Address::Tcp { host, port }, Local::Tcp(local)) => {
+                let is_host = |found: SocketAddr| found.ip() == local.ip();
+                (*port == 0 || *port == local.port())
+                    && (host.as_str(), *port)
+                        .to_socket_addrs()
+                        .map_or(true, |mut found| found.any(is_host))
+            }
+            (Address::Unix(path), Local::Unix(local)) => path == local,
+            (Address::Fd(_), _) => true,
+            _ => false,
+        }
+    }
+
+    /// Lets so many connections wait from now on.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_backlog(&self, backlog: u32) -> io::Result<()> {
+        Ok(listen(&self.socket, backlog_of(backlog))?)
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn local(&self) -> &Local {
