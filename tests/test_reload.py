@@ -251,7 +251,10 @@ def test_a_warm_up_that_fails_fails_the_reload(start: Start, tmp_path: Path, pre
     assert server.children(2) == before
 
 
-def test_a_child_that_comes_later_serves_without_its_warm_up(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preload", ["on", "off"])
+def test_a_child_that_comes_later_serves_without_its_warm_up(
+    start: Start, tmp_path: Path, preload: str
+) -> None:
     """The database may be away for a while, when a child is to be replaced."""
     (tmp_path / "shop.py").write_text(
         "import os\nfrom probe import application as inner\n"
@@ -259,9 +262,12 @@ def test_a_child_that_comes_later_serves_without_its_warm_up(start: Start, tmp_p
         "    if os.path.exists('broken'): 1 / 0\n"
         "    return inner(environ, start_response)\n"
     )
-    server = start("--preload", "off", "--warmup", "/", "shop")
+    server = start("--preload", preload, "--warmup", "/", "shop")
     ((slot, pid),) = server.children(1).items()
     (tmp_path / "broken").touch()
+    mark = server.mark()
+    os.kill(server.mold(), signal.SIGKILL)
+    server.wait_for(" mold ready$", since=mark)
     os.kill(pid, signal.SIGKILL)
     server.replacement(slot, pid)
     server.wait_for(" WARN .*ZeroDivisionError.* the warm-up failed$")

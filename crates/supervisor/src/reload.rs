@@ -12,7 +12,7 @@ use exchange::ChildId;
 use nix::errno::Errno;
 use tracing::{error, info, warn};
 
-use crate::family::{Mold, Phase, Slot};
+use crate::family::{Mold, Phase, Place, Slot};
 use crate::hearing::LOADED_BY_EACH;
 use crate::monitor::{Monitor, Newborn};
 use crate::progress::{Progress, Reloaded, Waiter};
@@ -127,13 +127,8 @@ impl Monitor<'_> {
                     "the new mold was not ready within the startup timeout".to_owned(),
                 );
             }
+            Step::WaitsForSlot if is_over => self.reload_failed(self.why_no_slot()),
             Step::WaitsForSlot if self.vacant_slot().is_some() => self.try_first_child(),
-            Step::WaitsForSlot if is_over => {
-                let leaving = self.leaving_children().len();
-                self.reload_failed(format!(
-                    "no slot is free: {leaving} children are still leaving"
-                ));
-            }
             Step::Trial(id) => {
                 let child = self.slot_of(id).and_then(|slot| slot.child());
                 if child.is_some_and(|child| child.phase == Phase::Ready) {
@@ -168,6 +163,18 @@ impl Monitor<'_> {
             Step::Loading | Step::Trial(_) => Some(reload.since + starts),
             // A child that is about to be replaced has a slot, too.
             Step::WaitsForSlot | Step::Replacing(_) => Some(reload.since + starts_and_leaves),
+        }
+    }
+
+    fn why_no_slot(&self) -> String {
+        let leaving = self.leaving_children().len();
+        let is_gone = |slot: &&Slot| matches!(slot.place, Place::Gone(..));
+        let gone = self.slots.iter().filter(is_gone).count();
+        match (leaving, gone) {
+            (_, 1..) => format!(
+                "no slot is free: {leaving} children are still leaving, and the front has not cleared what {gone} others left"
+            ),
+            _ => format!("no slot is free: {leaving} children are still leaving"),
         }
     }
 

@@ -20,7 +20,8 @@ Asks a running rwsgi.
 
 Commands:
   status [--json]   what it consists of and how busy it is
-  reload            load the application anew, and wait until that serves or has failed
+  reload            load the application anew, and wait until that serves or has failed; standard error says
+                    what it waits for, and Ctrl-C leaves the reload alone
   scale N           keep N processes (of an elastic pool: at most), until the next reload
   stop [--now]      let it finish the requests in flight and end; --now breaks them off
 

@@ -20,7 +20,7 @@ pub(super) const CHECK: Opt = Opt {
     place: Place::CommandLine,
     short: "Load the application, report, and exit",
     long: "Loads it in a mold, audits what must not be shared, runs the warm-up requests. Exits with 0, or with 78 \
-        when the application cannot be loaded.",
+        when the application cannot be loaded or a warm-up fails.",
     kind: Kind::Switch(Switch::Check),
     ..ROW
 };

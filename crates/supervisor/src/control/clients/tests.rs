@@ -1,0 +1,249 @@
+//! Clients that say little, too much, or nothing, and what each of them is told.
+
+use super::*;
+
+struct Door {
+    control: Control,
+    _folder: tempfile::TempDir,
+    pending: Pending,
+}
+
+impl Door {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let control = Control::open(&folder.path().join("s"), None).unwrap();
+        Self {
+            control,
+            _folder: folder,
+            pending: Pending::default(),
+        }
+    }
+
+    fn client(&self) -> UnixStream {
+        UnixStream::connect(self.control.path()).unwrap()
+    }
+
+    fn serve(&mut self, seconds: u64) {
+        let pending = self.pending.clone();
+        self.control
+            .serve(Duration::from_secs(seconds), |command| match command {
+                Command::Status => Reply::Now(done("status")),
+                Command::Stop { .. } => Reply::AndStay(done("stop")),
+                Command::Reload => Reply::Later(pending.clone()),
+                Command::Scale { .. } => Reply::Now(done("scale")),
+            });
+    }
+}
+
+fn done(message: &str) -> Answer {
+    Answer::Done {
+        message: message.to_owned(),
+    }
+}
+
+fn rest(mut client: UnixStream) -> String {
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_command_may_come_in_pieces_and_is_answered_once() {
+    let mut door = Door::new();
+    let mut client = door.client();
+    for piece in [&b"{\"command\":"[..], b"\"status\"}", b"\n{}\n"] {
+        door.serve(0);
+        client.write_all(piece).unwrap();
+    }
+    door.serve(0);
+    assert_eq!(
+        rest(client),
+        "{\"answer\":\"done\",\"message\":\"status\"}\n"
+    );
+    assert!(door.control.clients.is_empty());
+}
+
+#[test]
+fn what_is_no_command_is_said_so() {
+    let mut door = Door::new();
+    let mut client = door.client();
+    client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    door.serve(0);
+    assert!(rest(client).contains("this is no command: "));
+}
+
+#[test]
+fn who_says_too_much_or_takes_too_long_is_left() {
+    let mut door = Door::new();
+    let (mut loud, silent) = (door.client(), door.client());
+    loud.write_all(&[b'x'; LONGEST + 1]).unwrap();
+    door.serve(0);
+    assert_eq!(rest(loud), "");
+    assert_eq!(door.control.due(Duration::ZERO), Some(PATIENCE));
+    door.serve(PATIENCE.as_secs());
+    assert_eq!(rest(silent), "");
+    assert_eq!(door.control.due(Duration::ZERO), None);
+}
+
+#[test]
+fn further_clients_wait_until_there_is_room() {
+    let mut door = Door::new();
+    let mut clients: Vec<_> = (0..=MOST).map(|_| door.client()).collect();
+    door.serve(0);
+    assert_eq!(door.control.clients.len(), MOST);
+    // The door is not waited at, since nobody is let in.
+    assert_eq!(door.control.sources(Duration::ZERO).len(), MOST);
+    let mut last = clients.pop().unwrap();
+    last.write_all(b"{\"command\":\"status\"}\n").unwrap();
+    drop(clients);
+    door.serve(0);
+    door.serve(0);
+    assert!(rest(last).contains("status"));
+}
+
+#[test]
+fn who_waits_for_the_end_hears_of_it() {
+    let mut door = Door::new();
+    let (mut stays, mut leaves) = (door.client(), door.client());
+    for client in [&mut stays, &mut leaves] {
+        client.write_all(b"{\"command\":\"stop\"}\n").unwrap();
+    }
+    door.serve(0);
+    drop(leaves);
+    door.serve(3600);
+    assert_eq!(door.control.clients.len(), 1);
+    door.control.clients.clear();
+    assert!(rest(stays).contains("stop"));
+}
+
+#[test]
+fn an_answer_that_takes_its_time_is_waited_for() {
+    let mut door = Door::new();
+    let (mut stays, mut leaves) = (door.client(), door.client());
+    for client in [&mut stays, &mut leaves] {
+        client.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+    }
+    door.serve(0);
+    drop(leaves);
+    door.serve(3600);
+    assert_eq!(door.control.clients.len(), 1);
+    let now = Duration::from_secs(3600);
+    assert_eq!(door.control.due(now), None);
+    door.pending.end(done("reload"));
+    assert_eq!(door.control.due(now), Some(now));
+    door.serve(3600);
+    assert!(rest(stays).contains("reload"));
+}
+
+#[test]
+fn who_waits_is_told_what_for_and_one_that_has_said_everything_waits_on() {
+    let mut door = Door::new();
+    let client = door.client();
+    (&client).write_all(b"{\"command\":\"reload\"}\n").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    door.serve(0);
+    door.pending.say("one");
+    assert_eq!(door.control.due(Duration::ZERO), Some(Duration::ZERO));
+    door.serve(0);
+    assert_eq!(door.control.due(Duration::ZERO), None);
+    door.pending.say("two");
+    door.serve(0);
+    door.pending.say("three");
+    door.pending.end(done("reload"));
+    door.serve(0);
+    let said: Vec<_> = rest(client).lines().map(str::to_owned).collect();
+    let progress = |what| format!("{{\"answer\":\"progress\",\"message\":\"{what}\"}}");
+    assert_eq!(said[..3], ["one", "two", "three"].map(progress));
+    assert_eq!(said[3], "{\"answer\":\"done\",\"message\":\"reload\"}");
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_told_whole_lines_only() {
+    let mut door = Door::new();
+    let mut client = door.client();
+    client.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+    let long = "x".repeat(10_000);
+    for _ in 0..100 {
+        door.serve(0);
+        door.pending.say(&long);
+    }
+    door.serve(0);
+    assert_eq!(door.control.due(Duration::ZERO), None);
+    door.pending.end(done("reload"));
+    door.serve(0);
+    // Its answer is on the way: from now on its time counts.
+    assert_eq!(door.control.due(Duration::ZERO), Some(PATIENCE));
+    let said = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| rest(client));
+        while !door.control.clients.is_empty() {
+            door.serve(0);
+            std::thread::yield_now();
+        }
+        reader.join().unwrap()
+    });
+    let lines: Vec<_> = said.lines().collect();
+    let (last, before) = lines.split_last().unwrap();
+    assert!(last.contains("done"));
+    assert!((1..100).contains(&before.len()));
+    assert!(before.iter().all(|line| line.contains(long.as_str())));
+}
+
+#[test]
+fn those_who_wait_keep_nobody_out() {
+    let mut door = Door::new();
+    let mut waiting = Vec::new();
+    for _ in 0..=MOST_WAITING {
+        let mut client = door.client();
+        client.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+        door.serve(0);
+        waiting.push(client);
+    }
+    let last = waiting.pop().unwrap();
+    assert!(rest(last).contains("64 clients wait already"));
+    let mut asks = door.client();
+    asks.write_all(b"{\"command\":\"status\"}\n").unwrap();
+    door.serve(0);
+    assert!(rest(asks).contains("status"));
+}
+
+#[test]
+fn who_takes_over_has_the_place_when_it_serves() {
+    let former = Door::new();
+    let place = former.control.path().to_owned();
+    let mut next = Control::open_beside(&place, None).unwrap();
+    assert_ne!(next.path(), place);
+    next.take_place();
+    assert_eq!(next.path(), place);
+    former.control.remove_file();
+    UnixStream::connect(&place).unwrap();
+    next.remove_file();
+    assert!(!place.exists());
+}
+
+#[test]
+fn the_socket_is_its_owners_alone() {
+    let door = Door::new();
+    assert_eq!(mode_of(door.control.path()), 0o600);
+    door.control.remove_file();
+    assert!(!door.control.path().exists());
+}
+
+#[test]
+fn whoever_opens_beside_us_changes_nothing() {
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            scope.spawn(move || {
+                for round in 0..1000 {
+                    let door = Door::new(&format!("beside-{thread}-{round}"));
+                    assert_eq!(mode_of(door.control.path()), 0o600);
+                    door.control.remove_file();
+                }
+            });
+        }
+    });
+}
+
+fn mode_of(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
