@@ -130,15 +130,41 @@ fn an_exception_at_import_is_told_in_one_line() {
                 other => panic!("{code}: {other:?}"),
             }
         }
-        let module = "a_module_that_nobody_has".to_owned();
-        assert!(matches!(
-            body(
-                py,
-                Target::Module {
-                    module,
-                    callable: None
+    });
+}
+
+#[test]
+fn a_module_that_is_not_there_is_another_thing_than_one_that_it_imports() {
+    attached(|py| {
+        let load = |module: &str| {
+            let module = module.to_owned();
+            let callable = None;
+            body(py, Target::Module { module, callable })
+        };
+        for name in [
+            "a_module_that_nobody_has",
+            "a_module_that_nobody_has.wsgi",
+            "json.wsgi",
+        ] {
+            match load(name) {
+                Err(LoadError::NotThere(text)) => {
+                    assert!(
+                        text.starts_with("ModuleNotFoundError: No module named"),
+                        "{text}"
+                    );
                 }
-            ),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        scratch("imports_of_rwsgi.py", "import a_module_that_nobody_has");
+        let folder = scratch("unused.py", "").parent().unwrap().to_owned();
+        let mut spec = spec(Target::Module {
+            module: "imports_of_rwsgi".to_owned(),
+            callable: None,
+        });
+        spec.python_path = vec![folder];
+        assert!(matches!(
+            App::load(py, &spec),
             Err(LoadError::Raised { .. })
         ));
     });
