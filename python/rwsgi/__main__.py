@@ -1,5 +1,6 @@
 """The commands of a virtual environment: the server, running in this interpreter, and what asks it."""
 
+import signal
 import sys
 from typing import NoReturn
 
@@ -20,6 +21,9 @@ def control() -> NoReturn:
     refuse_free_threading()
     from rwsgi import _rwsgi
 
+    # Python's own handler would only note a Ctrl-C, and the wait for an answer go on.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(_rwsgi.control(sys.argv))
 
 
