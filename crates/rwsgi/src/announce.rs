@@ -1,7 +1,5 @@
 //! The words with which a server greets its operator.
 
-use std::io::Write;
-
 use supervisor::Serving;
 
 use crate::log;
@@ -33,12 +31,11 @@ pub(crate) fn serving(config: &Config, sizing: &Sizing, serving: &Serving) {
             stack = in_units(config.stack_size),
             about = serving.about,
         );
-        // Nobody can be told that standard error is closed.
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        log::greet(&text);
     }
     // Machines wait for this one, however little is logged.
     log::always(
-        format_args!("url={} pid={pid}", serving.urls.join(",")),
+        &[("url", &serving.urls.join(",")), ("pid", &pid.to_string())],
         "ready",
     );
 }

@@ -168,13 +168,18 @@ impl<'a> Later<'a> {
 fn listen(link: ChildLink, stop: Arc<Stop>) -> std::io::Result<()> {
     const STACK: usize = 128 * 1024;
     let listener = move || {
-        // An order to drain, or a supervisor that is gone: either way, no further request is taken.
-        let order = link.next_order();
-        stop.order();
-        if let Some(ChildOrder::Drain) = order {
-            // A supervisor that is gone meanwhile wants to know nothing more.
-            let _ = link.report(ChildReport::Draining);
+        while let Some(order) = link.next_order() {
+            match order {
+                ChildOrder::Drain => {
+                    stop.order();
+                    // A supervisor that is gone meanwhile wants to know nothing more.
+                    let _ = link.report(ChildReport::Draining);
+                }
+                ChildOrder::GiveUpOutput => supervisor::give_up_unread_output(),
+            }
         }
+        // The supervisor is gone: no further request is taken.
+        stop.order();
     };
     std::thread::Builder::new()
         .name("rwsgi-orders".to_owned())

@@ -35,7 +35,18 @@ use supervisor::exit;
 
 /// Runs the command `rwsgi` with these arguments (without the program's name), and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    if let Err(error) = supervisor::open_standard() {
+        return without_descriptors("rwsgi", &error);
+    }
     supervisor::title::prepare();
+    log::open();
+    let code = begin(arguments);
+    // Only the process that began gets here: those that are forked end by themselves.
+    log::finish();
+    code
+}
+
+fn begin(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let start = start::folder();
     let folder = start.as_deref().unwrap_or_else(|_| Path::new("/"));
@@ -49,11 +60,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             &error,
         ),
         (Ok(Command::Check(config)), Ok(start)) => {
-            log::start(config.log_level);
+            log::start(config.log_level, config.log_format);
             check::run(*config, &start)
         }
         (Ok(Command::Serve(config)), Ok(start)) => {
-            log::start(config.log_level);
+            log::start(config.log_level, config.log_format);
             serve::run(*config, Start::new(arguments, start))
         }
         (Err(error), Ok(_)) => complain("rwsgi", error.exit_code(), &error.to_string(), &error),
@@ -62,12 +73,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 /// Runs the command `rwsgictl` with these arguments (without the program's name), and returns its exit code.
 pub fn control(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    ctl::run(arguments, |name| std::env::var(name).ok())
+    if let Err(error) = supervisor::open_standard() {
+        return without_descriptors("rwsgictl", &error);
+    }
+    log::open();
+    let code = ctl::run(arguments, |name| std::env::var(name).ok());
+    log::finish();
+    code
+}
+
+/// Some of standard input, output and error are closed, and what would be opened next would take their places.
+fn without_descriptors(program: &str, error: &std::io::Error) -> u8 {
+    let text = format!(
+        "{program}: standard input, output or error is closed, and /dev/null cannot be opened instead: {error}\n"
+    );
+    // Standard error may be the one that is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    exit::CANNOT_START
 }
 
 /// What was asked for goes to standard output, unless nobody reads it any more.
 fn print(text: &str) -> u8 {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match supervisor::sink::print(text.as_bytes()) {
         Ok(()) => exit::OK,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::OK,
         Err(error) => complain(
@@ -86,7 +113,6 @@ fn complain(program: &str, code: u8, what: &str, error: &dyn std::error::Error) 
     } else {
         log::causes(Some(error))
     };
-    // Nobody can be told that standard error is closed.
-    let _ = writeln!(std::io::stderr(), "{program}: {what}{chain}");
+    log::complain(&format!("{program}: {what}{chain}"));
     code
 }

@@ -58,6 +58,7 @@ impl Start {
             path: find(&name, &self.folder, std::env::var_os("PATH").as_deref()),
             arguments,
             folder: self.folder.clone(),
+            descriptors: Vec::new(),
         }
     }
 }

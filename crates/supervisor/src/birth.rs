@@ -16,6 +16,7 @@ use crate::channel::Channel;
 use crate::identity::{self, Identity};
 use crate::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, that_fit};
 use crate::signals;
+use crate::sys::descriptors::open_output_anew;
 use crate::sys::fork::{Side, fork, leave};
 use crate::sys::title;
 use crate::sys::wait::{Exit, until_ended};
@@ -311,6 +312,8 @@ pub(crate) fn be(
     name: &str,
     live: impl FnOnce() -> u8,
 ) -> ! {
+    // With the rights of the start.
+    open_output_anew();
     // Before anything else: the kernel forgets the wish to die with the supervisor when the user changes.
     if let Some(Err(problem)) = identity.map(Identity::assume) {
         leave(identity::say(&problem));

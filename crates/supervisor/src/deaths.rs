@@ -7,6 +7,7 @@ use tracing::{debug, error, info, warn};
 use crate::exit;
 use crate::family::{Child, Phase, Place, Slot, Word};
 use crate::monitor::Monitor;
+use crate::sink;
 use crate::sys::wait::{Exit, ended, release};
 use crate::verdict::Verdict;
 
@@ -17,6 +18,7 @@ enum Who {
     Mold,
     Child(u16),
     Successor,
+    LogWriter,
 }
 
 impl Monitor<'_> {
@@ -43,6 +45,7 @@ impl Monitor<'_> {
                     self.bury_child(slot, exit);
                 }
                 Some(Who::Successor) => self.bury_successor(exit),
+                Some(Who::LogWriter) => self.bury_log_writer(pid, exit),
                 // The supervisor adopts what the application's programs leave behind.
                 None => debug!(
                     pid = pid.as_raw(),
@@ -63,6 +66,9 @@ impl Monitor<'_> {
         }
         if self.is_successor(pid) {
             return Some(Who::Successor);
+        }
+        if sink::is_relay(pid) {
+            return Some(Who::LogWriter);
         }
         let child = self
             .slots

@@ -21,16 +21,19 @@ mod hearing;
 mod identity;
 mod limits;
 mod listeners;
+mod logging;
 mod memory;
 mod message;
 mod monitor;
 mod notify;
 mod observing;
+mod output;
 mod progress;
 mod reload;
 mod retiring;
 mod scaling;
 mod signals;
+pub mod sink;
 mod starting;
 mod stopping;
 mod sys;
@@ -59,6 +62,8 @@ pub use limits::{allow_descriptors, limit_main_stack, processor_time};
 pub use listeners::{BindError, Listener, Local};
 pub use memory::memory_limit;
 pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, Unloadable};
+pub use output::give_up_unread_output;
+pub use sys::descriptors::{copy_of_inherited, open_standard};
 pub use sys::socket::untaken;
 pub use upgrade::{Inheritance, Predecessor, Program, VARIABLE as TAKE_OVER};
 pub use verdict::Verdict;
@@ -199,6 +204,7 @@ pub fn run(
         End::Became(Newborn::Front { link, listeners }) => {
             let title = format!("rwsgi: front ({application})");
             birth::be(supervisor, identity, &title, "rwsgi:front", || {
+                sink::hurry(true);
                 roles.front(link, listeners)
             })
         }
@@ -210,7 +216,10 @@ pub fn run(
                 identity,
                 &title,
                 &format!("rwsgi:mold{generation}"),
-                || roles.mold(MoldLink::new(link, supervisor, application), birth),
+                || {
+                    sink::hurry(false);
+                    roles.mold(MoldLink::new(link, supervisor, application), birth)
+                },
             )
         }
     }

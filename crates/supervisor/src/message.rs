@@ -76,6 +76,8 @@ pub enum MoldReport {
 pub enum ChildOrder {
     /// Take no further request, and leave when the last answer has been given.
     Drain,
+    /// The server ends: what the application prints must not hold that up when nobody reads it.
+    GiveUpOutput,
 }
 
 /// From a child to the supervisor.
@@ -184,11 +186,16 @@ impl Message for ChildOrder {
     fn encode(self) -> Envelope {
         match self {
             Self::Drain => bare(1),
+            Self::GiveUpOutput => bare(2),
         }
     }
 
     fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
-        (bytes == [1]).then_some(Self::Drain)
+        match bytes {
+            [1] => Some(Self::Drain),
+            [2] => Some(Self::GiveUpOutput),
+            _ => None,
+        }
     }
 }
 
@@ -386,7 +393,9 @@ mod tests {
         ] {
             assert_eq!(there_and_back(report.clone()), Some(report));
         }
-        assert_eq!(there_and_back(ChildOrder::Drain), Some(ChildOrder::Drain));
+        for order in [ChildOrder::Drain, ChildOrder::GiveUpOutput] {
+            assert_eq!(there_and_back(order), Some(order));
+        }
     }
 
     #[test]

@@ -20,13 +20,14 @@ use crate::control::Control;
 use crate::demand::Line;
 use crate::family::{Front, Mold, Place, Slot};
 use crate::listeners::Listener;
+use crate::logging::Logging;
 use crate::notify::Notify;
 use crate::reload::Reloads;
 use crate::signals::Signals;
 use crate::stopping::Stage;
 use crate::upgrade::Successor;
 use crate::verdict::Verdict;
-use crate::{MoldBirth, Preload, Roles, Serving, Settings};
+use crate::{MoldBirth, Preload, Roles, Serving, Settings, sink};
 
 /// How the supervisor's loop ended.
 #[derive(Debug)]
@@ -85,6 +86,7 @@ pub(crate) struct Monitor<'a> {
     pub(crate) generation: u32,
     pub(crate) reloads: Reloads,
     pub(crate) changes: Changes,
+    pub(crate) logging: Logging,
     pub(crate) successor: Option<Successor>,
     /// How many children there are to be instead of what is configured.
     pub(crate) scaled: Option<u16>,
@@ -125,6 +127,7 @@ enum Source {
     Child(u16),
     Changes,
     Successor,
+    LostLines,
 }
 
 impl<'a> Monitor<'a> {
@@ -173,6 +176,7 @@ impl<'a> Monitor<'a> {
             generation: 1,
             reloads: Reloads::default(),
             changes: Changes::default(),
+            logging: Logging::default(),
             successor: None,
             scaled: None,
             line: Line::default(),
@@ -190,6 +194,10 @@ impl<'a> Monitor<'a> {
     /// The loop. Everything that the supervisor holds is let go when it returns.
     pub(crate) fn watch(mut self) -> End {
         loop {
+            self.tend_log();
+            if !self.stage.serves() {
+                self.mute_children();
+            }
             self.announce_when_serving();
             self.judge_startup();
             self.pass_words_on();
@@ -241,6 +249,7 @@ impl<'a> Monitor<'a> {
             self.former_molds_due(),
             self.successor_due(),
             self.control_due(),
+            self.log_due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -263,6 +272,8 @@ impl<'a> Monitor<'a> {
             return;
         }
         self.startup.announced = true;
+        // Clients are served from now on, and who serves them must not wait for us.
+        sink::hurry(true);
         self.control.iter_mut().for_each(Control::take_place);
         let urls = self.listeners.iter().map(Listener::url).collect();
         (self.announce)(&Serving {
@@ -442,6 +453,9 @@ impl<'a> Monitor<'a> {
             let fd = PollFd::new(report, PollFlags::POLLIN);
             sources.push((Source::Successor, fd));
         }
+        if let Some(lost) = sink::has_lost().filter(|_| self.waits_for_lost_lines()) {
+            sources.push((Source::LostLines, PollFd::new(lost, PollFlags::POLLIN)));
+        }
         if let Some(control) = &self.control {
             let clients = control.sources(self.now()).into_iter();
             sources.extend(clients.map(|(fd, flags)| (Source::Control, PollFd::new(fd, flags))));
@@ -465,6 +479,8 @@ impl<'a> Monitor<'a> {
             Source::Child(slot) => self.hear_child(slot),
             Source::Changes => self.hear_of_changes(),
             Source::Successor => self.hear_successor(),
+            // It is done before the next wait.
+            Source::LostLines => {}
             Source::Signals => {
                 while let Some(signal) = self.signals.next() {
                     match signal {

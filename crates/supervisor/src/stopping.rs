@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use exchange::{ChildState, Exchange};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tracing::{error, info, warn};
 
 use crate::family::{Child, Drain, Mold, Phase, Slot, kill_now};
@@ -13,6 +14,9 @@ use crate::verdict::Verdict;
 
 /// How long the front and the mold may take to leave when nothing is left to do.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long those that were killed may take to end. What waits for a disk that does not answer ends when it does.
+const KILLED: Duration = Duration::from_secs(2);
 
 /// How far the server is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +44,22 @@ pub(crate) enum Stage {
         until: Duration,
     },
     /// Whoever is left has been killed, and is waited for.
-    Killing,
+    Killing {
+        /// At most until then.
+        until: Duration,
+    },
 }
 
 impl Stage {
     /// When it ends at the latest.
     pub(crate) fn due(self) -> Option<Duration> {
         match self {
-            Self::Up | Self::Killing => None,
+            Self::Up => None,
             Self::Delay { until }
             | Self::FrontDrains { until }
             | Self::ChildrenDrain { until }
-            | Self::Farewell { until } => Some(until),
+            | Self::Farewell { until }
+            | Self::Killing { until } => Some(until),
         }
     }
 
@@ -78,7 +86,7 @@ impl Monitor<'_> {
         };
         if !gracefully {
             match self.stage {
-                Stage::Killing => {}
+                Stage::Killing { .. } => {}
                 // Whoever has been asked to leave does not get the time any more.
                 Stage::Farewell { .. } => self.kill_all(),
                 _ => {
@@ -231,9 +239,16 @@ impl Monitor<'_> {
                     }
                     self.kill_all();
                 }
-                Stage::Killing => {
-                    let child_left = self.slots.iter().any(|slot| slot.child().is_some());
-                    return self.front.is_none() && !self.has_mold() && !child_left;
+                Stage::Killing { until } => {
+                    let left = self.left();
+                    if !left.is_empty() && now >= until {
+                        let pids = format!("{left:?}");
+                        error!(
+                            pids,
+                            "killed, and not ended: the kernel waits for something, such as a disk"
+                        );
+                    }
+                    return left.is_empty() || now >= until;
                 }
             }
         }
@@ -269,9 +284,22 @@ impl Monitor<'_> {
         }
     }
 
+    /// The processes that have not ended.
+    fn left(&mut self) -> Vec<i32> {
+        let front = self.front.as_ref().map(|front| front.pid);
+        let molds: Vec<_> = self.molds_mut().map(|mold| mold.pid).collect();
+        let children = self.slots.iter().filter_map(Slot::child);
+        // One that was never born has no number.
+        let children = children.map(|child| child.pid.unwrap_or(Pid::from_raw(0)));
+        let all = front.into_iter().chain(molds).chain(children);
+        all.map(Pid::as_raw).collect()
+    }
+
     /// Kills whoever is left.
     fn kill_all(&mut self) {
-        self.stage = Stage::Killing;
+        self.stage = Stage::Killing {
+            until: self.now() + KILLED,
+        };
         if let Some(front) = &self.front {
             kill_now(front.pid);
         }

@@ -18,6 +18,7 @@ use crate::family::kill_now;
 use crate::listeners::{BindError, Listener};
 use crate::monitor::Monitor;
 use crate::stopping::Stage;
+use crate::sys::descriptors::Inheritable;
 use crate::sys::socket::inherited;
 use crate::sys::wait::Exit;
 
@@ -33,6 +34,8 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// The folder in which it was started.
     pub folder: PathBuf,
+    /// Descriptors that it was started with and needs again, by the same numbers.
+    pub descriptors: Vec<RawFd>,
 }
 
 /// What a server has been handed over by its predecessor.
@@ -201,6 +204,7 @@ fn start(program: &Program, listeners: &[Listener], since: Duration) -> io::Resu
         std::os::unix::process::CommandExt::arg0(&mut command, name);
         command.args(arguments);
     }
+    let _inheritable = Inheritable::these(&program.descriptors)?;
     let child = command
         .current_dir(&program.folder)
         // It has the folder from its name, too.

@@ -190,7 +190,7 @@ fn log(py: Python<'_>, request: &Request<'_>, failure: &Failure) -> String {
     let reason = match failure {
         Failure::Raised(raised) => {
             error!(%method, %path, error = %prelude::summary(py, raised), "the application failed");
-            return prelude::print_traceback(py, raised);
+            return prelude::log_traceback(py, raised);
         }
         Failure::Refused(Refused::NotStarted) => {
             error!(%method, %path, "the application did not call start_response");

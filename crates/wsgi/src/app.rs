@@ -54,7 +54,7 @@ pub enum LoadError {
     /// There is no application where it should be.
     #[error("{0}")]
     NotThere(String),
-    /// Code of the application raised an exception; the traceback is on standard error.
+    /// Code of the application raised an exception; the traceback is in the log.
     #[error("{summary}")]
     Raised {
         /// The exception in one line.
@@ -88,7 +88,7 @@ impl App {
     /// From now on `signal.signal` does nothing in this process and in those forked from it for further children.
     ///
     /// # Errors
-    /// [`LoadError`], when an exception was the cause after its traceback has been printed.
+    /// [`LoadError`], when an exception was the cause after its traceback has been logged.
     pub fn load(py: Python<'_>, spec: &Spec) -> Result<Self, LoadError> {
         load(py, spec).map_err(|raised| {
             let not_there =
@@ -99,7 +99,7 @@ impl App {
             }
             LoadError::Raised {
                 summary: prelude::summary(py, &raised),
-                traceback: prelude::print_traceback(py, &raised),
+                traceback: prelude::log_traceback(py, &raised),
             }
         })
     }
@@ -112,7 +112,7 @@ impl App {
         match found.and_then(|found| found.extract()) {
             Ok((reasons, warnings)) => Audit { reasons, warnings },
             Err(raised) => {
-                prelude::print_traceback(py, &raised);
+                prelude::log_traceback(py, &raised);
                 Audit {
                     reasons: vec![prelude::summary(py, &raised)],
                     warnings: Vec::new(),
@@ -184,7 +184,7 @@ fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
 fn run(py: Python<'_>, name: &str) {
     if let Err(raised) = prelude::module(py).and_then(|module| module.call_method0(name)) {
         tracing::error!(step = name, error = %prelude::summary(py, &raised), "preparing the application failed");
-        prelude::print_traceback(py, &raised);
+        prelude::log_traceback(py, &raised);
     }
 }
 

@@ -27,7 +27,7 @@ impl App {
     /// Calls what the application wants to have called.
     ///
     /// # Errors
-    /// The traceback of the first function that failed, which has been printed; those after it have not been called.
+    /// The traceback of the first function that failed, which has been logged; those after it have not been called.
     pub fn turn(&self, py: Python<'_>, turn: Turn) -> Result<(), String> {
         let name = match turn {
             Turn::BeforeFork => "before_fork",
@@ -37,7 +37,7 @@ impl App {
             .and_then(|module| module.call_method1(intern!(py, "turn"), (name,)));
         called.map(drop).map_err(|raised| {
             error!(hook = name, error = %prelude::summary(py, &raised), "a function of the application failed");
-            prelude::print_traceback(py, &raised)
+            prelude::log_traceback(py, &raised)
         })
     }
 
@@ -55,10 +55,11 @@ impl App {
 fn call_all(py: Python<'_>, name: &'static str) {
     let failed = prelude::module(py)
         .and_then(|module| module.call_method1(intern!(py, "call_all"), (name,)))
-        .and_then(|failed| failed.extract::<Vec<String>>());
+        .and_then(|failed| failed.extract::<Vec<(String, String)>>());
     match failed {
         Ok(failed) => {
-            for function in failed {
+            for (function, traceback) in failed {
+                prelude::log_text(&traceback);
                 warn!(
                     hook = name,
                     function, "a function of the application failed"

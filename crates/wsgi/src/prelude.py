@@ -122,16 +122,16 @@ def turn(when: str) -> None:
         hook()
 
 
-def call_all(when: str) -> list[str]:
-    """Call all that the application has noted for this moment; the names of those that failed."""
+def call_all(when: str) -> list[tuple[str, str]]:
+    """Call all that the application has noted for this moment; names and tracebacks of those that failed."""
     hooks = _hooks(when)
     failed = []
     for hook in reversed(hooks) if when == "on_exit" else hooks:
         try:
             hook()
         except BaseException as error:  # whatever it is, the others get their turn
-            report(error)
-            failed.append(f"{hook.__module__}.{getattr(hook, '__qualname__', hook)}")
+            name = f"{hook.__module__}.{getattr(hook, '__qualname__', hook)}"
+            failed.append((name, report(error)))
     return failed
 
 
@@ -177,15 +177,13 @@ def extent(wrapper: FileWrapper) -> tuple[io.FileIO, int, int] | None:
 
 
 def report(error: BaseException) -> str:
-    """Print a traceback in one piece, beginning where the application begins; return what was printed."""
+    """The traceback, beginning where the application begins."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename in _loaders:
         trace = trace.tb_next
     text = "".join(traceback.format_exception(type(error), error, trace))
-    if sys.stderr is not None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    return text
+    # What stands for bytes that were no text is none for the log either.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def module_files() -> list[str]:
@@ -216,13 +214,15 @@ def note_failure(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def leave() -> None:
-    """Do what the end of the interpreter would do for the application."""
+def leave() -> str:
+    """Do what the end of the interpreter would do for the application; return the traceback of what failed."""
+    failed = ""
     try:
         atexit._run_exitfuncs()
     except BaseException as error:  # whatever it is, the process ends now
-        report(error)
+        failed = report(error)
     _flush()
+    return failed
 
 
 def _file_of(name: str) -> Iterator[str]:

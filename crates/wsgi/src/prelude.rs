@@ -23,13 +23,22 @@ pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     Ok(module.bind(py))
 }
 
+/// What carries a traceback to the log: an event of this target, whose message is written as it is, line by line.
+pub const TRACEBACK: &str = "rwsgi::traceback";
+
 /// Runs what the application registered with `atexit`, and flushes standard output and error.
 ///
 /// To be called last and on the main thread; then leave by `_exit`. The interpreter is not torn down: that would touch
 /// every object, and so copy the memory that this process shares with its siblings.
 pub fn leave(py: Python<'_>) {
-    if let Err(raised) = module(py).and_then(|module| module.call_method0(intern!(py, "leave"))) {
-        error!(error = %summary(py, &raised), "taking leave of the application failed");
+    let left = module(py)
+        .and_then(|module| module.call_method0(intern!(py, "leave")))
+        .and_then(|failed| failed.extract::<String>());
+    match left {
+        Ok(failed) => log_text(&failed),
+        Err(raised) => {
+            error!(error = %summary(py, &raised), "taking leave of the application failed");
+        }
     }
 }
 
@@ -83,15 +92,28 @@ pub(crate) fn summary(py: Python<'_>, raised: &PyErr) -> String {
     }
 }
 
-/// Prints the traceback on Python's standard error, and returns what was printed.
-pub(crate) fn print_traceback(py: Python<'_>, raised: &PyErr) -> String {
+/// Logs the traceback, and returns it.
+pub(crate) fn log_traceback(py: Python<'_>, raised: &PyErr) -> String {
     // Up to CPython 3.11 an exception that was caught from C does not yet know its traceback: this tells it.
     let value = raised.clone_ref(py).into_value(py);
-    let printed = module(py)
+    let text = module(py)
         .and_then(|module| module.call_method1(intern!(py, "report"), (value,)))
-        .and_then(|text| text.extract());
-    printed.unwrap_or_else(|failed| {
-        error!(error = %summary(py, &failed), "the traceback could not be printed");
-        summary(py, raised)
-    })
+        .and_then(|text| text.extract::<String>());
+    match text {
+        Ok(text) => {
+            log_text(&text);
+            text
+        }
+        Err(failed) => {
+            error!(error = %summary(py, &failed), "the traceback could not be printed");
+            summary(py, raised)
+        }
+    }
+}
+
+/// Logs a traceback as it is; nothing of an empty one.
+pub(crate) fn log_text(traceback: &str) {
+    if !traceback.is_empty() {
+        error!(target: TRACEBACK, "{traceback}");
+    }
 }

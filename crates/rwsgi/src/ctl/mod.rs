@@ -5,13 +5,12 @@ mod measure;
 mod show;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 use supervisor::control::{Answer, Command};
 
-use crate::{complain, exit, print};
+use crate::{complain, exit, log, print};
 
 const HELP: &str = "\
 rwsgictl [--control PATH] COMMAND
@@ -77,8 +76,7 @@ pub(crate) fn run(
 
 /// Shows what an answer waits for.
 fn progress(message: &str) {
-    // Nobody can be told that standard error is closed.
-    let _ = writeln!(std::io::stderr(), "{message}");
+    log::complain(message);
 }
 
 /// Shows an answer; the exit code says whether it is a good one.
@@ -95,8 +93,7 @@ fn tell(answer: Answer, json: bool) -> u8 {
         Answer::Done { message } | Answer::Progress { message } => print(&format!("{message}\n")),
         Answer::Failed { reason, traceback } => {
             if let Some(traceback) = traceback {
-                // Nobody can be told that standard error is closed.
-                let _ = writeln!(std::io::stderr(), "{traceback}");
+                log::complain(&traceback);
             }
             refuse(exit::FAILED, &reason)
         }

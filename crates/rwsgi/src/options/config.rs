@@ -104,6 +104,8 @@ pub struct Config {
     pub health: Option<front::Health>,
     /// What is logged.
     pub log_level: LogLevel,
+    /// What the lines of the log look like.
+    pub log_format: LogFormat,
     /// Where the control socket is.
     pub control: ControlPlace,
     /// Where the supervisor's number is written, if anywhere.
@@ -175,6 +177,15 @@ pub enum ControlPlace {
     At(PathBuf),
     /// Nowhere.
     Off,
+}
+
+/// What the lines of the log look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines of text, which depend on where they go.
+    Text,
+    /// An object of JSON on each line.
+    Json,
 }
 
 /// The least severe level that is logged.
@@ -260,6 +271,7 @@ impl Config {
             access_log_format: front::access::Format::default(),
             health: None,
             log_level: LogLevel::Info,
+            log_format: LogFormat::Text,
             control: ControlPlace::Usual,
             pid_file: None,
             file: None,

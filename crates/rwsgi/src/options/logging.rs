@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::config::LogLevel;
+use super::config::{LogFormat, LogLevel};
 use super::opt::{Kind, Opt};
 use super::table::ROW;
 
@@ -63,6 +63,21 @@ pub(super) const LOG_LEVEL: Opt = Opt {
         ("info", |config| config.log_level = LogLevel::Info),
         ("debug", |config| config.log_level = LogLevel::Debug),
         ("trace", |config| config.log_level = LogLevel::Trace),
+    ]),
+    ..ROW
+};
+
+pub(super) const LOG_FORMAT: Opt = Opt {
+    name: "log-format",
+    value: "FORMAT",
+    default: Some("text"),
+    short: "What lines of the log look like: text or json",
+    long: "Lines of text depend on where they go: in systemd's journal they have their severity and leave the time to it; \
+        on a terminal they are short, have the local time, and colours unless `NO_COLOR` is set; elsewhere they begin with \
+        the time in UTC. `json` writes one object a line, with `time`, `level`, the fields of the line and `message`.",
+    kind: Kind::Choice(&[
+        ("text", |config| config.log_format = LogFormat::Text),
+        ("json", |config| config.log_format = LogFormat::Json),
     ]),
     ..ROW
 };

@@ -32,7 +32,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 pub use config::{
-    Budget, Config, ControlPlace, Elastic, LogLevel, Policy, Preload, Target, WarmupFailures,
+    Budget, Config, ControlPlace, Elastic, LogFormat, LogLevel, Policy, Preload, Target,
+    WarmupFailures,
 };
 pub use error::{Error, Origin};
 

@@ -82,6 +82,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     logging::ACCESS_LOG,
     logging::ACCESS_LOG_FORMAT,
     logging::LOG_LEVEL,
+    logging::LOG_FORMAT,
     service::HEALTH,
     service::CONTROL,
     service::PID_FILE,

@@ -1,5 +1,6 @@
 //! What the compiler cannot check: calls into the kernel and memory that is not Rust's. No decision is made here.
 
+pub(crate) mod descriptors;
 pub(crate) mod fork;
 pub(crate) mod signal;
 pub(crate) mod socket;

@@ -54,6 +54,16 @@ pub(crate) fn report_children() {
     set(libc::SIGCHLD, libc::SIG_DFL);
 }
 
+/// Has a thread of this process begin the call anew that it waits in, if a signal is there that does nothing else.
+pub(crate) fn nudge(thread: libc::pid_t) {
+    let ours = nothing as extern "C" fn(c_int) as sighandler_t;
+    if handler(libc::SIGUSR2) == Some(ours) {
+        let process = nix::unistd::getpid().as_raw();
+        // SAFETY: numbers only; the handler of this signal has just been seen to do nothing.
+        let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR2) };
+    }
+}
+
 extern "C" fn nothing(_signal: c_int) {}
 
 /// What handles `signal`; `None` when it is one of the two that are the C library's own.

@@ -51,6 +51,7 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
             path: "/bin/false".into(),
             arguments: Vec::new(),
             folder: "/".into(),
+            descriptors: Vec::new(),
         },
         title: "test".to_owned(),
         identity: None,
@@ -124,17 +125,17 @@ impl Actors<'_> {
             // The supervisor has been killed meanwhile.
             return 1;
         }
-        match link.next_order() {
-            Some(ChildOrder::Drain) => {
+        while let Some(order) = link.next_order() {
+            if order == ChildOrder::Drain {
                 println!("drained {slot}");
                 if self.given("child-never-leaves") {
                     let _ = link.report(ChildReport::Draining);
                     std::thread::sleep(Duration::from_secs(600));
                 }
-                0
+                return 0;
             }
-            None => 1,
         }
+        1
     }
 
     /// What is open beside the standard streams, the exchange's descriptors and the folder that is being read.

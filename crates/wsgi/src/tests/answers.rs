@@ -1,6 +1,6 @@
 //! What an application does, and what becomes of it on the wire.
 
-use super::support::{Ask, Recorder, attached, load, module};
+use super::support::{Ask, Recorder, attached, load, module, tracebacks};
 use exchange::After;
 use pyo3::prelude::*;
 
@@ -148,31 +148,29 @@ fn an_application_that_fails_with_nothing_sent_is_broken_off_without_a_head() {
 }
 
 #[test]
-fn the_traceback_of_a_failure_is_printed_from_the_application_on() {
+fn the_traceback_of_a_failure_is_logged_from_the_application_on() {
     attached(|py| {
-        let sys = py.import("sys").unwrap();
-        let former = sys.getattr("stderr").unwrap();
-        let paper = py.import("io").unwrap().call_method0("StringIO").unwrap();
         let app = load(
             py,
-            "def app(e, s):\n help()\ndef help():\n raise ValueError('mine')",
+            "def app(e, s):\n help()\ndef help():\n raise ValueError('mine \\udcff')",
         )
         .unwrap();
-        sys.setattr("stderr", &paper).unwrap();
-        Ask::get("/").send(py, &app);
-        sys.setattr("stderr", former).unwrap();
-        let printed: String = paper.call_method0("getvalue").unwrap().extract().unwrap();
-        let start = printed
-            .find("Traceback (most recent call last):\n  File \"case_")
-            .expect(&printed);
+        let logged = tracebacks(|| {
+            Ask::get("/").send(py, &app);
+        });
+        let [text] = &logged[..] else {
+            panic!("{logged:?}")
+        };
         assert!(
-            printed[start..].contains("in app\n") && printed[start..].contains("in help\n"),
-            "{printed}"
+            text.starts_with("Traceback (most recent call last):\n  File \"case_"),
+            "{text}"
         );
         assert!(
-            printed[start..].contains("\nValueError: mine\n"),
-            "{printed}"
+            text.contains("in app\n") && text.contains("in help\n"),
+            "{text}"
         );
+        // What is no text is written as Python writes it on standard error.
+        assert!(text.contains("\nValueError: mine \\udcff\n"), "{text}");
     });
 }
 

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Once, mpsc};
+use std::sync::{Arc, Mutex, Once, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -235,4 +235,39 @@ impl Ask {
 
 pub(super) fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// What is logged of tracebacks while `act` runs on this thread.
+pub(super) fn tracebacks(act: impl FnOnce()) -> Vec<String> {
+    let kept = Tracebacks::default();
+    tracing::subscriber::with_default(kept.clone(), act);
+    let texts = kept.0.lock().unwrap();
+    texts.clone()
+}
+
+/// A log of tracebacks alone.
+#[derive(Clone, Debug, Default)]
+struct Tracebacks(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Tracebacks {
+    fn enabled(&self, what: &tracing::Metadata<'_>) -> bool {
+        what.target() == crate::TRACEBACK
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(
+            &mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                self.0.lock().unwrap().push(format!("{value:?}"));
+            },
+        );
+    }
+
+    // There are no spans.
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
 }

@@ -58,6 +58,7 @@ fn the_defaults_are_those_of_the_contract() {
             access_log_format: front::access::Format::parse("combined").unwrap(),
             health: None,
             log_level: LogLevel::Info,
+            log_format: LogFormat::Text,
             control: ControlPlace::Usual,
             pid_file: None,
             file: None,

@@ -13,7 +13,9 @@ use std::time::Duration;
 use supervisor::Address;
 use tempfile::TempDir;
 
-use super::config::{Budget, Config, ControlPlace, Elastic, LogLevel, Policy, Preload, Target};
+use super::config::{
+    Budget, Config, ControlPlace, Elastic, LogFormat, LogLevel, Policy, Preload, Target,
+};
 use super::error::Error;
 use super::table::OPTIONS;
 use super::{Command, read, reference, write};
