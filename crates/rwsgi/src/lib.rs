@@ -11,6 +11,7 @@ mod announce;
 mod check;
 mod child;
 mod ctl;
+mod elsewhere;
 mod governor;
 mod identity;
 mod log;
@@ -35,22 +36,33 @@ use supervisor::exit;
 
 /// Runs the command `rwsgi` with these arguments (without the program's name), and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    run_in(arguments, None)
+}
+
+/// As [`run`]. `module` is the extension module in which this is: should another environment be chosen, its interpreter is
+/// started with that.
+fn run_in(arguments: impl IntoIterator<Item = OsString>, module: Option<&Path>) -> u8 {
     if let Err(error) = supervisor::open_standard() {
         return without_descriptors("rwsgi", &error);
     }
     supervisor::title::prepare();
     log::open();
-    let code = begin(arguments);
+    let code = begin(arguments, module);
     // Only the process that began gets here: those that are forked end by themselves.
     log::finish();
     code
 }
 
-fn begin(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+fn begin(arguments: impl IntoIterator<Item = OsString>, module: Option<&Path>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let start = start::folder();
     let folder = start.as_deref().unwrap_or_else(|_| Path::new("/"));
     let command = options::read(arguments.clone(), std::env::vars_os(), folder);
+    if let (Some(module), Ok(Command::Serve(config) | Command::Check(config))) = (module, &command)
+        && let Some(problem) = elsewhere::go(config, module, arguments.len())
+    {
+        return complain("rwsgi", exit::CONFIGURATION, &problem.to_string(), &problem);
+    }
     match (command, start) {
         (Ok(Command::Print(text)), _) => print(&text),
         (_, Err(error)) => complain(

@@ -40,7 +40,7 @@ impl Release {
         if let Target::File(file) = &mut found.app {
             follow_parents(file, 1);
         }
-        found.python = given.python.clone().or_else(virtual_environment);
+        found.python = chosen_python(&given).map(|(_, python)| python);
         if let Some(python) = &mut found.python {
             if python.is_dir() {
                 follow(python);
@@ -115,11 +115,13 @@ fn cannot_be_entered(folder: &Path, problem: &std::io::Error) -> String {
     )
 }
 
-/// The virtual environment that a shell has activated.
-fn virtual_environment() -> Option<PathBuf> {
-    std::env::var_os("VIRTUAL_ENV")
-        .filter(|folder| !folder.is_empty())
-        .map(PathBuf::from)
+/// The interpreter or environment that was chosen, and by what: an option, or the activation of a shell.
+pub(crate) fn chosen_python(config: &Config) -> Option<(&'static str, PathBuf)> {
+    let activated = || std::env::var_os("VIRTUAL_ENV").filter(|folder| !folder.is_empty());
+    match &config.python {
+        Some(python) => Some(("--python", python.clone())),
+        None => activated().map(|folder| ("VIRTUAL_ENV", folder.into())),
+    }
 }
 
 /// Follows all links. What is not there stays as it was named, and is missed where it is wanted.

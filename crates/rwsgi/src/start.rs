@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use supervisor::Program;
 use wsgi::Interpreter;
 
+use crate::elsewhere;
 use crate::options::{Again, Error, Started};
 
 /// Arguments and folder; the environment has not changed since.
@@ -121,16 +122,22 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
 
 /// The whole command line as the kernel has it: the arguments that Rust knows are those of the interpreter with one door,
 /// and of the program with the other.
-fn command_line() -> Vec<OsString> {
+pub(crate) fn command_line() -> Vec<OsString> {
     let bytes = fs::read("/proc/self/cmdline").unwrap_or_default();
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     if bytes.is_empty() {
         return std::env::args_os().collect();
     }
     let parts = bytes.split(|byte| *byte == 0);
-    parts
+    let parts: Vec<_> = parts
         .map(|part| OsStr::from_bytes(part).to_owned())
-        .collect()
+        .collect();
+    // What was typed, and not how this interpreter was started for it.
+    let is_elsewhere = |script: &OsString| Path::new(script).ends_with(elsewhere::SCRIPT);
+    if Interpreter::is_running() && parts.get(1).is_some_and(is_elsewhere) {
+        return parts.into_iter().skip(elsewhere::WORDS).collect();
+    }
+    parts
 }
 
 /// The program of this name, as a shell would find it. Not the file that runs: that one may have been replaced.

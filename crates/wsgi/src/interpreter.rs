@@ -27,16 +27,14 @@ pub enum StartError {
     #[error("there is no Python at {0}")]
     NotThere(PathBuf),
     /// The virtual environment belongs to another version.
-    #[error(
-        "virtual environment {environment} is for Python {version}, but this rwsgi is linked with libpython {linked}"
-    )]
+    #[error("virtual environment {environment} is for Python {version}, but {own}")]
     OtherVersion {
         /// The virtual environment.
         environment: PathBuf,
         /// The version it was made for.
         version: String,
-        /// The version of this program.
-        linked: String,
+        /// Which version there is, and of what.
+        own: String,
     },
     /// What was asked for is neither a virtual environment nor the Python of this program.
     #[error(
@@ -77,24 +75,61 @@ impl Interpreter {
             // The fork itself was plain, since the process before it did no Python: the hooks may follow it in one go.
             before_fork(py);
             after_fork_child(py);
-            let sys = py.import("sys").map_err(refused)?;
             if let Some(python) = python {
-                let (executable, prefix): (PathBuf, PathBuf) =
-                    (attribute(&sys, "executable")?, attribute(&sys, "prefix")?);
-                // Environments share the program they link to: what tells them apart is the folder.
-                let same = match environment_of(python) {
-                    Some(environment) => is_same(&environment, &prefix),
-                    None => is_same(python, &executable),
-                };
-                if !same {
+                if Self::other(python)?.is_some() {
+                    let sys = py.import("sys").map_err(refused)?;
                     return Err(StartError::Foreign {
                         python: python.to_owned(),
-                        own: executable,
+                        own: attribute(&sys, "executable")?,
                     });
                 }
+                let running = py.version_info();
+                is_made_for(python, &format!("{}.{}", running.major, running.minor)).map_err(
+                    |(environment, version)| StartError::OtherVersion {
+                        environment,
+                        version,
+                        own: format!("its interpreter is {}.{}", running.major, running.minor),
+                    },
+                )?;
             }
             Self::look(py)
         })
+    }
+
+    /// The program to start for an interpreter or environment that is not the one of this process. None where it is, or
+    /// where no interpreter runs.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn other(python: &Path) -> Result<Option<PathBuf>, StartError> {
+        if !Self::is_running() {
+            return Ok(None);
+        }
+        let (prefix, base, executable): (PathBuf, PathBuf, PathBuf) = Python::attach(|py| {
+            let sys = py.import("sys").map_err(refused)?;
+            Ok::<_, StartError>((
+                attribute(&sys, "prefix")?,
+                attribute(&sys, "base_prefix")?,
+                attribute(&sys, "executable")?,
+            ))
+        })?;
+        let environment = environment_of(python);
+        let program = if python.is_dir() {
+            let folder = environment.as_deref().unwrap_or(python);
+            let names = ["bin/python", "bin/python3"].iter();
+            names
+                .map(|name| folder.join(name))
+                .find(|program| program.exists())
+        } else {
+            python.exists().then(|| python.to_owned())
+        };
+        let program = program.ok_or_else(|| StartError::NotThere(python.to_owned()))?;
+        // Environments share the program they link to: what tells them apart is the folder.
+        let same = match environment {
+            Some(environment) => is_same(&environment, &prefix),
+            None => prefix == base && is_same(&program, &executable),
+        };
+        Ok((!same).then_some(program))
     }
 
     /// Major and minor version.
@@ -213,6 +248,35 @@ fn environment_of(python: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
+/// The environment of `python`, if it has one, was made for this minor version; else the environment and its version.
+fn is_made_for(python: &Path, running: &str) -> Result<(), (PathBuf, String)> {
+    let Some(environment) = environment_of(python) else {
+        return Ok(());
+    };
+    let settings = std::fs::read_to_string(environment.join("pyvenv.cfg")).unwrap_or_default();
+    match environment_version(&settings) {
+        Some(version) if minor(&version).as_deref() != Some(running) => Err((environment, version)),
+        _ => Ok(()),
+    }
+}
+
+/// What `pyvenv.cfg` says: `version` by venv, `version_info` by virtualenv and uv.
+fn environment_version(settings: &str) -> Option<String> {
+    settings.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        matches!(key.trim(), "version" | "version_info").then(|| value.trim().to_owned())
+    })
+}
+
+/// The first two numbers of a version.
+fn minor(version: &str) -> Option<String> {
+    let mut numbers = version
+        .trim()
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|number| !number.is_empty());
+    Some(format!("{}.{}", numbers.next()?, numbers.next()?))
+}
+
 fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
@@ -230,7 +294,7 @@ mod embed {
     use pyo3::ffi::{self, PyConfig, PyStatus};
     use pyo3::prelude::*;
 
-    use super::{Interpreter, StartError, environment_of, is_same};
+    use super::{Interpreter, StartError, environment_of, is_made_for, is_same, minor};
 
     /// How CPython is to be started.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -368,15 +432,6 @@ mod embed {
         minor(&version).unwrap_or_default()
     }
 
-    /// The first two numbers of a version.
-    fn minor(version: &str) -> Option<String> {
-        let mut numbers = version
-            .trim()
-            .split(|c: char| !c.is_ascii_digit())
-            .filter(|number| !number.is_empty());
-        Some(format!("{}.{}", numbers.next()?, numbers.next()?))
-    }
-
     /// The prefix of the libpython that is loaded: asked of the kernel, since a library may be moved after the build.
     ///
     /// `None` when libpython is part of the program; CPython then searches by itself.
@@ -425,23 +480,18 @@ mod embed {
             return Err(StartError::NotThere(python.to_owned()));
         }
         if let Some(environment) = environment_of(python) {
-            let settings = fs::read_to_string(environment.join("pyvenv.cfg")).unwrap_or_default();
-            match environment_version(&settings) {
-                Some(made_for) if minor(&made_for).as_deref() != Some(version) => {
-                    return Err(StartError::OtherVersion {
-                        environment,
-                        version: made_for,
-                        linked: version.to_owned(),
-                    });
+            is_made_for(python, version).map_err(|(environment, made_for)| {
+                StartError::OtherVersion {
+                    environment,
+                    version: made_for,
+                    own: format!("this rwsgi is linked with libpython {version}"),
                 }
-                _ => {
-                    return Ok(if python.is_dir() {
-                        environment.join("bin/python")
-                    } else {
-                        python.to_owned()
-                    });
-                }
-            }
+            })?;
+            return Ok(if python.is_dir() {
+                environment.join("bin/python")
+            } else {
+                python.to_owned()
+            });
         }
         let own = home
             .map(|home| home.join(format!("bin/python{version}")))
@@ -456,16 +506,9 @@ mod embed {
         }
     }
 
-    /// What `pyvenv.cfg` says: `version` by venv, `version_info` by virtualenv and uv.
-    fn environment_version(settings: &str) -> Option<String> {
-        settings.lines().find_map(|line| {
-            let (key, value) = line.split_once('=')?;
-            matches!(key.trim(), "version" | "version_info").then(|| value.trim().to_owned())
-        })
-    }
-
     #[cfg(test)]
     mod tests {
+        use super::super::environment_version;
         use super::*;
 
         #[test]

@@ -150,8 +150,9 @@ pub(super) const PYTHON: Opt = Opt {
     section: Section::Python,
     value: "PATH",
     short: "The Python interpreter, or the folder of a virtual environment",
-    long: "Without it the virtual environment named by `VIRTUAL_ENV` is used, when there is one. It must be of the \
-        minor version that the server is linked with.",
+    long: "Without it the virtual environment named by `VIRTUAL_ENV` is used. The wheel's command becomes the interpreter \
+        that is named, wherever it is itself installed (as by pipx or `uv tool`): any CPython from 3.10, with its own \
+        packages. The binary takes the packages of an environment of the minor version that it is linked with.",
     kind: Kind::Path(|config, path| config.python = Some(path)),
     ..ROW
 };
