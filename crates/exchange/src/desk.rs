@@ -65,6 +65,7 @@ impl Desk {
             self.children.as_fd(),
             &ticket.pack().to_le_bytes(),
             theirs.as_fd(),
+            SendFlags::NOSIGNAL,
         )?;
         drop(theirs);
         let mut byte = [0; 1];
@@ -84,7 +85,12 @@ impl Desk {
         for (place, number) in bytes.chunks_exact_mut(ASKED).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
-        send(self.children.as_fd(), &bytes, extent.file.as_fd())
+        send(
+            self.children.as_fd(),
+            &bytes,
+            extent.file.as_fd(),
+            SendFlags::NOSIGNAL,
+        )
     }
 
     /// The next note of a thread; `WouldBlock` when there is none.
@@ -115,12 +121,14 @@ impl Desk {
 }
 
 impl Asked {
-    /// Gives the thread its file.
+    /// Gives the thread its file, without waiting: the socket is the thread's choice, and the room that one message needs
+    /// is there in a fresh one.
     ///
     /// # Errors
-    /// When the thread is no longer there.
+    /// When the thread is no longer there, or its socket takes nothing.
     pub fn give(self, file: BorrowedFd<'_>) -> io::Result<()> {
-        send(self.reply.as_fd(), &[1], file)
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        send(self.reply.as_fd(), &[1], file, flags)
     }
 }
 
@@ -133,21 +141,19 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-fn send(to: BorrowedFd<'_>, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+fn send(
+    to: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptor: BorrowedFd<'_>,
+    flags: SendFlags,
+) -> io::Result<()> {
     let descriptors = [descriptor];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
-    rustix::io::retry_on_intr(|| {
-        sendmsg(
-            to,
-            &[IoSlice::new(bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )
-    })?;
+    rustix::io::retry_on_intr(|| sendmsg(to, &[IoSlice::new(bytes)], &mut control, flags))?;
     Ok(())
 }
 

@@ -61,10 +61,7 @@ impl Exchange {
     pub fn descriptors(&self) -> Vec<RawFd> {
         let (ear, bell) = &self.doorbell;
         let ends = [ear, bell, &self.desk.front, &self.desk.children];
-        ends.map(AsRawFd::as_raw_fd)
-            .into_iter()
-            .chain([self.mapping.descriptor()])
-            .collect()
+        ends.map(AsRawFd::as_raw_fd).to_vec()
     }
 
     /// A pipe that is readable when a child has something for a front that sleeps; what it holds means nothing.

@@ -8,10 +8,9 @@
 )]
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use crate::bell::Bell;
@@ -75,8 +74,6 @@ pub(crate) struct Mapping {
     base: NonNull<u8>,
     length: usize,
     places: Places,
-    // Named in /proc/PID/maps as `memfd:rwsgi-exchange`; the descriptor is for whoever looks from outside.
-    memory: OwnedFd,
 }
 
 // SAFETY: the mapping is never moved or unmapped, and everything in it is atomic or copied by `Area` in whole bytes.
@@ -151,8 +148,16 @@ impl Mapping {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, wrong));
         }
         let places = Places::of(geometry);
-        let memory = memfd_create("rwsgi-exchange", MemfdFlags::CLOEXEC)?;
+        // /proc/PID/maps shows the mapping as `memfd:rwsgi-exchange`.
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let memory = memfd_create("rwsgi-exchange", flags)?;
         ftruncate(&memory, places.end as u64)?;
+        // A page that a process has mapped and another has cut off kills whoever touches it (SIGBUS). The descriptor is
+        // closed below, but /proc/PID/map_files may open the memory anew.
+        fcntl_add_seals(
+            &memory,
+            SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+        )?;
         // SAFETY: a new mapping at an address of the kernel's choice, of a file that we have just made that long.
         let base = unsafe {
             mmap(
@@ -169,12 +174,7 @@ impl Mapping {
             base,
             length: places.end,
             places,
-            memory,
         })
-    }
-
-    pub(crate) fn descriptor(&self) -> RawFd {
-        self.memory.as_raw_fd()
     }
 
     pub(crate) fn header(&self) -> &Header {
