@@ -96,7 +96,7 @@ impl<'a> Board<'a> {
         threads
             .iter()
             .map(|thread| thread.served.load(Ordering::Relaxed))
-            .sum()
+            .fold(0, u64::wrapping_add)
     }
 }
 

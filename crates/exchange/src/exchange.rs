@@ -17,6 +17,9 @@ use crate::sync::{Ordering, now};
 use crate::wire::Request;
 use crate::word::Word;
 
+/// Bytes of a request's method and of its path that are told of a request in flight.
+const LONGEST_TOLD: usize = 512;
+
 /// The mapping and the descriptors that belong to it. Made once, before anything is forked; every process that is
 /// forked later has it.
 #[derive(Debug)]
@@ -90,12 +93,18 @@ impl Exchange {
         self.desk.note()
     }
 
-    /// The requests that the child's threads have taken and not yet answered.
+    /// The requests that the child's threads have taken and not yet answered, two for each thread at most: one that runs,
+    /// and one of which the front still has to read the answer. A child may have signed any number of others. Of a long
+    /// path the beginning is told.
     #[must_use]
     pub fn in_flight(&self, child: ChildId) -> Vec<InFlight> {
+        let most = 2 * usize::from(self.geometry.threads);
         let mut bytes = Vec::new();
         let mut found = Vec::new();
         for (slot, word) in (0..).zip(self.mapping.words()) {
+            if found.len() == most {
+                break;
+            }
             let Word::Claimed(owner, seq) = word.read() else {
                 continue;
             };
@@ -105,7 +114,9 @@ impl Exchange {
             let Ok(request) = Request::decode(&bytes) else {
                 continue;
             };
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let text = |bytes: &[u8]| {
+                String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_TOLD)]).into_owned()
+            };
             let (method, path) = (text(request.method), text(request.path));
             let index = self.thread_index(child.slot, owner.thread);
             // The word may be one that no thread of ours writes.
@@ -161,15 +172,17 @@ impl Exchange {
     /// Wakes a thread that sleeps and may take a request, of the child with the fewest that are awake, and within the
     /// child one that ran last. What it is to see has been published.
     pub(crate) fn wake_a_thread(&self) -> bool {
-        loop {
+        // Another process may wake the thread first, which happens at most once for each thread: a thread that seems to
+        // sleep more often than that is one whose bell is being overwritten.
+        for _ in self.mapping.threads() {
             let Some((child, thread)) = self.next_thread() else {
                 return false;
             };
-            // Somebody else may have been faster.
             if self.wake(child, thread) {
                 return true;
             }
         }
+        false
     }
 
     fn next_thread(&self) -> Option<(u16, usize)> {

@@ -41,9 +41,13 @@ impl Exchange {
         busy.iter_mut().for_each(|count| *count = most.min(*count));
         let header = self.mapping.header();
         let taken = header.head.load(Ordering::Acquire);
+        let offered = header.tail.load(Ordering::Acquire);
+        // More than there are slots for is nothing that the front has offered.
+        let waiting = offered.saturating_sub(taken);
+        let slots = self.mapping.words().len() as u64;
         Load {
             busy,
-            offered: header.tail.load(Ordering::Acquire),
+            offered: taken.saturating_add(waiting.min(slots)),
             taken,
         }
     }

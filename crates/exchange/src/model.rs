@@ -3,6 +3,8 @@
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p rwsgi-exchange --release --lib model`.
 
+use std::ops::Range;
+
 use loom::sync::Arc;
 use loom::thread;
 
@@ -45,6 +47,17 @@ impl Shared {
             entries: &self.entries,
             words: &self.words,
         }
+    }
+
+    /// As `Dispatcher::offer`: the first request of each slot is offered, in the order of the slots.
+    fn push(&self, slot: u32) {
+        self.queue().push(u64::from(slot), Ticket { slot, seq: 1 });
+    }
+
+    /// As `Dispatcher::renew_queue` with the first requests of these slots.
+    fn renew(&self, tail: u64, slots: Range<u32>) {
+        let mut line: Vec<_> = slots.map(|slot| (0, Ticket { slot, seq: 1 })).collect();
+        self.queue().renew(tail, line.iter_mut());
     }
 
     /// As `Dispatcher::announce`.
@@ -110,7 +123,7 @@ fn model_no_wake_up_is_lost_and_each_request_is_claimed_once() {
             })
             .collect();
         for slot in 0..2 {
-            shared.queue().push(Ticket { slot, seq: 1 });
+            shared.push(slot);
             shared.announce(1);
         }
         let mut taken: Vec<u32> = children
@@ -148,7 +161,7 @@ fn model_a_kill_at_any_step_loses_only_what_was_claimed() {
                 })
             };
             for slot in 0..2 {
-                shared.queue().push(Ticket { slot, seq: 1 });
+                shared.push(slot);
                 shared.announce(1);
             }
             let lived = mortal.join().unwrap().is_some();
@@ -188,7 +201,7 @@ fn model_a_limit_keeps_no_request_waiting_for_nobody() {
                     thread::spawn(move || work(&shared, &gate, thread))
                 })
                 .collect();
-            shared.queue().push(Ticket { slot: 0, seq: 1 });
+            shared.push(0);
             published();
             wake_one(&shared, &gate);
             gate.set(limits[1]);
@@ -232,7 +245,7 @@ fn wake_one(shared: &Shared, gate: &Gate) {
 fn model_a_withdrawn_request_is_claimed_by_nobody_or_was_claimed_before() {
     check(3, || {
         let shared = Shared::new(2, 1);
-        shared.queue().push(Ticket { slot: 0, seq: 1 });
+        shared.push(0);
         let child = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.queue().claim(owner(0)).is_some())
@@ -243,17 +256,17 @@ fn model_a_withdrawn_request_is_claimed_by_nobody_or_was_claimed_before() {
 }
 
 #[test]
-fn model_a_queue_full_of_withdrawn_requests_loses_none_that_waits() {
+fn model_a_queue_that_begins_anew_loses_none_that_waits() {
     check(3, || {
         let shared = Shared::new(2, 1);
-        shared.queue().push(Ticket { slot: 0, seq: 1 });
-        shared.queue().push(Ticket { slot: 1, seq: 1 });
+        shared.push(0);
+        shared.push(1);
         let child = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.queue().claim(owner(0)).map(|ticket| ticket.slot))
         };
         shared.queue().withdraw(Ticket { slot: 0, seq: 1 });
-        assert!(shared.queue().waiting(1) <= 1);
+        shared.renew(2, 1..2);
         let first = child.join().unwrap();
         let second = shared.queue().claim(owner(0)).map(|ticket| ticket.slot);
         let mut claimed: Vec<u32> = first.into_iter().chain(second).collect();
@@ -263,20 +276,38 @@ fn model_a_queue_full_of_withdrawn_requests_loses_none_that_waits() {
     });
 }
 
-/// A thread that looks while withdrawn requests are cleared away must not find an empty queue and sleep on it: what
-/// waits has been announced before and is not announced again.
+/// A thread that looks while the queue begins anew must not find it empty and sleep on it.
 #[test]
-fn model_compaction_hides_nothing_from_a_thread_that_is_about_to_sleep() {
+fn model_a_queue_that_begins_anew_hides_nothing_from_a_thread_that_is_about_to_sleep() {
     check(3, || {
         let shared = Shared::new(2, 1);
-        shared.queue().push(Ticket { slot: 0, seq: 1 });
+        shared.push(0);
         let child = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.take(0).slot)
         };
         shared.announce(1);
-        shared.queue().waiting(1);
+        shared.renew(1, 0..1);
         assert_eq!(child.join().unwrap(), 0);
+    });
+}
+
+/// What the front knows of the queue is found in it, whatever a thread does meanwhile.
+#[test]
+fn model_a_queue_that_threads_use_is_not_taken_for_overwritten() {
+    check(3, || {
+        let shared = Shared::new(2, 1);
+        shared.push(0);
+        shared.push(1);
+        let child = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.queue().claim(owner(0)).is_some())
+        };
+        for slot in 0..2 {
+            let oldest = (u64::from(slot), Ticket { slot, seq: 1 });
+            assert!(shared.queue().agrees(2, Some(oldest)));
+        }
+        assert!(child.join().unwrap());
     });
 }
 

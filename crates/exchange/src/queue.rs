@@ -3,6 +3,10 @@
 //! The queue only says where to look; what is claimed is the slot's word. So a child that is killed between any two
 //! instructions leaves either a request that still waits, or a claim that bears its name. The front is the only one
 //! that puts in; any thread of any child takes out, and helps the head past what others have taken.
+//!
+//! Any process that has the mapping may write anything into it. So the front keeps for itself what it has put in and where
+//! (`line`), and puts the queue right where it differs; the others take no more steps than there are entries, whatever
+//! head and tail say.
 
 use crate::ids::{Owner, Ticket};
 use crate::sync::{AtomicU64, Ordering};
@@ -22,30 +26,33 @@ pub(crate) struct Queue<'a> {
 }
 
 impl Queue<'_> {
-    /// Puts a filled slot in; [`Queue::waiting`] has said that there is room. Called by the front alone.
-    pub(crate) fn push(&self, ticket: Ticket) {
+    /// Puts a filled slot in at `tail`, the position after the newest entry. Called by the front alone.
+    pub(crate) fn push(&self, tail: u64, ticket: Ticket) {
         self.words[ticket.slot as usize].write(Word::Queued(ticket.seq));
-        let tail = self.tail.load(Ordering::Relaxed);
-        self.entry(tail).store(ticket.pack(), Ordering::Release);
-        self.tail.store(tail + 1, Ordering::Release);
+        self.enter(tail, ticket);
+        self.tail.store(tail.wrapping_add(1), Ordering::Release);
     }
 
     /// Takes the oldest waiting request for `owner`.
     pub(crate) fn claim(&self, owner: Owner) -> Option<Ticket> {
         let mut head = self.head.load(Ordering::Acquire);
-        while head < self.tail.load(Ordering::Acquire) {
+        for _ in 0..self.entries.len() {
+            if self.behind(head) == 0 {
+                break;
+            }
             let ticket = Ticket::unpack(self.entry(head).load(Ordering::Acquire));
             let claimed = self.word(ticket).is_some_and(|word| {
                 word.change(Word::Queued(ticket.seq), Word::Claimed(owner, ticket.seq))
             });
             // Whoever saw that the entry no longer waits may pass it; another may have been faster.
+            let next = head.wrapping_add(1);
             let passed =
                 self.head
-                    .compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire);
+                    .compare_exchange(head, next, Ordering::AcqRel, Ordering::Acquire);
             if claimed {
                 return Some(ticket);
             }
-            head = passed.map_or_else(|actual| actual, |head| head + 1);
+            head = passed.map_or_else(|actual| actual, |_| next);
         }
         None
     }
@@ -62,48 +69,63 @@ impl Queue<'_> {
 
     /// How many entries wait, withdrawn ones among them.
     pub(crate) fn len(&self) -> u64 {
-        let head = self.head.load(Ordering::Acquire);
-        self.tail.load(Ordering::Acquire).saturating_sub(head)
+        self.behind(self.head.load(Ordering::Acquire))
     }
 
-    /// At most how many requests wait. Withdrawn ones count until a taker passes them, or until there are as many
-    /// entries as `limit`. Called by the front alone.
-    pub(crate) fn waiting(&self, limit: u64) -> u64 {
-        let tail = self.tail.load(Ordering::Relaxed);
-        let waiting = tail.saturating_sub(self.head.load(Ordering::Acquire));
-        if waiting < limit {
-            return waiting;
+    /// How many entries there are from `head` on: none where the two positions cannot belong to one queue, which the front
+    /// puts right.
+    fn behind(&self, head: u64) -> u64 {
+        let length = self.tail.load(Ordering::Acquire).wrapping_sub(head);
+        if length <= self.entries.len() as u64 {
+            length
+        } else {
+            0
         }
-        let tail = self.compact(tail);
-        tail.saturating_sub(self.head.load(Ordering::Acquire))
     }
 
-    /// Withdrawn requests leave entries behind that only a taker passes; when they have filled the queue, those that
-    /// still wait are put in anew. A thread that reads an old entry meanwhile can only claim what waits.
-    fn compact(&self, tail: u64) -> u64 {
-        let head = self.head.load(Ordering::Acquire);
-        let waiting: Vec<Ticket> = (head..tail)
-            .map(|position| Ticket::unpack(self.entry(position).load(Ordering::Acquire)))
-            .filter(|ticket| {
-                self.word(*ticket)
-                    .is_some_and(|word| word.read() == Word::Queued(ticket.seq))
-            })
-            .collect();
-        let mut new_tail = tail;
-        for ticket in waiting {
-            self.entry(new_tail).store(ticket.pack(), Ordering::Release);
-            new_tail += 1;
+    /// Whether the queue says what the front knows: its tail, and the position of the oldest request that may wait. Called
+    /// by the front alone.
+    pub(crate) fn agrees(&self, tail: u64, oldest: Option<(u64, Ticket)>) -> bool {
+        let length = tail.wrapping_sub(self.head.load(Ordering::Acquire));
+        // A thread passes only what no longer waits: it has changed the word before.
+        let is_passed =
+            |(position, ticket)| tail.wrapping_sub(position) > length && self.waits(ticket);
+        self.tail.load(Ordering::Relaxed) == tail
+            && length <= self.entries.len() as u64
+            && !oldest.is_some_and(is_passed)
+    }
+
+    /// Whether one more request fits in. Entries of withdrawn ones count until a thread passes them.
+    pub(crate) fn has_room(&self, tail: u64) -> bool {
+        tail.wrapping_sub(self.head.load(Ordering::Acquire)) < self.entries.len() as u64
+    }
+
+    /// Has the queue begin anew at `start` with these requests, and notes their positions; returns its tail. A thread that
+    /// reads an old entry meanwhile can only claim what waits. Called by the front alone.
+    pub(crate) fn renew<'t>(
+        &self,
+        start: u64,
+        line: impl Iterator<Item = &'t mut (u64, Ticket)>,
+    ) -> u64 {
+        let mut tail = start;
+        for (position, ticket) in line {
+            *position = tail;
+            self.enter(tail, *ticket);
+            tail = tail.wrapping_add(1);
         }
         // The head moves last: at no moment does the queue look empty to a thread that is about to sleep.
-        self.tail.store(new_tail, Ordering::Release);
-        let mut head = head;
-        while head < tail {
-            let moved = self
-                .head
-                .compare_exchange(head, tail, Ordering::AcqRel, Ordering::Acquire);
-            head = moved.map_or_else(|actual| actual, |_| tail);
-        }
-        new_tail
+        self.tail.store(tail, Ordering::Release);
+        self.head.store(start, Ordering::Release);
+        tail
+    }
+
+    /// Whether no thread has taken this request.
+    pub(crate) fn waits(&self, ticket: Ticket) -> bool {
+        self.words[ticket.slot as usize].read() == Word::Queued(ticket.seq)
+    }
+
+    fn enter(&self, position: u64, ticket: Ticket) {
+        self.entry(position).store(ticket.pack(), Ordering::Release);
     }
 
     fn entry(&self, position: u64) -> &AtomicU64 {

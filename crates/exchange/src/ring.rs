@@ -99,22 +99,23 @@ pub(crate) fn write(ring: Area<'_>, written: u64, frame: Frame, head: &[u8], dat
     let mut at = written;
     for bytes in [&frame.encode()[..], head, data] {
         copy_in(ring, at, bytes);
-        at += bytes.len() as u64;
+        at = at.wrapping_add(bytes.len() as u64);
     }
     Frame::size(head.len() + data.len())
 }
 
 /// The frame at position `read`, when one has been written there.
+///
+/// No frame is so short, or so long, that it explains some values of `written`: then another process has overwritten
+/// the position, and the thread sets it right with its next frame.
 pub(crate) fn peek(ring: Area<'_>, read: u64, written: u64) -> Result<Option<Frame>, Malformed> {
-    let available = usize::try_from(written.wrapping_sub(read)).map_err(|_| Malformed)?;
-    match available {
-        0 => Ok(None),
-        HEADER..=RING => {
+    match usize::try_from(written.wrapping_sub(read)) {
+        Ok(available @ HEADER..=RING) => {
             let mut header = Vec::with_capacity(HEADER);
             copy_out(ring, read, HEADER, &mut header);
             Frame::decode(&header, available).map(Some)
         }
-        _ => Err(Malformed),
+        _ => Ok(None),
     }
 }
 
@@ -123,11 +124,19 @@ pub(crate) fn payload(ring: Area<'_>, read: u64, frame: Frame) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(frame.head + frame.data);
     copy_out(
         ring,
-        read + HEADER as u64,
+        read.wrapping_add(HEADER as u64),
         frame.head + frame.data,
         &mut bytes,
     );
     bytes
+}
+
+/// Whether frames explain that a ring has been written up to `written` and read up to `read`.
+pub(crate) fn is_position(read: u64, written: u64) -> bool {
+    matches!(
+        usize::try_from(written.wrapping_sub(read)),
+        Ok(0 | HEADER..=RING)
+    )
 }
 
 fn copy_in(ring: Area<'_>, at: u64, bytes: &[u8]) {

@@ -22,6 +22,8 @@ pub struct Seat {
     owner: Owner,
     /// Index of the thread in the tables.
     index: usize,
+    /// Bytes that the thread has written into its ring. What the shared memory says is for the front.
+    written: u64,
     /// Memory for requests and heads, used again and again.
     request: Vec<u8>,
     head: Vec<u8>,
@@ -54,10 +56,14 @@ impl Seat {
     #[must_use]
     pub fn new(exchange: Arc<Exchange>, child: ChildId, thread: u8) -> Self {
         let index = exchange.thread_index(child.slot, thread);
+        let written = exchange.mapping.threads()[index]
+            .written
+            .load(Ordering::Relaxed);
         Self {
             exchange,
             owner: Owner { child, thread },
             index,
+            written,
             request: Vec::new(),
             head: Vec::new(),
         }
@@ -79,14 +85,35 @@ impl Seat {
             if let Some(taken) = self.poll(stop) {
                 return Some(taken);
             }
+            if !self.is_told() {
+                self.publish();
+            }
             if !self.exchange.queue().is_empty() && !self.may_take() {
                 self.step_back();
             }
             let bell = &self.exchange.mapping.threads()[self.index].bell;
             bell.sleep_unless(|| {
-                stop.load(Stop::Acquire) || (!self.exchange.queue().is_empty() && self.may_take())
+                stop.load(Stop::Acquire)
+                    || (!self.exchange.queue().is_empty() && self.may_take())
+                    || !self.is_told()
             });
         }
+    }
+
+    /// Whether the front is told how far the ring has been written. Another process may have overwritten that.
+    fn is_told(&self) -> bool {
+        let place = &self.exchange.mapping.threads()[self.index];
+        place.written.load(Ordering::Relaxed) == self.written
+    }
+
+    /// Tells the front how far the ring has been written, and wakes it if it sleeps.
+    fn publish(&self) {
+        let mapping = &self.exchange.mapping;
+        let place = &mapping.threads()[self.index];
+        place.written.store(self.written, Ordering::Release);
+        mapping.dirty()[self.index / 64].fetch_or(1 << (self.index % 64), Ordering::AcqRel);
+        published();
+        self.exchange.wake_front();
     }
 
     fn may_take(&self) -> bool {
@@ -205,7 +232,7 @@ impl Drop for Claim<'_> {
             let _ = self.answer.send(None, &[], After::Broken);
         }
         let place = &self.answer.seat.exchange.mapping.threads()[self.answer.seat.index];
-        let served = place.served.load(Ordering::Relaxed) + 1;
+        let served = place.served.load(Ordering::Relaxed).wrapping_add(1);
         place.served.store(served, Ordering::Relaxed);
         let since = place.since.load(Ordering::Relaxed);
         place.since.store(0, Ordering::Relaxed);
@@ -275,12 +302,8 @@ impl Answer<'_> {
         if self.ended {
             return Err(Gone);
         }
+        self.wait_for(Frame::size(head.len() + data.len()));
         let mapping = &self.seat.exchange.mapping;
-        let place = &mapping.threads()[self.seat.index];
-        let size = Frame::size(head.len() + data.len());
-        while self.free() < size {
-            place.room.sleep_unless(|| self.free() >= size);
-        }
         let gone = self.given_up();
         // For nobody, the end alone is written: by it the front knows that the slot is free.
         let (head, data, after) = if gone {
@@ -294,17 +317,22 @@ impl Answer<'_> {
             data: data.len(),
             after,
         };
-        let written = place.written.load(Ordering::Relaxed);
-        let size = ring::write(mapping.ring(self.seat.index), written, frame, head, data);
+        let ring = mapping.ring(self.seat.index);
+        let size = ring::write(ring, self.seat.written, frame, head, data);
         self.ended = after != After::More;
-        place
-            .written
-            .store(written + size as u64, Ordering::Release);
-        mapping.dirty()[self.seat.index / 64]
-            .fetch_or(1 << (self.seat.index % 64), Ordering::AcqRel);
-        published();
-        self.seat.exchange.wake_front();
+        self.seat.written = self.seat.written.wrapping_add(size as u64);
+        self.seat.publish();
         if gone { Err(Gone) } else { Ok(()) }
+    }
+
+    /// Waits until the ring has room for so many bytes.
+    fn wait_for(&self, size: usize) {
+        let place = &self.seat.exchange.mapping.threads()[self.seat.index];
+        while self.free() < size {
+            // The front looks at the ring, and sets right how far it has read, should that have been overwritten.
+            self.seat.publish();
+            place.room.sleep_unless(|| self.free() >= size);
+        }
     }
 
     fn given_up(&self) -> bool {
@@ -314,10 +342,8 @@ impl Answer<'_> {
 
     fn free(&self) -> usize {
         let place = &self.seat.exchange.mapping.threads()[self.seat.index];
-        let unread = place
-            .written
-            .load(Ordering::Relaxed)
-            .wrapping_sub(place.read.load(Ordering::Acquire));
+        let read = place.read.load(Ordering::Acquire);
+        let unread = self.seat.written.wrapping_sub(read);
         RING.saturating_sub(usize::try_from(unread).unwrap_or(RING))
     }
 }

@@ -22,7 +22,8 @@ use exchange::{
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
-use tracing::{debug, error};
+use tokio::sync::Notify;
+use tracing::{debug, error, warn};
 
 use crate::clock;
 use crate::link::Link;
@@ -40,6 +41,9 @@ const MOST_STEPS: u32 = 64;
 
 const OPENED: &str = "the counter is opened before the first connection";
 
+/// How long a request can wait for a wake-up that a child which was taken over has overwritten.
+const LOOK_OVER: Duration = Duration::from_secs(1);
+
 /// Inboxes that are kept for later requests.
 const MOST_SPARE: usize = 64;
 
@@ -51,6 +55,11 @@ struct Counter {
     dispatcher: Dispatcher,
     waiting: Waiting,
     link: Rc<Link>,
+    /// Wakes the task that looks the exchange over while there are requests.
+    has_requests: Rc<Notify>,
+    is_looked_over: bool,
+    /// How often the queue had been put right when that was last told.
+    mended_told: u64,
     /// Steps of connections since answers were last read and children last woken.
     steps: u32,
     /// Inboxes that nobody uses.
@@ -113,6 +122,8 @@ pub(crate) fn open(exchange: Arc<Exchange>, link: Rc<Link>) -> io::Result<()> {
     let desk = UnixStream::from_std(StdStream::from(exchange.desk().try_clone_to_owned()?))?;
     tokio::task::spawn_local(answer_the_door(doorbell));
     tokio::task::spawn_local(serve_the_desk(desk));
+    let has_requests = Rc::new(Notify::new());
+    tokio::task::spawn_local(look_over(Rc::clone(&has_requests)));
     COUNTER.set(Some(Counter {
         dispatcher: Dispatcher::open(Arc::clone(&exchange)),
         waiting: Waiting {
@@ -120,6 +131,9 @@ pub(crate) fn open(exchange: Arc<Exchange>, link: Rc<Link>) -> io::Result<()> {
             exchange,
         },
         link,
+        has_requests,
+        is_looked_over: false,
+        mended_told: 0,
         steps: 0,
         spare: Vec::new(),
         scratch: Vec::new(),
@@ -174,6 +188,9 @@ pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
             offered => offered,
         };
         let ticket = offered?;
+        if !std::mem::replace(&mut counter.is_looked_over, true) {
+            counter.has_requests.notify_one();
+        }
         let inbox = counter.spare.pop().unwrap_or_default();
         counter.waiting.enter(
             ticket,
@@ -301,6 +318,15 @@ impl Counter {
             );
             self.link.tell(FromFront::Corrupt(child));
         }
+        let mended = self.dispatcher.mended();
+        // Told the first time and whenever that has happened twice as often: which child it was, nothing tells.
+        if mended >= 2 * self.mended_told.max(1) || (mended, self.mended_told) == (1, 0) {
+            self.mended_told = mended;
+            warn!(
+                times = mended,
+                "a child has overwritten the queue of requests, which is put right"
+            );
+        }
         self.dispatcher.announce();
         clock::advance();
         self.steps = 0;
@@ -418,6 +444,23 @@ async fn answer_the_door(mut doorbell: Receiver) {
         .await
         .is_ok_and(|rings| rings > 0)
     {}
+}
+
+/// Looks the exchange over every now and then, as long as there are requests.
+async fn look_over(has_requests: Rc<Notify>) {
+    loop {
+        has_requests.notified().await;
+        let mut goes_on = true;
+        while goes_on {
+            tokio::time::sleep(LOOK_OVER).await;
+            with(|counter| {
+                counter.dispatcher.look_over();
+                counter.turn();
+                goes_on = counter.dispatcher.has_requests();
+                counter.is_looked_over = goes_on;
+            });
+        }
+    }
 }
 
 /// Looks after the notes that threads leave: those that ask for a body wait for it.

@@ -1,14 +1,19 @@
 //! The front's side: it gives slots out, offers requests, reads the answers and takes back what a dead child held.
+//!
+//! It decides by what it has itself noted, in its own memory: which slots hold a request and which one, who has taken it,
+//! what waits in which order, how far each ring has been read. The shared memory tells it news (a claim, a frame), which
+//! it checks against that. How a ring is read is in `rings`, how a front follows one that has died in `takeover`.
 
-use std::collections::HashMap;
+mod rings;
+mod takeover;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::bell::published;
-use crate::board::ChildState;
 use crate::exchange::Exchange;
-use crate::ids::{ChildId, Ticket};
+use crate::ids::{ChildId, Owner, Ticket};
 use crate::reply::After;
-use crate::ring::{self, Frame};
 use crate::store::{self, MAX_REQUEST};
 use crate::sync::Ordering;
 use crate::word::Word;
@@ -17,17 +22,43 @@ use crate::word::Word;
 #[derive(Debug)]
 pub struct Dispatcher {
     exchange: Arc<Exchange>,
+    slots: Vec<Slot>,
     /// Slots and blocks that hold nothing; the ones used last are used next, so that little memory is touched.
     free_slots: Vec<u32>,
     free_blocks: Vec<u32>,
-    /// The blocks of each slot that takes some. The copy in the shared memory is for the reader and not trusted.
-    blocks: HashMap<u32, Vec<u32>>,
+    /// What was put into the queue, with its position, and is not known to have been taken; the oldest first.
+    line: VecDeque<(u64, Ticket)>,
+    /// The queue's position after the newest entry.
+    tail: u64,
+    /// How often the queue had to be put right since another process had overwritten it.
+    mended: u64,
+    /// How far each thread's ring has been read.
+    read: Vec<u64>,
     /// Requests that have been offered since threads were last woken.
     unannounced: u32,
     /// Rings that wait for their answer's reader.
     stalled: Vec<usize>,
     /// Rings in which something stood that no thread writes; closed until their child is gone.
     corrupt: Vec<usize>,
+    /// Children of which the same is to be told with the next pump.
+    suspects: Vec<ChildId>,
+    /// Which life of each child slot was last cleared.
+    cleared: Vec<Option<u8>>,
+}
+
+/// What the front knows of a slot.
+#[derive(Debug, Default)]
+struct Slot {
+    /// The number of the request that it holds, or held last.
+    seq: u32,
+    /// Holds a request that is to be answered.
+    is_live: bool,
+    /// Who has taken the request, once that was seen: later changes of the word mean nothing.
+    owner: Option<Owner>,
+    /// The answer is for nobody.
+    given_up: bool,
+    /// The blocks that it takes. The copy in the shared memory is for the reader.
+    blocks: Vec<u32>,
 }
 
 /// The request cannot be taken now.
@@ -60,16 +91,6 @@ pub enum Wish {
     Later,
 }
 
-/// What becomes of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    Yes,
-    /// Its request has been given up.
-    No,
-    /// It is the last of its request, whose slot a former front has freed.
-    Freed,
-}
-
 /// A piece of an answer.
 #[derive(Debug)]
 pub struct Part {
@@ -83,46 +104,33 @@ pub struct Part {
 
 impl Dispatcher {
     /// Takes the exchange over, also from a front that has died: what nobody has claimed is dropped, since its
-    /// connections died with that front, and what runs is left to end.
+    /// connections died with that front, and what runs is left to end. The queue begins anew.
     #[must_use]
     pub fn open(exchange: Arc<Exchange>) -> Self {
         let mapping = &exchange.mapping;
-        let (mut free_slots, mut blocks) = (Vec::new(), HashMap::new());
+        let (slots, threads) = (mapping.words().len(), mapping.threads().len());
         // The last of a list is given out first.
         let mut free_blocks: Vec<u32> = (0..).take(mapping.block_count()).collect();
         free_blocks.reverse();
-        for (slot, word) in (0..).zip(mapping.words()) {
-            if let Word::Queued(seq) = word.read() {
-                exchange.queue().withdraw(Ticket { slot, seq });
-            }
-            match word.read() {
-                Word::Claimed(_, seq) => {
-                    mapping.slots()[slot as usize]
-                        .given_up
-                        .store(seq, Ordering::Release);
-                    // What a child may have scribbled over is no block, or one that is held already.
-                    let (held, rest): (Vec<u32>, Vec<u32>) = {
-                        let named: Vec<u32> = store::blocks_of(mapping, slot).collect();
-                        free_blocks
-                            .into_iter()
-                            .partition(|block| named.contains(block))
-                    };
-                    free_blocks = rest;
-                    blocks.insert(slot, held);
-                }
-                Word::Free(_) | Word::Queued(_) => free_slots.push(slot),
-            }
-        }
-        free_slots.reverse();
         let mut new = Self {
-            exchange,
-            free_slots,
+            slots: Vec::with_capacity(slots),
+            free_slots: Vec::new(),
             free_blocks,
-            blocks,
+            line: VecDeque::new(),
+            tail: 0,
+            mended: 0,
+            read: vec![0; threads],
             unannounced: 0,
             stalled: Vec::new(),
             corrupt: Vec::new(),
+            suspects: Vec::new(),
+            cleared: vec![None; mapping.children().len()],
+            exchange,
         };
+        new.take_over_slots();
+        // Positions go on growing, as far as that can be told: others count by them what was offered.
+        let start = new.exchange.mapping.header().tail.load(Ordering::Relaxed);
+        new.tail = new.exchange.queue().renew(start, std::iter::empty());
         new.take_over_rings();
         new
     }
@@ -145,9 +153,7 @@ impl Dispatcher {
         if length > MAX_REQUEST {
             return Err(Full::TooLarge);
         }
-        let queue = self.exchange.queue();
-        let limit = u64::from(self.exchange.geometry().queue);
-        if queue.waiting(limit) >= limit {
+        if self.line.len() >= self.exchange.geometry().queue as usize {
             return Err(Full::Queue);
         }
         let blocks = store::blocks_for(length);
@@ -156,20 +162,28 @@ impl Dispatcher {
             .len()
             .checked_sub(blocks)
             .ok_or(Full::Memory)?;
-        let slot = self.free_slots.pop().ok_or(Full::Queue)?;
-        let mapping = &self.exchange.mapping;
+        let number = self.free_slots.pop().ok_or(Full::Queue)?;
         let taken = self.free_blocks.split_off(left);
-        store::write(mapping, slot, pieces, &taken);
-        if !taken.is_empty() {
-            self.blocks.insert(slot, taken);
-        }
-        let last = match mapping.words()[slot as usize].read() {
-            Word::Free(last) | Word::Queued(last) | Word::Claimed(_, last) => last,
+        store::write(&self.exchange.mapping, number, pieces, &taken);
+        let slot = &mut self.slots[number as usize];
+        *slot = Slot {
+            // Zero is what an untouched entry of the queue says.
+            seq: slot.seq.wrapping_add(1).max(1),
+            is_live: true,
+            owner: None,
+            given_up: false,
+            blocks: taken,
         };
-        // Zero is what an untouched entry of the queue says.
-        let seq = last.wrapping_add(1).max(1);
-        let ticket = Ticket { slot, seq };
-        queue.push(ticket);
+        let ticket = Ticket {
+            slot: number,
+            seq: slot.seq,
+        };
+        if !self.exchange.queue().has_room(self.tail) {
+            self.renew_queue();
+        }
+        self.exchange.queue().push(self.tail, ticket);
+        self.line.push_back((self.tail, ticket));
+        self.tail = self.tail.wrapping_add(1);
         self.unannounced += 1;
         Ok(ticket)
     }
@@ -201,8 +215,11 @@ impl Dispatcher {
 
     /// Takes a request back that no thread has taken. `true` when none has, and none will.
     pub fn withdraw(&mut self, ticket: Ticket) -> bool {
-        let withdrawn = self.exchange.queue().withdraw(ticket);
+        let withdrawn = self.holds(ticket)
+            && self.slots[ticket.slot as usize].owner.is_none()
+            && self.exchange.queue().withdraw(ticket);
         if withdrawn {
+            self.line.retain(|(_, waiting)| *waiting != ticket);
             self.free(ticket);
         }
         withdrawn
@@ -213,6 +230,10 @@ impl Dispatcher {
         if self.withdraw(ticket) {
             return true;
         }
+        if self.holds(ticket) {
+            self.slots[ticket.slot as usize].given_up = true;
+        }
+        // For the thread that writes the answer.
         self.exchange.mapping.slots()[ticket.slot as usize]
             .given_up
             .store(ticket.seq, Ordering::Release);
@@ -221,7 +242,9 @@ impl Dispatcher {
 
     /// Reads what the threads have answered. Gives the children back that wrote what no child writes.
     pub fn pump(&mut self, sink: &mut impl Sink) -> Vec<ChildId> {
-        let mut corrupt = Vec::new();
+        self.note_claims(sink);
+        self.mend_queue();
+        let mut corrupt = std::mem::take(&mut self.suspects);
         let mut rings = std::mem::take(&mut self.stalled);
         for (index, dirty) in self.exchange.mapping.dirty().iter().enumerate() {
             let mut bits = if dirty.load(Ordering::Relaxed) == 0 {
@@ -230,7 +253,10 @@ impl Dispatcher {
                 dirty.swap(0, Ordering::AcqRel)
             };
             while bits != 0 {
-                rings.push(index * 64 + bits.trailing_zeros() as usize);
+                let thread = index * 64 + bits.trailing_zeros() as usize;
+                if thread < self.read.len() {
+                    rings.push(thread);
+                }
                 bits &= bits - 1;
             }
         }
@@ -247,6 +273,23 @@ impl Dispatcher {
             }
         }
         corrupt
+    }
+
+    /// Whether requests wait or run.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        self.free_slots.len() < self.slots.len()
+    }
+
+    /// Looks at every ring with the next pump, and wakes every thread while requests wait.
+    ///
+    /// No wake-up and no bit is lost by the processes of ours; but one that was taken over can overwrite them, and then a
+    /// request would wait until something else happens. To be called now and then while there are requests.
+    pub fn look_over(&mut self) {
+        self.stalled = (0..self.read.len()).collect();
+        if !self.line.is_empty() {
+            self.rouse_all();
+        }
     }
 
     /// Whether answers wait in the exchange because their readers had enough.
@@ -276,9 +319,14 @@ impl Dispatcher {
     /// Takes back what a reaped child held: what it had answered is delivered, the rest is lost. Afterwards its slot
     /// may have another life.
     pub fn gone(&mut self, child: ChildId, sink: &mut impl Sink) {
-        if self.exchange.board().child(child.slot).life() != child.life {
+        // The supervisor tells each death once, and nothing is born in the slot before it has been cleared.
+        let Some(cleared) = self.cleared.get_mut(usize::from(child.slot)) else {
+            return;
+        };
+        if cleared.replace(child.life) == Some(child.life) {
             return;
         }
+        self.note_claims(sink);
         for thread in self.threads_of(child.slot) {
             if !self.corrupt.contains(&thread) {
                 // What stands behind a corrupt frame is lost with the child.
@@ -286,30 +334,36 @@ impl Dispatcher {
             }
             self.reset_thread(thread);
         }
-        for slot in 0..u32::try_from(self.exchange.mapping.words().len())
-            .expect("tickets count slots in 32 bits")
-        {
-            let Word::Claimed(owner, seq) = self.exchange.mapping.words()[slot as usize].read()
-            else {
-                continue;
-            };
-            if owner.child == child {
-                let ticket = Ticket { slot, seq };
+        for number in (0..).take(self.slots.len()) {
+            let slot = &self.slots[number as usize];
+            let (is_live, seq) = (slot.is_live, slot.seq);
+            let ticket = Ticket { slot: number, seq };
+            if is_live
+                && self
+                    .owner(ticket)
+                    .is_some_and(|owner| owner.child.slot == child.slot)
+            {
                 self.free(ticket);
                 sink.lost(ticket);
             }
         }
         // A request may have been announced to the child that is now dead: announce what waits once more.
-        self.unannounced = u32::try_from(self.waiting()).unwrap_or(u32::MAX);
+        self.unannounced = u32::try_from(self.line.len()).unwrap_or(u32::MAX);
         self.announce();
         // It may also have died between marking another thread as woken and waking it.
         self.rouse_all();
     }
 
-    /// Requests that wait for a thread.
+    /// How many requests waited for a thread when the answers were last read, and since then.
     #[must_use]
-    pub fn waiting(&self) -> u64 {
-        self.exchange.queue().waiting(0)
+    pub fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// How often the queue had to be put right since another process had overwritten it.
+    #[must_use]
+    pub fn mended(&self) -> u64 {
+        self.mended
     }
 
     /// Blocks that hold nothing.
@@ -318,109 +372,72 @@ impl Dispatcher {
         self.free_blocks.len()
     }
 
-    fn read_ring(
-        &mut self,
-        thread: usize,
-        sink: &mut impl Sink,
-        all: bool,
-    ) -> Result<(), crate::Malformed> {
-        let exchange = Arc::clone(&self.exchange);
-        let (place, ring) = (
-            &exchange.mapping.threads()[thread],
-            exchange.mapping.ring(thread),
-        );
-        let start = place.read.load(Ordering::Relaxed);
-        let mut read = start;
-        let written = place.written.load(Ordering::Acquire);
-        while let Some(frame) = ring::peek(ring, read, written)? {
-            let wanted = self.check(thread, frame)?;
-            let wait = wanted == Wanted::Yes && !all && sink.wish(frame.ticket) == Wish::Later;
-            // Once the thread has gone on to its next request, nothing of this answer may hold that one up.
-            if wait && !ends_within(ring, read, written, frame.ticket)? {
-                self.stalled.push(thread);
-                break;
-            }
-            let bytes = match wanted {
-                Wanted::Yes => ring::payload(ring, read, frame),
-                Wanted::No | Wanted::Freed => Vec::new(),
-            };
-            // Freed before the frame counts as read: a front that dies in between leaves a frame to its successor that
-            // says so, and no slot that nobody frees.
-            if frame.after != After::More && wanted != Wanted::Freed {
-                self.free(frame.ticket);
-            }
-            read += Frame::size(frame.head + frame.data) as u64;
-            place.read.store(read, Ordering::Release);
-            if wanted == Wanted::Yes {
-                sink.part(
-                    frame.ticket,
-                    Part {
-                        bytes,
-                        head: frame.head,
-                        after: frame.after,
-                    },
-                );
-            }
-        }
-        if read != start {
-            published();
-            place.room.ring();
-        }
-        Ok(())
+    /// Slots that hold nothing.
+    #[cfg(test)]
+    pub(crate) fn free_slots(&self) -> usize {
+        self.free_slots.len()
     }
 
-    /// Whether somebody wants this frame, after proof that this thread may write it.
-    fn check(&self, thread: usize, frame: Frame) -> Result<Wanted, crate::Malformed> {
-        let mapping = &self.exchange.mapping;
-        let word = mapping
-            .words()
-            .get(frame.ticket.slot as usize)
-            .ok_or(crate::Malformed)?;
-        let (owner, seq) = match word.read() {
-            Word::Claimed(owner, seq) => (owner, seq),
-            Word::Free(seq) if seq == frame.ticket.seq && frame.after != After::More => {
-                return Ok(Wanted::Freed);
-            }
-            Word::Free(_) | Word::Queued(_) => return Err(crate::Malformed),
-        };
-        let writer = self.exchange.thread_index(owner.child.slot, owner.thread);
-        if seq != frame.ticket.seq || writer != thread {
-            return Err(crate::Malformed);
+    /// Whether the slot holds this request.
+    fn holds(&self, ticket: Ticket) -> bool {
+        let slot = self.slots.get(ticket.slot as usize);
+        slot.is_some_and(|slot| slot.is_live && slot.seq == ticket.seq)
+    }
+
+    /// Who has taken a request that is held, noted once it has been seen.
+    fn owner(&mut self, ticket: Ticket) -> Option<Owner> {
+        let slot = &mut self.slots[ticket.slot as usize];
+        if slot.owner.is_none()
+            && let Word::Claimed(owner, seq) =
+                self.exchange.mapping.words()[ticket.slot as usize].read()
+            && seq == ticket.seq
+            && exists(&self.exchange, owner)
+        {
+            slot.owner = Some(owner);
         }
-        let given_up = mapping.slots()[frame.ticket.slot as usize]
-            .given_up
-            .load(Ordering::Relaxed);
-        Ok(if given_up == seq {
-            Wanted::No
-        } else {
-            Wanted::Yes
-        })
+        slot.owner
+    }
+
+    /// Notes who has taken what waited. A request that nobody has taken and that does not wait any more was overwritten,
+    /// and is lost.
+    fn note_claims(&mut self, sink: &mut impl Sink) {
+        while let Some((_, ticket)) = self.line.front().copied() {
+            if self.holds(ticket) && self.owner(ticket).is_none() {
+                // Looked at in this order: it may have been taken in between.
+                if self.exchange.queue().waits(ticket) {
+                    break;
+                }
+                if self.owner(ticket).is_none() {
+                    self.free(ticket);
+                    sink.lost(ticket);
+                }
+            }
+            self.line.pop_front();
+        }
+    }
+
+    /// Puts the queue right where another process has overwritten it.
+    fn mend_queue(&mut self) {
+        let oldest = self.line.front().copied();
+        if !self.exchange.queue().agrees(self.tail, oldest) {
+            self.mended += 1;
+            self.renew_queue();
+        }
+    }
+
+    /// Has the queue begin anew with what waits, which is announced once more.
+    fn renew_queue(&mut self) {
+        let queue = self.exchange.queue();
+        self.tail = queue.renew(self.tail, self.line.iter_mut());
+        self.unannounced = u32::try_from(self.line.len()).unwrap_or(u32::MAX);
     }
 
     fn free(&mut self, ticket: Ticket) {
-        let blocks = self.blocks.remove(&ticket.slot).unwrap_or_default();
-        self.free_blocks.extend(blocks);
+        let slot = &mut self.slots[ticket.slot as usize];
+        slot.is_live = false;
+        self.free_blocks.append(&mut slot.blocks);
         self.exchange.mapping.words()[ticket.slot as usize].write(Word::Free(ticket.seq));
         self.free_slots.push(ticket.slot);
-    }
-
-    /// What a former front did not live to do: clear what dead children left, read what living ones have written, and
-    /// wake those that it has marked as woken, or that wait for it to read.
-    fn take_over_rings(&mut self) {
-        let exchange = Arc::clone(&self.exchange);
-        for (slot, place) in (0..).zip(exchange.board().children()) {
-            if place.state() == ChildState::Gone {
-                let life = place.life();
-                self.gone(ChildId { slot, life }, &mut Nobody);
-            }
-            for thread in self.threads_of(slot) {
-                // Nonsense is found again, and reported, when the ring is read next.
-                let _ = self.read_ring(thread, &mut Nobody, true);
-                exchange.mapping.dirty()[thread / 64]
-                    .fetch_or(1 << (thread % 64), Ordering::AcqRel);
-            }
-        }
-        self.rouse_all();
     }
 
     /// Wakes every thread. One that was marked as woken by a process which then died sleeps on otherwise.
@@ -439,6 +456,7 @@ impl Dispatcher {
         place.room.get_up();
         place.since.store(0, Ordering::Relaxed);
         place.lasted.store(0, Ordering::Relaxed);
+        self.read[thread] = 0;
         place.written.store(0, Ordering::Relaxed);
         place.read.store(0, Ordering::Release);
     }
@@ -458,30 +476,8 @@ impl Dispatcher {
     }
 }
 
-/// Whether the last frame of this answer has been written.
-fn ends_within(
-    ring: crate::layout::Area<'_>,
-    read: u64,
-    written: u64,
-    ticket: Ticket,
-) -> Result<bool, crate::Malformed> {
-    let mut at = read;
-    while let Some(frame) = ring::peek(ring, at, written)? {
-        if frame.ticket != ticket || frame.after != After::More {
-            return Ok(true);
-        }
-        at += Frame::size(frame.head + frame.data) as u64;
-    }
-    Ok(false)
-}
-
-/// The sink of a new front: nobody waits for the answers of the old one.
-struct Nobody;
-
-impl Sink for Nobody {
-    fn wish(&mut self, _: Ticket) -> Wish {
-        Wish::More
-    }
-    fn part(&mut self, _: Ticket, _: Part) {}
-    fn lost(&mut self, _: Ticket) {}
+/// Whether there is such a thread.
+fn exists(exchange: &Exchange, owner: Owner) -> bool {
+    let geometry = exchange.geometry();
+    owner.child.slot < geometry.children && owner.thread < geometry.threads
 }

@@ -1,6 +1,7 @@
 //! The exchange end to end in one process: a front, and children that are threads.
 
 mod answers;
+mod attacks;
 mod deaths;
 mod requests;
 

@@ -1,0 +1,124 @@
+//! Reading the threads' rings: which frames are believed, and what becomes of them.
+
+use std::sync::Arc;
+
+use super::{Dispatcher, Part, Sink, Wish};
+use crate::bell::published;
+use crate::ids::Ticket;
+use crate::layout::Area;
+use crate::reply::After;
+use crate::ring::{self, Frame};
+use crate::sync::Ordering;
+use crate::wire::Malformed;
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Yes,
+    /// Its request has been given up.
+    No,
+    /// It is the last of its request, whose slot a former front has freed.
+    Freed,
+}
+
+impl Dispatcher {
+    /// Reads what a thread has written: as far as its answers' readers want it, or `all`.
+    ///
+    /// # Errors
+    /// What stands there no thread writes.
+    pub(super) fn read_ring(
+        &mut self,
+        thread: usize,
+        sink: &mut impl Sink,
+        all: bool,
+    ) -> Result<(), Malformed> {
+        let exchange = Arc::clone(&self.exchange);
+        let (place, ring) = (
+            &exchange.mapping.threads()[thread],
+            exchange.mapping.ring(thread),
+        );
+        let start = self.read[thread];
+        let mut read = start;
+        let written = place.written.load(Ordering::Acquire);
+        while let Some(frame) = ring::peek(ring, read, written)? {
+            let wanted = self.check(thread, frame)?;
+            let wait = wanted == Wanted::Yes && !all && sink.wish(frame.ticket) == Wish::Later;
+            // Once the thread has gone on to its next request, nothing of this answer may hold that one up.
+            if wait && !ends_within(ring, read, written, frame.ticket)? {
+                self.stalled.push(thread);
+                break;
+            }
+            let bytes = match wanted {
+                Wanted::Yes => ring::payload(ring, read, frame),
+                Wanted::No | Wanted::Freed => Vec::new(),
+            };
+            // Freed before the frame counts as read: a front that dies in between leaves a frame to its successor that
+            // says so, and no slot that nobody frees.
+            if frame.after != After::More && wanted != Wanted::Freed {
+                self.free(frame.ticket);
+            }
+            read = read.wrapping_add(Frame::size(frame.head + frame.data) as u64);
+            self.read[thread] = read;
+            place.read.store(read, Ordering::Release);
+            if wanted == Wanted::Yes {
+                sink.part(
+                    frame.ticket,
+                    Part {
+                        bytes,
+                        head: frame.head,
+                        after: frame.after,
+                    },
+                );
+            }
+        }
+        // Both positions are for the thread. One that another process has overwritten is set right, here or by the thread
+        // itself when it is woken.
+        let is_told =
+            place.read.load(Ordering::Relaxed) == read && ring::is_position(read, written);
+        if read != start || !is_told {
+            place.read.store(read, Ordering::Release);
+            published();
+            place.room.ring();
+        }
+        if !ring::is_position(read, written) {
+            // It may also have answered, and wait for the next request.
+            place.bell.ring();
+        }
+        Ok(())
+    }
+
+    /// Whether somebody wants this frame, after proof that this thread may write it.
+    fn check(&mut self, thread: usize, frame: Frame) -> Result<Wanted, Malformed> {
+        let ticket = frame.ticket;
+        if !self.holds(ticket) {
+            let slot = self.slots.get(ticket.slot as usize);
+            let was_held = slot.is_some_and(|slot| slot.seq == ticket.seq);
+            return if was_held && frame.after != After::More {
+                Ok(Wanted::Freed)
+            } else {
+                Err(Malformed)
+            };
+        }
+        let owner = self.owner(ticket).ok_or(Malformed)?;
+        if self.exchange.thread_index(owner.child.slot, owner.thread) != thread {
+            return Err(Malformed);
+        }
+        Ok(if self.slots[ticket.slot as usize].given_up {
+            Wanted::No
+        } else {
+            Wanted::Yes
+        })
+    }
+}
+
+/// Whether the last frame of this answer has been written.
+fn ends_within(ring: Area<'_>, read: u64, written: u64, ticket: Ticket) -> Result<bool, Malformed> {
+    let mut at = read;
+    while let Some(frame) = ring::peek(ring, at, written)? {
+        if frame.ticket != ticket || frame.after != After::More {
+            return Ok(true);
+        }
+        at = at.wrapping_add(Frame::size(frame.head + frame.data) as u64);
+    }
+    Ok(false)
+}

@@ -1,0 +1,124 @@
+//! How a front takes the exchange over from one that has died. What that one had noted died with it, so the shared memory
+//! has to tell; what it cannot have left is not believed.
+
+use std::sync::Arc;
+
+use super::{Dispatcher, Part, Sink, Slot, Wish, exists};
+use crate::board::ChildState;
+use crate::exchange::Exchange;
+use crate::ids::{ChildId, Owner, Ticket};
+use crate::ring;
+use crate::store;
+use crate::sync::Ordering;
+use crate::word::Word;
+
+impl Dispatcher {
+    /// Takes the slots over as a former front left them.
+    pub(super) fn take_over_slots(&mut self) {
+        let exchange = Arc::clone(&self.exchange);
+        for (number, word) in (0..).zip(exchange.mapping.words()) {
+            if let Word::Queued(seq) = word.read() {
+                word.change(Word::Queued(seq), Word::Free(seq));
+            }
+            let slot = match word.read() {
+                Word::Claimed(owner, seq) if is_alive(&exchange, owner) => {
+                    self.held_slot(number, owner, seq)
+                }
+                Word::Claimed(_, seq) | Word::Free(seq) | Word::Queued(seq) => {
+                    word.write(Word::Free(seq));
+                    self.free_slots.push(number);
+                    Slot {
+                        seq,
+                        ..Slot::default()
+                    }
+                }
+            };
+            self.slots.push(slot);
+        }
+        self.free_slots.reverse();
+    }
+
+    /// A slot of which a thread still has the request, whose client is gone.
+    fn held_slot(&mut self, number: u32, owner: Owner, seq: u32) -> Slot {
+        let mapping = &self.exchange.mapping;
+        mapping.slots()[number as usize]
+            .given_up
+            .store(seq, Ordering::Release);
+        // What a child may have scribbled over is no block, or one that is held already.
+        let named: Vec<u32> = store::blocks_of(mapping, number).collect();
+        let blocks = self
+            .free_blocks
+            .extract_if(.., |block| named.contains(block));
+        Slot {
+            seq,
+            is_live: true,
+            owner: Some(owner),
+            given_up: true,
+            blocks: blocks.collect(),
+        }
+    }
+
+    /// What a former front did not live to do: clear what dead children left, read what living ones have written, and
+    /// wake those that it has marked as woken, or that wait for it to read.
+    pub(super) fn take_over_rings(&mut self) {
+        let exchange = Arc::clone(&self.exchange);
+        for (slot, place) in (0..).zip(exchange.board().children()) {
+            for thread in self.threads_of(slot) {
+                self.read[thread] = exchange.mapping.threads()[thread]
+                    .read
+                    .load(Ordering::Acquire);
+            }
+            if place.state() == ChildState::Gone {
+                let life = place.life();
+                self.gone(ChildId { slot, life }, &mut Nobody);
+            }
+            for thread in self.threads_of(slot) {
+                // Nonsense is found again, and reported, when the ring is read next.
+                let _ = self.read_ring(thread, &mut Nobody, true);
+                exchange.mapping.dirty()[thread / 64]
+                    .fetch_or(1 << (thread % 64), Ordering::AcqRel);
+                let place = &exchange.mapping.threads()[thread];
+                if !ring::is_position(self.read[thread], place.written.load(Ordering::Acquire)) {
+                    // How far the ring has been read was known to the former front alone.
+                    self.suspects.push(self.child_of(thread));
+                }
+            }
+        }
+        self.suspect_those_that_hold_too_much();
+        self.suspects.sort_unstable_by_key(|child| child.slot);
+        self.suspects.dedup();
+        self.rouse_all();
+    }
+
+    /// A thread answers one request before it takes the next, and all answers have been read: a child of which a thread
+    /// still holds more than one has signed what it did not take.
+    fn suspect_those_that_hold_too_much(&mut self) {
+        let mut held = vec![0_u32; self.read.len()];
+        for slot in &self.slots {
+            if let (true, Some(owner)) = (slot.is_live, slot.owner) {
+                held[self.exchange.thread_index(owner.child.slot, owner.thread)] += 1;
+            }
+        }
+        for (thread, count) in held.into_iter().enumerate() {
+            if count > 1 {
+                self.suspects.push(self.child_of(thread));
+            }
+        }
+    }
+}
+
+/// Whether there is such a thread, and the child's slot is in this life.
+fn is_alive(exchange: &Exchange, owner: Owner) -> bool {
+    exists(exchange, owner) && exchange.board().child(owner.child.slot).life() == owner.child.life
+}
+
+/// The sink of a new front: nobody waits for the answers of the old one.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn wish(&mut self, _: Ticket) -> Wish {
+        Wish::More
+    }
+    fn part(&mut self, _: Ticket, _: Part) {}
+    fn lost(&mut self, _: Ticket) {}
+}

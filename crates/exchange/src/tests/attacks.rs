@@ -1,0 +1,333 @@
+//! A child that writes into the shared memory what no child writes: it costs its own requests, others are served on.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::ids::Owner;
+use crate::queue::Queue;
+use crate::sync::Ordering;
+use crate::word::Word;
+
+const VICTIM: ChildId = ChildId { slot: 1, life: 1 };
+
+/// Two children of one thread each.
+struct Site {
+    exchange: Arc<Exchange>,
+    dispatcher: Dispatcher,
+    sink: Collected,
+    victim: Seat,
+}
+
+impl Site {
+    fn new() -> Self {
+        let (exchange, dispatcher) = exchange(2, 1, 8);
+        Self {
+            victim: Seat::new(Arc::clone(&exchange), VICTIM, 0),
+            dispatcher,
+            exchange,
+            sink: Collected::default(),
+        }
+    }
+
+    fn offer(&mut self, path: &str) -> Ticket {
+        self.dispatcher.offer(&request(path, b"")).unwrap()
+    }
+
+    /// The victim takes the next request and answers with its path.
+    fn answer(&mut self) {
+        let mut claim = self.victim.take(&AtomicBool::new(false)).unwrap();
+        let (request, reply) = claim.split().unwrap();
+        let path = request.path.to_vec();
+        reply.send(Some(&HEAD), &path, After::Complete).unwrap();
+    }
+
+    fn pump(&mut self) -> Vec<ChildId> {
+        self.dispatcher.pump(&mut self.sink)
+    }
+
+    /// Requests are answered as ever, in order.
+    fn check_serves(&mut self) {
+        for number in 0..3 {
+            let path = format!("/{number}");
+            let ticket = self.offer(&path);
+            self.pump();
+            self.answer();
+            assert_eq!(self.pump(), []);
+            assert_eq!(self.sink.answers[&ticket], path.as_bytes());
+        }
+        assert_eq!(self.dispatcher.waiting(), 0);
+    }
+
+    fn queue(&self) -> Queue<'_> {
+        self.exchange.queue()
+    }
+}
+
+#[test]
+fn positions_of_the_queue_are_put_right() {
+    let wild = [0, 1, 3, 5, 6, 100, 1 << 40, u64::MAX - 1, u64::MAX];
+    for (value, is_head) in wild
+        .iter()
+        .flat_map(|value| [(*value, true), (*value, false)])
+    {
+        let mut site = Site::new();
+        site.check_serves();
+        let waiting = ["/a", "/b"].map(|path| site.offer(path));
+        let queue = site.queue();
+        let position = if is_head { queue.head } else { queue.tail };
+        position.store(value, Ordering::SeqCst);
+        // Whatever the queue says, a thread that looks into it comes to an end.
+        let thief = Owner {
+            child: CHILD,
+            thread: 0,
+        };
+        let stolen: Vec<Ticket> = std::iter::from_fn(|| site.queue().claim(thief)).collect();
+        for ticket in &stolen {
+            site.exchange.mapping.words()[ticket.slot as usize].write(Word::Queued(ticket.seq));
+        }
+        site.pump();
+        for path in ["/a", "/b"] {
+            site.answer();
+            assert_eq!(site.pump(), [], "{value} {is_head}");
+            assert_eq!(
+                site.sink.answers[&waiting[usize::from(path == "/b")]],
+                path.as_bytes()
+            );
+        }
+        site.check_serves();
+    }
+}
+
+#[test]
+fn an_entry_of_the_queue_that_is_overwritten_is_entered_anew() {
+    for wrong in [0, u64::MAX, 1 << 32] {
+        let mut site = Site::new();
+        let waiting = site.offer("/a");
+        let later = site.offer("/b");
+        site.queue().entries[0].store(wrong, Ordering::SeqCst);
+        site.answer();
+        site.pump();
+        assert_eq!(site.dispatcher.mended(), 1);
+        site.answer();
+        site.pump();
+        assert_eq!(site.sink.answers[&waiting], b"/a");
+        assert_eq!(site.sink.answers[&later], b"/b");
+        site.check_serves();
+        assert_eq!(site.dispatcher.mended(), 1, "what is right is left alone");
+    }
+}
+
+#[test]
+fn a_waiting_request_that_is_overwritten_is_lost_and_its_slot_is_not() {
+    for word in [
+        Word::Free(1),
+        Word::Queued(7),
+        Word::Claimed(
+            Owner {
+                child: ChildId { slot: 9, life: 0 },
+                thread: 0,
+            },
+            1,
+        ),
+    ] {
+        let mut site = Site::new();
+        let free = site.dispatcher.free_slots();
+        let ticket = site.offer("/a");
+        site.exchange.mapping.words()[ticket.slot as usize].write(word);
+        site.pump();
+        assert_eq!(site.sink.lost, [ticket]);
+        assert_eq!(site.dispatcher.free_slots(), free);
+        site.check_serves();
+    }
+}
+
+#[test]
+fn bits_of_threads_that_there_are_not_mean_nothing() {
+    let mut site = Site::new();
+    site.exchange.mapping.dirty()[0].store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(site.pump(), []);
+    site.check_serves();
+}
+
+#[test]
+fn positions_of_rings_that_are_overwritten_are_put_right() {
+    for value in [1, 8, 1 << 20, 1 << 40, u64::MAX] {
+        let mut site = Site::new();
+        site.check_serves();
+        let place = &site.exchange.mapping.threads()[1];
+        place.read.store(value, Ordering::SeqCst);
+        place.written.store(value, Ordering::SeqCst);
+        site.exchange.mapping.dirty()[0].store(u64::MAX, Ordering::SeqCst);
+        assert_eq!(site.pump(), []);
+        site.check_serves();
+    }
+}
+
+#[test]
+fn a_thread_that_waits_for_room_goes_on_after_its_positions_were_overwritten() {
+    let mut site = Site::new();
+    let ticket = site.offer("/large");
+    let exchange = Arc::clone(&site.exchange);
+    let place = &exchange.mapping.threads()[1];
+    let bytes = vec![7; 2_000_000];
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut claim = site.victim.take(&AtomicBool::new(false)).unwrap();
+            send(&mut claim, &bytes, After::Complete).unwrap();
+        });
+        let mut attacks = 0;
+        while site.sink.ended.is_empty() {
+            if attacks < 3 && place.room.sleeps() {
+                place.written.store(1 << 40, Ordering::SeqCst);
+                place.read.store(1 << 50, Ordering::SeqCst);
+                attacks += 1;
+            }
+            assert_eq!(site.dispatcher.pump(&mut site.sink), []);
+            thread::yield_now();
+        }
+    });
+    assert_eq!(site.sink.answers[&ticket], bytes);
+}
+
+#[test]
+fn a_slot_that_is_free_cannot_be_freed() {
+    let mut site = Site::new();
+    let free = site.dispatcher.free_slots();
+    let ticket = site.offer("/");
+    site.answer();
+    site.pump();
+    for _ in 0..5 {
+        let thief = Owner {
+            child: CHILD,
+            thread: 0,
+        };
+        site.exchange.mapping.words()[ticket.slot as usize].write(Word::Claimed(thief, ticket.seq));
+        write_last_frame(&site.exchange, ticket);
+        site.pump();
+        assert_eq!(site.dispatcher.free_slots(), free);
+    }
+    site.check_serves();
+}
+
+/// A last frame in the ring of the first child's thread.
+fn write_last_frame(exchange: &Exchange, ticket: Ticket) {
+    let frame = ring::Frame {
+        ticket,
+        head: 0,
+        data: 0,
+        after: After::Complete,
+    };
+    let place = &exchange.mapping.threads()[0];
+    let written = place.written.load(Ordering::SeqCst);
+    let size = ring::write(exchange.mapping.ring(0), written, frame, b"", b"");
+    place.written.store(written + size as u64, Ordering::SeqCst);
+    exchange.mapping.dirty()[0].store(1, Ordering::SeqCst);
+}
+
+#[test]
+fn a_frame_for_what_another_thread_has_taken_is_not_believed() {
+    let mut site = Site::new();
+    let ticket = site.offer("/");
+    let stop = AtomicBool::new(false);
+    let mut claim = site.victim.take(&stop).unwrap();
+    site.dispatcher.pump(&mut site.sink);
+    // The word is overwritten after the front has seen who has taken the request.
+    let thief = Owner {
+        child: CHILD,
+        thread: 0,
+    };
+    site.exchange.mapping.words()[ticket.slot as usize].write(Word::Claimed(thief, ticket.seq));
+    write_last_frame(&site.exchange, ticket);
+    assert_eq!(site.dispatcher.pump(&mut site.sink), [CHILD]);
+    send(&mut claim, b"mine", After::Complete).unwrap();
+    drop(claim);
+    assert_eq!(site.dispatcher.pump(&mut site.sink), []);
+    assert_eq!(site.sink.answers[&ticket], b"mine");
+}
+
+#[test]
+fn a_child_that_signs_every_slot_is_told_of_in_few_words_and_found_by_the_next_front() {
+    let mut site = Site::new();
+    let long = format!("/{}", "a".repeat(3_000));
+    for _ in 0..8 {
+        site.offer(&long);
+    }
+    let thief = Owner {
+        child: CHILD,
+        thread: 0,
+    };
+    for word in site.exchange.mapping.words() {
+        word.write(Word::Claimed(thief, 1));
+    }
+    let told = site.exchange.in_flight(CHILD);
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|request| request.path.len() == 512));
+
+    let mut new = Dispatcher::open(Arc::clone(&site.exchange));
+    let slots = site.exchange.mapping.words().len();
+    assert_eq!(new.pump(&mut site.sink), [CHILD]);
+    new.gone(CHILD, &mut site.sink);
+    assert_eq!(new.free_slots(), slots);
+    site.dispatcher = new;
+    site.check_serves();
+}
+
+#[test]
+fn a_child_of_which_no_answer_was_read_is_no_suspect() {
+    let mut site = Site::new();
+    for _ in 0..5 {
+        site.offer("/");
+        site.answer();
+    }
+    let mut new = Dispatcher::open(Arc::clone(&site.exchange));
+    assert_eq!(new.pump(&mut site.sink), []);
+    assert_eq!(new.free_slots(), site.exchange.mapping.words().len());
+}
+
+#[test]
+fn a_new_front_does_not_believe_the_queue_of_the_former_one() {
+    for (head, tail) in [(1 << 40, 0), (0, 1 << 40), (u64::MAX, u64::MAX), (7, 3)] {
+        let mut site = Site::new();
+        site.offer("/dropped");
+        let queue = site.queue();
+        queue.head.store(head, Ordering::SeqCst);
+        queue.tail.store(tail, Ordering::SeqCst);
+        site.dispatcher = Dispatcher::open(Arc::clone(&site.exchange));
+        site.check_serves();
+    }
+}
+
+#[test]
+fn the_memory_cannot_be_cut_off_under_the_others() {
+    let (exchange, _dispatcher) = exchange(1, 1, 1);
+    let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| {
+        let target = fs::read_link(entry.unwrap().path()).ok()?;
+        target.to_str().map(str::to_owned)
+    });
+    assert_eq!(
+        open.filter(|target| target.contains("rwsgi-exchange"))
+            .count(),
+        0
+    );
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let region = maps
+        .lines()
+        .find(|line| line.contains("rwsgi-exchange"))
+        .and_then(|line| line.split(' ').next())
+        .unwrap();
+    // Only a process with CAP_CHECKPOINT_RESTORE may open it there.
+    let Ok(memory) = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(format!("/proc/self/map_files/{region}"))
+    else {
+        return;
+    };
+    for length in [0, 1 << 40] {
+        let refused = memory.set_len(length).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    }
+    drop(exchange);
+}

@@ -1,0 +1,141 @@
+"""An application that was taken over: `/attack/NAME` writes into the server's shared memory.
+
+All else is answered with its query. The places are those of `crates/exchange/src/layout.rs`, for `CHILDREN`
+slots of one thread and a queue of 1024.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+LINE = 64
+# Four processes, as many again for those that leave, and one for a replacement.
+CHILDREN = 9
+SLOTS = 1024 + 2 * CHILDREN
+ENTRIES_COUNT = 4096
+RING = 256 * 1024
+
+HEAD = 0
+TAIL = LINE
+FRONT = 2 * LINE
+DIRTY = 3 * LINE
+WORDS = 4 * LINE
+ENTRIES = WORDS + LINE * SLOTS
+PLACES = ENTRIES + 8 * ENTRIES_COUNT
+CHILD = PLACES + -(-252 * SLOTS // LINE) * LINE
+THREAD = CHILD + LINE * CHILDREN
+
+CLAIMED = 2 << 60
+
+
+class Memory:
+    """The shared memory as 64-bit words."""
+
+    def __init__(self) -> None:
+        with open("/proc/self/maps") as maps:
+            regions = [line.partition("-")[0] for line in maps if "rwsgi-exchange" in line]
+        self._base = int(regions[0], 16)
+
+    def word(self, at: int) -> ctypes.c_uint64:
+        return ctypes.c_uint64.from_address(self._base + at)
+
+
+def tail(memory: Memory, _: int) -> None:
+    memory.word(TAIL).value += 2**40
+
+
+def tail_a_little(memory: Memory, _: int) -> None:
+    memory.word(TAIL).value += 100
+
+
+def head(memory: Memory, _: int) -> None:
+    memory.word(HEAD).value += 2**40
+
+
+def head_a_little(memory: Memory, _: int) -> None:
+    memory.word(HEAD).value += 3
+
+
+def head_back(memory: Memory, _: int) -> None:
+    memory.word(HEAD).value -= 2000
+
+
+def entries(memory: Memory, _: int) -> None:
+    for number in range(ENTRIES_COUNT):
+        memory.word(ENTRIES + 8 * number).value = 2**64 - 1
+
+
+def dirty(memory: Memory, _: int) -> None:
+    memory.word(DIRTY).value = 2**64 - 1
+
+
+def rings(memory: Memory, me: int) -> None:
+    for thread in range(CHILDREN):
+        if thread != me:
+            for place in (8, 64):
+                memory.word(THREAD + 128 * thread + place).value = 2**40
+
+
+def bells(memory: Memory, _: int) -> None:
+    """Nobody seems to sleep: the front, and the threads."""
+    memory.word(FRONT).value = 0
+    for thread in range(CHILDREN):
+        memory.word(THREAD + 128 * thread).value = 0
+
+
+def no_news(memory: Memory, _: int) -> None:
+    memory.word(DIRTY).value = 0
+
+
+def sign(memory: Memory, me: int) -> None:
+    """Sign what is free."""
+    for slot in range(SLOTS):
+        word = memory.word(WORDS + LINE * slot)
+        if not word.value >> 60:
+            word.value = CLAIMED | me << 48 | 1 << 40 | word.value
+
+
+def truncate(_: Memory, __: int) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if "rwsgi-exchange" in os.readlink(f"/proc/self/fd/{name}"):
+                os.ftruncate(int(name), 0)
+        except OSError:
+            pass
+
+
+ATTACKS: dict[str, Callable[[Memory, int], None]] = {
+    attack.__name__: attack
+    for attack in (
+        tail,
+        tail_a_little,
+        head,
+        head_a_little,
+        head_back,
+        entries,
+        dirty,
+        rings,
+        bells,
+        no_news,
+        sign,
+        truncate,
+    )
+}
+
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    _, act, name, *_ = (environ["PATH_INFO"] + "//").split("/")
+    answer = environ["QUERY_STRING"].encode()
+    if act == "attack":
+        memory = Memory()
+        ATTACKS[name](memory, environ["rwsgi.child"])
+        answer = struct.pack("<Q", memory.word(TAIL).value)
+    start_response("200 OK", [("Content-Length", str(len(answer)))])
+    return [answer]
