@@ -215,7 +215,7 @@ def note_failure(error: BaseException | None) -> None:
 
 
 def leave() -> str:
-    """Do what the end of the interpreter would do for the application; return the traceback of what failed."""
+    """Do what the interpreter's end would do for the application; return the traceback of what failed."""
     failed = ""
     try:
         atexit._run_exitfuncs()

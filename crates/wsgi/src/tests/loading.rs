@@ -156,13 +156,12 @@ fn a_module_that_is_not_there_is_another_thing_than_one_that_it_imports() {
                 other => panic!("{name}: {other:?}"),
             }
         }
-        scratch("imports_of_rwsgi.py", "import a_module_that_nobody_has");
-        let folder = scratch("unused.py", "").parent().unwrap().to_owned();
+        let failing = Scratch::new("imports_of_rwsgi.py", "import a_module_that_nobody_has");
         let mut spec = spec(Target::Module {
             module: "imports_of_rwsgi".to_owned(),
             callable: None,
         });
-        spec.python_path = vec![folder];
+        spec.python_path = vec![failing.folder.path().to_owned()];
         assert!(matches!(
             App::load(py, &spec),
             Err(LoadError::Raised { .. })
