@@ -232,10 +232,27 @@ def test_a_reload_without_replacements_does_not_wait_for_ever(start: Start, tmp_
     (tmp_path / "shop.py").write_text(SHOP + "import os\nopen('once', 'x')\n")
     ran = server.control("reload")
     assert (ran.code, ran.out) == (1, "")
-    assert "generation 2 serves, but 1 children of earlier ones still do, too" in ran.err
+    assert "generation 2 serves beside 1 child of earlier ones: no further one could be " in ran.err
     # The cure can be brought in.
     (tmp_path / "shop.py").write_text(SHOP)
     assert server.control("reload").out == "reloaded: generation 3 serves\n"
+
+
+def test_a_reload_beside_a_front_that_is_stopped_ends(start: Start) -> None:
+    """It does not clear what a child leaves behind, so that slots are missing."""
+    limits = ("--startup-timeout", "2s", "--shutdown-timeout", "1s", "--server-limit", "1")
+    server = start(*limits, "probe")
+    front = server.front()
+    os.kill(front, signal.SIGSTOP)
+    try:
+        assert server.control("reload").out == "reloaded: generation 2 serves\n"
+        ran = server.control("reload")
+        assert (ran.code, ran.out) == (1, "")
+        assert "no slot is free: the front has not cleared what 1 child left" in ran.err
+    finally:
+        os.kill(front, signal.SIGCONT)
+    assert server.control("reload").out == "reloaded: generation 4 serves\n"
+    assert server.get("/").status == 200
 
 
 def test_a_reload_tells_what_it_cannot_take_over(start: Start, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::control::PROGRESS_EVERY;
 use crate::family::Child;
 use crate::monitor::Monitor;
-use crate::reload::{Reload, Step};
+use crate::reload::{Reload, Step, children};
 
 /// Something new is told after this time, so that a reload which takes no longer is done without a word.
 const SOON: Duration = Duration::from_secs(1);
@@ -147,7 +147,13 @@ impl Monitor<'_> {
             }
             Step::WaitsForSlot => {
                 let leaving = self.leaving_children();
-                format!("waiting for a free slot, {}", self.about_children(&leaving))
+                if leaving.is_empty() {
+                    return format!("waiting for a free slot: {seconds} s");
+                }
+                format!(
+                    "waiting for a free slot, held by {}",
+                    self.about_children(&leaving)
+                )
             }
             Step::Replacing(_) => {
                 let former = self.of_former_generations();
@@ -157,23 +163,20 @@ impl Monitor<'_> {
     }
 
     /// How many children of which generation these are, and what they do; and what those do that leave, and hold slots.
-    fn about_children(&self, children: &[&Child]) -> String {
-        let mut generations: Vec<_> = children.iter().map(|child| child.generation).collect();
+    fn about_children(&self, those: &[&Child]) -> String {
+        let mut generations: Vec<_> = those.iter().map(|child| child.generation).collect();
         generations.sort_unstable();
         generations.dedup();
         let generations: Vec<_> = generations.iter().map(u32::to_string).collect();
-        let (count, plural) = match children.len() {
-            1 => (1, "child"),
-            count => (count, "children"),
-        };
         let leaving = self.leaving_children();
-        let ids = children.iter().chain(&leaving).map(|child| child.id);
+        let ids = those.iter().chain(&leaving).map(|child| child.id);
         let mut ids: Vec<_> = ids.collect();
         ids.sort_unstable_by_key(|id| id.slot);
         ids.dedup();
         let doing = self.in_flight_of(&ids);
         format!(
-            "{count} {plural} of generation {}{}",
+            "{} of generation {}{}",
+            children(those.len()),
             generations.join(" and "),
             doing.map_or_else(String::new, |doing| format!(": {doing}"))
         )

@@ -170,12 +170,18 @@ impl Monitor<'_> {
         let leaving = self.leaving_children().len();
         let is_gone = |slot: &&Slot| matches!(slot.place, Place::Gone(..));
         let gone = self.slots.iter().filter(is_gone).count();
-        match (leaving, gone) {
-            (_, 1..) => format!(
-                "no slot is free: {leaving} children are still leaving, and the front has not cleared what {gone} others left"
-            ),
-            _ => format!("no slot is free: {leaving} children are still leaving"),
+        let mut why = Vec::new();
+        if leaving > 0 {
+            let is = if leaving == 1 { "is" } else { "are" };
+            why.push(format!("{} {is} still leaving", children(leaving)));
         }
+        if gone > 0 {
+            why.push(format!(
+                "the front has not cleared what {} left",
+                children(gone)
+            ));
+        }
+        format!("no slot is free: {}", why.join(", and "))
     }
 
     fn next_step(&mut self, step: Step) {
@@ -376,8 +382,9 @@ impl Monitor<'_> {
             return;
         }
         let why = format!(
-            "generation {generation} serves, but {former} children of earlier ones still do, too: no other could be \
-             started in their place within the startup timeout"
+            "generation {generation} serves beside {} of earlier ones: no further one could be replaced within the \
+             startup timeout and the shutdown timeout",
+            children(former)
         );
         error!(
             r#gen = generation,
@@ -416,5 +423,13 @@ impl Monitor<'_> {
     /// There is a mold that has not been reaped.
     pub(crate) fn has_mold(&self) -> bool {
         self.mold.is_some() || self.next_mold.is_some() || !self.former_molds.is_empty()
+    }
+}
+
+/// So many children, in words.
+pub(crate) fn children(count: usize) -> String {
+    match count {
+        1 => "1 child".to_owned(),
+        count => format!("{count} children"),
     }
 }
