@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,7 +207,7 @@ def test_a_folder_that_cannot_be_entered_fails_the_reload(start: Start, releases
 
 
 def test_the_file_of_options_is_that_of_the_new_release(start: Start, releases: Releases) -> None:
-    file = "app = 'shop'\nenv = {WHICH = '%s'}\n"
+    file = "app = 'shop'\ntouch-reload = ['touch']\nenv = {WHICH = '%s'}\n"
     (releases.path("1") / "rwsgi.toml").write_text(file % "one")
     server = start(folder=releases.current)
     releases.make("2")
@@ -215,6 +216,58 @@ def test_the_file_of_options_is_that_of_the_new_release(start: Start, releases: 
     reload(server)
     assert version(server) == "2"
     assert server.get("/os.environ").json()["WHICH"] == "two"
+    (releases.path("2") / "touch").touch()
+    server.wait_for(" gen=3 reloaded$")
+
+
+def test_the_packages_of_the_release_come_with_it(start: Start, releases: Releases, door: Door) -> None:
+    """At once where the binary is told the environment; through the wheel by USR2, which a warning says."""
+
+    def deploy(version: str) -> None:
+        releases.make(version, "import package\nACTS['/package'] = lambda environ, query: package.VERSION")
+        environment = releases.path(version) / ".venv"
+        command = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
+        subprocess.run(command, check=True, timeout=PATIENCE)
+        (packages,) = (environment / "lib").glob("python*/site-packages")
+        (packages / "package.py").write_text(f"VERSION = {version!r}\n")
+        program = environment / "bin" / "rwsgi"
+        if door.name == "binary":
+            program.symlink_to(door.program)
+        else:
+            # As pip installs it, with the path of the release in its first line.
+            first, _, rest = door.program.read_text().partition("\n")
+            program.write_text(f"#!{environment}/bin/python\n{rest}")
+            program.chmod(0o755)
+            ask = "import os, rwsgi; print(os.path.dirname(os.path.dirname(rwsgi.__file__)))"
+            ran = subprocess.run([first[2:], "-c", ask], check=True, capture_output=True, text=True)
+            (packages / "rwsgi.pth").write_text(ran.stdout)
+        releases.turn(version)
+
+    deploy("2")
+    named = {"VIRTUAL_ENV": str(releases.current / ".venv")} if door.name == "binary" else {}
+    server = Server(
+        Door(door.name, Path(".venv/bin/rwsgi")),
+        releases.current,
+        ("--bind", "127.0.0.1:0", "--python-path", str(APPS), "shop"),
+        {"PWD": str(releases.current), **named},
+    )
+    try:
+        server.wait_until_ready()
+        assert server.get("/package").json() == "2"
+        deploy("3")
+        reload(server)
+        assert version(server) == "3"
+        warnings = [
+            line for line in server.log.lines if " packages are still those of another release" in line
+        ]
+        assert (server.get("/package").json(), len(warnings)) == (("3", 0) if named else ("2", 1))
+        server.send_signal(signal.SIGUSR2)
+        pid = successor(server)
+        assert server.process.wait(PATIENCE) == 0
+        assert [version(server), server.get("/package").json()] == ["3", "3"]
+        stop(server, pid)
+    finally:
+        server.destroy()
 
 
 def test_a_folder_to_change_to_is_read_anew(start: Start, releases: Releases, tmp_path: Path) -> None:

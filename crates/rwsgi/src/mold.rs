@@ -1,7 +1,7 @@
 //! A mold's life: start Python, load the application, warm it up, look it over, freeze it, then fork children for as
 //! long as the supervisor wants some. It takes no request of a client.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exchange::Exchange;
@@ -16,6 +16,7 @@ use crate::{child, exit, log, threads};
 /// The whole life; its exit code.
 pub(crate) fn live(
     release: &Release,
+    first: Option<&Path>,
     exchange: &Arc<Exchange>,
     link: &MoldLink,
     birth: MoldBirth,
@@ -37,6 +38,7 @@ pub(crate) fn live(
             },
         );
     };
+    release.compare_packages(first, interpreter.prefix());
     Python::attach(|py| {
         wsgi::follow_path(py);
         let spec = spec(config);

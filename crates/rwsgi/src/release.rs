@@ -65,6 +65,27 @@ impl Release {
         &self.given
     }
 
+    /// Says so when the packages are those of another release: the one that was served when the server was started, whose
+    /// interpreter runs in all of its processes.
+    pub(crate) fn compare_packages(&self, started: Option<&Path>, environment: &Path) {
+        let Some(started) = started.filter(|started| self.found.chdir.as_deref() != Some(started))
+        else {
+            return;
+        };
+        let real = environment.canonicalize();
+        if real.as_deref().unwrap_or(environment).starts_with(started) {
+            warn!(
+                environment = %environment.display(),
+                "the packages are still those of another release: USR2 or a restart takes those of this one"
+            );
+        }
+    }
+
+    /// The folder that it has been found to be in.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.found.chdir.as_deref()
+    }
+
     /// Enters the folder, and returns the options with all names followed.
     ///
     /// # Errors

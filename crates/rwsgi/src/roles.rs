@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exchange::Exchange;
@@ -24,6 +25,8 @@ pub(crate) struct Roles {
     exchange: Arc<Exchange>,
     start: Start,
     started: Started,
+    /// The folder of the release that was served at the start.
+    first: Option<PathBuf>,
     /// The most children that the exchange has room for.
     limit: u16,
     /// The server that serves until this one does; the supervisor's affair alone.
@@ -40,6 +43,7 @@ impl Roles {
         predecessor: Option<Predecessor>,
     ) -> Self {
         Self {
+            first: release.folder().map(Path::to_owned),
             release: RefCell::new(Arc::new(release)),
             next: RefCell::new(None),
             exchange,
@@ -83,7 +87,13 @@ impl supervisor::Roles for Roles {
         drop(self.predecessor.take());
         let next = self.next.borrow().clone();
         let release = next.unwrap_or_else(|| Arc::clone(&self.release.borrow()));
-        mold::live(&release, &self.exchange, &link, birth)
+        mold::live(
+            &release,
+            self.first.as_deref(),
+            &self.exchange,
+            &link,
+            birth,
+        )
     }
 
     fn reread(&self) -> Result<supervisor::Reread, String> {

@@ -18,6 +18,7 @@ pub use embed::Start;
 pub struct Interpreter {
     version: (u8, u8),
     about: String,
+    prefix: PathBuf,
 }
 
 /// There is no interpreter to work with.
@@ -144,6 +145,12 @@ impl Interpreter {
         &self.about
     }
 
+    /// The folder of its environment.
+    #[must_use]
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
     fn look(py: Python<'_>) -> Result<Self, StartError> {
         // The first thread that imports it is the main thread for Python.
         py.import("threading").map_err(refused)?;
@@ -152,7 +159,8 @@ impl Interpreter {
         if is_free_threaded(&attribute::<String>(&sys, "abiflags")?) {
             return Err(StartError::FreeThreaded(attribute(&sys, "version")?));
         }
-        let executable: PathBuf = attribute(&sys, "executable")?;
+        let (executable, prefix): (PathBuf, PathBuf) =
+            (attribute(&sys, "executable")?, attribute(&sys, "prefix")?);
         let about = format!(
             "{}.{}.{} ({})",
             version.major,
@@ -164,6 +172,7 @@ impl Interpreter {
         Ok(Self {
             version: (version.major, version.minor),
             about,
+            prefix,
         })
     }
 }
