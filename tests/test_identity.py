@@ -74,6 +74,19 @@ def test_all_but_the_supervisor_are_the_users(start: Start, before: list[str], p
     assert warnings(server) == []
 
 
+def test_who_starts_it_may_stand_where_the_user_may_not(
+    start: Start, before: list[str], tmp_path: Path
+) -> None:
+    """As root does in /root: nothing of that folder is wanted."""
+    os.chmod(tmp_path, 0o700)
+    server = start("--user", "nobody", "probe", before=before)
+    server.wait_for(r" WARN folder=\S+ may not be entered by the application's user, who works in / instead$")
+    assert server.get("/").json()["folder"] == "/"
+    mark = server.mark()
+    server.send_signal(signal.SIGHUP)
+    server.wait_for(" reloaded$", since=mark)
+
+
 def test_a_group_can_be_chosen(start: Start, before: list[str], place: Path) -> None:
     server = start(
         *("--user", str(USER.pw_uid), "--group", OTHER.gr_name, "--chdir", str(place)), "probe", before=before

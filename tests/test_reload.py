@@ -547,11 +547,13 @@ def test_a_start_that_waits_is_tried_again_when_it_is_asked_for(start: Start, tm
     mark = server.mark()
     server.send_signal(signal.SIGHUP)
     server.wait_for(" waiting for a change of the application's files$", since=mark)
+    ran = server.control("reload")
+    assert (ran.code, "the application cannot be loaded" in ran.err) == (1, True), ran
     (tmp_path / "rwsgi.toml").write_text("app = 'shop'\nreload = true\nenv = {WELL = '1'}\n")
     server.send_signal(signal.SIGHUP)
     server.wait_until_ready()
     assert server.get("/").body == b"one"
-    assert asked(server) == 2
+    assert asked(server) == 3
 
 
 def test_a_start_that_waits_can_be_stopped(start: Start, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ use tracing::{debug, error, info, warn};
 
 use crate::family::{Mold, Slot};
 use crate::monitor::Monitor;
-use crate::progress::{Reloaded, Waiter};
 use crate::watch::{MOST_FOLDERS, Problem, Target, Watcher, refusal};
 
 /// How long no file must have changed: whoever deploys or saves changes several, one after the other.
@@ -205,6 +204,7 @@ impl Monitor<'_> {
             info!("waiting for a change of the application's files");
         }
         self.changes.waits = true;
+        self.break_off_reload("the application cannot be loaded: the log says why");
         self.molds_mut().for_each(Mold::kill);
         for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
             child.kill();
@@ -212,7 +212,7 @@ impl Monitor<'_> {
     }
 
     /// Loads the first generation once more, as it is configured by now.
-    fn try_start_again(&mut self, cause: &str) {
+    pub(crate) fn try_start_again(&mut self, cause: &str) {
         info!(cause, "loading the application again");
         match self.roles.reread() {
             Ok(read) => {
@@ -223,17 +223,10 @@ impl Monitor<'_> {
                 self.changes.waits = false;
                 self.startup.progress = self.now();
             }
-            Err(why) => error!(reason = why, "the configuration cannot be read"),
+            Err(why) => {
+                error!(reason = why, "the configuration cannot be read");
+                self.break_off_reload(&why);
+            }
         }
-    }
-
-    /// A reload is asked for while nothing is served: the start is tried again. Whoever waits is told at once.
-    pub(crate) fn start_instead_of_reload(&mut self, cause: &str, waiter: Option<Waiter>) {
-        let failed = Reloaded::Failed {
-            generation: None,
-            why: "the application could not be loaded: the start is tried again".to_owned(),
-        };
-        failed.tell(waiter);
-        self.try_start_again(cause);
     }
 }

@@ -85,7 +85,11 @@ impl Monitor<'_> {
             return;
         }
         if self.waits_for_change() {
-            self.start_instead_of_reload(cause, waiter);
+            // Nothing is served yet. Who waits for the reload has one once the start has succeeded.
+            if let Some(waiter) = waiter {
+                self.reloads.asked.get_or_insert_default().push(waiter);
+            }
+            self.try_start_again(cause);
             return;
         }
         self.reloads.asked.get_or_insert_default().extend(waiter);
