@@ -1,4 +1,4 @@
-"""Whatever standard error is, the server starts, serves and stops."""
+"""Whatever standard error and the access log are, the server starts, serves and stops."""
 
 import contextlib
 import json
@@ -17,15 +17,17 @@ from pathlib import Path
 import pytest
 
 from tests import processes
+from tests.access_log import AccessLog
 from tests.client import PATIENCE, Client
 from tests.conftest import Start
 from tests.server import Door, Server
 from tests.tools import tool
+from tests.unprivileged import reachable
 from tests.waiting import until, until_equal
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts file systems")
 
-LOST = re.compile(r" WARN lost=(\d+) log lines could not be written$")
+LOST = r" WARN lost=[1-9]\d* log lines could not be written$"
 
 
 def to(*redirections: str) -> list[str]:
@@ -146,7 +148,7 @@ def test_a_pipe_that_nobody_reads_stops_nobody_and_what_was_lost_is_told(begin: 
         read_until(reader, " ready$")
         fill(writer)
         goes_on(server)
-        read_until(reader, LOST.pattern)
+        read_until(reader, LOST)
         # What comes after it is complete again.
         mark = server.get("/raise")
         assert mark.status == 500
@@ -164,7 +166,7 @@ def test_what_was_lost_is_told_without_a_further_line(begin: Fixture) -> None:
         # Lost in a child, which gives a reader a moment: the supervisor has nothing to say.
         for _ in range(2):
             assert server.get("/raise").status == 500
-        assert int(LOST.findall(read_until(reader, LOST.pattern).rstrip("\n"))[0]) >= 3
+        read_until(reader, LOST)
 
 
 def test_a_pipe_whose_reader_has_gone_stops_nobody(begin: Fixture) -> None:
@@ -252,7 +254,7 @@ def test_a_fifo_whose_reader_comes_back_has_whole_lines_again(begin: Fixture, tm
         assert server.get("/raise").status == 500
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        text = read_until(reader, LOST.pattern)
+        text = read_until(reader, LOST)
         assert server.get("/raise").status == 500
         text += read_until(reader, "^ValueError: on purpose")
         assert re.match(r"\d{4}-", text), text
@@ -290,7 +292,7 @@ def test_a_socket_that_nobody_reads_stops_nobody(begin: Fixture) -> None:
         # The flag is that of the server's standard error, too, which had better be as it was.
         theirs.setblocking(True)
         goes_on(server)
-        read_until(ours.fileno(), LOST.pattern)
+        read_until(ours.fileno(), LOST)
         stops(server)
         server = begin(before=to(f"2>&{theirs.fileno()}"), inherited=[theirs.fileno()])
         ours.close()
@@ -448,7 +450,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(begin: Fixture, small: Disk) -
         assert server.get("/raise?1000").status == 500
     goes_on(server)
     small.free()
-    until(lambda: re.search(LOST.pattern, log.read_text(), re.MULTILINE), log.read_text)
+    until(lambda: re.search(LOST, log.read_text(), re.MULTILINE), log.read_text)
     stops(server)
     text = log.read_text()
     assert text.endswith(" INFO stopped\n")
@@ -465,7 +467,7 @@ def test_a_disk_that_does_not_answer_stops_nobody(begin: Fixture, freezable: Dis
         assert server.get("/raise?20000").status == 500
     goes_on(server)
     freezable.thaw()
-    until(lambda: re.search(LOST.pattern, log.read_text(), re.MULTILINE), log.read_text)
+    until(lambda: re.search(LOST, log.read_text(), re.MULTILINE), log.read_text)
     stops(server)
     assert log.read_text().endswith(" INFO stopped\n")
 
@@ -478,6 +480,22 @@ def test_a_disk_that_does_not_answer_holds_up_no_end(begin: Fixture, freezable: 
     assert server.get("/raise").status == 500
     ends_in_time(server)
     assert {process.title for process in server.tree()} <= {"rwsgi: log"}
+    freezable.thaw()
+    until_equal(server.tree, [])
+
+
+@as_root
+def test_a_disk_that_does_not_answer_under_the_access_log_holds_up_no_end(
+    start: Start, freezable: Disk
+) -> None:
+    server = start("--access-log", str(freezable.place / "access.log"), "chatty")
+    freezable.freeze()
+    for _ in range(3):
+        assert server.get("/").status == 200
+    ends_in_time(server)
+    # The port is free for the next one.
+    with socket.socket() as probe:
+        assert probe.connect_ex(server.address) != 0
     freezable.thaw()
     until_equal(server.tree, [])
 
@@ -608,6 +626,24 @@ def test_colours_can_be_done_without(begin: Fixture, terminal: Terminal, plain: 
     server.stop()
 
 
+def test_who_develops_on_a_terminal_sees_each_request(begin: Fixture, terminal: Terminal) -> None:
+    server = begin("--reload", before=on(terminal), inherited=[terminal.theirs], environment=TERM)
+    assert server.get("/raise?1").status == 500
+    text = read_until(terminal.ours, r"^\d\d:\d\d:\d\d GET /raise\?1 \x1b\[31m500\x1b\[0m \d+ ms$")
+    assert re.search(r"^\d\d:\d\d:\d\d GET / \x1b\[32m200\x1b\[0m \d+ ms$", text, re.M), text
+    server.stop()
+
+
+@pytest.mark.parametrize("option", ["--access-log off", "--access-log access.log", "--log-level warn"])
+def test_an_access_log_of_ones_own_takes_their_place(begin: Fixture, terminal: Terminal, option: str) -> None:
+    options = ["--reload", *option.split()]
+    server = begin(*options, before=on(terminal), inherited=[terminal.theirs], environment=TERM)
+    assert server.get("/seen").status == 200
+    server.stop()
+    os.set_blocking(terminal.ours, False)
+    assert b"/seen" not in os.read(terminal.ours, 65536)
+
+
 def test_a_terminal_that_was_stopped_stops_nobody(begin: Fixture, terminal: Terminal) -> None:
     server = begin("--processes", "2", before=on(terminal), inherited=[terminal.theirs], environment=TERM)
     read_until(terminal.ours, "ready$")
@@ -643,3 +679,125 @@ def test_json_is_an_object_on_each_line(start: Start) -> None:
     assert line["message"].startswith("Traceback (most recent call last):\n")
     server.stop()
     assert all(json.loads(line)["time"].endswith("Z") for line in server.log.lines)
+
+
+# The access log.
+
+
+def test_a_fifo_that_nobody_reads_holds_lines_ready(start: Start, tmp_path: Path) -> None:
+    fifo = tmp_path / "access.log"
+    os.mkfifo(fifo)
+    server = start("--access-log", str(fifo), "--access-log-format", "%U", "chatty")
+    assert server.get("/early").status == 200
+    for name in ("one", "two"):
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        assert server.get(f"/{name}").status == 200
+        assert read_until(reader, f"^/{name}$").splitlines()[-1] == f"/{name}"
+        os.close(reader)
+    assert server.get("/late").status == 200
+    stops(server)
+
+
+def test_a_fifo_that_is_full_is_left_when_logs_are_opened_anew(start: Start, tmp_path: Path) -> None:
+    log = AccessLog(tmp_path / "access.log")
+    os.mkfifo(log.path)
+    fields = {"User-Agent": "x" * 4000}
+    server = start("--access-log", str(log.path), "--access-log-format", "%U %{User-Agent}i", "chatty")
+    client = server.client()
+    for _ in range(40):
+        assert client.get("/", fields).status == 200
+    log.path.unlink()
+    mark = server.mark()
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for("reopening logs$", since=mark)
+    lines = log.wait(20)
+    assert all(re.fullmatch("/ x{4000}", line) for line in lines)
+    # What cannot be opened leaves things as they are, and is told.
+    moved = log.path.rename(tmp_path / "moved")
+    log.path.mkdir()
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for(" ERROR .*the access log cannot be opened anew$")
+    assert server.get("/moved").status == 200
+    stops(server)
+    assert moved.read_text().splitlines()[-1] == "/moved -"
+
+
+@as_root
+def test_lines_that_a_full_disk_did_not_take_are_told_and_none_is_glued(start: Start, small: Disk) -> None:
+    log = AccessLog(small.place / "access.log")
+    form = "%U %{User-Agent}i"
+    server = start("--access-log", str(log.path), "--access-log-format", form, "chatty")
+    client = server.client()
+    fields = {"User-Agent": "x" * 900}
+    assert client.get("/", fields).status == 200
+    log.wait(1)
+    small.fill()
+    for _ in range(20):
+        assert client.get("/", fields).status == 200
+    server.wait_for(" ERROR .*the access log cannot be written$")
+    small.free()
+    assert client.get("/again", fields).status == 200
+    lost = int(server.wait_for(r" WARN lost=(\d+) the access log is written again: lines were lost$")[1])
+    server.stop()
+    lines = log.lines()
+    whole = [line for line in lines if re.fullmatch("/(again)? x{900}", line)]
+    assert whole[-1].startswith("/again ")
+    assert len(lines) - len(whole) <= 1
+    assert len(whole) + lost == 22
+    assert len([line for line in server.log.lines if "cannot be written" in line]) == 1
+
+
+@pytest.mark.parametrize("user", [False, pytest.param(True, marks=as_root)])
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "-", "link"])
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_standard_output_is_meant_whatever_it_is(
+    begin: Fixture, door: Door, tmp_path: Path, kind: str, path: str, user: bool
+) -> None:
+    if path == "link":
+        (tmp_path / "link").symlink_to("/dev/stdout")
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pipe() as (reader, writer):
+        ends = (reader, writer) if kind == "pipe" else (ours.fileno(), theirs.fileno())
+        before = to(f">&{ends[1]}")
+        options = []
+        if user:
+            tmp_path.chmod(0o777)
+            scratch = tmp_path / "scratch"
+            scratch.mkdir()
+            before, options = [*reachable(door, scratch), *before], ["--user", "nobody"]
+        server = begin("--access-log", path, *options, before=before, inherited=[ends[1]])
+        assert '"GET / HTTP/1.1" 200' in read_until(ends[0], "GET / ")
+        server.stop()
+
+
+def test_a_descriptor_that_was_inherited_is_a_log_also_for_the_next_server(start: Start) -> None:
+    with pipe() as (reader, writer):
+        path = f"/dev/fd/{writer}"
+        server = start("--access-log", path, "--access-log-format", "%U %P", "chatty", inherited=[writer])
+        assert server.get("/one").status == 200
+        (first,) = re.findall(r"/one (\d+)", read_until(reader, "^/one"))
+        mark = server.mark()
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for("another server serves$", since=mark)
+        assert server.process.wait(PATIENCE) == 0
+        assert server.get("/two").status == 200
+        assert re.findall(r"/two (\d+)", read_until(reader, "^/two")) != [first]
+        successor = int(server.wait_for_last(r" url=\S+ pid=(\d+) ready$")[1])
+        os.kill(successor, signal.SIGTERM)
+        until_equal(server.tree, [])
+
+
+def test_a_descriptor_that_is_not_open_is_refused(start: Start) -> None:
+    server = start("--access-log", "/dev/fd/77", "chatty", children=None)
+    assert server.wait() == 78
+    assert re.search(" ERROR log=/dev/fd/77 .*cannot open the access log$", str(server.log))
+
+
+def test_standard_output_that_nobody_reads_stops_nobody(begin: Fixture) -> None:
+    with pipe() as (reader, writer):
+        server = begin("--access-log", "-", before=to(f">&{writer}"), inherited=[writer])
+        read_until(reader, "GET /")
+        fill(writer)
+        goes_on(server)
+        assert pids_of(server, "front")
+        stops(server)

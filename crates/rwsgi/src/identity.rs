@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use supervisor::Listener;
 use tracing::{error, warn};
 
-use crate::options::Config;
-use crate::{exit, log};
+use crate::options::{AccessTarget, Config};
+use crate::{access_log, exit, log};
 
 /// Makes the user of `--user` able to serve, and sees in a process of that user that it is; the exit code when it is not.
 pub(crate) fn prepare(config: &Config, listeners: &[Listener]) -> Result<(), u8> {
@@ -33,8 +33,8 @@ pub(crate) fn prepare(config: &Config, listeners: &[Listener]) -> Result<(), u8>
 /// The files that the front opens.
 pub(crate) fn logs(config: &Config) -> Vec<PathBuf> {
     match &config.access_log {
-        Some(front::access::Target::File(path)) => vec![path.clone()],
-        Some(front::access::Target::Stdout) | None => Vec::new(),
+        Some(AccessTarget::File(path)) => vec![path.clone()],
+        Some(AccessTarget::Descriptor(_)) | None => Vec::new(),
     }
 }
 
@@ -56,12 +56,7 @@ pub(crate) fn assume(config: &Config) -> Result<(), u8> {
 /// What whoever serves must be able to open. The front opens it again for itself; only here a mistake can still be told
 /// before anything is started.
 fn look(config: &Config) -> Result<(), u8> {
-    if let Some(target) = &config.access_log
-        && let Err(problem) = target.check()
-    {
-        error!(log = %target, error = %problem, "cannot open the access log");
-        return Err(exit::CONFIGURATION);
-    }
+    access_log::check(config)?;
     if let Some(folder) = &config.chdir
         && let Err(problem) = std::fs::metadata(folder.join("."))
     {

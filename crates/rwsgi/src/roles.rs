@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exchange::Exchange;
+use front::access::AccessLog;
 use supervisor::{Listener, Local, MoldBirth, MoldLink, Predecessor};
 use tracing::{error, warn};
 
@@ -13,7 +14,7 @@ use crate::options::{Again, Config, Started};
 use crate::release::Release;
 use crate::sizing::Sizing;
 use crate::start::Start;
-use crate::{exit, log, mold, serve};
+use crate::{access_log, exit, log, mold, serve};
 
 /// What every process knows.
 #[derive(Debug)]
@@ -69,12 +70,11 @@ impl supervisor::Roles for Roles {
         let config = release.given();
         allow_connections(config.max_connections);
         let listeners = listeners.into_iter().map(listening).collect();
-        match front::serve(
-            settings(config),
-            Arc::clone(&self.exchange),
-            listeners,
-            link,
-        ) {
+        let served = access_log::of(config).and_then(|access_log| {
+            let settings = settings(config, access_log);
+            front::serve(settings, Arc::clone(&self.exchange), listeners, link)
+        });
+        match served {
             Ok(()) => exit::OK,
             Err(problem) => {
                 error!(error = %problem, "the front cannot serve");
@@ -164,7 +164,7 @@ fn listening(listener: Listener) -> front::Listening {
     }
 }
 
-fn settings(config: &Config) -> front::Settings {
+fn settings(config: &Config, access_log: Option<AccessLog>) -> front::Settings {
     front::Settings {
         keep_alive: config.keep_alive,
         header_timeout: config.header_timeout,
@@ -179,12 +179,6 @@ fn settings(config: &Config) -> front::Settings {
         max_connections: config.max_connections as usize,
         health: config.health.clone(),
         untaken: supervisor::untaken,
-        access_log: config
-            .access_log
-            .clone()
-            .map(|target| front::access::AccessLog {
-                target,
-                format: config.access_log_format.clone(),
-            }),
+        access_log,
     }
 }

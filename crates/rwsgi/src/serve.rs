@@ -14,7 +14,7 @@ use crate::roles::Roles;
 use crate::runtime::{self, PidFile};
 use crate::sizing::Sizing;
 use crate::start::Start;
-use crate::{announce, exit, identity, log};
+use crate::{access_log, announce, exit, identity, log};
 
 /// Serves until told to stop.
 pub(crate) fn run(config: Config, start: Start) -> u8 {
@@ -141,7 +141,10 @@ pub(crate) fn settings(config: &Config, sizing: &Sizing, start: &Start) -> super
         watch_modules: config.reload,
         reload_include: included(config, start),
         takes_over: false,
-        program: start.program(),
+        program: supervisor::Program {
+            descriptors: access_log::descriptors(config),
+            ..start.program()
+        },
         title: config.app.to_string(),
         identity: config.identity.clone(),
         logs: identity::logs(config),

@@ -49,6 +49,8 @@ enum Item {
     Query,
     Protocol,
     Status,
+    /// As terminals show it: green, yellow for the client's mistakes, red for the server's.
+    ColouredStatus,
     /// `%b`: `-` for none.
     BytesOrNone,
     Bytes,
@@ -123,6 +125,29 @@ impl Format {
         }
         items.push(Item::Literal(literal + "\n"));
         Ok(Self::text(items))
+    }
+
+    /// For somebody who looks on while they develop: local time, method, path, status and duration.
+    #[must_use]
+    pub fn short(colours: bool) -> Self {
+        let literal = |text: &str| Item::Literal(text.to_owned());
+        Self::text(vec![
+            Item::Time(Some("%H:%M:%S".to_owned())),
+            literal(" "),
+            Item::Method,
+            literal(" "),
+            Item::Path,
+            Item::Query,
+            literal(" "),
+            if colours {
+                Item::ColouredStatus
+            } else {
+                Item::Status
+            },
+            literal(" "),
+            Item::Millis,
+            literal(" ms\n"),
+        ])
     }
 
     fn json() -> Self {
@@ -245,6 +270,15 @@ impl Item {
             }
             Self::Protocol => out.write_all(record.asked.protocol().as_bytes()),
             Self::Status => write!(out, "{}", record.status().as_u16()),
+            Self::ColouredStatus => {
+                let status = record.status().as_u16();
+                let colour = match status {
+                    ..400 => 32,
+                    400..500 => 33,
+                    500.. => 31,
+                };
+                write!(out, "\x1b[{colour}m{status}\x1b[0m")
+            }
             Self::BytesOrNone if record.sent == 0 => out.write_all(b"-"),
             Self::BytesOrNone | Self::Bytes => write!(out, "{}", record.sent),
             Self::Seconds => write!(out, "{}", record.began.elapsed().as_secs()),

@@ -1,24 +1,24 @@
 //! The access log: one line for every request, whatever its end.
 //!
 //! The lines of a turn are collected and written by a thread of their own: a slow disk, or a pipe that nobody reads,
-//! must not stop the thread on which every connection lives. What that thread cannot keep up with is lost, counted and
-//! told.
+//! must not stop the thread on which every connection lives. What that thread cannot keep up with, or cannot write at all,
+//! is lost, counted and told.
 
 mod escape;
 mod format;
 mod record;
+mod target;
 mod writer;
 
 use std::cell::RefCell;
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 pub use format::{Format, FormatError};
 pub(crate) use record::Record;
+pub use target::Target;
 use writer::Writer;
 
 /// How much is collected at most before it is given to the writer.
@@ -31,34 +31,6 @@ pub struct AccessLog {
     pub target: Target,
     /// What a line says.
     pub format: Format,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stdout => f.write_str("-"),
-            Self::File(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
-/// Where the log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// To standard output.
-    Stdout,
-    /// To the end of this file, which is made (mode 0640, less the umask) when it is not there.
-    File(PathBuf),
-}
-
-impl Target {
-    /// Opens the log once to see whether that is possible.
-    ///
-    /// # Errors
-    /// When it is not.
-    pub fn check(&self) -> io::Result<()> {
-        writer::open(self).map(drop)
-    }
 }
 
 thread_local! {

@@ -1,16 +1,17 @@
 //! The thread that writes.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
 use tracing::{error, warn};
 
-use super::Target;
+use super::target::{Opened, Target};
 
 /// Bytes of lines that may wait for the disk.
 const WAITING: usize = 4 * 1024 * 1024;
@@ -18,87 +19,104 @@ const WAITING: usize = 4 * 1024 * 1024;
 const STACK: usize = 128 * 1024;
 /// How long the end of the server waits for somebody to take the last lines.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How often a FIFO is looked at that nobody reads.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The other end of the thread.
 #[derive(Debug)]
 pub(super) struct Writer {
     portions: Sender<Vec<u8>>,
-    /// Bytes that wait, and how many may.
-    waiting: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+    /// Bytes that may wait.
     most: usize,
-    reopen: Arc<AtomicBool>,
-    /// Lines that were lost since the thread last took some.
-    lost: usize,
     /// Ends with the thread.
     ended: Receiver<()>,
 }
 
-/// Opens the log at its end.
-pub(super) fn open(target: &Target) -> io::Result<Box<dyn Write + Send>> {
-    match target {
-        Target::Stdout => Ok(Box::new(io::stdout())),
-        Target::File(path) => {
-            let file: File = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o640)
-                .open(path)?;
-            Ok(Box::new(file))
-        }
-    }
+/// What both ends look at.
+#[derive(Debug)]
+struct Shared {
+    /// Bytes and lines that wait.
+    waiting: AtomicUsize,
+    waiting_lines: AtomicU64,
+    /// Lines that were lost since somebody told.
+    lost: AtomicU64,
+    /// There are more lines than can be written, and that has been told.
+    behind: AtomicBool,
+    reopen: AtomicBool,
+    /// Wakes the thread while it waits for a reader.
+    wake: OwnedFd,
 }
 
 impl Writer {
     pub(super) fn start(target: Target) -> io::Result<Self> {
-        let file = open(&target)?;
-        Self::over(target, file, WAITING)
+        let opened = match Opened::open(&target) {
+            Ok(opened) => Some(opened),
+            Err(error) if target.is_unread(&error) => None,
+            Err(error) => return Err(error),
+        };
+        Self::over(target, opened, WAITING)
     }
 
-    fn over(target: Target, file: Box<dyn Write + Send>, most: usize) -> io::Result<Self> {
+    fn over(target: Target, opened: Option<Opened>, most: usize) -> io::Result<Self> {
         let (portions, incoming) = channel();
         let (living, ended) = channel();
-        let reopen = Arc::new(AtomicBool::new(false));
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let (asked, written) = (Arc::clone(&reopen), Arc::clone(&waiting));
+        let shared = Arc::new(Shared {
+            waiting: AtomicUsize::new(0),
+            waiting_lines: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            behind: AtomicBool::new(false),
+            reopen: AtomicBool::new(false),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        });
+        let mut worker = Worker {
+            target,
+            torn: opened.as_ref().is_some_and(|opened| opened.torn),
+            opened,
+            tried: Instant::now(),
+            failing: false,
+            enough: most / 2,
+            shared: Arc::clone(&shared),
+        };
         std::thread::Builder::new()
             .name("rwsgi-log".to_owned())
             .stack_size(STACK)
-            .spawn(move || work(&target, file, &incoming, &written, &asked, &living))?;
+            .spawn(move || {
+                let _living: Sender<()> = living;
+                worker.work(&incoming);
+            })?;
         Ok(Self {
             portions,
-            waiting,
+            shared,
             most,
-            reopen,
-            lost: 0,
             ended,
         })
     }
 
     /// Gives lines to the thread, unless too much waits for it.
-    pub(super) fn write(&mut self, lines: Vec<u8>) {
-        let length = lines.len();
-        let fits = self.waiting.load(Ordering::Relaxed) + length <= self.most;
-        if !fits {
-            self.lost += lines.iter().filter(|&&byte| byte == b'\n').count();
+    pub(super) fn write(&mut self, portion: Vec<u8>) {
+        let (length, count) = (portion.len(), lines(&portion));
+        if self.shared.waiting.load(Ordering::Relaxed) + length > self.most {
+            self.shared.lost.fetch_add(count, Ordering::Relaxed);
+            if !self.shared.behind.swap(true, Ordering::Relaxed) {
+                warn!("the access log is not written fast enough: lines are lost");
+            }
             return;
         }
-        self.waiting.fetch_add(length, Ordering::Relaxed);
+        self.shared.waiting.fetch_add(length, Ordering::Relaxed);
+        self.shared
+            .waiting_lines
+            .fetch_add(count, Ordering::Relaxed);
         // The thread lives as long as this end does.
-        let _ = self.portions.send(lines);
-        if self.lost > 0 {
-            warn!(
-                lines = self.lost,
-                "the access log could not be written fast enough: lost"
-            );
-            self.lost = 0;
-        }
+        let _ = self.portions.send(portion);
     }
 
     /// Has the file opened anew.
     pub(super) fn reopen(&self) {
-        self.reopen.store(true, Ordering::Release);
-        // Only wakes the thread.
+        self.shared.reopen.store(true, Ordering::Release);
+        // Only wakes the thread, whatever it waits for. The kernel's number is far from being full.
         let _ = self.portions.send(Vec::new());
+        let _ = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes());
     }
 
     /// Waits until everything is written, or nobody takes it.
@@ -106,45 +124,196 @@ impl Writer {
         drop(self.portions);
         // The channel carries nothing: it ends, or the time does.
         let _ = self.ended.recv_timeout(FAREWELL);
+        let waiting = self.shared.waiting_lines.load(Ordering::Relaxed);
+        let lost = self.shared.lost.load(Ordering::Relaxed) + waiting;
+        if lost > 0 {
+            warn!(lost, "lines of the access log could not be written");
+        }
     }
 }
 
-fn work(
-    target: &Target,
-    mut file: Box<dyn Write + Send>,
-    incoming: &Receiver<Vec<u8>>,
-    waiting: &AtomicUsize,
-    reopen: &AtomicBool,
-    _living: &Sender<()>,
-) {
-    let mut failing = false;
-    while let Ok(lines) = incoming.recv() {
-        if reopen.swap(false, Ordering::AcqRel) {
-            match open(target) {
-                Ok(new) => file = new,
-                Err(error) => error!(%error, "the access log cannot be opened anew"),
+/// What the thread knows.
+struct Worker {
+    target: Target,
+    /// Nothing while nobody reads the FIFO.
+    opened: Option<Opened>,
+    /// When it was tried to open it last.
+    tried: Instant,
+    /// The last line was written in part.
+    torn: bool,
+    /// Lines could not be written, and that has been told.
+    failing: bool,
+    /// With so few bytes waiting it has caught up.
+    enough: usize,
+    shared: Arc<Shared>,
+}
+
+/// What became of a portion.
+struct Written {
+    bytes: usize,
+    result: Result<(), Errno>,
+}
+
+impl Worker {
+    fn work(&mut self, incoming: &Receiver<Vec<u8>>) {
+        while let Ok(portion) = incoming.recv() {
+            if self.shared.reopen.swap(false, Ordering::AcqRel) {
+                self.reopen();
+            }
+            if !portion.is_empty() {
+                self.write(&portion);
+            }
+            let (length, count) = (portion.len(), lines(&portion));
+            let left = self.shared.waiting.fetch_sub(length, Ordering::Relaxed) - length;
+            self.shared
+                .waiting_lines
+                .fetch_sub(count, Ordering::Relaxed);
+            if !self.failing && left <= self.enough {
+                self.tell_lost();
             }
         }
-        let written = file.write_all(&lines).and_then(|()| file.flush());
-        if let Err(error) = &written
-            && !failing
-        {
-            error!(%error, "the access log cannot be written");
-        }
-        failing = written.is_err();
-        waiting.fetch_sub(lines.len(), Ordering::Relaxed);
     }
+
+    fn reopen(&mut self) {
+        self.tried = Instant::now();
+        match Opened::open(&self.target) {
+            Ok(opened) => {
+                self.torn = opened.torn;
+                self.opened = Some(opened);
+            }
+            Err(error) if self.target.is_unread(&error) => self.opened = None,
+            // What is open is better than nothing.
+            Err(error) => {
+                error!(log = %self.target, %error, "the access log cannot be opened anew");
+            }
+        }
+    }
+
+    fn write(&mut self, portion: &[u8]) {
+        if self.opened.is_none() && (!self.failing || self.tried.elapsed() >= RETRY) {
+            self.reopen();
+        }
+        let mut at = 0;
+        let result = loop {
+            let Written { bytes, result } = self.write_out(&portion[at..]);
+            if bytes > 0 {
+                self.torn = portion[at + bytes - 1] != b'\n';
+            }
+            at += bytes;
+            if result != Err(Errno::AGAIN) {
+                break result;
+            }
+            // What was waited for has been replaced: the rest, from the start of a line on, goes to its successor.
+            self.reopen();
+            at = memchr::memrchr(b'\n', &portion[..at]).map_or(0, |end| end + 1);
+        };
+        match result {
+            Ok(()) => self.failing = false,
+            Err(errno) => {
+                let lost = lines(&portion[at..]);
+                self.shared.lost.fetch_add(lost, Ordering::Relaxed);
+                if !self.failing {
+                    let error = io::Error::from(errno);
+                    error!(log = %self.target, %error, "the access log cannot be written");
+                }
+                self.failing = true;
+            }
+        }
+    }
+
+    /// Writes until it is done, fails, or is to be opened anew, which is `AGAIN`.
+    fn write_out(&mut self, bytes: &[u8]) -> Written {
+        let mut written = 0;
+        let result = loop {
+            if written == bytes.len() {
+                break Ok(());
+            }
+            let Some(opened) = &self.opened else {
+                break Err(Errno::NXIO);
+            };
+            // What follows half a line begins on a line of its own.
+            let next = if self.torn { b"\n" } else { &bytes[written..] };
+            match rustix::io::write(opened, next) {
+                Ok(0) => break Err(Errno::IO),
+                Ok(_) if self.torn => self.torn = false,
+                Ok(length) => written += length,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    if self.is_replaced_while_waiting() {
+                        break Err(Errno::AGAIN);
+                    }
+                }
+                Err(errno) => break Err(errno),
+            }
+        };
+        Written {
+            bytes: written,
+            result,
+        }
+    }
+
+    /// Waits until there is room. True when the log is to be opened anew instead.
+    fn is_replaced_while_waiting(&self) -> bool {
+        let Some(opened) = &self.opened else {
+            return false;
+        };
+        let mut fds = [
+            PollFd::from_borrowed_fd(opened.as_fd(), PollFlags::OUT),
+            PollFd::from_borrowed_fd(self.shared.wake.as_fd(), PollFlags::IN),
+        ];
+        // It fails only when it is interrupted, and then the next attempt to write tells.
+        let _ = poll(&mut fds, None);
+        if fds[1].revents().is_empty() {
+            return false;
+        }
+        // Whatever the number is: it is zero afterwards.
+        let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
+        self.shared.reopen.swap(false, Ordering::AcqRel)
+    }
+
+    fn tell_lost(&self) {
+        let lost = self.shared.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            warn!(lost, "the access log is written again: lines were lost");
+        }
+        self.shared.behind.store(false, Ordering::Relaxed);
+    }
+}
+
+/// How many lines end in these bytes.
+fn lines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::path::Path;
+
+    fn file(path: &Path) -> Target {
+        Target::File(path.to_owned())
+    }
+
+    fn pipe() -> (io::PipeReader, Target) {
+        let (reader, writer) = io::pipe().unwrap();
+        let target = Target::Open {
+            name: "-".to_owned(),
+            descriptor: Arc::new(writer.into()),
+        };
+        (reader, target)
+    }
+
+    fn over(target: Target, most: usize) -> Writer {
+        let opened = Opened::open(&target).unwrap();
+        Writer::over(target, Some(opened), most).unwrap()
+    }
 
     #[test]
     fn a_file_is_opened_anew_when_asked() {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
-        let mut writer = Writer::start(Target::File(path.clone())).unwrap();
+        let mut writer = Writer::start(file(&path)).unwrap();
         writer.write(b"one\n".to_vec());
         while std::fs::read(&path).unwrap() != b"one\n" {
             std::thread::yield_now();
@@ -158,14 +327,32 @@ mod tests {
     }
 
     #[test]
+    fn half_a_line_that_is_there_already_is_ended_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        for (before, after) in [
+            ("half", "half\none\ntwo\n"),
+            ("whole\n", "whole\none\ntwo\n"),
+            ("", "one\ntwo\n"),
+        ] {
+            std::fs::write(&path, before).unwrap();
+            let mut writer = Writer::start(file(&path)).unwrap();
+            writer.write(b"one\n".to_vec());
+            writer.write(b"two\n".to_vec());
+            writer.finish();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+        }
+    }
+
+    #[test]
     fn many_small_portions_are_not_too_many() {
-        let (mut reader, pipe) = io::pipe().unwrap();
-        let mut writer = Writer::over(Target::Stdout, Box::new(pipe), WAITING).unwrap();
+        let (mut reader, target) = pipe();
+        let mut writer = over(target, WAITING);
         for _ in 0..100_000 {
             writer.write(b"\n".to_vec());
         }
         let reading = std::thread::scope(|scope| {
-            let read = || io::Read::read_to_end(&mut reader, &mut Vec::new());
+            let read = || reader.read_to_end(&mut Vec::new());
             let reading = std::thread::Builder::new()
                 .spawn_scoped(scope, read)
                 .unwrap();
@@ -177,10 +364,10 @@ mod tests {
 
     #[test]
     fn a_pipe_that_nobody_reads_loses_lines_and_stops_nobody() {
-        let (reader, pipe) = io::pipe().unwrap();
-        let mut writer = Writer::over(Target::Stdout, Box::new(pipe), 2 << 20).unwrap();
+        let (reader, target) = pipe();
+        let mut writer = over(target, 2 << 20);
         // The thread has one portion in hand, which is too large for the pipe, and one waits: all others are lost.
-        while writer.lost < 10 << 20 {
+        while writer.shared.lost.load(Ordering::Relaxed) < 10 << 20 {
             writer.write(vec![b'\n'; 1 << 20]);
         }
         drop(reader);

@@ -47,6 +47,14 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
+/// Lines go to a terminal, and whether in colours.
+pub(crate) fn terminal() -> Option<bool> {
+    match Style::now() {
+        Style::Terminal { colours } => Some(colours),
+        _ => None,
+    }
+}
+
 /// Writes a line whatever the level is.
 pub(crate) fn always(fields: &[(&str, &str)], message: &str) {
     let fields = fields.iter().map(|(name, value)| {

@@ -97,7 +97,9 @@ pub struct Config {
     /// What the files that are made may not allow.
     pub umask: Option<u32>,
     /// Where each request leaves a line, if anywhere.
-    pub access_log: Option<front::access::Target>,
+    pub access_log: Option<AccessTarget>,
+    /// `access-log` was given, be it to have none.
+    pub access_log_given: bool,
     /// What that line says.
     pub access_log_format: front::access::Format,
     /// Where the front tells how the server is, if anywhere.
@@ -177,6 +179,15 @@ pub enum ControlPlace {
     At(PathBuf),
     /// Nowhere.
     Off,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessTarget {
+    /// To a descriptor that the server was started with.
+    Descriptor(i32),
+    /// To this file.
+    File(PathBuf),
 }
 
 /// What the lines of the log look like.
@@ -268,6 +279,7 @@ impl Config {
             identity: None,
             umask: None,
             access_log: None,
+            access_log_given: false,
             access_log_format: front::access::Format::default(),
             health: None,
             log_level: LogLevel::Info,

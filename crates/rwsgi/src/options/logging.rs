@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::config::{LogFormat, LogLevel};
+use super::config::{AccessTarget, LogFormat, LogLevel};
 use super::opt::{Kind, Opt};
 use super::table::ROW;
 
@@ -18,14 +18,16 @@ pub(super) const ACCESS_LOG: Opt = Opt {
     short: "Write a line for each request to this file, or to standard output (-)",
     long: "Whatever becomes of the request: a client that left before its answer began shows as status 499, and a \
         request that the end of the server left unanswered as 503. The file is opened anew when the server gets \
-        `SIGUSR1`, as after a rotation. Lines for which the disk is too slow are lost and counted rather than \
-        waited for.",
+        `SIGUSR1`, as after a rotation. `/dev/stdout`, `/dev/stderr` and `/dev/fd/N` are the descriptors \
+        themselves, whatever they are. Lines that cannot be written, or for which the disk or a reader is too slow, are \
+        lost and counted rather than waited for. Where `--reload` is on and standard error is a terminal, each request \
+        has a short line there unless this option is given.",
     kind: Kind::Text(|config, text| {
         config.access_log = match text {
             "" => return Err("must be a path, `-` or `off`".to_owned()),
             "off" => None,
-            "-" => Some(front::access::Target::Stdout),
-            path => Some(front::access::Target::File(PathBuf::from(path))),
+            "-" => Some(AccessTarget::Descriptor(1)),
+            path => Some(AccessTarget::File(PathBuf::from(path))),
         };
         Ok(())
     }),

@@ -7,7 +7,8 @@ use pool::Mpm;
 use supervisor::{Address, Identity};
 
 use super::app;
-use super::config::{Budget, Config, ControlPlace, Policy, Target};
+use super::config::{AccessTarget, Budget, Config, ControlPlace, Policy, Target};
+use super::descriptor;
 use super::error::{Error, Origin, hint, nearest};
 use super::opt::{Kind, Opt};
 use super::quantity;
@@ -49,8 +50,14 @@ pub(super) fn configure(typed: &Typed, start: &Path) -> Result<Config, Error> {
     if let ControlPlace::At(path) = &mut config.control {
         *path = start.join(&*path);
     }
-    if let Some(front::access::Target::File(path)) = &mut config.access_log {
-        *path = start.join(&*path);
+    config.access_log_given = typed
+        .of("access-log")
+        .iter()
+        .any(|value| value.origin != Origin::Default);
+    if let Some(AccessTarget::File(path)) = &config.access_log {
+        let path = start.join(path);
+        let number = descriptor::named(&path);
+        config.access_log = Some(number.map_or(AccessTarget::File(path), AccessTarget::Descriptor));
     }
     config.identity = identity(typed, &config)?;
     if let (Some(folder), [value]) = (&config.chdir, typed.of("chdir"))

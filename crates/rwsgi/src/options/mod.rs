@@ -9,6 +9,7 @@ mod asking;
 mod command_line;
 mod config;
 mod connections;
+mod descriptor;
 mod elastic;
 mod environment;
 mod error;
@@ -32,8 +33,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 pub use config::{
-    Budget, Config, ControlPlace, Elastic, LogFormat, LogLevel, Policy, Preload, Target,
-    WarmupFailures,
+    AccessTarget, Budget, Config, ControlPlace, Elastic, LogFormat, LogLevel, Policy, Preload,
+    Target, WarmupFailures,
 };
 pub use error::{Error, Origin};
 

@@ -55,6 +55,7 @@ fn the_defaults_are_those_of_the_contract() {
             identity: None,
             umask: None,
             access_log: None,
+            access_log_given: false,
             access_log_format: front::access::Format::parse("combined").unwrap(),
             health: None,
             log_level: LogLevel::Info,
@@ -89,11 +90,11 @@ fn user_and_group_are_names_or_numbers_and_must_exist() {
 
 #[test]
 fn the_access_log_goes_where_it_is_told() {
-    use front::access::Target;
+    use AccessTarget as Target;
     let folder = Folder::new(&[]);
     for (value, target) in [
         ("off", None),
-        ("-", Some(Target::Stdout)),
+        ("-", Some(Target::Descriptor(1))),
         (
             "logs/access",
             Some(Target::File(folder.join("logs/access"))),

@@ -14,7 +14,8 @@ use supervisor::Address;
 use tempfile::TempDir;
 
 use super::config::{
-    Budget, Config, ControlPlace, Elastic, LogFormat, LogLevel, Policy, Preload, Target,
+    AccessTarget, Budget, Config, ControlPlace, Elastic, LogFormat, LogLevel, Policy, Preload,
+    Target,
 };
 use super::error::Error;
 use super::table::OPTIONS;
