@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import subprocess
+import tempfile
 import termios
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -432,11 +433,18 @@ def small(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def freezable(tmp_path: Path) -> Iterator[Disk]:
+    # Where other users reach it, too.
+    with tempfile.TemporaryDirectory(prefix="rwsgi-disk-") as folder:
+        os.chmod(folder, 0o755)
+        yield from freezable_in(tmp_path, Path(folder))
+
+
+def freezable_in(tmp_path: Path, folder: Path) -> Iterator[Disk]:
     image = tmp_path / "image"
     with open(image, "wb") as file:
         file.truncate(16 << 20)
     subprocess.run([tool("mkfs.ext4", "e2fsprogs"), "-q", str(image)], check=True)
-    with mounted(tmp_path / "disk", "-o", "loop", str(image)) as disk:
+    with mounted(folder / "disk", "-o", "loop", str(image)) as disk:
         yield disk
 
 
@@ -498,6 +506,31 @@ def test_a_disk_that_does_not_answer_under_the_access_log_holds_up_no_end(
         assert probe.connect_ex(server.address) != 0
     freezable.thaw()
     until_equal(server.tree, [])
+
+
+@as_root
+def test_logs_are_opened_anew_while_the_disk_does_not_answer(
+    start: Start, door: Door, tmp_path: Path, freezable: Disk
+) -> None:
+    """The supervisor has the file made, since the front's user may not: it must not wait for that."""
+    log = AccessLog(freezable.place / "access.log")
+    tmp_path.chmod(0o755)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    before = reachable(door, scratch)
+    server = start("--user", "nobody", "--access-log", str(log.path), "chatty", before=before)
+    assert server.get("/").status == 200
+    log.wait(1)
+    log.path.rename(log.path.with_name("access.log.1"))
+    freezable.freeze()
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for("reopening logs$")
+    assert server.get("/").status == 200
+    assert server.control("reload").code == 0
+    freezable.thaw()
+    until(lambda: True if log.path.exists() else None, lambda: "no new file")
+    assert log.path.stat().st_uid != 0
+    server.stop()
 
 
 def ends_in_time(server: Server) -> None:

@@ -46,6 +46,10 @@ impl Monitor<'_> {
                 }
                 Some(Who::Successor) => self.bury_successor(exit),
                 Some(Who::LogWriter) => self.bury_log_writer(pid, exit),
+                None if self.logging.maker == Some(pid) => {
+                    self.logging.maker = None;
+                    self.have_logs_reopened();
+                }
                 // The supervisor adopts what the application's programs leave behind.
                 None => debug!(
                     pid = pid.as_raw(),

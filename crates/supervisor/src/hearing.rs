@@ -97,7 +97,14 @@ impl Monitor<'_> {
     /// Has the log files opened anew. A front that is not there opens them anyway when it comes.
     pub(crate) fn reopen_logs(&mut self) {
         info!(signal = %Signal::SIGUSR1, "reopening logs");
-        self.settings.provide_logs();
+        self.logging.maker = self.settings.provide_logs();
+        if self.logging.maker.is_none() {
+            self.have_logs_reopened();
+        }
+    }
+
+    /// The files are there: the front opens them.
+    pub(crate) fn have_logs_reopened(&mut self) {
         if let Some(front) = &mut self.front {
             front.reopen = true;
         }

@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
-    Gid, Uid, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid,
+    Gid, Pid, Uid, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid,
     setresuid,
 };
 use tracing::{error, warn};
 
-use crate::Settings;
 use crate::sys::fork::{Side, fork, leave};
 use crate::sys::wait::{Exit, until_ended};
 use crate::verdict::Verdict;
+use crate::{Settings, sink};
 
 /// A user, as `--user` names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,14 +264,25 @@ impl Identity {
 }
 
 impl Settings {
-    /// Makes the log files that do not exist, when the front could not.
-    pub(crate) fn provide_logs(&self) {
-        let Some(identity) = &self.identity else {
-            return;
-        };
-        for path in &self.logs {
-            if let Err(problem) = identity.provide_file(path) {
-                warn!(log = %path.display(), error = %problem, "cannot make the log file");
+    /// Makes the log files that do not exist, when the front could not: in a process of its own, since a disk may not
+    /// answer. Nothing where there is nothing to do.
+    pub(crate) fn provide_logs(&self) -> Option<Pid> {
+        let identity = self.identity.as_ref().filter(|_| !self.logs.is_empty())?;
+        match fork() {
+            Ok(Side::Child) => {
+                // What is said of a failure goes the way of all lines; nothing else of the server is needed.
+                sink::keep_alone();
+                for path in &self.logs {
+                    if let Err(problem) = identity.provide_file(path) {
+                        warn!(log = %path.display(), error = %problem, "cannot make the log file");
+                    }
+                }
+                leave(0)
+            }
+            Ok(Side::Parent(pid)) => Some(pid),
+            Err(errno) => {
+                warn!(%errno, "cannot make the log file");
+                None
             }
         }
     }

@@ -21,6 +21,8 @@ pub(crate) struct Logging {
     tell: Option<Duration>,
     /// When to see next that no application waits to print.
     mute: Option<Duration>,
+    /// The process that makes log files which the front may not make, and of whose end it is told.
+    pub(crate) maker: Option<Pid>,
     /// When to replace the process that writes.
     replace: Option<Duration>,
     /// When it was replaced last.

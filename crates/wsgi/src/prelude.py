@@ -57,6 +57,7 @@ def prepare(python_path: list[str], env: list[tuple[str, str]], package: tuple[s
     sys.path[:0] = [os.getcwd(), *map(os.fspath, python_path)]
     # The server's options are not the application's.
     sys.argv = ["rwsgi"]
+    _open_streams()
     # In a pipe, prints would show up only after thousands of bytes.
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
@@ -249,6 +250,18 @@ def _places_of(error: ImportError) -> Iterator[str]:
         if name and isinstance(folder, str) and os.path.isdir(folder or "."):
             place = os.path.join(os.path.abspath(folder), name)
             yield from (place + ".py", os.path.join(place, "__init__.py"))
+
+
+def _open_streams() -> None:
+    """Give the application the streams that an interpreter lacks which was started without these descriptors.
+
+    By now they are open.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _hooks(when: str) -> list[Callable[[], object]]:

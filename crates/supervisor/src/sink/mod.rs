@@ -10,7 +10,7 @@ mod relay;
 mod target;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ use nix::unistd::Pid;
 use counts::{Counts, Lost};
 use relay::Relay;
 use target::Target;
+
+use crate::sys::descriptors::close_all_but;
 
 /// How long a process that serves nobody lets a reader catch up, once in each outage.
 const GRACE: Duration = Duration::from_millis(100);
@@ -119,6 +121,17 @@ pub fn print(text: &[u8]) -> io::Result<()> {
 #[must_use]
 pub fn standard_error() -> Option<(u64, u64)> {
     target::identity(io::stderr())
+}
+
+/// Closes everything but the way of lines, in a process that has just been forked and never returns.
+pub(crate) fn keep_alone() {
+    let own = STANDARD.get().map(|sink| {
+        [
+            sink.target.as_fd().as_raw_fd(),
+            sink.counts.as_fd().as_raw_fd(),
+        ]
+    });
+    close_all_but(&mut own.unwrap_or([0, 0]));
 }
 
 /// What the supervisor waits for on behalf of the sink, unless it knows already.

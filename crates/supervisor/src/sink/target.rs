@@ -139,6 +139,12 @@ impl Target {
     }
 }
 
+impl AsFd for Target {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
 /// As `poll` takes it, rounded up: a timeout that ends too early would end again and again.
 pub(super) fn timeout(time: Duration) -> PollTimeout {
     PollTimeout::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
