@@ -2,12 +2,14 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from tests.outputs import Begin, Disk, Terminal, freezable_in, mounted
 from tests.server import APPS, ROOT, Door, Ran, Server
 
 
@@ -149,3 +151,29 @@ def run(door: Door, tmp_path: Path) -> Iterator[Run]:
     yield run
     for server in servers:
         server.destroy()
+
+
+@pytest.fixture
+def begin(start: Start) -> Begin:
+    return Begin(start)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Disk]:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=64k", "tmpfs") as disk:
+        yield disk
+
+
+@pytest.fixture
+def freezable(tmp_path: Path) -> Iterator[Disk]:
+    # Where other users reach it, too.
+    with tempfile.TemporaryDirectory(prefix="rwsgi-disk-") as folder:
+        os.chmod(folder, 0o755)
+        yield from freezable_in(tmp_path, Path(folder))
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    terminal = Terminal()
+    yield terminal
+    terminal.close()

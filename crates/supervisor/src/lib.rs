@@ -205,6 +205,7 @@ pub fn run(
             let title = format!("rwsgi: front ({application})");
             birth::be(supervisor, identity, &title, "rwsgi:front", || {
                 sink::hurry(true);
+                signals::write_in_background();
                 roles.front(link, listeners)
             })
         }

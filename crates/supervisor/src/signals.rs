@@ -66,6 +66,13 @@ pub(crate) fn leave_to_supervisor() -> nix::Result<()> {
     SigSet::empty().thread_set_mask()
 }
 
+/// Lets this process, which starts no other, write to a terminal whose background jobs may not (`stty tostop`): it would be
+/// stopped.
+pub(crate) fn write_in_background() {
+    // A signal that exists can be blocked.
+    let _ = SigSet::from(Signal::SIGTTOU).thread_block();
+}
+
 /// Leaves signals to the supervisor, in a child that a mold has just forked: what the application has set up in the
 /// mold stays.
 pub(crate) fn stay_out_of_it() -> nix::Result<()> {
