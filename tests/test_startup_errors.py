@@ -248,7 +248,6 @@ def test_a_free_threaded_build_is_refused(run: Run, tmp_path: Path, arguments: t
     """As one tells of itself: the interpreters that tests are run with have their lock."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.abiflags += 't'\n")
     ran = run("--python-path", str(APPS), *arguments, environment={"PYTHONPATH": str(tmp_path)})
-    check(
-        ran.code, ran.err, [" is a free-threaded build, which rwsgi does not support yet: use one that has"]
-    )
+    text = " is a free-threaded build, which rwsgi does not support yet: use one that has"
+    check(ran.code, ran.err, [text], CONFIGURATION)
     assert "Traceback" not in ran.err
