@@ -22,6 +22,7 @@ from tests import processes  # noqa: E402
 from tests.browser import Browser  # noqa: E402
 
 ADDRESS = ("127.0.0.1", 8000)
+URL = "http://{}:{}".format(*ADDRESS)
 # Everything is built in this time, in seconds; after Ctrl-C requests in flight would have 30.
 BUILDING, STOPPING = 40 * 60, 40
 
@@ -78,6 +79,14 @@ def answers() -> bool:
         return client.connect_ex(ADDRESS) == 0
 
 
+def is_of(terminal: Terminal) -> bool:
+    """Whether what answers has been started there, and not beside it in the meantime."""
+    made_by = re.search(r"<dt>process</dt><dd>(\d+)</dd>", Browser(URL).get("/").text)
+    return made_by is not None and int(made_by[1]) in {
+        process.pid for process in processes.of_session(terminal.pid)
+    }
+
+
 def visit(url: str) -> None:
     """The page, and the admin behind its login."""
     browser = Browser(url)
@@ -91,7 +100,7 @@ def visit(url: str) -> None:
 
 
 def main() -> None:
-    assert not answers(), f"another server has {ADDRESS}"
+    assert not answers(), f"another server has {URL}"
     terminal = Terminal("make", "serve", *sys.argv[1:])
     try:
         deadline = terminal.began + BUILDING
@@ -100,7 +109,8 @@ def main() -> None:
             assert time.monotonic() < deadline, f"it does not serve after {BUILDING} s"
             time.sleep(0.2)
         took = time.monotonic() - terminal.began
-        visit("http://{}:{}".format(*ADDRESS))
+        assert is_of(terminal), f"another server has {URL}"
+        visit(URL)
         said = terminal.press_ctrl_c()
         assert not answers(), "it still answers"
         left = [process for process in processes.of_session(terminal.pid) if not process.is_zombie]
