@@ -172,8 +172,8 @@ mod tests {
 
     #[test]
     fn of_a_file_the_folder_is_followed_and_not_the_file() {
-        let top = std::env::temp_dir().join(format!("rwsgi-release-{}", std::process::id()));
-        let top = &top;
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path();
         fs::create_dir_all(top.join("releases/1/bin")).unwrap();
         fs::write(top.join("shared.wsgi"), "").unwrap();
         symlink("../../shared.wsgi", top.join("releases/1/site.wsgi")).unwrap();
@@ -188,6 +188,5 @@ mod tests {
         let mut gone = top.join("nowhere/lib");
         follow(&mut gone);
         assert_eq!(gone, top.join("nowhere/lib"));
-        fs::remove_dir_all(top).unwrap();
     }
 }

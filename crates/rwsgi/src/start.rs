@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_folder_has_the_name_by_which_it_was_entered() {
-        let top = std::env::temp_dir().join(format!("rwsgi-start-{}", std::process::id()));
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path();
         let [one, two, link] = ["1", "2", "current"].map(|name| top.join(name));
         fs::create_dir_all(one.join("bin")).unwrap();
         fs::create_dir_all(&two).unwrap();
@@ -184,7 +185,6 @@ mod tests {
         let program = link.join("bin/rwsgi");
         let elsewhere = two.join("bin/rwsgi");
         assert_eq!(name(&two, &[elsewhere, program]), Some(link));
-        fs::remove_dir_all(&top).unwrap();
     }
 
     #[test]

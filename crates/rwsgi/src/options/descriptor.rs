@@ -57,8 +57,8 @@ mod tests {
         ] {
             assert_eq!(named(Path::new(path)), expected, "{path}");
         }
-        let folder = std::env::temp_dir().join(format!("rwsgi-links-{}", std::process::id()));
-        std::fs::create_dir(&folder).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
         let link =
             |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.join(name)).unwrap();
         link("/dev/stdout", "access.log");
@@ -68,7 +68,6 @@ mod tests {
             named(&folder.join("second.log")),
             named(&folder.join("loop")),
         ];
-        std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(found, [Some(1), None]);
     }
 }

@@ -6,20 +6,28 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tempfile::TempDir;
+
 use super::*;
 
 /// A folder of the test's own.
-struct Folder(PathBuf);
+struct Folder {
+    /// Without links in it.
+    top: PathBuf,
+    _removed_at_the_end: TempDir,
+}
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("rwsgi-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path.canonicalize().unwrap())
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            top: folder.path().canonicalize().unwrap(),
+            _removed_at_the_end: folder,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.top.join(name)
     }
 
     /// Writes a file, and makes the folders above it.
@@ -36,12 +44,6 @@ impl Folder {
         symlink(target, &next).unwrap();
         fs::rename(next, &path).unwrap();
         path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -83,7 +85,7 @@ fn watches(watcher: &Watcher) -> usize {
 
 #[test]
 fn a_file_that_is_written_touched_made_or_replaced_has_changed() {
-    let folder = Folder::new("watch");
+    let folder = Folder::new();
     let [written, other] = ["written", "other"].map(|name| folder.write(name, "1"));
     let later = folder.path("later");
     let mut watcher = watching(&[&written, &later]);
@@ -109,7 +111,7 @@ fn a_file_that_is_written_touched_made_or_replaced_has_changed() {
 
 #[test]
 fn a_link_is_followed_and_so_is_where_it_leads_to_later() {
-    let folder = Folder::new("watch-link");
+    let folder = Folder::new();
     let [one, two] = ["1", "2"].map(|name| folder.write(&format!("{name}/file"), name));
     let link = folder.turn("link", "1/file");
     let mut watcher = watching(&[&link]);
@@ -133,7 +135,7 @@ fn a_link_is_followed_and_so_is_where_it_leads_to_later() {
 
 #[test]
 fn a_link_that_is_turned_anywhere_on_the_way_is_a_change() {
-    let folder = Folder::new("watch-way");
+    let folder = Folder::new();
     folder.write("releases/1/app/touch", "");
     // As `rsync --link-dest` leaves files that are the same in both.
     fs::create_dir_all(folder.path("releases/2/app")).unwrap();
@@ -169,7 +171,7 @@ fn a_link_that_is_turned_anywhere_on_the_way_is_a_change() {
 
 #[test]
 fn what_is_not_there_is_waited_for_wherever_the_way_ends() {
-    let folder = Folder::new("watch-later");
+    let folder = Folder::new();
     let file = folder.path("a/b/c");
     let mut watcher = watching(&[&file]);
     fs::create_dir(folder.path("a")).unwrap();
@@ -184,7 +186,7 @@ fn what_is_not_there_is_waited_for_wherever_the_way_ends() {
 
 #[test]
 fn links_in_a_circle_lead_nowhere() {
-    let folder = Folder::new("watch-circle");
+    let folder = Folder::new();
     let one = folder.turn("1", "2");
     folder.turn("2", "1");
     let mut watcher = watching(&[&one]);
@@ -195,7 +197,7 @@ fn links_in_a_circle_lead_nowhere() {
 
 #[test]
 fn anything_in_a_folder_is_a_change_of_the_folder() {
-    let folder = Folder::new("watch-whole");
+    let folder = Folder::new();
     folder.write("site/a/b/file", "");
     folder.turn("current", "site");
     let root = folder.path("current");
@@ -233,10 +235,10 @@ fn anything_in_a_folder_is_a_change_of_the_folder() {
 
 #[test]
 fn a_pattern_is_about_the_files_that_match() {
-    let folder = Folder::new("watch-pattern");
+    let folder = Folder::new();
     folder.write("templates/a/page.html", "");
     let mut watcher = Watcher::new().unwrap();
-    let include = |text: &str| Include::matching(&folder.0, text).unwrap().0;
+    let include = |text: &str| Include::matching(&folder.top, text).unwrap().0;
     watcher.set(vec![include("templates/**/*.html"), include("*.env")]);
     assert_eq!(files(&mut watcher), [""; 0]);
     folder.write("templates/a/page.html", "2");
@@ -266,7 +268,7 @@ fn a_pattern_is_about_the_files_that_match() {
 
 #[test]
 fn a_thousand_generations_leave_no_watch_behind() {
-    let folder = Folder::new("watch-leak");
+    let folder = Folder::new();
     for number in 0..4 {
         folder.write(&format!("{number}/a/b/file"), "");
     }
@@ -293,7 +295,7 @@ fn a_thousand_generations_leave_no_watch_behind() {
 
 #[test]
 fn what_changes_before_a_new_generation_is_watched_is_not_missed() {
-    let folder = Folder::new("watch-between");
+    let folder = Folder::new();
     let [one, two] = ["1", "2"].map(|name| folder.write(name, ""));
     let mut watcher = watching(&[&one, &two]);
     touch(&one);
@@ -303,7 +305,7 @@ fn what_changes_before_a_new_generation_is_watched_is_not_missed() {
 
 #[test]
 fn what_was_written_while_it_was_loaded_has_changed() {
-    let folder = Folder::new("watch-since");
+    let folder = Folder::new();
     let [old, new, future] = ["old", "new", "future"].map(|name| folder.write(name, ""));
     let now = SystemTime::now();
     let set = |path: &Path, time: SystemTime| {
@@ -321,7 +323,7 @@ fn what_was_written_while_it_was_loaded_has_changed() {
 
 #[test]
 fn more_than_the_kernel_can_tell_counts_as_a_change() {
-    let folder = Folder::new("watch-flood");
+    let folder = Folder::new();
     let [one, two] = ["1", "2"].map(|name| folder.write(name, ""));
     let mut watcher = watching(&[&one]);
     let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
