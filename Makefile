@@ -126,7 +126,7 @@ dist: $(DONE)/dist ## make the source distribution and the wheels for PyPI, in d
 	$(IN)/maturin sdist --out dist
 	mkdir -p "$(SOURCE)" && tar -xzf dist/rwsgi-*.tar.gz -C "$(SOURCE)" --strip-components=1
 	@top=$$PWD && target=$$(mkdir -p "$(TARGET)/dist" && cd "$(TARGET)/dist" && pwd) && cd "$(SOURCE)" && \
-	export PATH="$(dir $(PYO3_PYTHON)):$$PATH" && \
+	export PATH="$${PYO3_PYTHON%/*}:$$PATH" && \
 	export CARGO_ENCODED_RUSTFLAGS="$$(printf -- '--remap-path-prefix=%s=%s\037' \
 	    "$${CARGO_HOME:-$$HOME/.cargo}" cargo "$$PWD" rwsgi)--remap-path-prefix=$$target=target" && \
 	build() { maturin build --locked --release --target-dir "$$target" --out "$$top/dist" --interpreter python "$$@"; } && \
