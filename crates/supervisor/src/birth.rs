@@ -266,12 +266,7 @@ fn be_child(
         let _ = link.report(ChildReport::Short);
         leave(Verdict::CannotStart.code());
     }
-    if link
-        .report(ChildReport::Born {
-            pid: getpid().as_raw().cast_unsigned(),
-        })
-        .is_err()
-    {
+    if link.report(ChildReport::Born).is_err() {
         leave(Verdict::CannotStart.code());
     }
     leave(guarded(|| live(link)))

@@ -20,6 +20,9 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// So many names are logged of what changes at once.
 const NAMED: usize = 10;
 
+/// Files that are remembered of the modules of one generation, which tells of them itself.
+const MOST_MODULES: usize = 100_000;
+
 /// What is watched, and what has changed.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -92,8 +95,12 @@ impl Monitor<'_> {
             .collect();
         let new = files.iter().zip(known).filter(|(_, known)| !known);
         let new: Vec<_> = new.map(|(file, _)| Target::Path(file.clone())).collect();
-        let modules = self.changes.modules.entry(generation);
-        modules.or_default().extend(files);
+        let modules = self.changes.modules.entry(generation).or_default();
+        modules.extend(
+            files
+                .into_iter()
+                .take(MOST_MODULES.saturating_sub(modules.len())),
+        );
         let files = new.len();
         let since =
             since.and_then(|since| SystemTime::now().checked_sub(self.now().saturating_sub(since)));

@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use exchange::notice::{FromFront, ToFront};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, shutdown,
-    socketpair,
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, setsockopt,
+    shutdown, socketpair, sockopt,
 };
+use nix::unistd::Pid;
 
-use crate::sys::socket::receive;
+use crate::sys::socket::{Received, receive};
 
 /// No message is longer; texts are cut to fit.
 pub(crate) const LONGEST: usize = 16 * 1024;
@@ -46,6 +47,8 @@ pub(crate) struct Channel<Out, In> {
 pub(crate) enum Heard<In> {
     /// A message.
     Said(In),
+    /// What is no message: whoever has the other end does not speak as a process of ours does.
+    Nonsense,
     /// Nothing for now.
     Silence,
     /// The other end is closed: its process, and whoever it gave the end to, is gone.
@@ -53,7 +56,7 @@ pub(crate) enum Heard<In> {
 }
 
 impl<Out: Message, In: Message> Channel<Out, In> {
-    /// A new line: our end, and the other as it is handed over.
+    /// A new line: our end, and the other as it is handed over. On our end the kernel tells who speaks.
     pub(crate) fn pair() -> nix::Result<(Self, OwnedFd)> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
@@ -61,6 +64,7 @@ impl<Out: Message, In: Message> Channel<Out, In> {
             None,
             SockFlag::SOCK_CLOEXEC,
         )?;
+        setsockopt(&ours, sockopt::PassCred, &true)?;
         Ok((Self::over(ours), theirs))
     }
 
@@ -98,13 +102,18 @@ impl<Out: Message, In: Message> Channel<Out, In> {
     /// Waits for a message. `None` when there will be no more.
     pub(crate) fn hear(&self) -> Option<In> {
         match self.receive(MsgFlags::empty()) {
-            Heard::Said(message) => Some(message),
-            Heard::Silence | Heard::End => None,
+            (Heard::Said(message), _) => Some(message),
+            (Heard::Nonsense | Heard::Silence | Heard::End, _) => None,
         }
     }
 
     /// A message that is there already.
     pub(crate) fn hear_now(&self) -> Heard<In> {
+        self.hear_whom().0
+    }
+
+    /// A message that is there already, and which process has sent it, as the kernel says.
+    pub(crate) fn hear_whom(&self) -> (Heard<In>, Option<Pid>) {
         self.receive(MsgFlags::MSG_DONTWAIT)
     }
 
@@ -129,19 +138,20 @@ impl<Out: Message, In: Message> Channel<Out, In> {
         }
     }
 
-    fn receive(&self, flags: MsgFlags) -> Heard<In> {
+    fn receive(&self, flags: MsgFlags) -> (Heard<In>, Option<Pid>) {
         let mut buffer = [0; LONGEST];
         loop {
             return match receive(self.socket.as_fd(), &mut buffer, flags) {
-                Ok((0, _)) => Heard::End,
-                // What cannot be read was not written by us: somebody else has the other end.
-                Ok((length, with)) => {
-                    In::decode(&buffer[..length], with).map_or(Heard::End, Heard::Said)
+                Ok(Received { length: 0, .. }) => (Heard::End, None),
+                Ok(message) => {
+                    let bytes = &buffer[..message.length];
+                    let said = In::decode(bytes, message.descriptor).filter(|_| !message.cut);
+                    (said.map_or(Heard::Nonsense, Heard::Said), message.sender)
                 }
                 // A peer that closed with words of ours unread is told of once, before what it has said itself.
                 Err(Errno::EINTR | Errno::ECONNRESET) => continue,
-                Err(Errno::EAGAIN) => Heard::Silence,
-                Err(_) => Heard::End,
+                Err(Errno::EAGAIN) => (Heard::Silence, None),
+                Err(_) => (Heard::End, None),
             };
         }
     }
@@ -269,11 +279,33 @@ mod tests {
         let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
         let theirs = Channel::<ChildReport, ChildOrder>::over(theirs);
         ours.say(ChildOrder::Drain).unwrap();
-        theirs.say(ChildReport::Born { pid: 71 }).unwrap();
+        theirs.say(ChildReport::Born).unwrap();
         drop(theirs);
-        assert_eq!(ours.hear(), Some(ChildReport::Born { pid: 71 }));
+        assert_eq!(ours.hear(), Some(ChildReport::Born));
         assert!(matches!(ours.hear_now(), Heard::End));
         assert_eq!(ours.say(ChildOrder::Drain), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn the_kernel_tells_who_speaks() {
+        let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
+        let theirs = Channel::<ChildReport, ChildOrder>::over(theirs);
+        theirs.say(ChildReport::Born).unwrap();
+        let (heard, who) = ours.hear_whom();
+        assert!(matches!(heard, Heard::Said(ChildReport::Born)));
+        assert_eq!(who, Some(nix::unistd::getpid()));
+    }
+
+    #[test]
+    fn what_is_no_message_is_told_from_the_end() {
+        let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
+        let too_long = vec![5; LONGEST + 1];
+        for bytes in [&b"garbage"[..], &[1, 0, 0, 0, 0], &too_long] {
+            nix::sys::socket::send(theirs.as_raw_fd(), bytes, MsgFlags::empty()).unwrap();
+            assert!(matches!(ours.hear_now(), Heard::Nonsense));
+        }
+        drop(theirs);
+        assert!(matches!(ours.hear_now(), Heard::End));
     }
 
     #[test]

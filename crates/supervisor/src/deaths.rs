@@ -13,7 +13,7 @@ use crate::verdict::Verdict;
 
 /// A process of the server.
 #[derive(Clone, Copy, Debug)]
-enum Who {
+pub(crate) enum Who {
     Front,
     Mold,
     Child(u16),
@@ -61,7 +61,7 @@ impl Monitor<'_> {
         }
     }
 
-    fn who(&mut self, pid: Pid) -> Option<Who> {
+    pub(crate) fn who(&mut self, pid: Pid) -> Option<Who> {
         if self.front.as_ref().is_some_and(|front| front.pid == pid) {
             return Some(Who::Front);
         }

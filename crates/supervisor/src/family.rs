@@ -10,6 +10,8 @@ use tracing::debug;
 
 use crate::channel::Channel;
 use crate::message::{ChildOrder, ChildReport, MoldReport, Order};
+use crate::sys::process::Handle;
+use crate::sys::wait;
 
 /// The front.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(crate) struct Mold {
     pub(crate) leaving: bool,
     /// When it has to have gone, since it was told to.
     pub(crate) leave_by: Option<Duration>,
+    /// How often it has said what makes no sense.
+    pub(crate) nonsense: u8,
 }
 
 /// A child slot. The number of its present life, or of the last one, outlives the life.
@@ -91,8 +95,12 @@ pub(crate) enum Word {
 pub(crate) struct Child {
     pub(crate) id: ChildId,
     pub(crate) generation: u32,
-    /// Known once it has been born.
+    /// Known once it is there: the kernel has shown it to be a child of ours, or one of the process that a mold forks it by.
     pub(crate) pid: Option<Pid>,
+    /// The process, as long as its parent is not known to be the supervisor: until then its number may come to be another's.
+    pub(crate) unadopted: Option<Handle>,
+    /// It has told of its birth itself.
+    pub(crate) born: bool,
     /// Gone once either side has closed it.
     pub(crate) link: Option<Channel<ChildOrder, ChildReport>>,
     pub(crate) since: Duration,
@@ -109,6 +117,10 @@ pub(crate) struct Child {
     pub(crate) outgoing: bool,
     /// It has said that it takes no further request.
     pub(crate) drains: bool,
+    /// It has said that it has answered as many requests as it may.
+    pub(crate) spent: bool,
+    /// How often it has said what makes no sense.
+    pub(crate) nonsense: u8,
     pub(crate) record: Record,
 }
 
@@ -204,6 +216,7 @@ impl Mold {
             loads: false,
             leaving: false,
             leave_by: None,
+            nonsense: 0,
         }
     }
 
@@ -246,9 +259,18 @@ impl Child {
     /// Kills it, if it has been born; if not, as soon as it is.
     pub(crate) fn kill(&mut self) {
         (self.leaving, self.draining) = (true, None);
-        if let Some(pid) = self.pid {
+        self.end_process();
+    }
+
+    /// Kills its process, and tells whether there is one that is not reaped.
+    pub(crate) fn end_process(&mut self) -> bool {
+        let Some(pid) = self.pid else { return false };
+        if wait::is_ours(pid) {
             kill_now(pid);
+            return true;
         }
+        let handle = self.unadopted.as_ref();
+        handle.is_some_and(|handle| handle.signal(Some(Signal::SIGKILL)).is_ok())
     }
 }
 

@@ -4,15 +4,25 @@ use exchange::notice::{FromFront, ToFront};
 use exchange::{ChildId, ChildState};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::Preload;
 use crate::channel::Heard;
+use crate::deaths::Who;
 use crate::family::{Drain, Mold, Phase, Place, Slot, Word, kill_now};
 use crate::message::{ChildReport, MoldReport, Unloadable};
 use crate::monitor::Monitor;
 use crate::stopping::Stage;
+use crate::sys::process::{Handle, parent_of};
+use crate::sys::wait::is_ours;
 use crate::verdict::Verdict;
+
+/// Messages of one line that are heard before others have their turn. More than a line holds, so that of a process that has
+/// ended nothing is left unheard.
+const MOST_AT_ONCE: usize = 512;
+
+/// As often may a process say what makes no sense.
+const MOST_NONSENSE: u8 = 16;
 
 /// What becomes of an application that cannot be shared.
 pub(crate) const LOADED_BY_EACH: &str =
@@ -27,7 +37,7 @@ impl Monitor<'_> {
             match link.hear_now() {
                 Heard::Said(word) => self.front_says(word),
                 Heard::Silence => return,
-                Heard::End => {
+                Heard::Nonsense | Heard::End => {
                     front.link = None;
                     // A front that cannot be told of a child's death would keep its requests waiting for ever.
                     if self.stage.serves() {
@@ -134,9 +144,9 @@ impl Monitor<'_> {
         }
     }
 
-    /// Hears all that a mold has to say.
+    /// Hears what a mold has to say, but not for ever: what is left is heard in the next turn.
     pub(crate) fn hear_mold(&mut self, pid: Pid) {
-        loop {
+        for _ in 0..MOST_AT_ONCE {
             let heard = match self.molds_mut().find(|mold| mold.pid == pid) {
                 Some(Mold {
                     link: Some(link), ..
@@ -146,13 +156,33 @@ impl Monitor<'_> {
             match heard {
                 Heard::Said(report) => self.mold_says(pid, report),
                 Heard::Silence => return,
-                Heard::End => {
-                    let silent = self.molds_mut().filter(|mold| mold.pid == pid);
-                    silent.for_each(|mold| mold.link = None);
-                    // It can be told nothing any more; mostly it is about to end anyway.
-                    kill_now(pid);
+                Heard::Nonsense => {
+                    let pid = pid.as_raw();
+                    warn!(pid, "the mold says what no mold says: killed");
+                    self.mold_line_ended(Pid::from_raw(pid));
                 }
+                Heard::End => self.mold_line_ended(pid),
             }
+        }
+    }
+
+    /// It can be told nothing any more; mostly it is about to end anyway.
+    fn mold_line_ended(&mut self, pid: Pid) {
+        let silent = self.molds_mut().filter(|mold| mold.pid == pid);
+        silent.for_each(|mold| mold.link = None);
+        kill_now(pid);
+    }
+
+    /// A mold has said what makes no sense.
+    fn mold_is_confused(&mut self, pid: Pid, report: &'static str) {
+        warn!(
+            pid = pid.as_raw(),
+            report, "the mold said what makes no sense"
+        );
+        let mut molds = self.molds_mut().filter(|mold| mold.pid == pid);
+        if molds.any(|mold| has_said_enough(&mut mold.nonsense)) {
+            drop(molds);
+            self.mold_line_ended(pid);
         }
     }
 
@@ -168,6 +198,10 @@ impl Monitor<'_> {
         };
         let (generation, pid) = (mold.generation, mold.pid.as_raw());
         match report {
+            MoldReport::Ready { .. } if mold.ready.is_some() => {
+                self.mold_is_confused(from, "ready");
+            }
+            MoldReport::Loading if mold.loads => self.mold_is_confused(from, "loading"),
             MoldReport::Ready { about } => {
                 info!(r#gen = generation, pid, "mold ready");
                 mold.ready = Some(now);
@@ -197,22 +231,27 @@ impl Monitor<'_> {
                 }
             }
             MoldReport::ForkFailed { child, errno } => {
-                let errno = nix::errno::Errno::from_raw(errno);
-                warn!(child = child.slot, r#gen = generation, %errno, "cannot be forked");
-                self.startup.forks_failed = true;
-                self.events.push(pool::Event::ForkFailed);
-                if self
-                    .slot_of(child)
-                    .is_some_and(|slot| slot.child().is_some())
-                {
-                    self.vacate(child.slot);
-                }
-                if self.is_trial(child) {
-                    self.reload_failed(format!(
-                        "the first child of the new generation cannot be forked: {errno}"
-                    ));
-                }
+                self.fork_failed(from, generation, child, errno);
             }
+        }
+    }
+
+    fn fork_failed(&mut self, from: Pid, generation: u32, id: ChildId, errno: i32) {
+        let ordered = self.slot_of(id).and_then(|slot| slot.child());
+        let is_ordered = ordered
+            .is_some_and(|child| child.generation == generation && child.phase == Phase::Ordered);
+        if !is_ordered {
+            return self.mold_is_confused(from, "a fork that failed");
+        }
+        let errno = nix::errno::Errno::from_raw(errno);
+        warn!(child = id.slot, r#gen = generation, %errno, "cannot be forked");
+        self.startup.forks_failed = true;
+        self.events.push(pool::Event::ForkFailed);
+        self.vacate(id.slot);
+        if self.is_trial(id) {
+            self.reload_failed(format!(
+                "the first child of the new generation cannot be forked: {errno}"
+            ));
         }
     }
 
@@ -232,22 +271,44 @@ impl Monitor<'_> {
         }
     }
 
-    /// Hears all that a child has to say.
+    /// Hears what a child has to say, but not for ever: what is left is heard in the next turn.
     pub(crate) fn hear_child(&mut self, slot: u16) {
-        while let Some(child) = self.slots[usize::from(slot)].child_mut()
-            && let Some(link) = &child.link
-        {
+        for _ in 0..MOST_AT_ONCE {
+            let Some(child) = self.slots[usize::from(slot)].child_mut() else {
+                return;
+            };
+            let Some(link) = &child.link else { return };
             let id = child.id;
-            match link.hear_now() {
-                Heard::Said(report) => self.child_says(id, report),
-                Heard::Silence => return,
-                Heard::End if child.pid.is_some() => {
-                    child.link = None;
-                    // It is about to end, or has closed what it does not know: then it can be told nothing any more.
-                    child.pid.into_iter().for_each(kill_now);
-                }
-                Heard::End => self.never_born(id),
+            match link.hear_whom() {
+                (Heard::Said(report), Some(speaker)) => self.child_says(id, report, speaker),
+                (Heard::Silence, _) => return,
+                (Heard::Said(_) | Heard::Nonsense, _) => self.cut_off(id),
+                // It is about to end, or has closed what it does not know: then it can be told nothing any more.
+                (Heard::End, _) => self.line_ended(id),
             }
+        }
+    }
+
+    /// What has come on a child's line is nothing that a child says: it is ended.
+    fn cut_off(&mut self, id: ChildId) {
+        if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
+            warn!(
+                child = id.slot,
+                r#gen = child.generation,
+                pid = child.pid.map(Pid::as_raw),
+                "says what no child says: killed"
+            );
+        }
+        self.line_ended(id);
+    }
+
+    fn line_ended(&mut self, id: ChildId) {
+        let Some(child) = self.slot_of(id).and_then(Slot::child_mut) else {
+            return;
+        };
+        child.link = None;
+        if !child.end_process() {
+            self.never_born(id);
         }
     }
 
@@ -272,7 +333,7 @@ impl Monitor<'_> {
         }
     }
 
-    fn child_says(&mut self, id: ChildId, report: ChildReport) {
+    fn child_says(&mut self, id: ChildId, report: ChildReport, speaker: Pid) {
         let now = self.now();
         let is_trial = self.is_trial(id);
         let Some(child) = self.slots[usize::from(id.slot)].child_mut() else {
@@ -280,27 +341,22 @@ impl Monitor<'_> {
         };
         let generation = child.generation;
         let place = self.exchange.board().child(id.slot);
+        let is_child = child.born && child.pid == Some(speaker);
         match (report, child.phase) {
             (ChildReport::Forked { pid }, Phase::Ordered) => {
-                child.pid = Some(Pid::from_raw(pid.cast_signed()));
-                (child.phase, child.since) = (Phase::Starting, now);
-                if child.leaving {
-                    child.kill();
-                }
+                self.child_was_forked(id, Pid::from_raw(pid.cast_signed()), speaker);
             }
-            // It was faster than the process between.
+            // Born overtook it.
             (ChildReport::Forked { .. }, _) => {}
-            (ChildReport::Born { pid }, Phase::Ordered | Phase::Starting) => {
-                info!(child = id.slot, r#gen = generation, pid, "started");
-                place.set_pid(pid);
-                child.pid = Some(Pid::from_raw(pid.cast_signed()));
-                (child.phase, child.since) = (Phase::Starting, now);
-                if child.leaving {
-                    child.kill();
-                }
-                self.events.push(pool::Event::Born);
+            (ChildReport::Born, Phase::Ordered | Phase::Starting) if !child.born => {
+                self.child_was_born(id, speaker);
             }
-            (ChildReport::Ready, Phase::Starting) => {
+            (ChildReport::Short, Phase::Ordered | Phase::Starting) => child.is_short = true,
+            // A process that the application has forked has the line, too, and no say.
+            (_, _) if child.born && !is_child => {
+                debug!(child = id.slot, pid = speaker.as_raw(), "is not the child");
+            }
+            (ChildReport::Ready, Phase::Starting) if is_child => {
                 let pid = child.pid.map(Pid::as_raw);
                 (child.phase, child.since) = (Phase::Ready, now);
                 // Before it is said: whoever has read that the child is ready finds it so.
@@ -310,28 +366,116 @@ impl Monitor<'_> {
                 info!(child = id.slot, r#gen = generation, pid, "ready");
                 self.startup.child_was_ready = true;
             }
-            (ChildReport::Unloadable(unloadable), Phase::Starting) if is_trial => {
+            (ChildReport::Unloadable(unloadable), Phase::Starting) if is_child && is_trial => {
                 self.reload_failed(unloadable.why);
             }
-            (ChildReport::Unloadable(unloadable), Phase::Starting) => {
+            (ChildReport::Unloadable(unloadable), Phase::Starting) if is_child => {
                 self.application_unloadable(&unloadable);
             }
-            (ChildReport::Short, Phase::Ordered | Phase::Starting) => child.is_short = true,
-            (ChildReport::Modules { files }, phase) => {
+            (ChildReport::Modules { files }, phase) if is_child => {
                 let since = (phase == Phase::Starting).then_some(child.since);
                 self.watch_modules(generation, files, since);
             }
             // It only wakes us: the rules count for themselves.
-            (ChildReport::Spent, Phase::Ready) => {}
+            (ChildReport::Spent, Phase::Ready) if !child.spent => child.spent = true,
             (ChildReport::Draining, Phase::Ready) => child.drains = true,
             // Nobody is born or ready twice, and whoever has been ready has loaded the application.
-            (report, phase) => warn!(
-                child = id.slot,
-                r#gen = generation,
-                ?report,
-                ?phase,
-                "said what makes no sense"
-            ),
+            (report, phase) => {
+                let report = report.name();
+                let child = id.slot;
+                warn!(
+                    child,
+                    r#gen = generation,
+                    report,
+                    ?phase,
+                    "said what makes no sense"
+                );
+                self.count_nonsense(id);
+            }
         }
     }
+
+    fn count_nonsense(&mut self, id: ChildId) {
+        let child = self.slot_of(id).and_then(Slot::child_mut);
+        if child.is_some_and(|child| has_said_enough(&mut child.nonsense)) {
+            self.cut_off(id);
+        }
+    }
+
+    /// The process between the mold and a child tells of the child, which cannot yet speak for itself. It is believed when
+    /// the kernel has it as a child of ours, or as one of the process that says so, which is the mold's own.
+    fn child_was_forked(&mut self, id: ChildId, pid: Pid, speaker: Pid) {
+        let generation = self
+            .slot_of(id)
+            .and_then(|slot| slot.child())
+            .map(|child| child.generation);
+        if self.who(pid).is_some() {
+            return self.count_nonsense(id);
+        }
+        let of_mold = |between| {
+            let mold = parent_of(between);
+            let mut molds = self.molds();
+            molds.any(|known| Some(known.generation) == generation && Some(known.pid) == mold)
+        };
+        let unadopted = if is_ours(pid) {
+            None
+        } else {
+            // In this order: what the handle stands for has had the number all the while.
+            let handle = Handle::open(pid).ok();
+            let found = handle.filter(|handle| {
+                parent_of(pid) == Some(speaker) && of_mold(speaker) && handle.signal(None).is_ok()
+            });
+            // It may have been adopted meanwhile.
+            if found.is_none() && !is_ours(pid) {
+                debug!(
+                    child = id.slot,
+                    pid = pid.as_raw(),
+                    "is no process of a mold's"
+                );
+                return self.count_nonsense(id);
+            }
+            found
+        };
+        let now = self.now();
+        if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
+            (child.pid, child.unadopted) = (Some(pid), unadopted);
+            (child.phase, child.since) = (Phase::Starting, now);
+            if child.leaving {
+                child.kill();
+            }
+        }
+    }
+
+    /// A process says that it is the child: it has to be a child of ours that is nothing else.
+    fn child_was_born(&mut self, id: ChildId, speaker: Pid) {
+        let known = self.who(speaker);
+        let is_itself = matches!(known, None | Some(Who::Child(_)));
+        let now = self.now();
+        let Some(child) = self.slot_of(id).and_then(Slot::child_mut) else {
+            return;
+        };
+        let is_new = match child.pid {
+            Some(pid) => pid == speaker,
+            None => known.is_none(),
+        };
+        if !(is_itself && is_new && is_ours(speaker)) {
+            return self.cut_off(id);
+        }
+        let (pid, generation) = (speaker.as_raw(), child.generation);
+        info!(child = id.slot, r#gen = generation, pid, "started");
+        (child.pid, child.unadopted, child.born) = (Some(speaker), None, true);
+        (child.phase, child.since) = (Phase::Starting, now);
+        if child.leaving {
+            child.kill();
+        }
+        let place = self.exchange.board().child(id.slot);
+        place.set_pid(pid.cast_unsigned());
+        self.events.push(pool::Event::Born);
+    }
+}
+
+/// Counts what makes no sense, and tells whether it has been enough: each costs a line of the log.
+fn has_said_enough(nonsense: &mut u8) -> bool {
+    *nonsense = nonsense.saturating_add(1);
+    *nonsense >= MOST_NONSENSE
 }

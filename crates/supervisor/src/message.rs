@@ -84,16 +84,13 @@ pub enum ChildOrder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildReport {
     /// The process is there. Said for it by the process between, since it may never come to speak itself: hooks of the
-    /// application run first.
+    /// application run first. It is looked up before it is believed.
     Forked {
         /// Its number.
         pid: u32,
     },
-    /// The process is there and the supervisor's own child.
-    Born {
-        /// Its number.
-        pid: u32,
-    },
+    /// The process that says it is there and the supervisor's own child. Which one that is, the kernel tells.
+    Born,
     /// Requests are taken.
     Ready,
     /// The application cannot be loaded; what is told has been written, too.
@@ -199,11 +196,27 @@ impl Message for ChildOrder {
     }
 }
 
+impl ChildReport {
+    /// What kind of report it is: what it says may be long.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Forked { .. } => "forked",
+            Self::Born => "born",
+            Self::Ready => "ready",
+            Self::Unloadable(_) => "unloadable",
+            Self::Short => "short",
+            Self::Spent => "spent",
+            Self::Draining => "draining",
+            Self::Modules { .. } => "modules",
+        }
+    }
+}
+
 impl Message for ChildReport {
     fn encode(self) -> Envelope {
         match self {
             Self::Forked { pid } => number(6, pid),
-            Self::Born { pid } => number(1, pid),
+            Self::Born => bare(1),
             Self::Ready => bare(2),
             Self::Unloadable(unloadable) => unloadable.encode(3, 8),
             Self::Short => bare(10),
@@ -218,9 +231,7 @@ impl Message for ChildReport {
             (6, rest) => Some(Self::Forked {
                 pid: u32::from_le_bytes(rest.try_into().ok()?),
             }),
-            (1, rest) => Some(Self::Born {
-                pid: u32::from_le_bytes(rest.try_into().ok()?),
-            }),
+            (1, []) => Some(Self::Born),
             (2, []) => Some(Self::Ready),
             (kind @ (3 | 8), rest) => Unloadable::decode(*kind == 8, rest).map(Self::Unloadable),
             (10, []) => Some(Self::Short),
@@ -376,7 +387,7 @@ mod tests {
         }
         for report in [
             ChildReport::Forked { pid: 4_194_304 },
-            ChildReport::Born { pid: 4_194_304 },
+            ChildReport::Born,
             ChildReport::Ready,
             ChildReport::Unloadable(Unloadable {
                 why: String::new(),
@@ -439,7 +450,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for bytes in [&[][..], &[0], &[1], &[2, 0], &[4, 1, 2, 3], &[9]] {
+        for bytes in [&[][..], &[0], &[1, 0], &[2, 0], &[4, 1, 2, 3], &[9]] {
             assert!(Order::decode(bytes, None).is_none());
             assert_eq!(ChildReport::decode(bytes, None), None);
         }

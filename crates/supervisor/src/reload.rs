@@ -414,6 +414,14 @@ impl Monitor<'_> {
             .chain(&mut self.former_molds)
     }
 
+    /// The same, to look at.
+    pub(crate) fn molds(&self) -> impl Iterator<Item = &Mold> {
+        self.mold
+            .iter()
+            .chain(&self.next_mold)
+            .chain(&self.former_molds)
+    }
+
     /// A mold has been reaped.
     pub(crate) fn take_mold(&mut self, pid: nix::unistd::Pid) -> Option<Mold> {
         let is = |mold: &mut Mold| mold.pid == pid;

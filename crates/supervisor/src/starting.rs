@@ -162,6 +162,8 @@ impl Monitor<'_> {
                     id,
                     generation,
                     pid: None,
+                    unadopted: None,
+                    born: false,
                     link,
                     since,
                     phase,
@@ -171,6 +173,8 @@ impl Monitor<'_> {
                     is_short: false,
                     outgoing: false,
                     drains: false,
+                    spent: false,
+                    nonsense: 0,
                     record: Record {
                         served_before,
                         served: (0, since),

@@ -9,29 +9,54 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
+use nix::unistd::Pid;
 
-/// Receives one message, and the descriptor that came with it. No bytes mean the end.
+/// One message.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Its length; 0 means the end.
+    pub(crate) length: usize,
+    /// It was longer than the buffer.
+    pub(crate) cut: bool,
+    /// The descriptor that came with it.
+    pub(crate) descriptor: Option<OwnedFd>,
+    /// Who has sent it, as the kernel says: where this was asked for with [`nix::sys::socket::sockopt::PassCred`].
+    pub(crate) sender: Option<Pid>,
+}
+
+/// Receives one message.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     flags: MsgFlags,
-) -> nix::Result<(usize, Option<OwnedFd>)> {
-    let mut control = nix::cmsg_space!([RawFd; 1]);
+) -> nix::Result<Received> {
+    let mut control = nix::cmsg_space!([RawFd; 1], UnixCredentials);
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
     let mut descriptor = None;
+    let mut sender = None;
     for part in message.cmsgs()? {
-        let ControlMessageOwned::ScmRights(numbers) = part else {
-            continue;
-        };
-        for number in numbers {
-            // SAFETY: the kernel has just made this descriptor for us, nobody else knows its number.
-            descriptor = Some(unsafe { OwnedFd::from_raw_fd(number) });
+        match part {
+            ControlMessageOwned::ScmRights(numbers) => {
+                for number in numbers {
+                    // SAFETY: the kernel has just made this descriptor for us, nobody else knows its number.
+                    descriptor = Some(unsafe { OwnedFd::from_raw_fd(number) });
+                }
+            }
+            ControlMessageOwned::ScmCredentials(credentials) => {
+                sender = Some(Pid::from_raw(credentials.pid()));
+            }
+            _ => {}
         }
     }
-    Ok((message.bytes, descriptor))
+    Ok(Received {
+        length: message.bytes,
+        cut: message.flags.contains(MsgFlags::MSG_TRUNC),
+        descriptor,
+        sender,
+    })
 }
 
 /// Takes over the descriptor that this process has inherited under `number`, and keeps it from those it starts.

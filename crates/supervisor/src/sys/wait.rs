@@ -62,6 +62,15 @@ pub(crate) fn ended() -> Option<(Pid, Exit)> {
         .flatten()
 }
 
+/// Whether this is the number of a child process of ours, which it stays until [`release`].
+pub(crate) fn is_ours(pid: Pid) -> bool {
+    let Ok(number) = libc::id_t::try_from(pid.as_raw()) else {
+        return false;
+    };
+    // The kernel takes 0 for no particular process.
+    number > 0 && wait(libc::P_PID, number, libc::WNOHANG | libc::WNOWAIT).is_ok()
+}
+
 /// Lets a zombie go.
 pub(crate) fn release(pid: Pid) {
     // It has been seen to have ended, so this neither waits nor fails.
@@ -121,6 +130,20 @@ mod tests {
         let exit = until_ended(Pid::from_raw(shell.id().cast_signed())).unwrap();
         assert!(shell.wait().is_err(), "it is no zombie any more");
         exit.to_string()
+    }
+
+    #[test]
+    fn only_a_child_that_is_not_reaped_is_ours() {
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(sleeper.id().cast_signed());
+        assert!(is_ours(pid));
+        sleeper.kill().unwrap();
+        assert!(is_ours(pid), "a zombie as well");
+        sleeper.wait().unwrap();
+        assert!(!is_ours(pid));
+        for foreign in [0, -1, 1, i32::MIN, nix::unistd::getppid().as_raw()] {
+            assert!(!is_ours(Pid::from_raw(foreign)), "{foreign}");
+        }
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! Processes by their descriptors, and who is whose child: what the kernel knows, whatever a message says.
+#![expect(
+    unsafe_code,
+    reason = "pidfd_open and pidfd_send_signal, which nix does not have"
+)]
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+/// A process that another one reaps: its number may come to be another's, this descriptor does not.
+#[derive(Debug)]
+pub(crate) struct Handle(OwnedFd);
+
+impl Handle {
+    /// The process that has this number now.
+    ///
+    /// # Errors
+    /// When there is none, or the kernel is older than 5.3.
+    pub(crate) fn open(pid: Pid) -> nix::Result<Self> {
+        // SAFETY: the call takes two numbers and touches no memory.
+        let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+        let number = RawFd::try_from(Errno::result(opened)?).map_err(|_| Errno::EBADF)?;
+        // SAFETY: the kernel has just made this descriptor for us, closed on exec.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
+    }
+
+    /// Sends it a signal; with `None` only looks whether it has been reaped.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has been.
+    pub(crate) fn signal(&self, signal: Option<Signal>) -> nix::Result<()> {
+        let number = signal.map_or(0, |signal| signal as libc::c_int);
+        let (info, flags) = (std::ptr::null::<libc::siginfo_t>(), 0);
+        // SAFETY: the descriptor is open, and no siginfo_t is handed over.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.0.as_raw_fd(),
+                number,
+                info,
+                flags,
+            )
+        };
+        Errno::result(sent).map(drop)
+    }
+}
+
+/// The parent of a process, as far as `/proc` tells.
+pub(crate) fn parent_of(pid: Pid) -> Option<Pid> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold any bytes: what follows its last bracket are the state and the parent.
+    let behind = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = std::str::from_utf8(stat.get(behind + 1..)?)
+        .ok()?
+        .split_ascii_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    (parent > 0).then(|| Pid::from_raw(parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_handle_outlives_the_number() {
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(sleeper.id().cast_signed());
+        assert_eq!(parent_of(pid), Some(nix::unistd::getpid()));
+        let handle = Handle::open(pid).unwrap();
+        assert_eq!(handle.signal(None), Ok(()));
+        assert_eq!(handle.signal(Some(Signal::SIGKILL)), Ok(()));
+        sleeper.wait().unwrap();
+        assert_eq!(handle.signal(Some(Signal::SIGKILL)), Err(Errno::ESRCH));
+        assert!(Handle::open(pid).is_err());
+        assert_eq!(parent_of(pid), None);
+    }
+}

@@ -1,0 +1,92 @@
+"""Messages that the application forges on the server's lines: no process dies of a number in one."""
+
+import os
+import re
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.conftest import Start
+from tests.server import Door
+from tests.unprivileged import reachable
+
+BORN, FORKED = 1, 6
+CUT_OFF = " says what no (child|mold) says: killed"
+
+
+@pytest.fixture
+def victim() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that is not the server's."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def as_nobody(door: Door, tmp_path: Path) -> Iterator[dict[str, object]]:
+    """Options by which only the supervisor is root, where that is to be had."""
+    if os.geteuid() != 0:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="rwsgi-") as folder:
+        os.chmod(folder, 0o755)
+        yield {"before": reachable(door, tmp_path), "folder": Path(folder)}
+
+
+def number(kind: int, pid: int) -> str:
+    return struct.pack("<Bi", kind, pid).hex()
+
+
+@pytest.mark.parametrize("when", ["import", "between", "child"])
+@pytest.mark.parametrize("kind", [BORN, FORKED])
+def test_a_foreign_process_is_not_killed(
+    start: Start,
+    as_nobody: dict[str, object],
+    victim: "subprocess.Popen[bytes]",
+    when: str,
+    kind: int,
+) -> None:
+    user = ("--user", "nobody") if as_nobody else ()
+    server = start(
+        *(*user, "--preload", "off" if when == "import" else "on", "forger"),
+        environment={
+            "FORGE_WHEN": when,
+            "FORGE_SAYS": " ".join([number(kind, victim.pid), number(kind, -1), number(kind, 0)]),
+        },
+        children=None,
+        **as_nobody,  # type: ignore[arg-type]
+    )
+    # With a mold that dies before a child is ready, the server ends.
+    server.wait_for(CUT_OFF)
+    if when != "import":
+        server.wait()
+    assert victim.poll() is None
+
+
+@pytest.mark.parametrize("kind", [bytes([BORN]), struct.pack("<BI", FORKED, 1)])
+def test_the_process_between_is_not_taken_for_the_child(start: Start, kind: bytes) -> None:
+    server = start(
+        *("--preload", "on", "forger"),
+        environment={"FORGE_WHEN": "between", "FORGE_SAYS": kind.hex()},
+        children=None,
+    )
+    server.wait()
+    assert re.search(CUT_OFF, str(server.log))
+    assert not [line for line in server.log.lines if "child=" in line and line.endswith(" started")]
+
+
+def test_a_flood_ends_with_the_process_that_sends_it(start: Start) -> None:
+    server = start("--processes", "2", "hostile", children=2)
+    before = set(server.children(2).values())
+    assert server.get("/attack/flood").status in (200, 502)
+    server.wait_for(CUT_OFF)
+    lines = [line for line in server.log.lines if "said what makes no sense" in line]
+    assert len(lines) <= 16
+    assert server.status()["children"]
+    left = {process.pid for process in processes.of_session(server.pid)}
+    assert len(before - left) <= 1
