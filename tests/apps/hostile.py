@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import socket
+import stat
 import struct
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -111,6 +114,45 @@ def truncate(_: Memory, __: int) -> None:
             pass
 
 
+def lines() -> Iterable[socket.socket]:
+    """The server's own lines that this process holds."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                with socket.socket(fileno=os.dup(int(name))) as line:
+                    if line.type == socket.SOCK_SEQPACKET:
+                        yield line
+        except OSError:
+            pass
+
+
+def say(*messages: bytes) -> None:
+    """On every line, as far as it takes them."""
+    for line in lines():
+        for message in messages:
+            line.send(message, socket.MSG_DONTWAIT)
+
+
+def born(_: Memory, __: int) -> None:
+    """The process 1 has been born as a child, or forked, and what is no message."""
+    say(struct.pack("<BI", 1, 1), struct.pack("<BI", 6, 1), b"garbage")
+    # It is killed for it, and takes no further request before.
+    signal.pause()
+
+
+def flood(_: Memory, __: int) -> None:
+    """Messages that a child sends once, again and again, on lines that wait instead of failing."""
+    held = [line.dup() for line in lines()]
+    while True:
+        for line in held:
+            try:
+                line.send(b"\x04", socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                pass
+            except OSError:
+                signal.pause()
+
+
 ATTACKS: dict[str, Callable[[Memory, int], None]] = {
     attack.__name__: attack
     for attack in (
@@ -126,6 +168,8 @@ ATTACKS: dict[str, Callable[[Memory, int], None]] = {
         no_news,
         sign,
         truncate,
+        born,
+        flood,
     )
 }
 

@@ -25,10 +25,9 @@ const ASKED: usize = 8;
 /// Bytes of a note that gives: ticket, offset, length.
 const GIVEN: usize = 24;
 
-/// The shared pair of sockets.
+/// The end of the shared pair of sockets that is the children's.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    pub(crate) front: OwnedFd,
     pub(crate) children: OwnedFd,
 }
 
@@ -51,11 +50,12 @@ pub struct Asked {
 }
 
 impl Desk {
-    pub(crate) fn open() -> io::Result<Self> {
+    /// The children's end, and the front's.
+    pub(crate) fn open() -> io::Result<(Self, OwnedFd)> {
         let (front, children) = pair()?;
-        // The front must not wait for a child; the children may wait for the front.
+        // For the runtime of the front.
         rustix::io::ioctl_fionbio(&front, true)?;
-        Ok(Self { front, children })
+        Ok((Self { children }, front))
     }
 
     /// Asks the front for the file of `ticket`, and waits for it.
@@ -69,7 +69,7 @@ impl Desk {
         )?;
         drop(theirs);
         let mut byte = [0; 1];
-        match receive(ours.as_fd(), &mut byte)? {
+        match receive(ours.as_fd(), &mut byte, RecvFlags::empty())? {
             (1, Some(file)) => Ok(file),
             _ => Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -93,10 +93,10 @@ impl Desk {
         )
     }
 
-    /// The next note of a thread; `WouldBlock` when there is none.
-    pub(crate) fn note(&self) -> io::Result<Option<Note>> {
+    /// The next note of a thread, at the front's end; `WouldBlock` when there is none.
+    pub(crate) fn note(front: BorrowedFd<'_>) -> io::Result<Option<Note>> {
         let mut bytes = [0; GIVEN];
-        let (length, descriptor) = receive(self.front.as_fd(), &mut bytes)?;
+        let (length, descriptor) = receive(front, &mut bytes, RecvFlags::DONTWAIT)?;
         let mut numbers = [0; GIVEN / ASKED];
         for (number, place) in numbers.iter_mut().zip(bytes.as_chunks().0) {
             *number = u64::from_le_bytes(*place);
@@ -157,12 +157,21 @@ fn send(
     Ok(())
 }
 
-fn receive(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+fn receive(
+    from: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    flags: RecvFlags,
+) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(bytes)];
     let received = rustix::io::retry_on_intr(|| {
-        recvmsg(from, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+        recvmsg(
+            from,
+            &mut parts,
+            &mut control,
+            flags | RecvFlags::CMSG_CLOEXEC,
+        )
     })?;
     let descriptor = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),

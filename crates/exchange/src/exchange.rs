@@ -1,7 +1,8 @@
 //! The exchange as a whole.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -27,8 +28,16 @@ pub struct Exchange {
     pub(crate) mapping: Mapping,
     pub(crate) desk: Desk,
     geometry: Geometry,
-    /// A pipe rather than an eventfd, which costs as much and fits any event loop.
-    doorbell: (OwnedFd, OwnedFd),
+    /// The writing end of a pipe, rather than an eventfd, which costs as much and fits any event loop.
+    bell: OwnedFd,
+    /// What is the front's alone. No mold and no child has it: who has the same open file could have the front wait in it.
+    front: Mutex<Option<FrontEnds>>,
+}
+
+#[derive(Debug)]
+struct FrontEnds {
+    ear: OwnedFd,
+    desk: OwnedFd,
 }
 
 impl Exchange {
@@ -38,12 +47,14 @@ impl Exchange {
     /// When the geometry is impossible, or the kernel has no memory or descriptors left.
     pub fn create(geometry: Geometry) -> io::Result<Self> {
         let mapping = Mapping::create(geometry)?;
-        let doorbell = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let (ear, bell) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let (children, desk) = Desk::open()?;
         Ok(Self {
             mapping,
             geometry,
-            doorbell,
-            desk: Desk::open()?,
+            bell,
+            desk: children,
+            front: Mutex::new(Some(FrontEnds { ear, desk })),
         })
     }
 
@@ -62,27 +73,46 @@ impl Exchange {
     /// The descriptors that a process of the server keeps open.
     #[must_use]
     pub fn descriptors(&self) -> Vec<RawFd> {
-        let (ear, bell) = &self.doorbell;
-        let ends = [ear, bell, &self.desk.front, &self.desk.children];
-        ends.map(AsRawFd::as_raw_fd).to_vec()
+        let front = self.front();
+        let of_front = front.iter().flat_map(|ends| [&ends.ear, &ends.desk]);
+        let all = of_front.chain([&self.bell, &self.desk.children]);
+        all.map(AsRawFd::as_raw_fd).collect()
+    }
+
+    /// Closes what is the front's, in a process that becomes a mold.
+    pub fn leave_front(&self) {
+        self.front().take();
+    }
+
+    fn front(&self) -> MutexGuard<'_, Option<FrontEnds>> {
+        // Nothing in here can be left half done.
+        self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A pipe that is readable when a child has something for a front that sleeps; what it holds means nothing.
-    pub fn doorbell(&self) -> BorrowedFd<'_> {
-        self.doorbell.0.as_fd()
+    ///
+    /// # Errors
+    /// In a process that has [left it](Self::leave_front), or has too many descriptors.
+    pub fn doorbell(&self) -> io::Result<OwnedFd> {
+        let front = self.front();
+        front.as_ref().ok_or_else(not_the_front)?.ear.try_clone()
     }
 
     /// Wakes the front, unless it is awake. What it is to see has been published.
     pub(crate) fn wake_front(&self) {
         if self.mapping.header().front.stir() {
             // A full pipe is heard anyway.
-            let _ = rustix::io::write(&self.doorbell.1, &[0]);
+            let _ = rustix::io::write(&self.bell, &[0]);
         }
     }
 
     /// Readable when a thread has left a note.
-    pub fn desk(&self) -> BorrowedFd<'_> {
-        self.desk.front.as_fd()
+    ///
+    /// # Errors
+    /// As [`Self::doorbell`].
+    pub fn desk(&self) -> io::Result<OwnedFd> {
+        let front = self.front();
+        front.as_ref().ok_or_else(not_the_front)?.desk.try_clone()
     }
 
     /// The next note of a thread; `None` for one that no thread of ours leaves.
@@ -90,7 +120,8 @@ impl Exchange {
     /// # Errors
     /// `WouldBlock` when there is none.
     pub fn note(&self) -> io::Result<Option<Note>> {
-        self.desk.note()
+        let front = self.front();
+        Desk::note(front.as_ref().ok_or_else(not_the_front)?.desk.as_fd())
     }
 
     /// The requests that the child's threads have taken and not yet answered, two for each thread at most: one that runs,
@@ -214,4 +245,8 @@ impl Exchange {
             }
         }
     }
+}
+
+fn not_the_front() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "this process is not the front")
 }

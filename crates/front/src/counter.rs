@@ -44,6 +44,9 @@ const OPENED: &str = "the counter is opened before the first connection";
 /// How long a request can wait for a wake-up that a child which was taken over has overwritten.
 const LOOK_OVER: Duration = Duration::from_secs(1);
 
+/// Notes that are read at the desk before others have their turn: more than it holds, but while it is flooded.
+const MOST_NOTES: u32 = 1024;
+
 /// Inboxes that are kept for later requests.
 const MOST_SPARE: usize = 64;
 
@@ -118,8 +121,8 @@ pub(crate) enum Next {
 
 /// Opens the counter on this thread.
 pub(crate) fn open(exchange: Arc<Exchange>, link: Rc<Link>) -> io::Result<()> {
-    let doorbell = Receiver::from_owned_fd(exchange.doorbell().try_clone_to_owned()?)?;
-    let desk = UnixStream::from_std(StdStream::from(exchange.desk().try_clone_to_owned()?))?;
+    let doorbell = Receiver::from_owned_fd(exchange.doorbell()?)?;
+    let desk = UnixStream::from_std(StdStream::from(exchange.desk()?))?;
     tokio::task::spawn_local(answer_the_door(doorbell));
     tokio::task::spawn_local(serve_the_desk(desk));
     let has_requests = Rc::new(Notify::new());
@@ -353,9 +356,9 @@ impl Waiting {
         }
     }
 
-    /// Does what the notes at the desk ask for.
+    /// Does what the notes at the desk ask for, as far as nobody else has to wait for that: `Ok` when some may be left.
     fn clear_desk(&mut self) -> io::Result<()> {
-        loop {
+        for _ in 0..MOST_NOTES {
             match self.exchange.note()? {
                 Some(Note::Asked(asked)) => self.hand_out(asked),
                 Some(Note::Given(ticket, extent)) => {
@@ -367,6 +370,7 @@ impl Waiting {
                 None => {}
             }
         }
+        Ok(())
     }
 
     /// Gives a thread the file of its request's body.
@@ -383,7 +387,7 @@ impl Waiting {
         if let Some(part) = &part
             && part.after == After::File
         {
-            // The file was put there before the part was written. Ends when nothing is left.
+            // The file was put there before the part was written.
             let _ = self.clear_desk();
         }
         let Some(waiter) = self.get(ticket) else {
@@ -472,10 +476,10 @@ async fn serve_the_desk(desk: UnixStream) {
             cleared
         });
         match cleared {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                error!(%error, "a note of a thread cannot be read");
-            }
-            _ => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => error!(%error, "a note of a thread cannot be read"),
+            // Connections go on in between.
+            Ok(()) => tokio::task::yield_now().await,
         }
     }
 }

@@ -219,6 +219,7 @@ pub fn run(
                 &format!("rwsgi:mold{generation}"),
                 || {
                     sink::hurry(false);
+                    exchange.leave_front();
                     roles.mold(MoldLink::new(link, supervisor, application), birth)
                 },
             )
