@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use crate::ids::Ticket;
+use crate::own::Own;
 use crate::reply::Extent;
 
 /// Bytes of a note that asks: the ticket.
@@ -28,7 +29,7 @@ const GIVEN: usize = 24;
 /// The end of the shared pair of sockets that is the children's.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    pub(crate) children: OwnedFd,
+    pub(crate) children: Own,
 }
 
 /// What a thread has put on the desk.
@@ -55,6 +56,7 @@ impl Desk {
         let (front, children) = pair()?;
         // For the runtime of the front.
         rustix::io::ioctl_fionbio(&front, true)?;
+        let children = Own::new(children)?;
         Ok((Self { children }, front))
     }
 
@@ -62,7 +64,7 @@ impl Desk {
     pub(crate) fn fetch(&self, ticket: Ticket) -> io::Result<OwnedFd> {
         let (ours, theirs) = pair()?;
         send(
-            self.children.as_fd(),
+            self.children.get()?,
             &ticket.pack().to_le_bytes(),
             theirs.as_fd(),
             SendFlags::NOSIGNAL,
@@ -86,7 +88,7 @@ impl Desk {
             place.copy_from_slice(&number.to_le_bytes());
         }
         send(
-            self.children.as_fd(),
+            self.children.get()?,
             &bytes,
             extent.file.as_fd(),
             SendFlags::NOSIGNAL,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use crate::board::{Board, InFlight};
 use crate::desk::{Desk, Note};
 use crate::ids::ChildId;
 use crate::layout::{Geometry, Mapping};
+use crate::own::Own;
 use crate::queue::Queue;
 use crate::store;
-use crate::sync::{Ordering, now};
+use crate::sync::now;
 use crate::wire::Request;
 use crate::word::Word;
 
@@ -29,7 +31,9 @@ pub struct Exchange {
     pub(crate) desk: Desk,
     geometry: Geometry,
     /// The writing end of a pipe, rather than an eventfd, which costs as much and fits any event loop.
-    bell: OwnedFd,
+    bell: Own,
+    /// The application of this process has closed what it does not know: the front cannot be woken any more.
+    is_cut_off: AtomicBool,
     /// What is the front's alone. No mold and no child has it: who has the same open file could have the front wait in it.
     front: Mutex<Option<FrontEnds>>,
 }
@@ -52,7 +56,8 @@ impl Exchange {
         Ok(Self {
             mapping,
             geometry,
-            bell,
+            bell: Own::new(bell)?,
+            is_cut_off: AtomicBool::new(false),
             desk: children,
             front: Mutex::new(Some(FrontEnds { ear, desk })),
         })
@@ -75,8 +80,10 @@ impl Exchange {
     pub fn descriptors(&self) -> Vec<RawFd> {
         let front = self.front();
         let of_front = front.iter().flat_map(|ends| [&ends.ear, &ends.desk]);
-        let all = of_front.chain([&self.bell, &self.desk.children]);
-        all.map(AsRawFd::as_raw_fd).collect()
+        let of_front = of_front.map(AsRawFd::as_raw_fd);
+        let of_all = [&self.bell, &self.desk.children].into_iter();
+        let of_all = of_all.filter_map(|end| Some(end.get().ok()?.as_raw_fd()));
+        of_front.chain(of_all).collect()
     }
 
     /// Closes what is the front's, in a process that becomes a mold.
@@ -101,9 +108,28 @@ impl Exchange {
     /// Wakes the front, unless it is awake. What it is to see has been published.
     pub(crate) fn wake_front(&self) {
         if self.mapping.header().front.stir() {
-            // A full pipe is heard anyway.
-            let _ = rustix::io::write(&self.bell, &[0]);
+            match self.bell.get() {
+                // A full pipe is heard anyway.
+                Ok(bell) => drop(rustix::io::write(bell, &[0])),
+                // The front hears of the answer when this process has ended.
+                Err(_) => self.is_cut_off.store(true, Relaxed),
+            }
         }
+    }
+
+    /// Whether the application of this process has closed the server's descriptors, as code does that closes all it does
+    /// not know. The process is to leave: neither can it wake the front, nor ask for a body or give a file.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.is_cut_off.load(Relaxed)
+    }
+
+    /// The same, after a look.
+    pub(crate) fn finds_itself_cut_off(&self) -> bool {
+        if self.bell.get().is_err() || self.desk.children.get().is_err() {
+            self.is_cut_off.store(true, Relaxed);
+        }
+        self.is_cut_off()
     }
 
     /// Readable when a thread has left a note.
@@ -152,7 +178,7 @@ impl Exchange {
             let index = self.thread_index(child.slot, owner.thread);
             // The word may be one that no thread of ours writes.
             let place = self.mapping.threads().get(index);
-            let since = place.map_or(0, |place| place.since.load(Ordering::Relaxed));
+            let since = place.map_or(0, |place| place.since.load(Relaxed));
             // It has been claimed, and the time is written down in a moment.
             let running = if since == 0 {
                 0

@@ -39,6 +39,8 @@ mod layout;
 #[cfg(not(loom))]
 mod load;
 pub mod notice;
+#[cfg(not(loom))]
+mod own;
 mod queue;
 mod reply;
 #[cfg(not(loom))]

@@ -22,6 +22,8 @@ pub struct Seat {
     owner: Owner,
     /// Index of the thread in the tables.
     index: usize,
+    /// The process that the seat was made in. A copy that the application has forked has no say.
+    process: u32,
     /// Bytes that the thread has written into its ring. What the shared memory says is for the front.
     written: u64,
     /// Memory for requests and heads, used again and again.
@@ -63,13 +65,15 @@ impl Seat {
             exchange,
             owner: Owner { child, thread },
             index,
+            process: std::process::id(),
             written,
             request: Vec::new(),
             head: Vec::new(),
         }
     }
 
-    /// Waits for a request and takes it; `None` once `stop` says so and [`wake_child`] has been called.
+    /// Waits for a request and takes it; `None` once `stop` says so and [`wake_child`] has been called, or once this process is
+    /// to leave: the application has closed descriptors of the server's, or the process is a copy that it has forked.
     pub fn take(&mut self, stop: &AtomicBool) -> Option<Claim<'_>> {
         let taken = self.wait(stop)?;
         Some(self.open(taken))
@@ -78,6 +82,9 @@ impl Seat {
     /// The first half of [`Seat::take`], for a thread that has something to let go of while it waits.
     pub fn wait(&self, stop: &AtomicBool) -> Option<Taken> {
         loop {
+            if self.is_copied() {
+                return None;
+            }
             if stop.load(Stop::Acquire) {
                 self.pass_on();
                 return None;
@@ -91,6 +98,12 @@ impl Seat {
             if !self.exchange.queue().is_empty() && !self.may_take() {
                 self.step_back();
             }
+            if self.exchange.finds_itself_cut_off() {
+                self.pass_on();
+                // The other threads find the same.
+                wake_child(&self.exchange, self.owner.child);
+                return None;
+            }
             let bell = &self.exchange.mapping.threads()[self.index].bell;
             bell.sleep_unless(|| {
                 stop.load(Stop::Acquire)
@@ -98,6 +111,11 @@ impl Seat {
                     || !self.is_told()
             });
         }
+    }
+
+    /// The application has forked this process, and let it return into the server.
+    fn is_copied(&self) -> bool {
+        std::process::id() != self.process
     }
 
     /// Whether the front is told how far the ring has been written. Another process may have overwritten that.
@@ -136,7 +154,7 @@ impl Seat {
 
     /// What [`Seat::wait`] would give without waiting, if anything.
     pub fn poll(&self, stop: &AtomicBool) -> Option<Taken> {
-        if stop.load(Stop::Acquire) || !self.may_take() {
+        if stop.load(Stop::Acquire) || self.is_copied() || !self.may_take() {
             return None;
         }
         let taken = self.exchange.queue().claim(self.owner).map(Taken)?;
@@ -221,12 +239,18 @@ impl Answer<'_> {
     /// # Errors
     /// When the front no longer has it.
     pub fn body_file(&self) -> io::Result<OwnedFd> {
+        if self.seat.is_copied() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.seat.exchange.desk.fetch(self.ticket)
     }
 }
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
+        if self.answer.seat.is_copied() {
+            return;
+        }
         if !self.answer.ended {
             // Nobody waits any more, or somebody hears that the answer is broken: both is an end.
             let _ = self.answer.send(None, &[], After::Broken);
@@ -266,6 +290,9 @@ impl Reply for Answer<'_> {
     }
 
     fn send_file(&mut self, head: Option<&Head<'_>>, extent: Extent) -> Result<(), Gone> {
+        if self.seat.is_copied() {
+            return Err(Gone);
+        }
         let given = self.ended || self.seat.exchange.desk.give(self.ticket, &extent).is_ok();
         // Without the file there is nothing that could follow.
         let after = if given { After::File } else { After::Broken };
@@ -299,7 +326,8 @@ impl Answer<'_> {
 
     /// Writes one frame as soon as there is room, and says so to a front that sleeps.
     fn frame(&mut self, head: &[u8], data: &[u8], after: After) -> Result<(), Gone> {
-        if self.ended {
+        // The answer is that of the process which the request was taken in.
+        if self.ended || self.seat.is_copied() {
             return Err(Gone);
         }
         self.wait_for(Frame::size(head.len() + data.len()));

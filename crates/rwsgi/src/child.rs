@@ -1,12 +1,13 @@
 //! A child's life, from the moment after its birth to its exit code.
 
 use std::collections::HashSet;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use exchange::{ChildId, Exchange, Seat};
-use supervisor::{ChildLink, ChildOrder, ChildReport, Unloadable};
+use supervisor::{ChildLink, ChildOrder, ChildReport, Original, Unloadable};
 use tracing::error;
 use wsgi::{App, Python, Spec, Turn};
 
@@ -22,19 +23,24 @@ pub(crate) fn live(
     exchange: &Arc<Exchange>,
     link: ChildLink,
 ) -> u8 {
+    let original = Original::here();
     // Loading: the application is there since the fork, or is loaded now.
     let own;
     let app = match preloaded {
         Some(app) => app,
         None => {
-            let app = match mold::load(py, spec) {
+            let loaded = mold::load(py, spec);
+            original.end_copy();
+            let app = match loaded {
                 Ok(app) => app,
                 Err(why) => {
                     mold::report_modules(py, config, |files| link.report_modules(files));
                     return unloadable(&link, why);
                 }
             };
-            if let Err(why) = mold::warm_up(py, &app, config, link.is_first()) {
+            let warm = mold::warm_up(py, &app, config, link.is_first());
+            original.end_copy();
+            if let Err(why) = warm {
                 return unloadable(&link, mold::raised(why));
             }
             mold::report_modules(py, config, |files| link.report_modules(files));
@@ -44,7 +50,9 @@ pub(crate) fn live(
     };
     app.after_fork(py);
     app.place(py, Some(link.child().slot), link.generation());
-    if let Err(why) = app.turn(py, Turn::AfterFork) {
+    let turned = app.turn(py, Turn::AfterFork);
+    original.end_copy();
+    if let Err(why) = turned {
         return unloadable(&link, mold::raised(why));
     }
 
@@ -68,6 +76,10 @@ pub(crate) fn live(
     };
     let later = config.reload.then(|| Later::new(py, &link));
     let answered = || {
+        original.end_copy();
+        if exchange.is_cut_off() {
+            stop.order();
+        }
         count.one_more();
         later.iter().for_each(Later::look);
     };
@@ -77,6 +89,7 @@ pub(crate) fn live(
     app.call_exits(py);
     wsgi::leave(py);
     match served {
+        Ok(()) if exchange.is_cut_off() => exit::CUT_OFF,
         Ok(()) => exit::OK,
         Err(problem) => {
             error!(child = child.slot, error = %problem, "cannot begin to serve");
@@ -168,6 +181,8 @@ impl<'a> Later<'a> {
 fn listen(link: ChildLink, stop: Arc<Stop>) -> std::io::Result<()> {
     const STACK: usize = 128 * 1024;
     let listener = move || {
+        // Never closed: the number may be a file of the application's by then.
+        let link = ManuallyDrop::new(link);
         while let Some(order) = link.next_order() {
             match order {
                 ChildOrder::Drain => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exchange::Exchange;
-use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order, Unloadable};
+use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order, Original, Unloadable};
 use tracing::{error, info, warn};
 use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError, Turn};
 
@@ -42,10 +42,13 @@ pub(crate) fn live(
     Python::attach(|py| {
         wsgi::follow_path(py);
         let spec = spec(config);
+        let original = Original::here();
         let app = if birth.preload {
             // Without a supervisor there is nobody to tell, which the next report finds.
             let _ = link.report(MoldReport::Loading);
-            match preload(py, config, &spec, birth) {
+            let preloaded = preload(py, config, &spec, birth);
+            original.end_copy();
+            match preloaded {
                 Preloaded::Ready(app) => Some(app),
                 Preloaded::Unloadable(why) => {
                     report_modules(py, config, |files| link.report_modules(files));
@@ -72,7 +75,9 @@ pub(crate) fn live(
             return exit::OK;
         }
         while let Some(Order::Spawn(spawn)) = py.detach(|| link.next_order()) {
-            if let Some(Err(why)) = app.as_ref().map(|app| app.turn(py, Turn::BeforeFork)) {
+            let turned = app.as_ref().map(|app| app.turn(py, Turn::BeforeFork));
+            original.end_copy();
+            if let Some(Err(why)) = turned {
                 return unloadable(link, raised(why));
             }
             let mut live = |link| child::live(py, app.as_ref(), config, &spec, exchange, link);

@@ -10,9 +10,10 @@ use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getpid, getppid};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::channel::Channel;
+use crate::exit;
 use crate::identity::{self, Identity};
 use crate::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, that_fit};
 use crate::signals;
@@ -319,6 +320,31 @@ pub(crate) fn be(
     }
     title::set(title, name);
     leave(guarded(live))
+}
+
+/// Which process code of the application began to run in.
+#[derive(Clone, Copy, Debug)]
+pub struct Original(Pid);
+
+impl Original {
+    /// This one.
+    #[must_use]
+    pub fn here() -> Self {
+        Self(getpid())
+    }
+
+    /// To be called when code of the application has returned. In a process that it has forked meanwhile, and which was to
+    /// end elsewhere, this is the end: two processes would otherwise answer the same requests.
+    pub fn end_copy(self) {
+        let (of, pid) = (self.0.as_raw(), getpid().as_raw());
+        if pid != of {
+            warn!(
+                pid,
+                of, "a process that the application forked came back into the server: it ends"
+            );
+            leave(exit::OK);
+        }
+    }
 }
 
 /// Runs a life. A panic ends it: what lies below on the stack belongs to the process that this one was forked from.

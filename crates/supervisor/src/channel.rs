@@ -12,6 +12,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::Pid;
 
+use crate::sink::identity;
 use crate::sys::socket::{Received, receive};
 
 /// No message is longer; texts are cut to fit.
@@ -39,6 +40,9 @@ pub(crate) struct Envelope {
 #[derive(Debug)]
 pub(crate) struct Channel<Out, In> {
     socket: OwnedFd,
+    /// Its device and inode. In a child, code of the application may close descriptors that it does not know, and then the
+    /// number may be another's.
+    is: Option<(u64, u64)>,
     types: PhantomData<fn(Out) -> In>,
 }
 
@@ -71,6 +75,7 @@ impl<Out: Message, In: Message> Channel<Out, In> {
     /// The end that was handed over.
     pub(crate) fn over(socket: OwnedFd) -> Self {
         Self {
+            is: identity(&socket),
             socket,
             types: PhantomData,
         }
@@ -117,7 +122,14 @@ impl<Out: Message, In: Message> Channel<Out, In> {
         self.receive(MsgFlags::MSG_DONTWAIT)
     }
 
+    fn is_ours(&self) -> bool {
+        self.is.is_some() && identity(&self.socket) == self.is
+    }
+
     fn send(&self, message: Out, flags: MsgFlags) -> nix::Result<()> {
+        if !self.is_ours() {
+            return Err(Errno::EBADF);
+        }
         let envelope = message.encode();
         let numbers: Vec<_> = envelope.descriptor.iter().map(AsRawFd::as_raw_fd).collect();
         let with = [ControlMessage::ScmRights(&numbers)];
@@ -139,6 +151,9 @@ impl<Out: Message, In: Message> Channel<Out, In> {
     }
 
     fn receive(&self, flags: MsgFlags) -> (Heard<In>, Option<Pid>) {
+        if !self.is_ours() {
+            return (Heard::End, None);
+        }
         let mut buffer = [0; LONGEST];
         loop {
             return match receive(self.socket.as_fd(), &mut buffer, flags) {

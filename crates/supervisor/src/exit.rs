@@ -14,5 +14,7 @@ pub const INTERNAL: u8 = 70;
 pub const CANNOT_START: u8 = 71;
 /// The application raised an exception while it was loaded, or was not ready in time: another try may help.
 pub const NOT_LOADED: u8 = 75;
+/// A child whose application has closed descriptors that are the server's.
+pub const CUT_OFF: u8 = 76;
 /// The configuration is wrong, or there is no such application: no other try helps.
 pub const CONFIGURATION: u8 = 78;

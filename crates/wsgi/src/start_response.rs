@@ -2,6 +2,8 @@
 //!
 //! One object a request is both: its method `start_response` goes to the application, and called itself it is `write`.
 
+use std::thread::ThreadId;
+
 use exchange::{After, Extent, Gone, Head, MAX_HEAD, Reply};
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -67,6 +69,8 @@ pub(crate) struct StartResponse {
     phase: Phase,
     /// Bytes beyond the announced length, which were not sent.
     surplus: u64,
+    /// The thread that runs the request, one at a time.
+    thread: ThreadId,
     /// The request is over: an application that kept this object cannot reach the next request's answer with it.
     over: bool,
 }
@@ -108,7 +112,8 @@ impl StartResponse {
         if self.over {
             return Err(over());
         }
-        if !REPLY.is_set() {
+        // Another thread may run another request: what is written there would be an answer to that.
+        if !REPLY.is_set() || self.thread != std::thread::current().id() {
             return Err(PyRuntimeError::new_err(
                 "write() works in the thread that runs the request, and only there",
             ));
@@ -146,6 +151,7 @@ impl StartResponse {
             spare: Said::default(),
             phase: Phase::Before,
             surplus: 0,
+            thread: std::thread::current().id(),
             over: false,
         }
     }

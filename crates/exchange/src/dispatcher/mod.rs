@@ -57,6 +57,8 @@ struct Slot {
     owner: Option<Owner>,
     /// The answer is for nobody.
     given_up: bool,
+    /// Its head has been read: another would be that of another answer.
+    has_head: bool,
     /// The blocks that it takes. The copy in the shared memory is for the reader.
     blocks: Vec<u32>,
 }
@@ -172,6 +174,7 @@ impl Dispatcher {
             is_live: true,
             owner: None,
             given_up: false,
+            has_head: false,
             blocks: taken,
         };
         let ticket = Ticket {

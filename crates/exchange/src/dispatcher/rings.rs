@@ -52,6 +52,9 @@ impl Dispatcher {
                 Wanted::Yes => ring::payload(ring, read, frame),
                 Wanted::No | Wanted::Freed => Vec::new(),
             };
+            if frame.head > 0 && wanted != Wanted::Freed {
+                self.slots[frame.ticket.slot as usize].has_head = true;
+            }
             // Freed before the frame counts as read: a front that dies in between leaves a frame to its successor that
             // says so, and no slot that nobody frees.
             if frame.after != After::More && wanted != Wanted::Freed {
@@ -103,7 +106,11 @@ impl Dispatcher {
         if self.exchange.thread_index(owner.child.slot, owner.thread) != thread {
             return Err(Malformed);
         }
-        Ok(if self.slots[ticket.slot as usize].given_up {
+        let slot = &self.slots[ticket.slot as usize];
+        if frame.head > 0 && slot.has_head {
+            return Err(Malformed);
+        }
+        Ok(if slot.given_up {
             Wanted::No
         } else {
             Wanted::Yes

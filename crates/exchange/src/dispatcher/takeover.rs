@@ -54,6 +54,7 @@ impl Dispatcher {
             is_live: true,
             owner: Some(owner),
             given_up: true,
+            has_head: false,
             blocks: blocks.collect(),
         }
     }

@@ -111,3 +111,21 @@ fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
         std::io::ErrorKind::WouldBlock
     );
 }
+
+#[test]
+fn a_second_head_is_the_head_of_no_answer() {
+    let (exchange, mut dispatcher) = exchange(1, 1, 1);
+    let ticket = dispatcher.offer(&request("/", b"")).unwrap();
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    let mut sink = Collected::default();
+    send(&mut claim, b"first", After::More).unwrap();
+    assert_eq!(dispatcher.pump(&mut sink), []);
+    send(&mut claim, b"second", After::Complete).unwrap();
+    assert_eq!(dispatcher.pump(&mut sink), [CHILD]);
+    assert_eq!(sink.answers[&ticket], b"first");
+    // The child is killed for it.
+    drop(claim);
+    dispatcher.gone(CHILD, &mut sink);
+    assert_eq!((sink.lost, sink.ended), (vec![ticket], vec![]));
+}

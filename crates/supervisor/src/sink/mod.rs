@@ -22,6 +22,7 @@ use nix::unistd::Pid;
 use counts::{Counts, Lost};
 use relay::Relay;
 use target::Target;
+pub(crate) use target::identity;
 
 use crate::sys::descriptors::close_all_but;
 
@@ -120,7 +121,7 @@ pub fn print(text: &[u8]) -> io::Result<()> {
 /// Device and inode of standard error.
 #[must_use]
 pub fn standard_error() -> Option<(u64, u64)> {
-    target::identity(io::stderr())
+    identity(io::stderr())
 }
 
 /// Closes everything but the way of lines, in a process that has just been forked and never returns.

@@ -35,7 +35,7 @@ pub(super) enum Waits {
 }
 
 /// Device and inode: the same for each descriptor of one file.
-pub(super) fn identity(descriptor: impl AsFd) -> Option<(u64, u64)> {
+pub(crate) fn identity(descriptor: impl AsFd) -> Option<(u64, u64)> {
     fstat(descriptor)
         .ok()
         .map(|found| (found.st_dev, found.st_ino))

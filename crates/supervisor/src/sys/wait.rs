@@ -36,6 +36,9 @@ impl fmt::Display for Exit {
                     exit::INTERNAL => f.write_str(" (internal error)"),
                     exit::CANNOT_START => f.write_str(" (cannot start)"),
                     exit::NOT_LOADED => f.write_str(" (application cannot be loaded)"),
+                    exit::CUT_OFF => {
+                        f.write_str(" (the application has closed the server's descriptors)")
+                    }
                     exit::CONFIGURATION => f.write_str(" (no such application or Python)"),
                     _ => Ok(()),
                 }

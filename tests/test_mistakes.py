@@ -1,0 +1,54 @@
+"""What an application does by mistake costs no other request, and no other client hears of it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.client import Client
+from tests.conftest import Start
+from tests.waiting import until_equal
+
+COPY = " a process that the application forked came back into the server: it ends$"
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_a_child_without_its_descriptors_leaves(start: Start, tmp_path: Path, threads: str) -> None:
+    server = start("--processes", "1", "--threads", threads, "mistakes")
+    child = server.children(1)[0]
+    assert server.get("/close").body == b"closed"
+    server.wait_for(f"pid={child} cause=\"exit 76 .*closed the server's descriptors.* died$")
+    for number in range(8):
+        assert server.get(f"/?{number}").body == str(number).encode()
+    files = sorted(tmp_path.glob("own-*"))
+    assert len(files) == 12
+    assert [file.read_bytes() for file in files] == [b""] * 12
+
+
+@pytest.mark.parametrize("way", ["raise", "exit", "return"])
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_a_copy_that_comes_back_into_the_server_ends(start: Start, way: str, threads: str) -> None:
+    server = start("--processes", "2", "--threads", threads, "mistakes", children=2)
+    ours = {process.pid for process in server.tree()}
+    assert server.get(f"/fork/{way}").body == b"forked"
+    server.wait_for(COPY)
+
+    def others() -> set[int]:
+        running = (process for process in processes.of_session(server.pid) if not process.is_zombie)
+        return {process.pid for process in running} - ours
+
+    until_equal(others, set())
+    for number in range(20):
+        assert server.get(f"/?{number}").body == str(number).encode()
+    assert {process.pid for process in server.tree()} >= ours
+
+
+def test_write_of_another_request_is_refused(start: Start) -> None:
+    server = start("--processes", "1", "--threads", "2", "mistakes")
+    with Client(server.address) as lender, Client(server.address) as borrower:
+        lender.send("/lends")
+        until_equal(lambda: borrower.get("/has-lent").body, b"1")
+        answer = borrower.get("/borrows")
+        assert answer.body == b"write() works in the thread that runs the request, and only there"
+        assert "Set-Cookie" not in answer.headers
+        assert lender.answer().body == b"own"
