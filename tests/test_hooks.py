@@ -68,6 +68,7 @@ def test_what_is_let_go_before_the_fork_does_not_stand_in_its_way(start: Start, 
         "listener = socket.create_server(('127.0.0.1', 0))\n"
         "connection = socket.create_connection(listener.getsockname())\n"
         "rwsgi.before_fork(connection.close)\n"
+        "rwsgi.before_fork(listener.close)\n"
     )
     server = start("shop")
     assert server.get("/").json()["imported_in"] == server.mold()

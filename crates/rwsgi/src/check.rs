@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tracing::error;
-use wsgi::Python;
+use wsgi::{Python, Turn};
 
 use crate::options::Config;
 use crate::release::Release;
@@ -23,10 +23,14 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
         return exit::CONFIGURATION;
     };
     Python::attach(|py| {
+        wsgi::watch(py);
         let Ok(app) = mold::load(py, &mold::spec(config)) else {
             return exit::CONFIGURATION;
         };
         if mold::warm_up(py, &app, config, true).is_err() {
+            return exit::CONFIGURATION;
+        }
+        if app.turn(py, Turn::BeforeFork).is_err() {
             return exit::CONFIGURATION;
         }
         let audit = app.audit(py);
@@ -43,8 +47,11 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
                 "it cannot be shared by forked processes: {reason}\n"
             ));
         }
-        for warning in &audit.warnings {
-            report.push_str(&format!("warning: {warning}\n"));
+        for unknown in &audit.unknown {
+            report.push_str(&format!("not known to be harmless: {unknown}\n"));
+        }
+        for note in &audit.notes {
+            report.push_str(&format!("harmless or made anew: {note}\n"));
         }
         wsgi::leave(py);
         crate::print(&report)

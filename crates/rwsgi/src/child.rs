@@ -27,7 +27,10 @@ pub(crate) fn live(
     // Loading: the application is there since the fork, or is loaded now.
     let own;
     let app = match preloaded {
-        Some(app) => app,
+        Some(app) => {
+            app.renew(py);
+            app
+        }
         None => {
             let loaded = mold::load(py, spec);
             original.end_copy();

@@ -148,6 +148,7 @@ enum Preloaded {
 
 /// Loads the application and makes it fit to be shared.
 fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Preloaded {
+    wsgi::watch(py);
     let app = match load(py, spec) {
         Ok(app) => app,
         Err(why) => return Preloaded::Unloadable(why),
@@ -161,12 +162,12 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Pr
         return Preloaded::Unloadable(raised(why));
     }
     let audit = app.audit(py);
-    for warning in audit.warnings {
-        warn!(%warning, "preload");
-    }
     if !audit.reasons.is_empty() {
         let why = audit.reasons.join("; ");
         if config.preload == Preload::Auto {
+            // Each child makes its own of what this one has: locks are given back, and helpers end.
+            wsgi::leave(py);
+            app.end_helpers(py);
             return Preloaded::Unshareable(why);
         }
         warn!(%why, "forked children will share what they should not");

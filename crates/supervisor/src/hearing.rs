@@ -25,8 +25,9 @@ const MOST_AT_ONCE: usize = 512;
 const MOST_NONSENSE: u8 = 16;
 
 /// What becomes of an application that cannot be shared.
-pub(crate) const LOADED_BY_EACH: &str =
-    "each child loads the application itself, as with --preload off";
+const LOADED_BY_EACH: &str = "what the application has set up cannot be shared by children, so each of them loads it \
+    itself: --preload off saves loading it once more, --preload on shares it all the same, and a function noted with \
+    rwsgi.before_fork can let go of it first";
 
 impl Monitor<'_> {
     /// Hears all that the front has to say.
@@ -216,14 +217,10 @@ impl Monitor<'_> {
                 self.watch_modules(generation, files, Some(since));
             }
             MoldReport::Unshareable { why } => {
-                warn!(
-                    r#gen = generation,
-                    pid, why, "what the application has set up cannot be shared by children"
-                );
+                warn!(r#gen = generation, pid, why, "{LOADED_BY_EACH}");
                 if is_next {
                     self.next_cannot_be_shared();
                 } else if self.settings.preload == Preload::Auto && self.preload {
-                    warn!("{LOADED_BY_EACH}");
                     self.preload = false;
                     self.molds_mut()
                         .filter(|mold| mold.pid == from)

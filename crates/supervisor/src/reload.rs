@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use exchange::ChildId;
 use nix::errno::Errno;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::family::{Mold, Phase, Place, Slot};
-use crate::hearing::LOADED_BY_EACH;
 use crate::monitor::{Monitor, Newborn};
 use crate::progress::{Progress, Reloaded, Waiter};
 use crate::stopping::Stage;
@@ -221,7 +220,6 @@ impl Monitor<'_> {
         if reload.settings.preload != Preload::Auto || !reload.preload {
             return;
         }
-        warn!(r#gen = reload.generation, "{LOADED_BY_EACH}");
         reload.preload = false;
         reload.stage = Step::Mold;
         self.discard_next_mold();

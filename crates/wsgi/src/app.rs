@@ -67,10 +67,12 @@ pub enum LoadError {
 /// What stands against sharing the loaded application by fork.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// What cannot be shared, one reason each: threads, connections.
+    /// What cannot be shared, one reason each: threads, locks, connections, files, processes.
     pub reasons: Vec<String>,
-    /// What may do no harm, but has been seen to.
-    pub warnings: Vec<String>,
+    /// What is not known, and only a trial can tell.
+    pub unknown: Vec<String>,
+    /// What is known to do no harm, or is made anew in each child.
+    pub notes: Vec<String>,
 }
 
 /// A loaded application. All threads of a process share one.
@@ -107,17 +109,20 @@ impl App {
     /// Closes the connections that the framework can open again, and looks for what a fork would break.
     #[must_use]
     pub fn audit(&self, py: Python<'_>) -> Audit {
-        let found =
-            prelude::module(py).and_then(|module| module.call_method0(intern!(py, "audit")));
-        match found.and_then(|found| found.extract()) {
-            Ok((reasons, warnings)) => Audit { reasons, warnings },
-            Err(raised) => {
-                prelude::log_traceback(py, &raised);
-                Audit {
-                    reasons: vec![prelude::summary(py, &raised)],
-                    warnings: Vec::new(),
-                }
+        look(py).unwrap_or_else(|raised| {
+            prelude::log_traceback(py, &raised);
+            Audit {
+                reasons: vec![prelude::summary(py, &raised)],
+                ..Audit::default()
             }
+        })
+    }
+
+    /// Asks the processes that the application has started to end: for a process that loads it, and is not to share it.
+    pub fn end_helpers(&self, py: Python<'_>) {
+        let ended = prelude::audit(py).and_then(|module| module.call_method0("end_helpers"));
+        if let Err(raised) = ended {
+            prelude::log_traceback(py, &raised);
         }
     }
 
@@ -135,16 +140,50 @@ impl App {
         }
     }
 
-    /// Makes a forked child its own: seeds numpy's generator, and says which process `signal.signal` is to spare.
+    /// Makes event loops and generators of random numbers anew, which this child has inherited.
     ///
-    /// To be called in each child once [`crate::after_fork_child`] has been.
+    /// To be called in each child that shares what another process has loaded, once [`crate::after_fork_child`] has been,
+    /// and before anything of the application runs.
+    pub fn renew(&self, py: Python<'_>) {
+        let renewed = prelude::renew(py).and_then(|module| module.call_method0("after_fork"));
+        if let Err(raised) = renewed {
+            failed(py, "renew", &raised);
+        }
+    }
+
+    /// Makes a child its own: says which process `signal.signal` is to spare.
     pub fn after_fork(&self, py: Python<'_>) {
         run(py, "after_fork");
     }
 }
 
+/// Notes from here on, until the audit, what the application makes that a fork would double: to be called before it is
+/// loaded to be shared.
+pub fn watch(py: Python<'_>) {
+    let watched = prelude::renew(py).and_then(|module| module.call_method0("watch"));
+    if let Err(raised) = watched {
+        failed(py, "watch", &raised);
+    }
+}
+
+fn look(py: Python<'_>) -> PyResult<Audit> {
+    prelude::module(py)?.call_method0(intern!(py, "close_connections"))?;
+    let audit = prelude::audit(py)?;
+    let (reasons, unknown, mut notes): (_, _, Vec<String>) =
+        audit.call_method0(intern!(py, "look"))?.extract()?;
+    let renewed = prelude::renew(py)?.call_method0(intern!(py, "find"))?;
+    notes.extend(renewed.extract::<Vec<String>>()?);
+    Ok(Audit {
+        reasons,
+        unknown,
+        notes,
+    })
+}
+
 fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
     let prelude = prelude::module(py)?;
+    // What is open by now is the server's.
+    prelude::audit(py)?;
     prelude.call_method1(
         intern!(py, "prepare"),
         (&spec.python_path, &spec.env, PACKAGE),
@@ -183,9 +222,13 @@ fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
 /// What the prelude does here is worth a word when it fails, not the server's life.
 fn run(py: Python<'_>, name: &str) {
     if let Err(raised) = prelude::module(py).and_then(|module| module.call_method0(name)) {
-        tracing::error!(step = name, error = %prelude::summary(py, &raised), "preparing the application failed");
-        prelude::log_traceback(py, &raised);
+        failed(py, name, &raised);
     }
+}
+
+fn failed(py: Python<'_>, step: &str, raised: &PyErr) {
+    tracing::error!(step, error = %prelude::summary(py, raised), "preparing the application failed");
+    prelude::log_traceback(py, raised);
 }
 
 impl fmt::Display for Target {

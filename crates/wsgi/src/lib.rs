@@ -3,7 +3,8 @@
 //!
 //! A request's way: [`App::answer`] builds the dictionary (`environ`), calls the application with `start_response`,
 //! and hands each part to the [`exchange::Reply`] as soon as the application has produced it (`answer`).
-//! What needs no speed (loading, looking for what must not be forked, taking leave) is Python, in `prelude.py`.
+//! What needs no speed is Python: loading and taking leave in `prelude.py`, looking for what a fork would break in
+//! `audit.py`, and what each child makes anew in `renew.py`.
 //!
 //! Deliberately not here: making threads, processes, sockets. Whoever calls owns them.
 
@@ -24,7 +25,7 @@ mod start_response;
 mod text;
 mod warmup;
 
-pub use app::{App, Audit, LoadError, Spec, Target};
+pub use app::{App, Audit, LoadError, Spec, Target, watch};
 pub use hooks::Turn;
 pub use input::Fetched;
 #[cfg(feature = "embed")]

@@ -17,7 +17,6 @@ import os
 import signal
 import stat
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
@@ -87,21 +86,19 @@ def errors() -> TextIO:
     return sys.stderr or open(os.devnull, "w", encoding="utf-8")
 
 
-def audit() -> tuple[list[str], list[str]]:
-    """What cannot be shared by a fork, and what only may not."""
-    _close_connections()
-    main = threading.main_thread()
-    threads = [thread for thread in threading.enumerate() if thread is not main]
-    reasons = [f"thread {thread.name!r} is running: the children would lack it" for thread in threads]
-    reasons += [f"file descriptor {fd} is connected to {peer}" for fd, peer in _connections()]
-    native = len(os.listdir("/proc/self/task")) - 1 - len(threads)
-    warnings = [f"{native} native threads are running: the children will lack them"] if native > 0 else []
-    return reasons, warnings
+def close_connections() -> None:
+    """Close the connections that the framework can open again."""
+    if _django_settings() is None:
+        return
+    for place, name in (("django.db", "connections"), ("django.core.cache", "caches")):
+        module = sys.modules.get(place)
+        if module is not None:
+            getattr(module, name).close_all()
 
 
 def freeze() -> None:
     """Let the memory be shared: no garbage, nothing for the collector to write to, nothing to print twice."""
-    _close_connections()
+    close_connections()
     gc.collect()
     gc.freeze()
     _collect_often()
@@ -109,12 +106,9 @@ def freeze() -> None:
 
 
 def after_fork() -> None:
-    """Tell a child from its siblings. CPython has seeded ``random`` itself."""
+    """Tell a child from its siblings."""
     global _own_pid
     _own_pid = os.getpid()
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
 
 
 def turn(when: str) -> None:
@@ -383,47 +377,6 @@ def _attempt(preparation: Callable[[], object]) -> None:
         preparation()
 
 
-def _close_connections() -> None:
-    if _django_settings() is None:
-        return
-    for place, name in (("django.db", "connections"), ("django.core.cache", "caches")):
-        module = sys.modules.get(place)
-        if module is not None:
-            getattr(module, name).close_all()
-
-
-def _sockets() -> Iterator[tuple[int, int]]:
-    """File descriptor and inode of each open socket."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            status = os.fstat(int(name))
-        except OSError:  # the one that listed the folder
-            continue
-        if stat.S_ISSOCK(status.st_mode):
-            yield int(name), status.st_ino
-
-
-def _connections() -> Iterator[tuple[int, str]]:
-    """File descriptor and peer of each connection that the application has opened."""
-    import _socket
-
-    streams = (_socket.SOCK_STREAM, _socket.SOCK_SEQPACKET)
-    for fd, inode in _sockets():
-        if inode in _own_sockets:
-            continue
-        probe = _socket.socket(fileno=os.dup(fd))
-        try:
-            peer = probe.getpeername()
-        except OSError:  # not connected
-            continue
-        finally:
-            kind = probe.type
-            probe.close()
-        # Pairs of sockets inside the process have no name.
-        if kind in streams and peer:
-            yield fd, f"{peer[0]} port {peer[1]}" if isinstance(peer, tuple) else repr(peer)
-
-
 @functools.wraps(_set_handler)
 def _ignore_handler(signalnum: int, handler: _Handler) -> _Handler:
     if os.getpid() != _own_pid:
@@ -446,6 +399,3 @@ def _flush() -> None:
 # There is no such file, whatever looks for the files of modules.
 for _name in ("__file__", "__cached__"):
     globals().pop(_name, None)
-
-# Whatever is open before the application is imported is the server's.
-_own_sockets = frozenset(inode for _, inode in _sockets())

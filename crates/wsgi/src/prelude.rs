@@ -1,4 +1,4 @@
-//! Rust's side of `prelude.py`.
+//! Rust's side of `prelude.py`, `audit.py` and `renew.py`.
 
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -9,18 +9,59 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 use tracing::error;
 
-/// NUL-terminated, as CPython's compiler wants its source.
-const SOURCE: &str = concat!(include_str!("prelude.py"), "\0");
+/// A module of ours that is embedded: its source, NUL-terminated as CPython's compiler wants it, its file and its name.
+struct Embedded(&'static str, &'static CStr, &'static CStr);
+
+const PRELUDE: Embedded = Embedded(
+    concat!(include_str!("prelude.py"), "\0"),
+    c"<rwsgi prelude>",
+    c"_rwsgi_prelude",
+);
+const AUDIT: Embedded = Embedded(
+    concat!(include_str!("audit.py"), "\0"),
+    c"<rwsgi audit>",
+    c"_rwsgi_audit",
+);
+const RENEW: Embedded = Embedded(
+    concat!(include_str!("renew.py"), "\0"),
+    c"<rwsgi renew>",
+    c"_rwsgi_renew",
+);
+
+type Executed = PyOnceLock<Py<PyModule>>;
+
+impl Embedded {
+    fn executed<'py>(
+        &self,
+        py: Python<'py>,
+        executed: &'static Executed,
+    ) -> PyResult<&'py Bound<'py, PyModule>> {
+        let module = executed.get_or_try_init(py, || {
+            let &Self(source, file, name) = self;
+            let source = CStr::from_bytes_with_nul(source.as_bytes())
+                .expect("the only NUL is the one just added");
+            PyModule::from_code(py, source, file, name).map(Bound::unbind)
+        })?;
+        Ok(module.bind(py))
+    }
+}
 
 /// The module, executed on first use.
 pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = MODULE.get_or_try_init(py, || {
-        let source = CStr::from_bytes_with_nul(SOURCE.as_bytes())
-            .expect("the only NUL is the one just added");
-        PyModule::from_code(py, source, c"<rwsgi prelude>", c"_rwsgi_prelude").map(Bound::unbind)
-    })?;
-    Ok(module.bind(py))
+    static MODULE: Executed = Executed::new();
+    PRELUDE.executed(py, &MODULE)
+}
+
+/// What looks for what a fork would break. To be executed before the application is loaded.
+pub(crate) fn audit(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: Executed = Executed::new();
+    AUDIT.executed(py, &MODULE)
+}
+
+/// What each child makes anew after the fork.
+pub(crate) fn renew(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: Executed = Executed::new();
+    RENEW.executed(py, &MODULE)
 }
 
 /// What carries a traceback to the log: an event of this target, whose message is written as it is, line by line.

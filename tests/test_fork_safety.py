@@ -1,0 +1,283 @@
+"""What must not be shared by a fork is found before the second child exists; what may be is not told."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, Start
+from tests.server import APPS, DEMO, Server
+from tests.test_preload import ask_each
+
+PROBE = "from probe import application as application\n"
+
+# One process gets the lock.
+LOCKS = """
+import contextlib, fcntl
+lock = open("lock", "a")
+with contextlib.suppress(OSError):
+    fcntl.{}(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+"""
+
+# Code of the module `shop`, what is said of it, and what has made it.
+OFFENDERS = {
+    "flock": (
+        LOCKS.format("flock"),
+        r"/lock\) is locked \(FLOCK WRITE\)",
+        "shop.lock",
+    ),
+    "lockf": (
+        LOCKS.format("lockf"),
+        r"/lock\) is locked \(POSIX WRITE\)",
+        "shop.lock",
+    ),
+    "file-for-writing": (
+        "data = open('data', 'r+b' if __import__('os').path.exists('data') else 'w+b')\n",
+        r"/data\) is open for writing",
+        "shop.data",
+    ),
+    "file-for-reading": (
+        "archive = open(__file__, 'rb')\n",
+        r"/shop\.py\) is open for reading",
+        "shop.archive",
+    ),
+    "sqlite": (
+        "import sqlite3\n"
+        "class Store:\n"
+        "    def __init__(self):\n"
+        "        self.db = sqlite3.connect('books')\n"
+        "        self.db.execute('create table if not exists t(x)')\n"
+        "        self.db.commit()\n"
+        "store = Store()\n",
+        r"/books\) is an SQLite database",
+        "shop.store",
+    ),
+    "listening": (
+        "import socket\nlistener = socket.create_server(('127.0.0.1', 0))\n",
+        r"listens at 127\.0\.0\.1 port \d+",
+        "shop.listener",
+    ),
+    "epoll": (
+        "import selectors\nselector = selectors.EpollSelector()\n",
+        r"is an epoll set",
+        "shop.selector",
+    ),
+    "event-loop": (
+        "import asyncio\nloop = asyncio.new_event_loop()\n",
+        r"an asyncio event loop is open",
+        "shop.loop",
+    ),
+    "inotify": (
+        "import ctypes\nwatched = ctypes.CDLL(None).inotify_init()\n",
+        r"watches files",
+        "",
+    ),
+    "helper": (
+        "import subprocess\n"
+        "helper = subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n",
+        r"process \d+ \(cat\) was started",
+        "shop.helper",
+    ),
+    "detached-helper": (
+        "import os\n"
+        "reader, writer = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    if os.fork() == 0:\n"
+        "        os.close(writer)\n"
+        "        os.read(reader, 1)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "os.close(reader)\n",
+        r"is a pipe to another process",
+        "",
+    ),
+    "socketpair-to-a-helper": (
+        "import os, socket\n"
+        "ours, theirs = socket.socketpair()\n"
+        "if os.fork() == 0:\n"
+        "    if os.fork() == 0:\n"
+        "        ours.close()\n"
+        "        theirs.recv(1)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "theirs.close()\n",
+        r"is a pair of sockets whose other end",
+        "shop.ours",
+    ),
+    "thread": (
+        "import threading\n"
+        "def poll():\n"
+        "    threading.Event().wait()\n"
+        "threading.Thread(target=poll, name='poller', daemon=True).start()\n",
+        r"thread 'poller' is running",
+        "shop.poll",
+    ),
+    "raw-thread": (
+        "import _thread, threading\n"
+        "def poll():\n"
+        "    threading.Lock().acquire() and threading.Event().wait()\n"
+        "_thread.start_new_thread(poll, ())\n",
+        r"a thread that runs shop is running",
+        "",
+    ),
+}
+
+
+def warnings(server: Server) -> list[str]:
+    return [line for line in server.log.lines if " WARN " in line and "runs as root" not in line]
+
+
+@pytest.mark.parametrize("name", OFFENDERS)
+def test_what_cannot_be_shared_is_loaded_by_each_child(start: Start, tmp_path: Path, name: str) -> None:
+    code, what, maker = OFFENDERS[name]
+    (tmp_path / "shop.py").write_text(PROBE + code)
+    server = start("--processes", "2", "shop", children=2)
+    assert {answer["imported_in"] for answer in ask_each(server, 2)} == set(server.children(2).values())
+    told = [line for line in warnings(server) if "cannot be shared" in line]
+    # One line has all: what it is, what made it, and what can be done.
+    assert len(told) == 1
+    assert re.search(what, told[0]), told[0]
+    assert maker in told[0]
+    for cure in ("--preload on", "--preload off", "rwsgi.before_fork"):
+        assert cure in told[0]
+
+
+@pytest.mark.parametrize("name", ["flock", "helper", "thread"])
+def test_a_check_tells_what_cannot_be_shared(run: Run, tmp_path: Path, name: str) -> None:
+    code, what, maker = OFFENDERS[name]
+    (tmp_path / "shop.py").write_text(PROBE + code)
+    ran = run("--check", "--python-path", str(APPS), "shop")
+    assert ran.code == 0
+    assert re.search(f"cannot be shared by forked processes: .*{what}.*{maker}", ran.out), ran.out
+
+
+HARMLESS = {
+    "nothing": "",
+    "log": "import logging\nlogging.basicConfig(filename='log')\nlogging.warning('begun')\n",
+    "datagrams": "import socket\nstats = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    "stats.connect(('127.0.0.1', 9))\n",
+    "pairs": "import os, socket\npair = socket.socketpair()\npipe = os.pipe()\n",
+    "devices": "noise = open('/dev/urandom', 'rb')\nnowhere = open('/dev/null', 'w')\n",
+    "memory-database": "import sqlite3\ndb = sqlite3.connect(':memory:')\ndb.execute('create table t(x)')\n",
+    "helper-that-has-ended": "import subprocess\nsubprocess.run(['true'], capture_output=True)\n",
+    "file-that-was-dropped": "import sys\n"
+    "class Cycle:\n    pass\n"
+    "cycle = Cycle()\ncycle.self, cycle.file = cycle, open(__file__)\ndel cycle\n",
+    "pandas": "import pandas, numpy\n"
+    "table = pandas.DataFrame({'a': range(1000)})\ntable.groupby('a').sum()\n"
+    "square = numpy.random.rand(300, 300)\nsquare @ square\n",
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_can_be_shared_is_shared_without_a_word(start: Start, tmp_path: Path, name: str) -> None:
+    if name == "pandas":
+        pytest.importorskip("pandas")
+    (tmp_path / "shop.py").write_text(PROBE + HARMLESS[name])
+    server = start("--processes", "2", "shop", children=2)
+    assert {answer["imported_in"] for answer in ask_each(server, 2)} == {server.mold()}
+    assert warnings(server) == []
+
+
+@pytest.mark.parametrize("framework", ["django", "flask", "pyramid", "falcon", "bottle"])
+def test_a_framework_is_no_false_alarm(start: Start, framework: str) -> None:
+    server = start("--processes", "2", f"sites.in_{framework}", children=2)
+    assert server.mold() > 0
+    assert warnings(server) == []
+
+
+def test_the_demo_is_no_false_alarm(start: Start, tmp_path: Path) -> None:
+    options = ("--python-path", str(DEMO), "--processes", "2", "--warmup", "/")
+    server = start(*options, "mysite.wsgi", children=2, environment={"DEMO_VAR": str(tmp_path / "var")})
+    assert [line for line in warnings(server) if "shared" in line] == []
+
+
+def test_what_a_hook_lets_go_of_is_shared(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        PROBE + OFFENDERS["flock"][0] + "import rwsgi\nrwsgi.before_fork(lock.close)\n"
+    )
+    server = start("--processes", "2", "shop", children=2)
+    assert {answer["imported_in"] for answer in ask_each(server, 2)} == {server.mold()}
+    assert warnings(server) == []
+
+
+def test_what_the_mold_held_is_free_for_the_children(start: Start, tmp_path: Path) -> None:
+    """As ZODB locks its file: one child gets it, the others do not, and none shares it."""
+    (tmp_path / "shop.py").write_text(
+        "import fcntl, json, os\n"
+        "lock = open('lock', 'a')\n"
+        "try:\n"
+        "    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "    elected = True\n"
+        "except OSError:\n"
+        "    elected = False\n"
+        "from probe import application as inner\n"
+        "def application(environ, start_response):\n"
+        "    answer = json.loads(b''.join(inner(environ, start_response)))\n"
+        "    return [json.dumps({**answer, 'elected': elected}).encode()]\n"
+    )
+    server = start("--processes", "3", "shop", children=3)
+    assert sorted(answer["elected"] for answer in ask_each(server, 3)) == [False, False, True]
+
+
+def test_a_helper_of_the_mold_ends_with_it(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        PROBE + "import subprocess, sys\n"
+        "helper = subprocess.Popen(['sleep', '1000'])\n"
+        "sys.stderr.write(f'helper {helper.pid} of {__import__(\"os\").getpid()}\\n')\n"
+    )
+    server = start("--processes", "2", "shop", children=2)
+    pids = set(server.children(2).values())
+    helpers = {
+        int(word[2]): int(word[1])
+        for line in server.log.lines
+        if (word := re.match(r"helper (\d+) of (\d+)", line))
+    }
+    assert len(helpers) == 3
+    (of_mold,) = (helper for owner, helper in helpers.items() if owner not in pids)
+    for owner, helper in helpers.items():
+        if owner in pids:
+            os.kill(helper, signal.SIGKILL)
+    state = Path(f"/proc/{of_mold}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+GENERATORS = """
+import json, os, random
+own, seeded = random.Random(), random.Random(7)
+from probe import application as inner
+class Die(random.Random):
+    pass
+die = Die()
+def application(environ, start_response):
+    answer = json.loads(b"".join(inner(environ, start_response)))
+    numbers = {"own": own.random(), "seeded": seeded.random(), "die": die.random()}
+    return [json.dumps({**answer, **numbers}).encode()]
+"""
+
+
+def test_generators_without_a_seed_differ_in_each_child(start: Start, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(GENERATORS)
+    answers = ask_each(start("--processes", "3", "shop", children=3), 3)
+    for name, different in (("own", 3), ("die", 3), ("random", 3), ("seeded", 1)):
+        assert len({answer[name] for answer in answers}) == different, name
+    told = run("--check", "--python-path", str(APPS), "shop").out
+    assert "1 random generator (random.Random) without a seed" in told
+    assert "1 random generator with a seed" in told
+
+
+def test_generators_of_numpy_without_a_seed_differ_in_each_child(start: Start, tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    (tmp_path / "shop.py").write_text(
+        GENERATORS.replace(
+            "own, seeded = random.Random(), random.Random(7)",
+            "import numpy.random\nown, seeded = numpy.random.default_rng(), numpy.random.default_rng(7)",
+        )
+        .replace("Die()", "numpy.random.RandomState()")
+        .replace("die.random()", "die.rand()")
+    )
+    answers = ask_each(start("--processes", "3", "shop", children=3), 3)
+    for name, different in (("own", 3), ("die", 3), ("seeded", 1)):
+        assert len({answer[name] for answer in answers}) == different, name
