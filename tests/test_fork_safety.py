@@ -281,3 +281,98 @@ def test_generators_of_numpy_without_a_seed_differ_in_each_child(start: Start, t
     answers = ask_each(start("--processes", "3", "shop", children=3), 3)
     for name, different in (("own", 3), ("die", 3), ("seeded", 1)):
         assert len({answer[name] for answer in answers}) == different, name
+
+
+# A native thread of a library that no list knows, and an application that may not get over its loss.
+STRANGER = """
+import ctypes, os, sys, threading
+library = ctypes.CDLL(None)
+thread = ctypes.c_ulong()
+library.pthread_create(ctypes.byref(thread), None, ctypes.cast(library.pause, ctypes.c_void_p), None)
+loaded_in = os.getpid()
+from probe import application as inner
+def application(environ, start_response):
+    is_warm_up = "warm-up" in environ.get("HTTP_USER_AGENT", "")
+    if is_warm_up:
+        sys.stderr.write(f"tried {environ['PATH_INFO']}\\n")
+    if os.getpid() != loaded_in:
+        BREAK
+    return inner(environ, start_response)
+"""
+
+BREAKS = {
+    "hangs": (
+        "threading.Event().wait()",
+        r"/ was not answered in it within 5s.*1 native thread '.*' of an unknown",
+    ),
+    "crashes": ("ctypes.string_at(0)", r"/ ended it with signal 11 \(SIGSEGV\)"),
+    "exits": ("os._exit(3)", r"/ ended it with exit 3"),
+}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_what_is_not_known_is_tried(start: Start, tmp_path: Path, how: str) -> None:
+    act, told = BREAKS[how]
+    (tmp_path / "shop.py").write_text(STRANGER.replace("BREAK", act))
+    server = start("--processes", "2", "shop", children=2)
+    server.wait_for(f" WARN .*a forked process was tried, and {told}.*cannot be shared")
+    assert {answer["imported_in"] for answer in ask_each(server, 2)} == set(server.children(2).values())
+    assert [line for line in server.log.lines if line.startswith("tried ")] == ["tried /"]
+    if how == "hangs":
+        assert any(re.search(r'shop\.py", line \d+ in application', line) for line in server.log.lines)
+
+
+def test_what_stands_the_trial_is_shared(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(STRANGER.replace("BREAK", "pass"))
+    server = start("--processes", "2", "shop", children=2)
+    assert {answer["imported_in"] for answer in ask_each(server, 2)} == {server.mold()}
+    assert warnings(server) == []
+    server.wait_for(" INFO urls=/ tried in a forked process$")
+
+
+def test_nothing_unknown_is_asked_for_nothing(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import sys\nfrom probe import application as inner\n"
+        "def application(environ, start_response):\n"
+        "    sys.stderr.write('asked\\n')\n"
+        "    return inner(environ, start_response)\n"
+    )
+    server = start("shop")
+    assert "asked" not in server.log.lines
+    server.get("/")
+    assert server.log.lines.count("asked") == 1
+
+
+WARMED = """
+import os
+loaded_in = os.getpid()
+from probe import application as inner
+def application(environ, start_response):
+    if os.getpid() != loaded_in:
+        BREAK
+    return inner(environ, start_response)
+"""
+
+
+def test_a_warm_up_that_works_no_more_after_the_fork_is_seen(start: Start, run: Run, tmp_path: Path) -> None:
+    """Nothing is to be seen of it from outside, as of a library that remembers its process."""
+    (tmp_path / "shop.py").write_text(WARMED.replace("BREAK", "raise RuntimeError('another process')"))
+    server = start("--processes", "2", "--warmup", "/", "shop", children=2)
+    server.wait_for(" WARN .*tried, and / failed in it, and not before the fork.*cannot be shared")
+    assert {answer["imported_in"] for answer in ask_each(server, 2)} == set(server.children(2).values())
+    ran = run("--check", "--python-path", str(APPS), "--warmup", "/", "shop")
+    assert "cannot be shared by forked processes: a forked process was tried, and / failed" in ran.out
+
+
+def test_no_trial_where_sharing_is_insisted_on(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(STRANGER.replace("BREAK", "pass"))
+    server = start("--preload", "on", "--processes", "2", "shop", children=2)
+    assert not [line for line in server.log.lines if line.startswith("tried ")]
+
+
+def test_the_server_ends_while_a_trial_hangs(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(STRANGER.replace("BREAK", BREAKS["hangs"][0]))
+    server = start("shop", children=None)
+    server.wait_for("^tried /$")
+    server.stop()
+    assert server.tree() == []

@@ -282,7 +282,7 @@ def test_a_new_generation_that_cannot_be_shared_is_loaded_by_each_child(start: S
         code="import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
     )
     reload(server, r" gen=2 reloaded$")
-    server.wait_for(r" WARN gen=2 each child loads the application itself")
+    server.wait_for(r" WARN gen=2 .*each of them loads it itself")
     assert server.get("/").body == b"two"
     deploy(tmp_path, "three")
     mark = server.mark()

@@ -1,12 +1,14 @@
 //! `--check`: the application is loaded, warmed up and looked over, and what was found is told.
 
 use std::path::Path;
+use std::time::Instant;
 
 use tracing::error;
 use wsgi::{Python, Turn};
 
 use crate::options::Config;
 use crate::release::Release;
+use crate::trial::Trial;
 use crate::{exit, identity, mold};
 
 /// Checks, reports on standard output, and returns the exit code: 0 when the application could be served.
@@ -27,9 +29,11 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
         let Ok(app) = mold::load(py, &mold::spec(config)) else {
             return exit::CONFIGURATION;
         };
-        if mold::warm_up(py, &app, config, true).is_err() {
+        let began = Instant::now();
+        let Ok(warmed) = mold::warm_up(py, &app, config, true) else {
             return exit::CONFIGURATION;
-        }
+        };
+        let took = began.elapsed();
         if app.turn(py, Turn::BeforeFork).is_err() {
             return exit::CONFIGURATION;
         }
@@ -39,10 +43,22 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
             config.app,
             interpreter.about()
         );
-        if audit.reasons.is_empty() {
+        // What is known to break is not tried.
+        let trial =
+            Trial::of(config, &audit.unknown, warmed, took).filter(|_| audit.reasons.is_empty());
+        let tried = trial.map(|trial| (trial.urls.join(", "), trial.run(py, &app)));
+        let mut reasons = audit.reasons;
+        match tried {
+            Some((urls, Ok(()))) => {
+                report.push_str(&format!("tried in a forked process: {urls} is answered\n"));
+            }
+            Some((_, Err(why))) => reasons.push(why),
+            None => {}
+        }
+        if reasons.is_empty() {
             report.push_str("it can be shared by forked processes\n");
         }
-        for reason in &audit.reasons {
+        for reason in &reasons {
             report.push_str(&format!(
                 "it cannot be shared by forked processes: {reason}\n"
             ));

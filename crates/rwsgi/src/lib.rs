@@ -26,6 +26,7 @@ mod serve;
 mod sizing;
 mod start;
 mod threads;
+mod trial;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use exchange::Exchange;
 use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order, Original, Unloadable};
@@ -11,6 +12,7 @@ use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError, Turn};
 
 use crate::options::{Config, Preload, WarmupFailures};
 use crate::release::Release;
+use crate::trial::Trial;
 use crate::{child, exit, log, threads};
 
 /// The whole life; its exit code.
@@ -154,16 +156,24 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Pr
         Err(why) => return Preloaded::Unloadable(why),
     };
     app.place(py, None, birth.generation);
-    if let Err(why) = warm_up(py, &app, config, birth.is_first) {
-        return Preloaded::Unloadable(raised(why));
-    }
+    let began = Instant::now();
+    let warmed = match warm_up(py, &app, config, birth.is_first) {
+        Ok(warmed) => warmed,
+        Err(why) => return Preloaded::Unloadable(raised(why)),
+    };
+    let took = began.elapsed();
     // Once more than there are forks: what the application lets go of here is not found to be in the way.
     if let Err(why) = app.turn(py, Turn::BeforeFork) {
         return Preloaded::Unloadable(raised(why));
     }
     let audit = app.audit(py);
-    if !audit.reasons.is_empty() {
-        let why = audit.reasons.join("; ");
+    let mut reasons = audit.reasons;
+    if reasons.is_empty() && config.preload == Preload::Auto {
+        let trial = Trial::of(config, &audit.unknown, warmed, took);
+        reasons.extend(trial.and_then(|trial| trial.run(py, &app).err()));
+    }
+    if !reasons.is_empty() {
+        let why = reasons.join("; ");
         if config.preload == Preload::Auto {
             // Each child makes its own of what this one has: locks are given back, and helpers end.
             wsgi::leave(py);
@@ -201,6 +211,8 @@ pub(crate) fn raised(why: String) -> Unloadable {
 /// `decides`: it shows by them whether the application can be served. Once one of its processes has shown that, those that
 /// come later serve without: a service that the application needs may be away for a while.
 ///
+/// Returns whether none has failed.
+///
 /// # Errors
 /// Why one has failed, where that is to be decisive.
 pub(crate) fn warm_up(
@@ -208,7 +220,7 @@ pub(crate) fn warm_up(
     app: &App,
     config: &Config,
     decides: bool,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     app.call_warmups(py);
     let mut failed = None;
     for warmed in app.warm_up(py, &config.warmup) {
@@ -228,7 +240,7 @@ pub(crate) fn warm_up(
             error!("the application cannot be loaded: its warm-up failed");
             Err(why)
         }
-        _ => Ok(()),
+        failed => Ok(failed.is_none()),
     }
 }
 
@@ -261,7 +273,7 @@ pub(crate) fn exit_code(unloadable: &Unloadable) -> u8 {
 }
 
 /// CPython's fork hooks.
-struct Hooks<'py>(Python<'py>);
+pub(crate) struct Hooks<'py>(pub(crate) Python<'py>);
 
 impl AroundFork for Hooks<'_> {
     fn before(&self) {

@@ -290,7 +290,7 @@ fn adopted(between: Pid, supervisor: Pid) -> nix::Result<()> {
 
 /// Has this process killed when its parent ends, which is the supervisor, or of the process between the mold; if that has
 /// ended already, this process follows it.
-fn die_with(parent: Pid) -> nix::Result<()> {
+pub(crate) fn die_with(parent: Pid) -> nix::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
     if getppid() == parent {
         return Ok(());
@@ -348,7 +348,7 @@ impl Original {
 }
 
 /// Runs a life. A panic ends it: what lies below on the stack belongs to the process that this one was forked from.
-fn guarded(live: impl FnOnce() -> u8) -> u8 {
+pub(crate) fn guarded(live: impl FnOnce() -> u8) -> u8 {
     // Nothing that the panic may have left half done is looked at again.
     catch_unwind(AssertUnwindSafe(live)).unwrap_or_else(|_| Verdict::Internal.code())
 }

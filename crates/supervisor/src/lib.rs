@@ -37,6 +37,7 @@ pub mod sink;
 mod starting;
 mod stopping;
 mod sys;
+mod trial;
 mod unix_socket;
 mod upgrade;
 mod verdict;
@@ -65,6 +66,7 @@ pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, Unloadable}
 pub use output::give_up_unread_output;
 pub use sys::descriptors::{copy_of_inherited, open_standard};
 pub use sys::socket::untaken;
+pub use trial::{Tried, try_out};
 pub use upgrade::{Inheritance, Predecessor, Program, VARIABLE as TAKE_OVER};
 pub use verdict::Verdict;
 pub use watch::Include;

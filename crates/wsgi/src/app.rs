@@ -157,6 +157,15 @@ impl App {
     }
 }
 
+/// Prints the stacks of all Python threads to standard error in so many seconds, unless this process has ended by then.
+pub fn dump_stacks_after(py: Python<'_>, time: std::time::Duration) {
+    let begun = prelude::audit(py)
+        .and_then(|module| module.call_method1("dump_stacks_after", (time.as_secs_f64(),)));
+    if let Err(raised) = begun {
+        failed(py, "dump_stacks_after", &raised);
+    }
+}
+
 /// Notes from here on, until the audit, what the application makes that a fork would double: to be called before it is
 /// loaded to be shared.
 pub fn watch(py: Python<'_>) {

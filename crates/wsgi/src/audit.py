@@ -200,7 +200,9 @@ def _thread_maker(thread: threading.Thread) -> str:
     module = getattr(target, "__module__", None) or type(getattr(target, "__self__", None)).__module__
     if isinstance(module, str) and module.partition(".")[0] not in sys.stdlib_module_names:
         return f" (made by {module}.{getattr(target, '__qualname__', '')})"
-    return _made_by(thread)
+    maker = _made_by(thread)
+    # That is where all threads hang.
+    return "" if "threading._active" in maker else maker
 
 
 def _look_at_native_threads(report: Report, tasks: list[int], python: int) -> None:
@@ -341,6 +343,14 @@ def _gevent_hub() -> Any:
 def _is_cured_loop() -> bool:
     patcher = sys.modules.get("eventlet.patcher")
     return _gevent_hub() is not None or bool(getattr(patcher, "already_patched", None))
+
+
+def dump_stacks_after(seconds: float) -> None:
+    """Print all stacks to standard error in so many seconds, unless the process has ended by then."""
+    import faulthandler
+
+    with contextlib.suppress(Exception):  # standard error need not be a file
+        faulthandler.dump_traceback_later(seconds)
 
 
 # Descriptors.

@@ -25,7 +25,7 @@ mod start_response;
 mod text;
 mod warmup;
 
-pub use app::{App, Audit, LoadError, Spec, Target, watch};
+pub use app::{App, Audit, LoadError, Spec, Target, dump_stacks_after, watch};
 pub use hooks::Turn;
 pub use input::Fetched;
 #[cfg(feature = "embed")]

@@ -33,8 +33,9 @@ pub(super) const PRELOAD: Opt = Opt {
     default: Some("auto"),
     short: "Import the application once, before the children are forked",
     long: "Children then share the memory of what was imported, and start at once. `auto` warns and falls back to \
-        `off` when the import left threads or connections, which processes cannot share; `on` only warns. With \
-        `off` each child imports for itself.",
+        `off` when the import left what processes cannot share: threads, locks, connections, files that are open for \
+        writing, helper processes and the like; `on` only warns. With `off` each child imports for itself. \
+        docs/fork-safety.md has all that is looked for; `--check` prints what was found.",
     kind: Kind::Choice(&[
         ("auto", |config| config.preload = Preload::Auto),
         ("on", |config| config.preload = Preload::On),
@@ -65,7 +66,8 @@ pub(super) const WARMUP: Opt = Opt {
     value: "URL",
     short: "Request this before the first child is forked",
     long: "A path (`/books/`), or a URL when the application looks at the host. The request is answered in the \
-        mold, so that what it loads and fills is shared by all children; with `--preload off` each child answers it \
+        mold, so that what it loads and fills is shared by all children, and once more in a process that is \
+        forked on trial; with `--preload off` each child answers it \
         itself before it takes requests. An exception, or a status of 500 or more, is as if the application could not \
         be loaded: the server does not start, a reload fails and the old generation serves on, `--check` exits with \
         78. `--warmup-failures warn` only warns. Once a child of a generation has been ready, those that are started \
