@@ -283,6 +283,21 @@ def test_generators_of_numpy_without_a_seed_differ_in_each_child(start: Start, t
         assert len({answer[name] for answer in answers}) == different, name
 
 
+def test_children_load_side_by_side(start: Start, tmp_path: Path) -> None:
+    """Each waits in its load until all have begun: one after the other they would wait for ever."""
+    (tmp_path / "shop.py").write_text(
+        PROBE + "import os, threading, time\n"
+        "is_child = os.path.exists('mold')\n"
+        "open('child-%d' % os.getpid() if is_child else 'mold', 'w').close()\n"
+        "deadline = time.monotonic() + 20\n"
+        "while is_child and sum(name.startswith('child-') for name in os.listdir()) < 3:\n"
+        "    assert time.monotonic() < deadline, 'the others do not load'\n"
+        "    time.sleep(0.01)\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    start("--processes", "3", "shop", children=3)
+
+
 # A native thread of a library that no list knows, and an application that may not get over its loss.
 STRANGER = """
 import ctypes, os, sys, threading

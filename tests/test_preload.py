@@ -39,6 +39,8 @@ def test_without_preload_each_child_imports_for_itself(start: Start) -> None:
     for answer in ask_each(server):
         assert answer["imported_in"] == answer["pid"]
         assert answer["parent"] == server.pid
+        # What was loaded is not looked at again by the collector.
+        assert answer["frozen"] > 1000
     assert sorted(imports(server)) == sorted(server.children(CHILDREN).values())
 
 

@@ -47,6 +47,7 @@ pub(crate) fn live(
                 return unloadable(&link, mold::raised(why));
             }
             mold::report_modules(py, config, |files| link.report_modules(files));
+            app.settle(py);
             own = app;
             &own
         }

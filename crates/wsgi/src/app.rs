@@ -133,6 +133,13 @@ impl App {
         run(py, "freeze");
     }
 
+    /// Moves all objects out of the collector's sight, which would look at them again and again in vain.
+    ///
+    /// For a process that has loaded the application for itself, before it serves.
+    pub fn settle(&self, py: Python<'_>) {
+        run(py, "settle");
+    }
+
     /// Lets the application know by its environ where it is called: in which generation, and in which child, once it is one.
     pub fn place(&self, py: Python<'_>, child: Option<u16>, generation: u32) {
         if let Err(raised) = self.environs.place(py, child, generation) {
