@@ -2,7 +2,6 @@
 
 import json
 import os
-import pwd
 import re
 import signal
 import socket
@@ -417,20 +416,25 @@ def test_a_place_that_cannot_be_had_is_an_error_only_when_it_was_given(
 
 
 @as_root
-def test_the_socket_belongs_to_the_user_of_the_server(start: Start, door: Door, short: Path) -> None:
+@pytest.mark.parametrize(("group", "may"), [(None, [69, 0, 69]), ("daemon", [69, 0, 0])])
+def test_the_socket_is_roots_and_that_of_a_group(
+    start: Start, door: Door, short: Path, group: str | None, may: list[int]
+) -> None:
     before = reachable(door, short / "stage")
     path = short / "s"
-    arguments = ("--user", "nobody", "--control", str(path), "--chdir", str(short), "probe")
-    start(*arguments, before=before)
-    assert path.stat().st_uid == pwd.getpwnam("nobody").pw_uid
+    given = ("--control-group", group) if group else ()
+    arguments = ("--user", "nobody", "--control", str(path), *given, "--chdir", str(short), "probe")
+    start(*arguments, "--umask", "077", before=before)
+    assert path.stat().st_uid == 0
 
     def ask_as(user: str) -> int:
-        became = [tool("setpriv", "util-linux"), f"--reuid={user}", "--regid=nogroup", "--clear-groups"]
+        own = "daemon" if user == "daemon" else "nogroup"
+        became = [tool("setpriv", "util-linux"), f"--reuid={user}", f"--regid={own}", "--clear-groups"]
         ran = door.control("--control", str(path), "status", before=[*before, *became])
         assert ran.code == 0 or "no permission to ask" in ran.err, ran
         return ran.code
 
-    assert [ask_as(user) for user in ("nobody", "root", "daemon")] == [0, 0, 69]
+    assert [ask_as(user) for user in ("nobody", "root", "daemon")] == may
 
 
 @as_root

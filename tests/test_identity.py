@@ -158,6 +158,70 @@ def test_a_link_in_place_of_a_log_does_not_change_hands(run: Run, before: list[s
     assert not secret.exists()
 
 
+@pytest.fixture
+def elsewhere(place: Path) -> Path:
+    """A folder of root's. Links lead there from a folder of the user's and from one of root's."""
+    folder = place / "roots"
+    folder.mkdir()
+    (place / "own").mkdir()
+    os.chown(place / "own", USER.pw_uid, USER.pw_gid)
+    for link in (place / "own" / "link", place / "link"):
+        link.symlink_to(folder)
+    return folder
+
+
+def test_no_log_is_made_through_a_link_of_the_users(
+    start: Start, before: list[str], place: Path, elsewhere: Path
+) -> None:
+    logs = place / "own" / "logs"
+    logs.mkdir()
+    os.chown(logs, USER.pw_uid, USER.pw_gid)
+    server = start(
+        *("--user", "nobody", "--access-log", str(logs / "log"), "--chdir", str(place), "probe"),
+        before=before,
+    )
+    logs.rename(place / "own" / "former")
+    logs.symlink_to(elsewhere)
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for(" WARN .*cannot make the log file$|cannot make the log file")
+    assert list(elsewhere.iterdir()) == []
+    assert server.get("/identity").status == 200
+
+
+@pytest.mark.parametrize(("link", "follows"), [("own/link", False), ("link", True)])
+def test_a_pid_file_is_written_through_a_link_of_a_deploy_alone(
+    start: Start, run: Run, before: list[str], place: Path, elsewhere: Path, link: str, follows: bool
+) -> None:
+    arguments = ("--user", "nobody", "--pid-file", str(place / link / "pid"), "--chdir", str(place), "probe")
+    if follows:
+        server = start(*arguments, before=before)
+        assert (elsewhere / "pid").read_text() == f"{server.pid}\n"
+        server.stop()
+    else:
+        ran = run(*arguments, before=before)
+        assert (ran.code, "link is a link that the application's user may have made" in ran.err) == (78, True)
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO"])
+def test_variables_come_from_no_link_of_the_users_and_from_no_fifo(
+    start: Start, before: list[str], place: Path, elsewhere: Path, kind: str
+) -> None:
+    (elsewhere / "secret").write_text("SECRET=1\n")
+    file = place / "own" / "env"
+    file.write_text("GIVEN=1\n")
+    server = start("--user", "nobody", "--env-file", str(file), "--chdir", str(place), "probe", before=before)
+    file.unlink()
+    if kind == "link":
+        file.symlink_to(elsewhere / "secret")
+    else:
+        os.mkfifo(file)
+    server.send_signal(signal.SIGHUP)
+    server.wait_for(" reload failed| not reloaded|cannot be read")
+    assert "SECRET" not in server.get("/os.environ").json()
+    assert server.get("/os.environ").json()["GIVEN"] == "1"
+
+
 def test_the_users_variables_are_set(start: Start, before: list[str], place: Path) -> None:
     server = start(
         *("--user", "nobody", "--env", "LOGNAME=given", "--chdir", str(place)), "probe", before=before

@@ -1,12 +1,12 @@
 //! What a server leaves on the machine for others to find it: its control socket and the file with its number.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use supervisor::BindError;
 use supervisor::control::Control;
+use supervisor::{BindError, Place};
 use tracing::{error, warn};
 
 use crate::options::{Config, ControlPlace};
@@ -15,6 +15,9 @@ use crate::{exit, log};
 /// The usual name of a control socket; a further server in the same folder puts its number in.
 const NAME: &str = "rwsgi";
 const SUFFIX: &str = ".sock";
+
+/// Bytes of the longest pid file.
+const LONGEST_NUMBER: u64 = 32;
 
 /// The folder of servers that root starts; that of others only when the environment names it, as systemd does.
 const SYSTEM: &str = "/run/rwsgi";
@@ -77,7 +80,7 @@ pub(crate) fn open_control(config: &Config, takes_over: bool) -> Result<Option<C
     };
     match &config.control {
         ControlPlace::Off => Ok(None),
-        ControlPlace::At(path) => match open(path, identity) {
+        ControlPlace::At(path) => match open(path, config.control_group, identity) {
             Ok(control) => Ok(Some(control)),
             Err(problem) => {
                 error!(
@@ -111,12 +114,13 @@ pub(crate) fn open_control(config: &Config, takes_over: bool) -> Result<Option<C
 /// Several servers may share a folder.
 fn open_in(folder: &Path, config: &Config, takes_over: bool) -> Result<Control, BindError> {
     let identity = config.identity.as_ref();
-    let open = |name: String| Control::open(&folder.join(name), identity);
+    let group = config.control_group;
+    let open = |name: String| Control::open(&folder.join(name), group, identity);
     // The server that started this one to take over has one of them.
     let predecessor = Some(std::os::unix::process::parent_id());
     let is_predecessors = |path: &PathBuf| supervisor::control::listener_of(path) == predecessor;
     if takes_over && let Some(path) = sockets(folder).into_iter().find(is_predecessors) {
-        return Control::open_beside(&path, identity);
+        return Control::open_beside(&path, group, identity);
     }
     match open(format!("{NAME}{SUFFIX}")) {
         Err(problem) if problem.is_in_use() => {
@@ -163,7 +167,7 @@ fn usual_folder() -> io::Result<PathBuf> {
 /// The file with the supervisor's number, for as long as there is one.
 #[derive(Debug)]
 pub(crate) struct PidFile {
-    path: PathBuf,
+    place: Place,
     text: String,
 }
 
@@ -174,8 +178,14 @@ impl PidFile {
             return Ok(None);
         };
         let text = format!("{}\n", std::process::id());
-        match replace(&path, &text) {
-            Ok(()) => Ok(Some(Self { path, text })),
+        let written = Place::find(&path, config.identity.as_ref()).and_then(|place| {
+            // There whole or not at all: whoever waits for it reads it at once. And whatever the umask is: whoever may write
+            // it may have another process killed by whoever reads it.
+            place.replace(0o644, |file| file.write_all(text.as_bytes()))?;
+            Ok(place)
+        });
+        match written {
+            Ok(place) => Ok(Some(Self { place, text })),
             Err(problem) => {
                 error!(path = %path.display(), error = %problem, "cannot write the pid file");
                 Err(exit::CONFIGURATION)
@@ -185,32 +195,15 @@ impl PidFile {
 
     /// Removes it, unless another server has written its own number.
     pub(crate) fn remove(&self) {
-        if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+        if self
+            .place
+            .read(LONGEST_NUMBER)
+            .is_ok_and(|text| text == self.text)
+        {
             // Where it cannot be removed, the next server replaces it.
-            let _ = fs::remove_file(&self.path);
+            let _ = self.place.remove();
         }
     }
-}
-
-/// Writes a file that is there whole or not at all: whoever waits for it reads it at once.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let new = path.with_file_name(name);
-    // One that a killed server of the same number has left.
-    let _ = fs::remove_file(&new);
-    // Whatever the umask is: whoever may write it may have another process killed by whoever reads it.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&new)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| fs::rename(&new, path))
-        .inspect_err(|_| {
-            // It is of no use any more, and the first error is the one to tell.
-            let _ = fs::remove_file(&new);
-        })
 }
 
 #[cfg(test)]

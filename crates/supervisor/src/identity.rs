@@ -1,9 +1,8 @@
 //! Who the processes that serve are: groups, then the group, then the user, each looked at once more when it is set.
 
 use std::ffi::CString;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, fchown, lchown};
+use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -14,10 +13,11 @@ use nix::unistd::{
 };
 use tracing::{error, warn};
 
+use crate::places::Place;
 use crate::sys::fork::{Side, fork, leave};
 use crate::sys::wait::{Exit, until_ended};
 use crate::verdict::Verdict;
-use crate::{Settings, sink};
+use crate::{Settings, sink, unix_socket};
 
 /// A user, as `--user` names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +105,10 @@ impl User {
 }
 
 impl Group {
+    pub(crate) fn gid(self) -> Gid {
+        self.0
+    }
+
     /// The group of this name or number. The error is the end of a sentence.
     ///
     /// # Errors
@@ -236,12 +240,7 @@ impl Identity {
     /// When it cannot be made. That there is something already is no error, whatever it is: it is left alone.
     pub fn provide_file(&self, path: &Path) -> io::Result<()> {
         // Only what is made here changes hands: in a folder of the user's, a link could lead anywhere.
-        let made: File = match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o640)
-            .open(path)
-        {
+        let made = match Place::find(path, Some(self))?.make(0o640) {
             Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             made => made?,
         };
@@ -249,8 +248,18 @@ impl Identity {
     }
 
     /// Gives a socket that this process has just made to this user.
-    pub(crate) fn give(&self, path: &Path) -> io::Result<()> {
-        lchown(path, Some(self.user.uid.as_raw()), Some(self.gid.as_raw()))
+    pub(crate) fn give(&self, file: &unix_socket::File) -> io::Result<()> {
+        let place = Place::find(file.path(), Some(self))?;
+        place.give_socket(file.identity(), Some(self.user.uid), self.gid, None)
+    }
+
+    /// The user, and all groups.
+    pub(crate) fn rights(&self) -> (Uid, Vec<Gid>) {
+        let own = [self.gid].into_iter();
+        (
+            self.user.uid,
+            own.chain(self.groups.iter().copied()).collect(),
+        )
     }
 
     /// Real, effective and saved ids are all this user's.

@@ -216,7 +216,7 @@ impl Listener {
     /// When the kernel refuses.
     pub fn give_to(&self, identity: &Identity) -> io::Result<()> {
         match &self.file {
-            Some(file) => identity.give(file.path()),
+            Some(file) => identity.give(file),
             None => Ok(()),
         }
     }

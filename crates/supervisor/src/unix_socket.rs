@@ -11,7 +11,9 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, Backlog, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
 
+use crate::identity::{Group, Identity};
 use crate::listeners::{BindError, listener_flags};
+use crate::places::Place;
 
 /// The file of a socket that we have made.
 #[derive(Debug)]
@@ -40,6 +42,22 @@ impl File {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Lets a group use it.
+    pub(crate) fn give_to_group(
+        &self,
+        group: Group,
+        mode: Mode,
+        user: Option<&Identity>,
+    ) -> io::Result<()> {
+        let place = Place::find(&self.path, user)?;
+        place.give_socket(self.identity, None, group.gid(), Some(mode))
+    }
+
+    /// Its device and inode.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
     }
 
     /// Removes the file, unless another has taken its place.

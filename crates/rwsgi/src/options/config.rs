@@ -110,6 +110,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where the control socket is.
     pub control: ControlPlace,
+    /// Who may use it beside the server's own user and root.
+    pub control_group: Option<Group>,
     /// Where the supervisor's number is written, if anywhere.
     pub pid_file: Option<PathBuf>,
     /// The configuration file that was read.
@@ -285,6 +287,7 @@ impl Config {
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             control: ControlPlace::Usual,
+            control_group: None,
             pid_file: None,
             file: None,
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use supervisor::{Identity, Place};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -10,18 +11,20 @@ use super::opt::Opt;
 use super::table::{OPTIONS, nearest_to};
 use super::typed::{Given, Value};
 
-/// Reads the file that `--config` names, or the default one. `place` is where it was named.
-pub(super) fn read(start: &Path, path: &Path, place: &Origin) -> Result<Given, Error> {
-    let text = std::fs::read_to_string(start.join(path)).map_err(|source| Error::Unreadable {
+/// Bytes of the largest file with settings or variables that is read.
+pub(super) const LONGEST: u64 = 1024 * 1024;
+
+/// Reads the file that `--config` names, or the default one.
+pub(super) fn read(place: &Path, named: &Value, user: Option<&Identity>) -> Result<Given, Error> {
+    let path = PathBuf::from(&named.text);
+    let read = Place::find_target(place, user).and_then(|place| place.read(LONGEST));
+    let text = read.map_err(|source| Error::Unreadable {
         option: "config",
-        path: path.to_owned(),
-        place: place.clone(),
+        path: path.clone(),
+        place: named.origin.clone(),
         source,
     })?;
-    let file = File {
-        path: path.to_owned(),
-        text: &text,
-    };
+    let file = File { path, text: &text };
     let table = DeTable::parse(&text).map_err(|error| {
         file.malformed(
             error.span().map_or(0, |span| span.start),

@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use pool::Mpm;
-use supervisor::{Address, Identity};
+use supervisor::{Address, Identity, Place};
 
 use super::app;
 use super::config::{AccessTarget, Budget, Config, ControlPlace, Policy, Target};
 use super::descriptor;
 use super::error::{Error, Origin, hint, nearest};
+use super::file::LONGEST;
 use super::opt::{Kind, Opt};
 use super::quantity;
 use super::table::OPTIONS;
@@ -92,6 +93,20 @@ pub(super) fn find_app(
 }
 
 /// Who the application is to run as.
+/// The user that the application was started as.
+pub(super) fn user(typed: &Typed, start: &Path) -> Result<Option<Identity>, Error> {
+    let mut config = Config::blank();
+    for row in OPTIONS
+        .iter()
+        .filter(|row| ["user", "group"].contains(&row.name))
+    {
+        for value in typed.of(row.name) {
+            apply(row, value, start, &mut config)?;
+        }
+    }
+    identity(typed, &config)
+}
+
 fn identity(typed: &Typed, config: &Config) -> Result<Option<Identity>, Error> {
     let given = typed
         .of("user")
@@ -241,7 +256,9 @@ fn check_pool(typed: &Typed, config: &mut Config) -> Result<(), Error> {
 fn merge_env(typed: &Typed, config: &mut Config) -> Result<(), Error> {
     let mut all = Vec::new();
     if let (Some(path), [value]) = (&config.env_file, typed.of("env-file")) {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
+        let text = Place::find_target(path, config.identity.as_ref())
+            .and_then(|place| place.read(LONGEST));
+        let text = text.map_err(|source| Error::Unreadable {
             option: "env-file",
             path: value.text.clone().into(),
             place: value.origin.clone(),

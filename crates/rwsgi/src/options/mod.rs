@@ -63,7 +63,7 @@ pub fn read(
     start: &Path,
 ) -> Result<Command, Error> {
     let env = texts(env)?;
-    let typed = Typed::read(args, &env, start)?;
+    let typed = Typed::read(args, &env, start, None)?;
     match typed.switch {
         Some(Switch::Help) => return Ok(Command::Print(write::help())),
         Some(Switch::Version) => return Ok(Command::Print(write::version())),
@@ -106,7 +106,7 @@ impl Started {
         env: impl IntoIterator<Item = (OsString, OsString)>,
         start: &Path,
     ) -> Result<Self, Error> {
-        Typed::read(args, &texts(env)?, start).map(Self)
+        Typed::read(args, &texts(env)?, start, None).map(Self)
     }
 
     /// Reads everything once more: files have changed.
@@ -120,7 +120,8 @@ impl Started {
         start: &Path,
     ) -> Result<Again, Error> {
         let env = texts(env)?;
-        let mut typed = Typed::read(args, &env, start)?;
+        let user = meaning::user(&self.0, start)?;
+        let mut typed = Typed::read(args, &env, start, user.as_ref())?;
         let need_restart = typed.keep_what_needs_restart(&self.0);
         let mut config = meaning::configure(&typed, start)?;
         if typed.of("app").is_empty() {

@@ -93,7 +93,8 @@ pub(super) const CONTROL: Opt = Opt {
     elsewhere: &[("gunicorn", "control_socket"), ("uWSGI", "master-fifo")],
     value: "PATH|off",
     short: "The socket at which rwsgictl asks the server",
-    long: "Only the user of the server (that of `--user`) and root may use it. Without the option it is `rwsgi.sock` in the \
+    long: "Only the user that started the server and root may use it, and the group of `--control-group`: of a server that \
+        root has started with `--user`, the application cannot command it. Without the option it is `rwsgi.sock` in the \
         runtime folder, with the supervisor's pid in its name (`rwsgi-71.sock`) when another server has taken that: in \
         `$RUNTIME_DIRECTORY`, which systemd sets; else in `$XDG_RUNTIME_DIR`; else in `/run/rwsgi` for root, and in \
         `/tmp/rwsgi-UID` for others, a folder that nobody else may enter. Where that is not possible, a server without \
@@ -104,6 +105,19 @@ pub(super) const CONTROL: Opt = Opt {
             "off" => ControlPlace::Off,
             path => ControlPlace::At(PathBuf::from(path)),
         };
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(super) const CONTROL_GROUP: Opt = Opt {
+    name: "control-group",
+    value: "GROUP",
+    short: "A group that may use rwsgictl, beside the server's own user and root",
+    long: "A name or a number. Whoever is in it can stop, reload and scale the server. The application can, too, if the group is \
+        one of `--user`'s.",
+    kind: Kind::Text(|config, text| {
+        config.control_group = Some(supervisor::Group::find(text)?);
         Ok(())
     }),
     ..ROW

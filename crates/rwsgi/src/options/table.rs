@@ -85,6 +85,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     logging::LOG_FORMAT,
     service::HEALTH,
     service::CONTROL,
+    service::CONTROL_GROUP,
     service::PID_FILE,
     asking::CONFIG,
     asking::CHECK,

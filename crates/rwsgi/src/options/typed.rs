@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use supervisor::Identity;
 
 use super::command_line;
 use super::environment;
@@ -33,11 +35,13 @@ pub(super) struct Typed {
 }
 
 impl Typed {
-    /// Reads every source. Relative paths are taken from `start`.
+    /// Reads every source. Relative paths are taken from `start`. No link to a file is followed that `user` may have made, who
+    /// is the application's since the start.
     pub(super) fn read(
         args: impl IntoIterator<Item = OsString>,
         env: &[(String, String)],
         start: &Path,
+        user: Option<&Identity>,
     ) -> Result<Self, Error> {
         let (given, switch) = command_line::read(args)?;
         let mut typed = Self {
@@ -55,7 +59,7 @@ impl Typed {
             .cloned()
             .or_else(|| default_file(start))
         {
-            let given = file::read(start, &PathBuf::from(&value.text), &value.origin)?;
+            let given = file::read(&start.join(&value.text), &value, user)?;
             typed.add(given);
             typed.add(vec![(row("config"), value)]);
         }

@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 use tracing::{debug, warn};
 
 use crate::control::{Answer, Command};
-use crate::identity::Identity;
+use crate::identity::{Group, Identity};
 use crate::listeners::BindError;
 use crate::unix_socket;
 
@@ -108,17 +108,21 @@ enum State {
 }
 
 impl Control {
-    /// Listens on `path`, for the user of `identity` or of this process, and for root.
+    /// Listens on `path`, for the user of this process, for root, and for `group` if there is one.
     ///
     /// # Errors
     /// [`BindError`], by what is in the way.
-    pub fn open(path: &Path, identity: Option<&Identity>) -> Result<Self, BindError> {
-        let (socket, file) = unix_socket::open(
-            path,
-            Mode::S_IRUSR | Mode::S_IWUSR,
-            Backlog::new(16).unwrap_or(Backlog::MAXCONN),
-        )?;
-        if let Some(Err(source)) = identity.map(|identity| identity.give(file.path())) {
+    pub fn open(
+        path: &Path,
+        group: Option<Group>,
+        user: Option<&Identity>,
+    ) -> Result<Self, BindError> {
+        let own = Mode::S_IRUSR | Mode::S_IWUSR;
+        let mode = group.map_or(own, |_| own | Mode::S_IRGRP | Mode::S_IWGRP);
+        let (socket, file) =
+            unix_socket::open(path, mode, Backlog::new(16).unwrap_or(Backlog::MAXCONN))?;
+        let given = group.map(|group| file.give_to_group(group, mode, user));
+        if let Some(Err(source)) = given {
             file.remove();
             let address = format!("unix:{}", path.display());
             return Err(BindError::Refused { address, source });
@@ -136,10 +140,14 @@ impl Control {
     ///
     /// # Errors
     /// [`BindError`], by what is in the way.
-    pub fn open_beside(path: &Path, identity: Option<&Identity>) -> Result<Self, BindError> {
+    pub fn open_beside(
+        path: &Path,
+        group: Option<Group>,
+        user: Option<&Identity>,
+    ) -> Result<Self, BindError> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(format!(".{}", std::process::id()));
-        let mut control = Self::open(Path::new(&beside), identity)?;
+        let mut control = Self::open(Path::new(&beside), group, user)?;
         control.place = Some(path.to_owned());
         Ok(control)
     }

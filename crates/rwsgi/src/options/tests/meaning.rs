@@ -61,6 +61,7 @@ fn the_defaults_are_those_of_the_contract() {
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             control: ControlPlace::Usual,
+            control_group: None,
             pid_file: None,
             file: None,
         }

@@ -11,7 +11,7 @@ struct Door {
 impl Door {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let control = Control::open(&folder.path().join("s"), None).unwrap();
+        let control = Control::open(&folder.path().join("s"), None, None).unwrap();
         Self {
             control,
             _folder: folder,
@@ -210,7 +210,7 @@ fn those_who_wait_keep_nobody_out() {
 fn who_takes_over_has_the_place_when_it_serves() {
     let former = Door::new();
     let place = former.control.path().to_owned();
-    let mut next = Control::open_beside(&place, None).unwrap();
+    let mut next = Control::open_beside(&place, None, None).unwrap();
     assert_ne!(next.path(), place);
     next.take_place();
     assert_eq!(next.path(), place);
