@@ -204,13 +204,15 @@ def test_a_pid_file_is_written_through_a_link_of_a_deploy_alone(
 
 
 @pytest.mark.parametrize("kind", ["link", "FIFO"])
-def test_variables_come_from_no_link_of_the_users_and_from_no_fifo(
-    start: Start, before: list[str], place: Path, elsewhere: Path, kind: str
+@pytest.mark.parametrize(("option", "text"), [("env-file", "{}=1\n"), ("config", "env = ['{}=1']\n")])
+def test_what_is_read_is_no_link_of_the_users_and_no_fifo(
+    start: Start, before: list[str], place: Path, elsewhere: Path, option: str, text: str, kind: str
 ) -> None:
-    (elsewhere / "secret").write_text("SECRET=1\n")
-    file = place / "own" / "env"
-    file.write_text("GIVEN=1\n")
-    server = start("--user", "nobody", "--env-file", str(file), "--chdir", str(place), "probe", before=before)
+    (elsewhere / "secret").write_text(text.format("SECRET"))
+    file = place / "own" / "given"
+    file.write_text(text.format("GIVEN"))
+    arguments = ("--user", "nobody", f"--{option}", str(file), "--chdir", str(place), "probe")
+    server = start(*arguments, before=before)
     file.unlink()
     if kind == "link":
         file.symlink_to(elsewhere / "secret")
