@@ -176,8 +176,7 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Pr
         let why = reasons.join("; ");
         if config.preload == Preload::Auto {
             // Each child makes its own of what this one has: locks are given back, and helpers end.
-            wsgi::leave(py);
-            app.end_helpers(py);
+            app.let_go(py);
             return Preloaded::Unshareable(why);
         }
         warn!(%why, "forked children will share what they should not");

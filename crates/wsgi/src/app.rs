@@ -118,9 +118,10 @@ impl App {
         })
     }
 
-    /// Asks the processes that the application has started to end: for a process that loads it, and is not to share it.
-    pub fn end_helpers(&self, py: Python<'_>) {
-        let ended = prelude::audit(py).and_then(|module| module.call_method0("end_helpers"));
+    /// Ends the processes that the application has started, and runs its exit functions: for a process that has loaded it,
+    /// and is not to share it.
+    pub fn let_go(&self, py: Python<'_>) {
+        let ended = prelude::audit(py).and_then(|module| module.call_method0("let_go"));
         if let Err(raised) = ended {
             prelude::log_traceback(py, &raised);
         }

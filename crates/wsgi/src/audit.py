@@ -5,6 +5,7 @@ Runs as the module ``_rwsgi_audit``, once before the application is loaded: what
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -44,6 +45,8 @@ _FATAL_ANONYMOUS = {
 # So long it is looked for what has made all that was found.
 _SEARCH_SECONDS = 3.0
 _deadline = 0.0
+# A helper that does not end by itself is killed after this.
+_PATIENCE_SECONDS = 1.0
 _LOOPS = ("eventpoll", "eventfd", "timerfd", "signalfd", "pidfd")
 
 
@@ -307,11 +310,23 @@ def children() -> list[int]:
     return sorted(found)
 
 
-def end_helpers() -> None:
-    """Ask what the application has started to end: each child will start its own."""
-    for pid in children():
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGTERM)
+def let_go() -> None:
+    """End what the application has started, and run its exit functions: each child will make its own.
+
+    Helpers first, since an exit function may wait for them.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in children():
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
+        while children() and time.monotonic() < deadline and number == signal.SIGTERM:
+            time.sleep(0.01)
+    with contextlib.suppress(BaseException):  # CPython has printed what it was
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 def _command(pid: int) -> str:
