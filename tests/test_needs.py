@@ -1,6 +1,7 @@
 """What `make` tells of a machine that lacks something, before anything is compiled."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,9 @@ class Machine:
         for name in PROGRAMS:
             if found := shutil.which(name):
                 (self._programs / name).symlink_to(found)
-        self.put("python3", f'PYTHONPATH={self._site} exec {sys.executable} "$@"')
+        self.put(
+            "python3", f'PYTHONPATH={shlex.quote(str(self._site))} exec {shlex.quote(sys.executable)} "$@"'
+        )
 
     def put(self, name: str, script: str) -> None:
         self.remove(name)

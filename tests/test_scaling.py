@@ -207,9 +207,9 @@ def test_the_pool_does_not_grow_past_the_memory_budget(start: Start, tmp_path: P
 
 def test_auto_makes_a_pool_that_suits_the_machine(start: Start) -> None:
     server = start("-p", "auto", "probe", children=None)
-    server.wait_until_ready()
     most = int(server.wait_for(r"^  pool    up to (\d+) processes x 1 thread ")[1])
     assert 2 <= most <= 2 * len(os.sched_getaffinity(0))
+    server.wait_until_ready(most)
     until_equal(lambda: size(server), most)
     assert not [line for line in server.log.lines if "MaxRequestWorkers" in line]
 
