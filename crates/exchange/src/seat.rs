@@ -89,7 +89,7 @@ impl Seat {
                 self.pass_on();
                 return None;
             }
-            if let Some(taken) = self.poll(stop) {
+            if let Some(taken) = self.claim(stop) {
                 return Some(taken);
             }
             if !self.is_told() {
@@ -154,7 +154,15 @@ impl Seat {
 
     /// What [`Seat::wait`] would give without waiting, if anything.
     pub fn poll(&self, stop: &AtomicBool) -> Option<Taken> {
-        if stop.load(Stop::Acquire) || self.is_copied() || !self.may_take() {
+        if self.is_copied() {
+            return None;
+        }
+        self.claim(stop)
+    }
+
+    /// The same in a process that is known to be no copy.
+    fn claim(&self, stop: &AtomicBool) -> Option<Taken> {
+        if stop.load(Stop::Acquire) || !self.may_take() {
             return None;
         }
         let taken = self.exchange.queue().claim(self.owner).map(Taken)?;
