@@ -4,13 +4,13 @@ import os
 import signal
 import threading
 import time
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Start
-from tests.server import Server
+from tests.server import Hold, Server
 from tests.waiting import until_equal
 
 # Far below the default shutdown timeout of 30 s, and far above what a stop takes.
@@ -121,6 +121,15 @@ def test_a_request_that_crosses_the_stop_on_an_open_connection_is_answered(start
     assert server.wait(AT_ONCE) == 0
 
 
+def check_announced_end(held: Hold, response: HTTPResponse) -> None:
+    """The streamed answer ends, and one more request is answered before the connection is closed."""
+    held.release()
+    assert response.read() == b"one\ntwo\n"
+    answer = held.client.get("/")
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert held.client.rest() == b""
+
+
 def test_a_connection_whose_answer_crosses_the_stop_ends_with_an_announcement(start: Start) -> None:
     """The head of a streamed answer was out before: only a further answer can say `Connection: close`."""
     server = start("--keep-alive", "1h", "leaver")
@@ -132,11 +141,7 @@ def test_a_connection_whose_answer_crosses_the_stop_ends_with_an_announcement(st
     server.send_signal(signal.SIGTERM)
     # The grace of connections that have been idle since before the stop is over.
     assert idle.rest() == b""
-    held.release()
-    assert response.read() == b"one\ntwo\n"
-    answer = held.client.get("/")
-    assert (answer.status, answer.headers["Connection"]) == (200, "close")
-    assert held.client.rest() == b""
+    check_announced_end(held, response)
     assert server.wait(AT_ONCE) == 0
 
 

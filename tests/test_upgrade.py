@@ -12,6 +12,7 @@ from tests.conftest import Start
 from tests.load import under_load
 from tests.server import Server
 from tests.test_reload import deploy, deploy_gated
+from tests.test_stopping import check_announced_end
 from tests.waiting import until_equal
 
 
@@ -79,11 +80,7 @@ def test_a_connection_whose_answer_crosses_the_change_ends_with_an_announcement(
     pid = successor(server)
     # The grace of connections that were idle when the old server was relieved is over.
     assert idle.rest() == b""
-    held.release()
-    assert response.read() == b"one\ntwo\n"
-    answer = held.client.get("/")
-    assert (answer.status, answer.headers["Connection"]) == (200, "close")
-    assert held.client.rest() == b""
+    check_announced_end(held, response)
     assert server.process.wait(PATIENCE) == 0
     stop(server, pid)
 
