@@ -87,13 +87,11 @@ impl supervisor::Roles for Roles {
         drop(self.predecessor.take());
         let next = self.next.borrow().clone();
         let release = next.unwrap_or_else(|| Arc::clone(&self.release.borrow()));
-        mold::live(
-            &release,
-            self.first.as_deref(),
-            &self.exchange,
-            &link,
-            birth,
-        )
+        let first = self.first.as_deref();
+        let code = mold::live(&release, first, &self.exchange, &link, birth);
+        // It ends with the process: a mold whose line ends before is killed.
+        std::mem::forget(link);
+        code
     }
 
     fn reread(&self) -> Result<supervisor::Reread, String> {

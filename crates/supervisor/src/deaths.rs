@@ -108,6 +108,7 @@ impl Monitor<'_> {
 
     fn bury_mold(&mut self, pid: Pid, exit: Exit) {
         let is_next = self.next_mold.as_ref().is_some_and(|mold| mold.pid == pid);
+        let is_former = self.former_molds.iter().any(|mold| mold.pid == pid);
         let Some(mold) = self.take_mold(pid) else {
             return;
         };
@@ -117,6 +118,10 @@ impl Monitor<'_> {
             return;
         }
         warn!(r#gen = generation, pid, cause, "mold died");
+        if is_former {
+            // It would have forked nobody any more.
+            return;
+        }
         if is_next {
             self.reload_failed(format!("the new mold died: {exit}"));
             return;

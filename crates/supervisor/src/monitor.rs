@@ -209,6 +209,7 @@ impl<'a> Monitor<'a> {
                 return End::Stopped(self.verdict);
             }
             self.judge_successor();
+            self.dismiss_former_molds();
             self.kill_overdue_molds();
             self.reload_changed();
             if let ControlFlow::Break(newborn) = self.go_on_with_reload() {

@@ -345,11 +345,9 @@ impl Monitor<'_> {
         self.scaled = None;
         self.heaviest = 0;
         self.roles.settle(true);
-        let leave_by = self.mold_leaves_by();
-        if let Some(mut former) = std::mem::replace(&mut self.mold, self.next_mold.take()) {
-            former.dismiss(leave_by);
-            self.former_molds.push(former);
-        }
+        // It stays for as long as it has children: see `dismiss_former_molds`.
+        let former = std::mem::replace(&mut self.mold, self.next_mold.take());
+        self.former_molds.extend(former);
         self.events.push(pool::Event::GracefulRestart);
         self.keep_modules_of(&[generation]);
         info!(r#gen = generation, "takes over");

@@ -61,9 +61,17 @@ impl Monitor<'_> {
         }
     }
 
-    /// By when a mold that is told to go now has to have gone.
-    pub(crate) fn mold_leaves_by(&self) -> Duration {
-        self.now() + self.settings.shutdown_timeout.max(MOLD_LEAVES)
+    /// Tells the molds of earlier generations to go that have no child any more. What the application has made in a mold,
+    /// such as a temporary folder, is removed when that ends, and its children use it until they have gone.
+    pub(crate) fn dismiss_former_molds(&mut self) {
+        let children = self.slots.iter().filter_map(Slot::child);
+        let generations: Vec<u32> = children.map(|child| child.generation).collect();
+        let leave_by = self.now() + self.settings.shutdown_timeout.max(MOLD_LEAVES);
+        for mold in &mut self.former_molds {
+            if !mold.leaving && !generations.contains(&mold.generation) {
+                mold.dismiss(leave_by);
+            }
+        }
     }
 
     /// When a mold that has been told to go has taken too long.
