@@ -235,13 +235,13 @@ def test_a_stop_while_a_replacement_loads_does_not_wait_for_it(start: Start, tmp
 
 def test_the_application_may_take_leave(start: Start, tmp_path: Path) -> None:
     (tmp_path / "polite.py").write_text(
-        "import atexit, os, sys\n"
+        "import atexit, os, rwsgi, sys\n"
         "from probe import application as application\n"
         "loaded_in = os.getpid()\n"
         "def leave():\n"
         "    print('left', 'mold' if os.getpid() == loaded_in else 'child', file=sys.stderr)\n"
         "    sys.stdout.write('buffered to the end')\n"
-        "atexit.register(leave)\n"
+        "rwsgi.after_fork(lambda: atexit.register(leave))\n"
     )
     server = start("polite")
     server.stop()

@@ -5,5 +5,5 @@ import signal
 from probe import application as application  # type: ignore[import-not-found]
 from probe import say
 
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     signal.signal(number, lambda *_: say("handled at import"))

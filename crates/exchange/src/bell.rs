@@ -29,6 +29,19 @@ impl Bell {
         }
     }
 
+    /// As [`Bell::sleep_unless`], but also until a signal has been handled: then `true`.
+    pub(crate) fn sleep_until_signal_unless(&self, something_to_do: impl FnOnce() -> bool) -> bool {
+        if self.lie_down(something_to_do) {
+            while self.0.load(Ordering::Acquire) == ASLEEP {
+                if futex_wait(&self.0, ASLEEP) {
+                    self.get_up();
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// The first half of [`Bell::sleep_unless`], for a sleeper that waits on something else: whether it may sleep.
     pub(crate) fn lie_down(&self, something_to_do: impl FnOnce() -> bool) -> bool {
         self.0.store(ASLEEP, Ordering::Relaxed);

@@ -75,12 +75,14 @@ impl Seat {
     /// Waits for a request and takes it; `None` once `stop` says so and [`wake_child`] has been called, or once this process is
     /// to leave: the application has closed descriptors of the server's, or the process is a copy that it has forked.
     pub fn take(&mut self, stop: &AtomicBool) -> Option<Claim<'_>> {
-        let taken = self.wait(stop)?;
+        let taken = self.wait(stop, &|| ())?;
         Some(self.open(taken))
     }
 
-    /// The first half of [`Seat::take`], for a thread that has something to let go of while it waits.
-    pub fn wait(&self, stop: &AtomicBool) -> Option<Taken> {
+    /// The first half of [`Seat::take`], for a thread that has something to let go of while it waits. `interrupted` is called
+    /// when a signal has been handled meanwhile, and there is no request.
+    pub fn wait(&self, stop: &AtomicBool, interrupted: &dyn Fn()) -> Option<Taken> {
+        let mut signalled = false;
         loop {
             if self.is_copied() {
                 return None;
@@ -91,6 +93,11 @@ impl Seat {
             }
             if let Some(taken) = self.claim(stop) {
                 return Some(taken);
+            }
+            if std::mem::take(&mut signalled) {
+                interrupted();
+                // Requests may have come while that went on.
+                continue;
             }
             if !self.is_told() {
                 self.publish();
@@ -105,7 +112,7 @@ impl Seat {
                 return None;
             }
             let bell = &self.exchange.mapping.threads()[self.index].bell;
-            bell.sleep_unless(|| {
+            signalled = bell.sleep_until_signal_unless(|| {
                 stop.load(Stop::Acquire)
                     || (!self.exchange.queue().is_empty() && self.may_take())
                     || !self.is_told()

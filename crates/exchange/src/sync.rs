@@ -18,12 +18,13 @@ pub(crate) fn now() -> u64 {
     (seconds * 1_000_000_000 + nanos).max(1)
 }
 
-/// Sleeps until `word` is no longer `expected`, or for no reason at all: the caller looks again.
+/// Sleeps until `word` is no longer `expected`, or for no reason at all: the caller looks again. `true` when a signal has
+/// been handled meanwhile.
 #[cfg(not(loom))]
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) -> bool {
     use rustix::thread::futex;
     // Every error means "look again": the value has changed, or a signal came. The futex is shared between processes.
-    let _ = futex::wait(word, futex::Flags::empty(), expected, None);
+    futex::wait(word, futex::Flags::empty(), expected, None) == Err(rustix::io::Errno::INTR)
 }
 
 /// Wakes the one who sleeps on `word`.
@@ -36,7 +37,7 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
 /// Under the model checker, the kernel's part is played by a lock around looking and falling asleep; a wake-up that is
 /// lost becomes a deadlock, which loom reports.
 #[cfg(loom)]
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) -> bool {
     let guard = word
         .sleepers
         .0
@@ -51,6 +52,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
                 .expect("nobody panics while holding it"),
         );
     }
+    false
 }
 
 #[cfg(loom)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use tracing::error;
-use wsgi::{Python, Turn};
+use wsgi::{Python, Turn, Waits};
 
 use crate::options::Config;
 use crate::release::Release;
@@ -69,7 +69,7 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
         for note in &audit.notes {
             report.push_str(&format!("harmless or made anew: {note}\n"));
         }
-        wsgi::leave(py);
+        wsgi::leave(py, Waits::ForThreads);
         crate::print(&report)
     })
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use exchange::{ChildId, Exchange, Seat};
 use supervisor::{ChildLink, ChildOrder, ChildReport, Original, Unloadable};
-use tracing::error;
-use wsgi::{App, Python, Spec, Turn};
+use tracing::{error, info};
+use wsgi::{App, Python, Spec, Turn, Waits};
 
 use crate::options::Config;
 use crate::{exit, mold, threads};
@@ -52,7 +52,6 @@ pub(crate) fn live(
             &own
         }
     };
-    app.after_fork(py);
     app.place(py, Some(link.child().slot), link.generation());
     let turned = app.turn(py, Turn::AfterFork);
     original.end_copy();
@@ -89,9 +88,18 @@ pub(crate) fn live(
     };
     let served = threads::serve(py, app, config, &stop, &seat, &answered, &ready);
 
-    // Exit: what the application wants to have done at its end, but no tearing down of the interpreter.
+    // Exit: what the application wants to have done at its end, but no tearing down of the interpreter. The supervisor
+    // waits for as long as the shutdown timeout allows.
     app.call_exits(py);
-    wsgi::leave(py);
+    let threads = wsgi::unfinished(py);
+    if !threads.is_empty() {
+        let threads = threads.join(", ");
+        info!(
+            child = child.slot,
+            threads, "waits for threads of the application, to leave"
+        );
+    }
+    wsgi::leave(py, Waits::ForThreads);
     match served {
         Ok(()) if exchange.is_cut_off() => exit::CUT_OFF,
         Ok(()) => exit::OK,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use exchange::Exchange;
 use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order, Original, Unloadable};
 use tracing::{error, info, warn};
-use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError, Turn};
+use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError, Turn, Waits};
 
 use crate::options::{Config, Preload, WarmupFailures};
 use crate::release::Release;
@@ -87,7 +87,7 @@ pub(crate) fn live(
                 break;
             }
         }
-        wsgi::leave(py);
+        wsgi::leave(py, Waits::ForNone);
         exit::OK
     })
 }

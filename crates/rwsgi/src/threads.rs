@@ -2,10 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use exchange::Seat;
 use tracing::warn;
-use wsgi::{App, Python};
+use wsgi::{App, Gate, Python};
 
 use crate::child::Stop;
 use crate::governor::{self, States};
@@ -16,7 +17,7 @@ const MIB: u64 = 1024 * 1024;
 /// Serves with all threads until `stop`; `ready` is called when all are there, `answered` after each request.
 ///
 /// A single thread is the main thread: what an application expects that was written for one thread (signals, SQLite's
-/// check of the thread, one database connection) holds then.
+/// check of the thread, one database connection) holds then. With several, the main thread waits, and handles signals.
 pub(crate) fn serve(
     py: Python<'_>,
     app: &App,
@@ -34,6 +35,11 @@ pub(crate) fn serve(
     }
     let stack = usize::try_from(config.stack_size).map_err(io::Error::other)?;
     let states = States::default();
+    let gate = Gate::closed(py).map_err(|raised| io::Error::other(raised.to_string()))?;
+    let left = Left {
+        threads: AtomicU32::new(u32::from(config.threads)),
+        gate: &gate,
+    };
     py.detach(|| {
         std::thread::scope(|scope| {
             let started = (0..config.threads).try_for_each(|number| {
@@ -43,7 +49,9 @@ pub(crate) fn serve(
                     .name(name.clone())
                     .stack_size(stack);
                 let states = states.clone();
+                let left = &left;
                 let work = move || {
+                    let _leaves = Leaves(left);
                     if let Err(error) = states.add_this_thread() {
                         warn!(%error, "/proc does not tell what the application's threads do");
                     }
@@ -58,9 +66,27 @@ pub(crate) fn serve(
             started
                 .and_then(|()| governor::start(stop, states))
                 .and_then(|()| ready())
+                .map(|()| gate.wait())
                 .inspect_err(|_| stop.order())
         })
     })
+}
+
+/// How many threads serve, and what the last one opens.
+struct Left<'a> {
+    threads: AtomicU32,
+    gate: &'a Gate,
+}
+
+/// One of them, until it is dropped.
+struct Leaves<'a>(&'a Left<'a>);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        if self.0.threads.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.gate.open();
+        }
+    }
 }
 
 /// Says once when the stack is below what was measured safe for this Python: there, deep recursion in C code (a sort

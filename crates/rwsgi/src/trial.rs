@@ -92,7 +92,6 @@ impl<'a> Trial<'a> {
     fn live(&self, py: Python<'_>, app: &App) -> u8 {
         wsgi::dump_stacks_after(py, self.patience.saturating_sub(STACKS_BEFORE));
         app.renew(py);
-        app.after_fork(py);
         // A hook that raises does so in each child, too, which says so.
         if app.turn(py, Turn::AfterFork).is_err() {
             return 0;

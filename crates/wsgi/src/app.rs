@@ -87,7 +87,8 @@ pub struct App {
 impl App {
     /// Loads the application.
     ///
-    /// From now on `signal.signal` does nothing in this process and in those forked from it for further children.
+    /// From now on `signal.signal` does nothing for the server's signals, in this process and in those forked from it for
+    /// further children.
     ///
     /// # Errors
     /// [`LoadError`], when an exception was the cause after its traceback has been logged.
@@ -131,6 +132,7 @@ impl App {
     ///
     /// To be called last before the first fork.
     pub fn freeze(&self, py: Python<'_>) {
+        prelude::keep_files(py);
         run(py, "freeze");
     }
 
@@ -157,11 +159,6 @@ impl App {
         if let Err(raised) = renewed {
             failed(py, "renew", &raised);
         }
-    }
-
-    /// Makes a child its own: says which process `signal.signal` is to spare.
-    pub fn after_fork(&self, py: Python<'_>) {
-        run(py, "after_fork");
     }
 }
 
@@ -205,6 +202,7 @@ fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
         intern!(py, "prepare"),
         (&spec.python_path, &spec.env, PACKAGE),
     )?;
+    prelude::signals(py)?.call_method0(intern!(py, "install"))?;
     let (kind, place, callable) = match &spec.target {
         Target::Module { module, callable } => (
             "module",

@@ -35,6 +35,9 @@ impl App {
         };
         let called = prelude::module(py)
             .and_then(|module| module.call_method1(intern!(py, "turn"), (name,)));
+        if turn == Turn::BeforeFork {
+            prelude::flush_kept(py);
+        }
         called.map(drop).map_err(|raised| {
             error!(hook = name, error = %prelude::summary(py, &raised), "a function of the application failed");
             prelude::log_traceback(py, &raised)

@@ -10,6 +10,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use tracing::debug;
 
+use crate::prelude;
+
 #[cfg(feature = "embed")]
 pub use embed::Start;
 
@@ -205,21 +207,25 @@ pub fn follow_path(py: Python<'_>) {
 }
 
 /// To be called just before a fork, by the thread that forks and stays attached until one of the other two hooks.
-pub fn before_fork(_attached: Python<'_>) {
-    // SAFETY: `_attached` proves that this thread is attached to the interpreter.
+pub fn before_fork(py: Python<'_>) {
+    prelude::about_to_fork(py, true);
+    // SAFETY: `py` proves that this thread is attached to the interpreter.
     unsafe { ffi::PyOS_BeforeFork() }
 }
 
 /// To be called after a fork in the process that forked, by the same thread.
-pub fn after_fork_parent(_attached: Python<'_>) {
-    // SAFETY: `_attached` proves that this thread is attached to the interpreter.
+pub fn after_fork_parent(py: Python<'_>) {
+    // SAFETY: `py` proves that this thread is attached to the interpreter.
     unsafe { ffi::PyOS_AfterFork_Parent() }
+    prelude::about_to_fork(py, false);
 }
 
-/// To be called after a fork in the new process, by its only thread.
-pub fn after_fork_child(_attached: Python<'_>) {
-    // SAFETY: `_attached` proves that this thread is attached to the interpreter.
+/// To be called after a fork in the new process, by its only thread. What the former process has registered for its end is
+/// left to that one.
+pub fn after_fork_child(py: Python<'_>) {
+    // SAFETY: `py` proves that this thread is attached to the interpreter.
     unsafe { ffi::PyOS_AfterFork_Child() }
+    prelude::forked(py);
 }
 
 /// How many references there are to an object, with this one.

@@ -33,9 +33,9 @@ pub use interpreter::Start;
 pub use interpreter::{
     Interpreter, StartError, after_fork_child, after_fork_parent, before_fork, follow_path,
 };
-pub use prelude::{TRACEBACK, leave, module_count, module_files};
+pub use prelude::{TRACEBACK, Waits, leave, module_count, module_files, unfinished};
 pub use pyo3::Python;
-pub use serve::{name_thread, serve};
+pub use serve::{Gate, name_thread, serve};
 pub use warmup::Warmed;
 
 #[cfg(test)]

@@ -1,28 +1,23 @@
-"""What rwsgi does in Python around the application: load it, look it over, wrap files, take leave.
+"""What rwsgi does in Python around the application: load it, look it over, wrap files.
 
 Runs as the module ``_rwsgi_prelude``; Rust calls the functions without an underscore.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import gc
 import importlib
 import importlib.machinery
 import importlib.util
 import io
 import os
-import signal
 import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, TextIO
-
-_Handler = Callable[[int, "FrameType | None"], Any] | int | None
 
 _loaders = (
     __file__,
@@ -32,9 +27,6 @@ _loaders = (
 )
 _thresholds = gc.get_threshold()
 _missed: set[str] = set()
-_own_pid = os.getpid()
-_ignored_signals: set[int] = set()
-_set_handler = signal.signal
 
 
 class NotThereError(Exception):
@@ -61,7 +53,6 @@ def prepare(python_path: list[str], env: list[tuple[str, str]], package: tuple[s
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(line_buffering=True)
-    signal.signal = _ignore_handler
     _provide(*package)
 
 
@@ -109,12 +100,6 @@ def settle() -> None:
     """Move all that was loaded out of the collector's sight, in a process that shares it with no other."""
     gc.collect()
     gc.freeze()
-
-
-def after_fork() -> None:
-    """Tell a child from its siblings."""
-    global _own_pid
-    _own_pid = os.getpid()
 
 
 def turn(when: str) -> None:
@@ -213,17 +198,6 @@ def note_failure(error: BaseException | None) -> None:
         if isinstance(error, ImportError):
             _missed.update(_places_of(error))
         error = error.__cause__ or error.__context__
-
-
-def leave() -> str:
-    """Do what the interpreter's end would do for the application; return the traceback of what failed."""
-    failed = ""
-    try:
-        atexit._run_exitfuncs()
-    except BaseException as error:  # whatever it is, the process ends now
-        failed = report(error)
-    _flush()
-    return failed
 
 
 def _file_of(name: str) -> Iterator[str]:
@@ -381,17 +355,6 @@ def _attempt(preparation: Callable[[], object]) -> None:
     """Do what the first request would do anyway. A failure is left to that request, if one ever needs it."""
     with contextlib.suppress(Exception):
         preparation()
-
-
-@functools.wraps(_set_handler)
-def _ignore_handler(signalnum: int, handler: _Handler) -> _Handler:
-    if os.getpid() != _own_pid:
-        # The application has forked a process of its own: there it may do as it likes.
-        return _set_handler(signalnum, handler)
-    if signalnum not in _ignored_signals:
-        _ignored_signals.add(signalnum)
-        errors().write(f"rwsgi: a handler for signal {signalnum:d} was ignored: signals are the server's\n")
-    return signal.getsignal(signalnum)
 
 
 def _flush() -> None:

@@ -22,6 +22,16 @@ const AUDIT: Embedded = Embedded(
     c"<rwsgi audit>",
     c"_rwsgi_audit",
 );
+const ENDING: Embedded = Embedded(
+    concat!(include_str!("ending.py"), "\0"),
+    c"<rwsgi ending>",
+    c"_rwsgi_ending",
+);
+const SIGNALS: Embedded = Embedded(
+    concat!(include_str!("signals.py"), "\0"),
+    c"<rwsgi signals>",
+    c"_rwsgi_signals",
+);
 const RENEW: Embedded = Embedded(
     concat!(include_str!("renew.py"), "\0"),
     c"<rwsgi renew>",
@@ -52,6 +62,18 @@ pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     PRELUDE.executed(py, &MODULE)
 }
 
+/// The module about the end of a process.
+fn ending(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: Executed = Executed::new();
+    ENDING.executed(py, &MODULE)
+}
+
+/// The module about signals.
+pub(crate) fn signals(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: Executed = Executed::new();
+    SIGNALS.executed(py, &MODULE)
+}
+
 /// What looks for what a fork would break. To be executed before the application is loaded.
 pub(crate) fn audit(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: Executed = Executed::new();
@@ -67,19 +89,74 @@ pub(crate) fn renew(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
 /// What carries a traceback to the log: an event of this target, whose message is written as it is, line by line.
 pub const TRACEBACK: &str = "rwsgi::traceback";
 
-/// Runs what the application registered with `atexit`, and flushes standard output and error.
+/// Whether the end of a process waits for the application's threads, as CPython's end does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// For those that are no daemons, and for what has been given to pools.
+    ForThreads,
+    /// For none.
+    ForNone,
+}
+
+/// Does what CPython's end does for the application: waits for its threads, calls what has been registered with `atexit`
+/// in this process, and writes its open files out.
 ///
 /// To be called last and on the main thread; then leave by `_exit`. The interpreter is not torn down: that would touch
 /// every object, and so copy the memory that this process shares with its siblings.
-pub fn leave(py: Python<'_>) {
-    let left = module(py)
-        .and_then(|module| module.call_method0(intern!(py, "leave")))
-        .and_then(|failed| failed.extract::<String>());
-    match left {
-        Ok(failed) => log_text(&failed),
-        Err(raised) => {
-            error!(error = %summary(py, &raised), "taking leave of the application failed");
-        }
+pub fn leave(py: Python<'_>, waits: Waits) {
+    let waits = waits == Waits::ForThreads;
+    let left = ending(py).and_then(|ending| ending.call_method1(intern!(py, "leave"), (waits,)));
+    if let Err(raised) = left {
+        log_traceback(py, &raised);
+    }
+}
+
+/// The names of the application's threads that [`leave`] would wait for now, but for those of pools.
+#[must_use]
+pub fn unfinished(py: Python<'_>) -> Vec<String> {
+    let threads = ending(py)
+        .and_then(|ending| ending.call_method0(intern!(py, "unfinished")))
+        .and_then(|threads| threads.extract());
+    threads.unwrap_or_else(|raised| {
+        error!(error = %summary(py, &raised), "the threads cannot be listed");
+        Vec::new()
+    })
+}
+
+/// In a process that the server has forked: what was registered before is left to the process that has registered it.
+pub(crate) fn forked(py: Python<'_>) {
+    let signals = signals(py).and_then(|signals| signals.call_method0(intern!(py, "after_fork")));
+    let ending = ending(py).and_then(|ending| ending.call_method0(intern!(py, "forked")));
+    for failed in [signals, ending].into_iter().filter_map(Result::err) {
+        log_traceback(py, &failed);
+    }
+}
+
+/// The fork that follows is the server's, or has been done in the process that goes on as before.
+pub(crate) fn about_to_fork(py: Python<'_>, about_to: bool) {
+    let name = if about_to {
+        "before_fork"
+    } else {
+        "after_fork"
+    };
+    if let Err(failed) = signals(py).and_then(|signals| signals.call_method0(name)) {
+        log_traceback(py, &failed);
+    }
+}
+
+/// Before the memory is frozen: remembers the open files, and writes them out.
+pub(crate) fn keep_files(py: Python<'_>) {
+    on_files(py, "keep_files");
+}
+
+/// Writes the files out that have been remembered.
+pub(crate) fn flush_kept(py: Python<'_>) {
+    on_files(py, "flush_kept");
+}
+
+fn on_files(py: Python<'_>, name: &str) {
+    if let Err(failed) = ending(py).and_then(|ending| ending.call_method0(name)) {
+        log_traceback(py, &failed);
     }
 }
 

@@ -12,6 +12,7 @@ use tracing::error;
 
 use crate::app::App;
 use crate::input::Fetched;
+use crate::prelude;
 
 /// Serves requests until `stop` is set and the thread has been woken. The thread stays attached for its whole life but
 /// for the time that it waits, and so keeps one thread state: `threading.local` survives from request to request.
@@ -25,7 +26,12 @@ pub fn serve(py: Python<'_>, app: &App, seat: &mut Seat, stop: &AtomicBool, answ
         } else {
             None
         };
-        let Some(taken) = taken.or_else(|| py.detach(|| seat.wait(stop))) else {
+        let wait = || {
+            // One that came while this thread was busy does not interrupt its sleep.
+            handle_signals(py);
+            py.detach(|| seat.wait(stop, &|| Python::attach(handle_signals)))
+        };
+        let Some(taken) = taken.or_else(wait) else {
             return;
         };
         let mut claim = seat.open(taken);
@@ -38,12 +44,68 @@ pub fn serve(py: Python<'_>, app: &App, seat: &mut Seat, stop: &AtomicBool, answ
     }
 }
 
-/// Gives the thread a name that logs of the application can show.
+/// Has the application's handlers of signals called, which CPython does on the main thread alone.
+fn handle_signals(py: Python<'_>) {
+    if let Err(raised) = py.check_signals() {
+        handler_failed(py, &raised);
+    }
+}
+
+/// There is no request for which it could be raised.
+fn handler_failed(py: Python<'_>, raised: &PyErr) {
+    error!(error = %prelude::summary(py, raised), "a handler of a signal failed");
+    prelude::log_traceback(py, raised);
+}
+
+/// What the main thread waits at while others serve: handlers of signals are called meanwhile.
+#[derive(Debug)]
+pub struct Gate(Py<PyAny>);
+
+impl Gate {
+    /// One that is closed.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn closed(py: Python<'_>) -> PyResult<Self> {
+        let lock = py
+            .import(intern!(py, "threading"))?
+            .call_method0(intern!(py, "Lock"))?;
+        lock.call_method0(intern!(py, "acquire"))?;
+        Ok(Self(lock.unbind()))
+    }
+
+    /// Waits until it is open.
+    pub fn wait(&self) {
+        Python::attach(|py| {
+            handle_signals(py);
+            // CPython calls handlers while it waits for a lock; what they raise ends the wait.
+            while let Err(raised) = self.0.call_method0(py, intern!(py, "acquire")) {
+                handler_failed(py, &raised);
+            }
+        });
+    }
+
+    /// Opens it, once.
+    pub fn open(&self) {
+        Python::attach(|py| {
+            if let Err(raised) = self.0.call_method0(py, intern!(py, "release")) {
+                error!(error = %prelude::summary(py, &raised), "the main thread cannot be woken");
+            }
+        });
+    }
+}
+
+/// Gives the thread a name that logs of the application can show, and has the threads that it starts be none that the
+/// end of the process leaves behind: CPython takes one that it has not started for a daemon, and so would those be.
 pub fn name_thread(py: Python<'_>, name: &str) {
     let named = py
         .import(intern!(py, "threading"))
         .and_then(|threading| threading.call_method0(intern!(py, "current_thread")))
-        .and_then(|thread| thread.setattr(intern!(py, "name"), name));
+        .and_then(|thread| {
+            // The property of this name cannot be set in a thread that runs.
+            thread.setattr(intern!(py, "_daemonic"), false)?;
+            thread.setattr(intern!(py, "name"), name)
+        });
     if let Err(raised) = named {
         error!(error = %raised, "the thread cannot be named");
     }

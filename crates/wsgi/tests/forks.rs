@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use pyo3::prelude::*;
-use rwsgi_wsgi::{Interpreter, Start, StartError, after_fork_parent, before_fork, leave};
+use rwsgi_wsgi::{Interpreter, Start, StartError, Waits, after_fork_parent, before_fork, leave};
 
 #[test]
 fn a_wrong_python_is_refused_and_the_right_one_started_adopted_forked_and_left() {
@@ -47,7 +47,7 @@ read, write = os.pipe()
 atexit.register(lambda: os.write(write, b'left'))
 ";
         let module = PyModule::from_code(py, code, c"leaving", c"leaving").unwrap();
-        leave(py);
+        leave(py, Waits::ForThreads);
         let read: i32 = module.getattr("read").unwrap().extract().unwrap();
         let said: Vec<u8> = py
             .import("os")

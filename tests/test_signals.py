@@ -1,0 +1,99 @@
+"""Signals: those of the server are withheld from the application, all others are its own."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.client import PATIENCE
+from tests.conftest import Start
+from tests.server import APPS
+
+OWN = [
+    *(signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGURG, signal.SIGUSR1),
+    *(signal.SIGCHLD, signal.SIGWINCH, signal.SIGRTMIN),
+]
+"""As `signalled` has them."""
+
+
+def test_a_request_may_have_a_time_limit(start: Start) -> None:
+    server = start("--threads", "1", "signalled")
+    (pid,) = server.children(1).values()
+    for _ in range(2):
+        assert server.get("/limited").body == b"late"
+    assert server.get("/").json()["pid"] == pid
+
+
+@pytest.mark.parametrize("preload", ["on", "off"])
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_handlers_are_called_while_no_request_runs(start: Start, threads: str, preload: str) -> None:
+    server = start("--preload", preload, "--threads", threads, "signalled")
+    (pid,) = server.children(1).values()
+    for number in OWN:
+        os.kill(pid, number)
+        server.wait_for(f"^{signal.Signals(number).name} in {pid}, MainThread$")
+    assert server.get("/").json()["pid"] == pid
+    assert "was ignored" not in str(server.log)
+
+
+def test_a_handler_that_fails_costs_no_process(start: Start) -> None:
+    server = start("--threads", "1", "signalled")
+    assert server.get("/raises").status == 200
+    (pid,) = server.children(1).values()
+    os.kill(pid, signal.SIGUSR1)
+    server.wait_for(" ERROR error=LateError a handler of a signal failed$")
+    assert server.get("/").json()["pid"] == pid
+
+
+def test_other_threads_than_the_main_one_are_refused(start: Start) -> None:
+    server = start("--threads", "3", "signalled")
+    why = "signal only works in main thread of the main interpreter"
+    assert server.get("/refused").body.decode() == str([why, why])
+
+
+def test_what_sets_a_handler_for_ctrl_c_by_itself_is_no_news(start: Start) -> None:
+    server = start("--threads", "1", "signalled")
+    assert server.get("/run").body == b"napped"
+    server.stop()
+    assert "was ignored" not in str(server.log)
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_processes_of_the_application_can_be_terminated(start: Start, threads: str) -> None:
+    server = start("--threads", threads, "signalled")
+    assert server.get("/terminate").body == b"-15"
+
+
+def test_a_helper_lives_as_long_as_its_mold(start: Start) -> None:
+    server = start("--max-requests-per-child", "1", "signalled")
+    helper = int(server.wait_for("^helper ([0-9]+)$")[1])
+    (former,) = server.children(1).values()
+    assert server.get("/helper").body == b"S"
+    server.wait_for(f' pid={former} cause="exit 0" left$')
+    assert server.get("/helper").body == b"S"
+    with processes.watched([helper]) as ends:
+        server.stop()
+        assert not ends.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("preload", ["auto", "off"])
+def test_a_helper_of_a_child_ends_with_it(start: Start, tmp_path: Path, preload: str) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import multiprocessing, signal, sys\n"
+        f"sys.path.append({str(APPS)!r})\n"
+        "from probe import application as others, say\n"
+        "methods = multiprocessing.get_context('fork')\n"
+        "def application(environ, start_response):\n"
+        "    helper = methods.Process(target=signal.pause, daemon=True)\n"
+        "    helper.start()\n"
+        "    say(f'helper {helper.pid}')\n"
+        "    return others(environ, start_response)\n"
+    )
+    server = start("--preload", preload, "shop")
+    assert server.get("/").status == 200
+    helper = int(server.wait_for("^helper ([0-9]+)$")[1])
+    with processes.watched([helper]) as ends:
+        server.stop()
+        assert not ends.wait(PATIENCE)
