@@ -47,6 +47,31 @@ def test_each_process_calls_what_is_its_part(start: Start) -> None:
     assert sorted(calls(server, "on_exit first")) == sorted(ended)
 
 
+def test_hooks_of_cpython_are_called_where_the_threads_are(start: Start, tmp_path: Path) -> None:
+    """As agents do it that stop their thread before a fork, and start it anew after."""
+    (tmp_path / "shop.py").write_text(
+        "import os, threading\n"
+        "from probe import application as application, say\n"
+        "def begin():\n"
+        "    global told, thread\n"
+        "    told = threading.Event()\n"
+        "    thread = threading.Thread(target=told.wait, daemon=True)\n"
+        "    thread.start()\n"
+        "    say(f'begun in {os.getpid()}')\n"
+        "def end():\n"
+        "    told.set()\n"
+        "    thread.join()\n"
+        "begin()\n"
+        "os.register_at_fork(before=end, after_in_parent=begin, after_in_child=begin)\n"
+    )
+    server = start("--preload", "on", "shop")
+    (pid,) = server.children(1).values()
+    # The mold and the child begin at the same time.
+    server.wait_for_all("^begun in ", 3)
+    assert sorted(calls(server, "begun")) == sorted([server.mold(), server.mold(), pid])
+    assert server.get("/").json()["pid"] == pid
+
+
 def test_a_child_that_loads_for_itself_calls_for_itself(start: Start) -> None:
     server = start("--preload", "off", "hooked")
     (pid,) = server.children(1).values()

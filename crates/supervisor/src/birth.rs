@@ -155,7 +155,8 @@ fn in_parts(
 /// returns its exit code. A failure is reported to the supervisor.
 ///
 /// The fork is a double one: the process between the mold and the child ends at once, and so the child is adopted by
-/// the supervisor, which is a subreaper. The second fork, by which the child comes to be, has `around` around it.
+/// the supervisor, which is a subreaper. `around` is around both: what is to be done before is done in the mold, where the
+/// threads are that it may have to wait for, and the process between does nothing of it.
 ///
 /// What the application has opened in the mold stays open in the child; the mold's line to the supervisor does not.
 ///
@@ -169,7 +170,12 @@ pub fn fork_child(
 ) -> io::Result<()> {
     let child = spawn.child;
     let mold = getpid();
-    let outcome = match fork() {
+    around.before();
+    let forked = fork();
+    if !matches!(forked, Ok(Side::Child)) {
+        around.in_parent();
+    }
+    let outcome = match forked {
         // The process between never gets past this, nor does the child.
         Ok(Side::Child) => leave(guarded(|| between(mold, link, spawn, around, live))),
         Ok(Side::Parent(between)) => match until_ended(between) {
@@ -197,12 +203,11 @@ fn between(
     live: &mut dyn FnMut(ChildLink) -> u8,
 ) -> ! {
     let parent = getpid();
-    // A hook of the application may hang here. Then the mold is killed for it, and this process has to follow: its copy
-    // of the child's channel would otherwise keep the supervisor waiting for a child.
+    // Should the mold be killed, this process has to follow: its copy of the child's channel would otherwise keep the
+    // supervisor waiting for a child.
     if let Err(errno) = die_with(mold) {
         leave(u8::try_from(errno as i32).unwrap_or(u8::MAX));
     }
-    around.before();
     match fork() {
         Ok(Side::Child) => {
             around.in_child();
@@ -214,7 +219,6 @@ fn between(
             let _ = link.say(ChildReport::Forked {
                 pid: child.as_raw().cast_unsigned(),
             });
-            around.in_parent();
             leave(0)
         }
         // Linux has no error numbers above 133.

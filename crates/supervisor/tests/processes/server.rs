@@ -243,8 +243,8 @@ impl Roles for Actors<'_> {
             fork_child(&link, spawn, &hooks, &mut live).unwrap();
             assert_eq!(
                 hooks.seen.get(),
-                "",
-                "the mold itself does not fork the child"
+                "before, in parent",
+                "what a hook waits for is in the mold"
             );
         }
         0
