@@ -24,6 +24,8 @@ pub(crate) fn live(
     link: ChildLink,
 ) -> u8 {
     let original = Original::here();
+    // Never closed: it ends with the process, and the number may be a file of the application's by then.
+    let link = ManuallyDrop::new(link);
     // Loading: the application is there since the fork, or is loaded now.
     let own;
     let app = match preloaded {

@@ -140,6 +140,7 @@ impl App {
     ///
     /// For a process that has loaded the application for itself, before it serves.
     pub fn settle(&self, py: Python<'_>) {
+        prelude::keep_files(py);
         run(py, "settle");
     }
 
