@@ -29,6 +29,7 @@ KEPT_IN = {
 
 UNSAFE_IN = [
     "crates/exchange/src/layout.rs",
+    "crates/exchange/src/original.rs",
     "crates/supervisor/src/sys/",
     "crates/wsgi/src/file_wrapper.rs",
     "crates/wsgi/src/interpreter.rs",

@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rwsgi_exchange::{
-    After, Body, ChildId, Dispatcher, Exchange, Geometry, Head, HeaderWriter, Lines, Part, Reply,
-    Request, Seat, Sink, Ticket, Wish,
+    After, Body, ChildId, Dispatcher, Exchange, Geometry, Head, HeaderWriter, Lines, Original,
+    Part, Reply, Request, Seat, Sink, Ticket, Wish,
 };
 
 const FIELDS: &[u8] = b"Host: site.example\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\n\
@@ -66,7 +66,7 @@ fn round_trip(criterion: &mut Criterion) {
     let child = ChildId { slot: 0, life: 1 };
     exchange.board().child(0).begin(1, 1);
     let mut dispatcher = Dispatcher::open(Arc::clone(&exchange));
-    let mut seat = Seat::new(Arc::clone(&exchange), child, 0);
+    let mut seat = Seat::new(Arc::clone(&exchange), child, 0, Original::here());
     let stop = AtomicBool::new(false);
     let answer = fields();
     let head = Head {

@@ -118,18 +118,18 @@ impl Exchange {
     }
 
     /// Whether the application of this process has closed the server's descriptors, as code does that closes all it does
-    /// not know. The process is to leave: neither can it wake the front, nor ask for a body or give a file.
+    /// not know. The process is to leave: neither can it wake the front, nor ask for a body or give a file. It is found when
+    /// one of them is needed, since a look costs a system call.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.is_cut_off.load(Relaxed)
     }
 
-    /// The same, after a look.
-    pub(crate) fn finds_itself_cut_off(&self) -> bool {
+    /// Looks whether it has.
+    pub fn look_for_descriptors(&self) {
         if self.bell.get().is_err() || self.desk.children.get().is_err() {
             self.is_cut_off.store(true, Relaxed);
         }
-        self.is_cut_off()
     }
 
     /// Readable when a thread has left a note.

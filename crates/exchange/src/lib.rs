@@ -40,6 +40,8 @@ mod layout;
 mod load;
 pub mod notice;
 #[cfg(not(loom))]
+mod original;
+#[cfg(not(loom))]
 mod own;
 mod queue;
 mod reply;
@@ -74,6 +76,7 @@ pub use {
     governor::{Governor, Look},
     layout::Geometry,
     load::Load,
+    original::Original,
     ring::MAX_HEAD,
     seat::{Answer, Claim, Seat, Taken, wake_child},
     store::MAX_REQUEST,

@@ -9,6 +9,7 @@ use crate::bell::published;
 use crate::exchange::Exchange;
 use crate::ids::{ChildId, Owner, Ticket};
 use crate::layout::RING;
+use crate::original::Original;
 use crate::reply::{After, Extent, Gone, Reply};
 use crate::ring::{self, Frame, MAX_HEAD, MAX_PAYLOAD};
 use crate::store;
@@ -23,7 +24,7 @@ pub struct Seat {
     /// Index of the thread in the tables.
     index: usize,
     /// The process that the seat was made in. A copy that the application has forked has no say.
-    process: u32,
+    original: Original,
     /// Bytes that the thread has written into its ring. What the shared memory says is for the front.
     written: u64,
     /// Memory for requests and heads, used again and again.
@@ -54,9 +55,9 @@ pub struct Answer<'s> {
 }
 
 impl Seat {
-    /// The place of this thread of this child.
+    /// The place of this thread of this child, which `original` is.
     #[must_use]
-    pub fn new(exchange: Arc<Exchange>, child: ChildId, thread: u8) -> Self {
+    pub fn new(exchange: Arc<Exchange>, child: ChildId, thread: u8, original: Original) -> Self {
         let index = exchange.thread_index(child.slot, thread);
         let written = exchange.mapping.threads()[index]
             .written
@@ -65,7 +66,7 @@ impl Seat {
             exchange,
             owner: Owner { child, thread },
             index,
-            process: std::process::id(),
+            original,
             written,
             request: Vec::new(),
             head: Vec::new(),
@@ -105,7 +106,7 @@ impl Seat {
             if !self.exchange.queue().is_empty() && !self.may_take() {
                 self.step_back();
             }
-            if self.exchange.finds_itself_cut_off() {
+            if self.exchange.is_cut_off() {
                 self.pass_on();
                 // The other threads find the same.
                 wake_child(&self.exchange, self.owner.child);
@@ -122,7 +123,7 @@ impl Seat {
 
     /// The application has forked this process, and let it return into the server.
     fn is_copied(&self) -> bool {
-        std::process::id() != self.process
+        self.original.is_elsewhere()
     }
 
     /// Whether the front is told how far the ring has been written. Another process may have overwritten that.
@@ -257,7 +258,8 @@ impl Answer<'_> {
         if self.seat.is_copied() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        self.seat.exchange.desk.fetch(self.ticket)
+        let file = self.seat.exchange.desk.fetch(self.ticket);
+        file.inspect_err(|_| self.seat.exchange.look_for_descriptors())
     }
 }
 
@@ -308,7 +310,12 @@ impl Reply for Answer<'_> {
         if self.seat.is_copied() {
             return Err(Gone);
         }
-        let given = self.ended || self.seat.exchange.desk.give(self.ticket, &extent).is_ok();
+        let exchange = &self.seat.exchange;
+        let give = || exchange.desk.give(self.ticket, &extent);
+        let given = self.ended
+            || give()
+                .inspect_err(|_| exchange.look_for_descriptors())
+                .is_ok();
         // Without the file there is nothing that could follow.
         let after = if given { After::File } else { After::Broken };
         self.send(head, &[], after)

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use exchange::{ChildId, Exchange, Seat};
-use supervisor::{ChildLink, ChildOrder, ChildReport, Original, Unloadable};
+use exchange::{ChildId, Exchange, Original, Seat};
+use supervisor::{ChildLink, ChildOrder, ChildReport, Unloadable, end_copy};
 use tracing::{error, info};
 use wsgi::{App, Python, Spec, Turn, Waits};
 
@@ -35,7 +35,7 @@ pub(crate) fn live(
         }
         None => {
             let loaded = mold::load(py, spec);
-            original.end_copy();
+            end_copy(&original);
             let app = match loaded {
                 Ok(app) => app,
                 Err(why) => {
@@ -44,7 +44,7 @@ pub(crate) fn live(
                 }
             };
             let warm = mold::warm_up(py, &app, config, link.is_first());
-            original.end_copy();
+            end_copy(&original);
             if let Err(why) = warm {
                 return unloadable(&link, mold::raised(why));
             }
@@ -56,7 +56,7 @@ pub(crate) fn live(
     };
     app.place(py, Some(link.child().slot), link.generation());
     let turned = app.turn(py, Turn::AfterFork);
-    original.end_copy();
+    end_copy(&original);
     if let Err(why) = turned {
         return unloadable(&link, mold::raised(why));
     }
@@ -72,20 +72,21 @@ pub(crate) fn live(
     let count = Count {
         answered: AtomicU64::new(0),
         enough: config.recycling.max_requests,
+        exchange,
         link: &link,
     };
-    let seat = |thread| Seat::new(Arc::clone(exchange), child, thread);
+    let seat = |thread| Seat::new(Arc::clone(exchange), child, thread, original);
     let ready = || {
         listen(link.try_clone()?, Arc::clone(&stop))?;
         link.report(ChildReport::Ready)
     };
     let later = config.reload.then(|| Later::new(py, &link));
     let answered = || {
-        original.end_copy();
+        end_copy(&original);
+        count.one_more();
         if exchange.is_cut_off() {
             stop.order();
         }
-        count.one_more();
         later.iter().for_each(Later::look);
     };
     let served = threads::serve(py, app, config, &stop, &seat, &answered, &ready);
@@ -142,6 +143,7 @@ struct Count<'a> {
     answered: AtomicU64,
     /// So many are enough; 0 for no limit.
     enough: u64,
+    exchange: &'a Exchange,
     link: &'a ChildLink,
 }
 
@@ -149,8 +151,12 @@ impl Count<'_> {
     /// One more. The supervisor is told when they are enough: it would not look by itself before something happens.
     fn one_more(&self) {
         if self.enough > 0 && self.answered.fetch_add(1, Ordering::Relaxed) + 1 == self.enough {
-            // A supervisor that is gone is heard of elsewhere.
-            let _ = self.link.report(ChildReport::Spent);
+            // Another file may have the number of the line.
+            self.exchange.look_for_descriptors();
+            if !self.exchange.is_cut_off() {
+                // A supervisor that is gone is heard of elsewhere.
+                let _ = self.link.report(ChildReport::Spent);
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use exchange::Exchange;
-use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order, Original, Unloadable};
+use exchange::{Exchange, Original};
+use supervisor::{AroundFork, MoldBirth, MoldLink, MoldReport, Order, Unloadable, end_copy};
 use tracing::{error, info, warn};
 use wsgi::{App, Interpreter, LoadError, Python, Spec, StartError, Turn, Waits};
 
@@ -49,7 +49,7 @@ pub(crate) fn live(
             // Without a supervisor there is nobody to tell, which the next report finds.
             let _ = link.report(MoldReport::Loading);
             let preloaded = preload(py, config, &spec, birth);
-            original.end_copy();
+            end_copy(&original);
             match preloaded {
                 Preloaded::Ready(app) => Some(app),
                 Preloaded::Unloadable(why) => {
@@ -78,7 +78,7 @@ pub(crate) fn live(
         }
         while let Some(Order::Spawn(spawn)) = py.detach(|| link.next_order()) {
             let turned = app.as_ref().map(|app| app.turn(py, Turn::BeforeFork));
-            original.end_copy();
+            end_copy(&original);
             if let Some(Err(why)) = turned {
                 return unloadable(link, raised(why));
             }

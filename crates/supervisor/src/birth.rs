@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use exchange::ChildId;
+use exchange::{ChildId, Original};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
@@ -326,28 +326,16 @@ pub(crate) fn be(
     leave(guarded(live))
 }
 
-/// Which process code of the application began to run in.
-#[derive(Clone, Copy, Debug)]
-pub struct Original(Pid);
-
-impl Original {
-    /// This one.
-    #[must_use]
-    pub fn here() -> Self {
-        Self(getpid())
-    }
-
-    /// To be called when code of the application has returned. In a process that it has forked meanwhile, and which was to
-    /// end elsewhere, this is the end: two processes would otherwise answer the same requests.
-    pub fn end_copy(self) {
-        let (of, pid) = (self.0.as_raw(), getpid().as_raw());
-        if pid != of {
-            warn!(
-                pid,
-                of, "a process that the application forked came back into the server: it ends"
-            );
-            leave(exit::OK);
-        }
+/// To be called when code of the application has returned. In a process that it has forked meanwhile, and which was to end
+/// elsewhere, this is the end: two processes would otherwise answer the same requests.
+pub fn end_copy(original: &Original) {
+    if original.is_elsewhere() {
+        warn!(
+            pid = std::process::id(),
+            of = original.process(),
+            "a process that the application forked came back into the server: it ends"
+        );
+        leave(exit::OK);
     }
 }
 

@@ -58,7 +58,7 @@ use nix::unistd::getpid;
 use tracing::{error, warn};
 
 pub use address::{Address, AddressError};
-pub use birth::{AroundFork, ChildLink, MoldLink, Original, fork_child};
+pub use birth::{AroundFork, ChildLink, MoldLink, end_copy, fork_child};
 pub use identity::{Group, Identity, IdentityError, User, is_root, own_uid, set_umask};
 pub use limits::{allow_descriptors, limit_main_stack, processor_time};
 pub use listeners::{BindError, Listener, Local};

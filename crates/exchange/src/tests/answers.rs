@@ -10,7 +10,7 @@ use super::*;
 #[test]
 fn a_thread_hears_that_its_client_has_gone_and_its_slot_is_free_again() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
     let go_on = AtomicBool::new(false);
     for _ in 0..50 {
         let ticket = dispatcher.offer(&request("/", b"")).unwrap();
@@ -36,7 +36,7 @@ fn a_slow_reader_stops_its_thread_and_nobody_else() {
         let exchange = Arc::clone(&exchange);
         thread::Builder::new()
             .spawn(move || {
-                let mut seat = Seat::new(exchange, CHILD, 0);
+                let mut seat = Seat::new(exchange, CHILD, 0, Original::here());
                 let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
                 let (_, reply) = claim.split().unwrap();
                 assert!(!reply.fits(1_000_000));
@@ -58,7 +58,12 @@ fn a_slow_reader_stops_its_thread_and_nobody_else() {
     assert!(sink.answers.is_empty() && !large.is_finished());
 
     let other = dispatcher.offer(&request("/", b"")).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), ChildId { slot: 1, life: 1 }, 0);
+    let mut seat = Seat::new(
+        Arc::clone(&exchange),
+        ChildId { slot: 1, life: 1 },
+        0,
+        Original::here(),
+    );
     let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
     send(&mut claim, b"quick", After::Complete).unwrap();
     drop(claim);
@@ -76,7 +81,7 @@ fn a_claim_that_is_dropped_without_an_end_is_broken_off() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
     let ticket = dispatcher.offer(&request("/", b"")).unwrap();
     drop(
-        Seat::new(exchange, CHILD, 0)
+        Seat::new(exchange, CHILD, 0, Original::here())
             .take(&AtomicBool::new(false))
             .unwrap(),
     );
@@ -90,7 +95,7 @@ fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
     let mut sink = Collected::default();
     let ticket = dispatcher.offer(&request("/", b"")).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
     let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
     let (reader, _writer) = std::io::pipe().unwrap();
     let extent = Extent {
@@ -116,7 +121,7 @@ fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
 fn a_second_head_is_the_head_of_no_answer() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
     let ticket = dispatcher.offer(&request("/", b"")).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
     let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
     let mut sink = Collected::default();
     send(&mut claim, b"first", After::More).unwrap();

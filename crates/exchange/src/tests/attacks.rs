@@ -24,7 +24,7 @@ impl Site {
     fn new() -> Self {
         let (exchange, dispatcher) = exchange(2, 1, 8);
         Self {
-            victim: Seat::new(Arc::clone(&exchange), VICTIM, 0),
+            victim: Seat::new(Arc::clone(&exchange), VICTIM, 0, Original::here()),
             dispatcher,
             exchange,
             sink: Collected::default(),

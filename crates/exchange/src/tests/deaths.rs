@@ -12,7 +12,8 @@ use crate::word::Word;
 fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
     let (exchange, mut dispatcher) = exchange(2, 2, 8);
     let go_on = AtomicBool::new(false);
-    let mut seats = [0, 1].map(|thread| Seat::new(Arc::clone(&exchange), CHILD, thread));
+    let mut seats =
+        [0, 1].map(|thread| Seat::new(Arc::clone(&exchange), CHILD, thread, Original::here()));
     let [answered, running, waiting] = ["/answered", "/running", "/waiting"]
         .map(|path| dispatcher.offer(&request(path, b"")).unwrap());
     let [one, two] = &mut seats;
@@ -43,7 +44,12 @@ fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
 
     // The next life begins with clean rings, and the word of a former death does nothing to it.
     exchange.board().child(0).begin(2, 1);
-    let mut next = Seat::new(Arc::clone(&exchange), ChildId { slot: 0, life: 2 }, 0);
+    let mut next = Seat::new(
+        Arc::clone(&exchange),
+        ChildId { slot: 0, life: 2 },
+        0,
+        Original::here(),
+    );
     let mut claim = next.take(&go_on).unwrap();
     assert_eq!(claim.split().unwrap().0.path, b"/waiting");
     let mut sink = Collected::default();
@@ -60,7 +66,7 @@ fn a_new_front_drops_what_waited_and_lets_what_runs_end() {
     let (exchange, mut old) = exchange(1, 1, 4);
     let running = old.offer(&request("/running", &[1; 100_000])).unwrap();
     old.offer(&request("/waiting", b"")).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
     let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
     let blocks = old.free_blocks();
     drop(old);
@@ -85,7 +91,7 @@ fn a_child_that_writes_nonsense_is_found_out_and_costs_its_own_request() {
     for nonsense in [[0xff; 24], [0; 24]] {
         let (exchange, mut dispatcher) = exchange(2, 1, 4);
         let ticket = dispatcher.offer(&request("/", b"")).unwrap();
-        let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+        let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
         std::mem::forget(seat.take(&AtomicBool::new(false)).unwrap());
         exchange.mapping.ring(0).copy_in(0, &nonsense);
         exchange.mapping.threads()[0]
@@ -108,7 +114,7 @@ fn a_new_front_frees_a_thread_that_waited_for_the_old_one_to_read() {
         let exchange = Arc::clone(&exchange);
         thread::Builder::new()
             .spawn(move || {
-                let mut seat = Seat::new(exchange, CHILD, 0);
+                let mut seat = Seat::new(exchange, CHILD, 0, Original::here());
                 let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
                 let (_, reply) = claim.split().unwrap();
                 reply.send(Some(&HEAD), &vec![7; 2_000_000], After::Complete)
@@ -159,7 +165,7 @@ fn a_thread_that_a_dying_front_marked_as_woken_is_woken_by_the_next() {
 fn a_slot_that_a_front_freed_before_it_died_is_not_freed_twice() {
     let (exchange, mut old) = exchange(1, 1, 4);
     let ticket = old.offer(&request("/", b"")).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
     let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
     send(&mut claim, b"x", After::Complete).unwrap();
     drop(claim);
@@ -180,7 +186,7 @@ fn a_slot_that_a_front_freed_before_it_died_is_not_freed_twice() {
 fn block_numbers_that_a_child_has_scribbled_over_are_not_believed() {
     let (exchange, mut old) = exchange(1, 1, 4);
     let ticket = old.offer(&request("/", &[1; 50_000])).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0);
+    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
     let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
     for block in &exchange.mapping.slots()[ticket.slot as usize].blocks {
         block.store(u32::MAX, Ordering::Relaxed);

@@ -100,7 +100,7 @@ fn echo(
     let (exchange, stop) = (Arc::clone(exchange), Arc::clone(stop));
     thread::Builder::new()
         .spawn(move || {
-            let mut seat = Seat::new(exchange, child, 0);
+            let mut seat = Seat::new(exchange, child, 0, Original::here());
             let mut served = 0;
             while let Some(mut claim) = seat.take(&stop) {
                 let (request, reply) = claim.split().unwrap();

@@ -110,7 +110,7 @@ fn a_body_in_a_file_is_fetched_by_the_thread_that_has_the_request() {
         let exchange = Arc::clone(&exchange);
         thread::Builder::new()
             .spawn(move || {
-                let mut seat = Seat::new(exchange, CHILD, 0);
+                let mut seat = Seat::new(exchange, CHILD, 0, Original::here());
                 let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
                 let (request, reply) = claim.split().unwrap();
                 assert_eq!(request.body, Body::File(5));
@@ -153,7 +153,7 @@ fn the_load_says_who_is_busy_and_how_many_wait() {
     assert_eq!(exchange.load().waiting(), 4);
     let other = ChildId { slot: 1, life: 1 };
     let mut seats: Vec<_> = [(CHILD, 0), (other, 0), (other, 1)]
-        .map(|(child, thread)| Seat::new(Arc::clone(&exchange), child, thread))
+        .map(|(child, thread)| Seat::new(Arc::clone(&exchange), child, thread, Original::here()))
         .into();
     let claims: Vec<_> = seats
         .iter_mut()
