@@ -16,6 +16,8 @@ COPY = " a process that the application forked came back into the server: it end
 def test_a_child_without_its_descriptors_leaves(start: Start, tmp_path: Path, threads: str) -> None:
     server = start("--processes", "1", "--threads", threads, "mistakes")
     child = server.children(1)[0]
+    # By then it listens to the supervisor. One that does not yet would have no line, and be killed for that.
+    assert server.get("/?first").body == b"first"
     assert server.get("/close").body == b"closed"
     server.wait_for(f"pid={child} cause=\"exit 76 .*closed the server's descriptors.* died$")
     for number in range(8):
