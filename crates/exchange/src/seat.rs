@@ -311,9 +311,10 @@ impl Reply for Answer<'_> {
             return Err(Gone);
         }
         let exchange = &self.seat.exchange;
-        let give = || exchange.desk.give(self.ticket, &extent);
         let given = self.ended
-            || give()
+            || exchange
+                .desk
+                .give(self.ticket, &extent)
                 .inspect_err(|_| exchange.look_for_descriptors())
                 .is_ok();
         // Without the file there is nothing that could follow.

@@ -125,11 +125,8 @@ pub fn unfinished(py: Python<'_>) -> Vec<String> {
 
 /// In a process that the server has forked: what was registered before is left to the process that has registered it.
 pub(crate) fn forked(py: Python<'_>) {
-    let signals = signals(py).and_then(|signals| signals.call_method0(intern!(py, "after_fork")));
-    let ending = ending(py).and_then(|ending| ending.call_method0(intern!(py, "forked")));
-    for failed in [signals, ending].into_iter().filter_map(Result::err) {
-        log_traceback(py, &failed);
-    }
+    call(py, signals(py), "after_fork");
+    call(py, ending(py), "forked");
 }
 
 /// The fork that follows is the server's, or has been done in the process that goes on as before.
@@ -139,23 +136,22 @@ pub(crate) fn about_to_fork(py: Python<'_>, about_to: bool) {
     } else {
         "after_fork"
     };
-    if let Err(failed) = signals(py).and_then(|signals| signals.call_method0(name)) {
-        log_traceback(py, &failed);
-    }
+    call(py, signals(py), name);
 }
 
 /// Before the memory is frozen: remembers the open files, and writes them out.
 pub(crate) fn keep_files(py: Python<'_>) {
-    on_files(py, "keep_files");
+    call(py, ending(py), "keep_files");
 }
 
 /// Writes the files out that have been remembered.
 pub(crate) fn flush_kept(py: Python<'_>) {
-    on_files(py, "flush_kept");
+    call(py, ending(py), "flush_kept");
 }
 
-fn on_files(py: Python<'_>, name: &str) {
-    if let Err(failed) = ending(py).and_then(|ending| ending.call_method0(name)) {
+/// Calls a function of one of these modules; the traceback of what fails is logged.
+fn call(py: Python<'_>, module: PyResult<&Bound<'_, PyModule>>, name: &str) {
+    if let Err(failed) = module.and_then(|module| module.call_method0(name)) {
         log_traceback(py, &failed);
     }
 }
