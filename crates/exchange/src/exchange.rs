@@ -119,7 +119,7 @@ impl Exchange {
 
     /// Whether the application of this process has closed the server's descriptors, as code does that closes all it does
     /// not know. The process is to leave: neither can it wake the front, nor ask for a body or give a file. It is found when
-    /// one of them is needed, since a look costs a system call.
+    /// one of them is needed, and before a thread sleeps.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.is_cut_off.load(Relaxed)

@@ -106,6 +106,8 @@ impl Seat {
             if !self.exchange.queue().is_empty() && !self.may_take() {
                 self.step_back();
             }
+            // Before it sleeps, or an idle child would not leave: a front that was awake has not been rung for.
+            self.exchange.look_for_descriptors();
             if self.exchange.is_cut_off() {
                 self.pass_on();
                 // The other threads find the same.
