@@ -94,10 +94,15 @@ def test_work_that_was_accepted_is_done(start: Start, tmp_path: Path, preload: s
 
 def test_who_waits_for_work_that_does_not_end_is_killed(start: Start) -> None:
     server = start("--shutdown-timeout", "1s", "parting")
+    mold = server.mold()
+    folder = Path(server.wait_for("^folder (.*)$")[1])
     assert server.get("/work").status == 200
     server.send_signal(signal.SIGTERM)
     assert server.wait() == 0
     server.wait_for(" WARN child=0 .*killed$")
+    # The mold has no part in it: it does what is to be done at its end.
+    assert f"registered in {mold}, called in {mold}" in server.log.lines
+    assert not folder.exists()
 
 
 def test_what_is_logged_is_written_by_each_that_has_logged(start: Start, tmp_path: Path) -> None:

@@ -225,13 +225,12 @@ impl Monitor<'_> {
                             "not finished at the end of the shutdown timeout"
                         );
                         self.kill_overdue_children();
-                        self.break_off();
-                    } else {
-                        self.dismiss_front();
-                        let until = now + FAREWELL;
-                        self.molds_mut().for_each(|mold| mold.dismiss(until));
-                        self.stage = Stage::Farewell { until };
                     }
+                    // The mold is told to leave and not killed: it removes what the application has made at load.
+                    self.dismiss_front();
+                    let until = now + FAREWELL;
+                    self.molds_mut().for_each(|mold| mold.dismiss(until));
+                    self.stage = Stage::Farewell { until };
                 }
                 Stage::Farewell { until } => {
                     if (self.front.is_some() || self.has_mold()) && now < until {
