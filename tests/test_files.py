@@ -1,5 +1,6 @@
 """`wsgi.file_wrapper`: what arrives of a file, and who waits for it meanwhile."""
 
+import asyncio
 import gzip
 import os
 import random
@@ -25,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "large").write_bytes(random.Random(1).randbytes(LARGE))
     (folder / "packed").write_bytes(gzip.compress((folder / "large").read_bytes(), 1))
     (folder / "empty").touch()
+    (folder / "small").write_bytes(b"small")
     return folder
 
 
@@ -166,3 +168,30 @@ def test_many_clients_get_their_files_at_the_same_time(start: Start, folder: Pat
     content = (folder / "large").read_bytes()
     for number, client in enumerate(clients):
         assert client.answer().body == content[number : number + 1_000_000]
+
+
+async def statuses(server: Server, target: str, body: bytes, times: int) -> list[bytes]:
+    """The statuses of so many answers, all with the same file, over one connection."""
+    found = []
+    reader, writer = await asyncio.open_connection(*server.address)
+    head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    for _ in range(times):
+        writer.write(head.encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        found.append(answer[9:12])
+        if found[-1] != b"200":
+            break
+        assert await reader.readexactly(5) == b"small"
+    writer.close()
+    return found
+
+
+def test_a_body_in_a_file_is_there_while_others_are_answered_with_files(start: Start, folder: Path) -> None:
+    server = start("--processes", "4", "files", children=4)
+
+    async def ask() -> list[list[bytes]]:
+        target = f"/quiet?path={folder}/small"
+        bodies = [b"x" * 200_000, b"x"] * 32
+        return await asyncio.gather(*(statuses(server, target, body, 100) for body in bodies))
+
+    assert asyncio.run(ask()) == [[b"200"] * 100] * 64

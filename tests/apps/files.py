@@ -59,6 +59,7 @@ def pipe(path: str) -> IO[bytes]:
 WAYS: dict[str, Callable[[str], Any]] = {
     "/regular": lambda path: close_told(io.BufferedReader(io.FileIO(path))),
     "/raw": lambda path: close_told(io.FileIO(path)),
+    "/quiet": io.FileIO,
     "/pipe": pipe,
     "/gzip": gzip.open,
     "/like": lambda path: Told(io.FileIO(path)),

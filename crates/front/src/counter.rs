@@ -173,7 +173,7 @@ pub(crate) fn after_sleep() {
     with(|counter| counter.dispatcher.get_up());
 }
 
-/// Offers a request to the children.
+/// Offers a request to the children. To be followed by [`offered`].
 ///
 /// # Errors
 /// [`Full`] when there is no room.
@@ -203,14 +203,21 @@ pub(crate) fn offer(request: &Request<'_>) -> Result<Awaited, Full> {
                 body: None,
             },
         );
+        Ok(Awaited { ticket, inbox })
+    })
+}
+
+/// Wakes children and reads answers when it is time for that, after a request has been offered and all that belongs to it is
+/// here.
+pub(crate) fn offered() {
+    with(|counter| {
         let unannounced = counter.dispatcher.unannounced();
         if unannounced >= MOST_UNANNOUNCED
             || (unannounced.is_multiple_of(LOOKS_AT_TIME) && clock::now().elapsed() > LONGEST_TURN)
         {
             counter.turn();
         }
-        Ok(Awaited { ticket, inbox })
-    })
+    });
 }
 
 /// Looks at the scoreboard.

@@ -178,9 +178,10 @@ fn offer(scene: &Scene, heard: &Heard, body: Whole) -> Result<Awaited, Refusal> 
         Full::TooLarge => Refusal::HeadTooLarge,
     })?;
     if let Whole::File(file, _) = body {
-        // A thread that has asked for it already is answered by this thread, and so not before now.
         awaited.keep(file);
     }
+    // Not before: a thread may have asked for the body already, which is heard when answers are read.
+    counter::offered();
     Ok(awaited)
 }
 
