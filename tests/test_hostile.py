@@ -8,12 +8,19 @@ from itertools import count
 import pytest
 
 from tests.apps.hostile import ATTACKS
-from tests.client import Client
+from tests.client import PATIENCE, Client
 from tests.conftest import Start
 from tests.server import Server
+from tests.test_upgrade import stop, successor
 
 TIMES = 30
 
+# More than the front keeps in memory: the child that has the request asks for a file.
+LONG = b"x" * 200_000
+
+REFUSED = (
+    " asked for the body of a request, or gave a file for the answer, that another process has: refused$"
+)
 OVERWRITTEN = " a child has overwritten the queue of requests, which is put right$"
 
 
@@ -33,9 +40,12 @@ class Asking:
                 for number in count():
                     if self._stop.is_set():
                         return
-                    answer = client.get(f"/?{name}-{number}")
-                    if (answer.status, answer.body) != (200, f"{name}-{number}".encode()):
-                        self.wrong.append(f"{name}-{number}: {answer.status} {answer.body!r}")
+                    text = f"{name}-{number}"
+                    target = f"/{('', 'file')[number % 2]}?{text}"
+                    body = LONG if number % 4 > 1 else b""
+                    answer = client.post(target, body) if body else client.get(target)
+                    if (answer.status, answer.body) != (200, text.encode() + body):
+                        self.wrong.append(f"{target}: {answer.status} {answer.body[:100]!r}")
                     self.right += 1
         except OSError as error:
             self.wrong.append(f"{name}: {error!r}")
@@ -64,7 +74,52 @@ def test_other_clients_get_their_answers(start: Start, attack: str) -> None:
     if attack in ("tail", "head"):
         # It is not only that nothing was written.
         server.wait_for(OVERWRITTEN)
+    if attack in ("ask", "give", "copy"):
+        server.wait_for(REFUSED)
     assert server.get("/?still").body == b"still"
+
+
+def check_descriptors(server: Server, times: int) -> None:
+    """Bodies come and answers go in files, and nothing of that is refused."""
+    for number in range(times):
+        with server.client() as client:
+            answer = client.post(f"/file?{number}", LONG)
+        assert (answer.status, answer.body) == (200, str(number).encode() + LONG)
+    assert REFUSED.rstrip("$") not in str(server.log)
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_whoever_serves_is_known_to_the_front(start: Start, threads: str) -> None:
+    options = ("--processes", "2", "--threads", threads, "--max-requests-per-child", "5")
+    server = start(*options, "hostile", children=2)
+    check_descriptors(server, 50)
+    os.kill(server.front(), signal.SIGKILL)
+    server.wait_for_all(" front serving$", 2)
+    check_descriptors(server, 50)
+    for generation in (2, 3):
+        server.send_signal(signal.SIGHUP)
+        server.wait_for(f" gen={generation} pid=\\d+ ready$")
+        check_descriptors(server, 50)
+    server.send_signal(signal.SIGUSR2)
+    pid = successor(server)
+    assert server.process.wait(PATIENCE) == 0
+    check_descriptors(server, 50)
+    stop(server, pid)
+
+
+def test_a_child_that_is_born_beside_a_front_that_is_stopped_is_known(start: Start) -> None:
+    server = start("--startup-timeout", "5s", "hostile")
+    front, clients = server.front(), [server.client() for _ in range(8)]
+    os.kill(front, signal.SIGSTOP)
+    for client in clients:
+        client.send("/file?", method="POST", body=LONG)
+    server.send_signal(signal.SIGTTIN)
+    server.wait_for(" child=1 gen=1 pid=\\d+ ready$")
+    os.kill(front, signal.SIGCONT)
+    for client in clients:
+        assert client.answer().body == LONG
+        client.close()
+    check_descriptors(server, 10)
 
 
 def test_the_next_front_begins_with_a_queue_of_its_own(start: Start) -> None:

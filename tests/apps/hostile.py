@@ -1,17 +1,20 @@
-"""An application that was taken over: `/attack/NAME` writes into the server's shared memory.
+"""An application that was taken over: `/attack/NAME` writes into the server's memory, or speaks on its lines.
 
-All else is answered with its query. The places are those of `crates/exchange/src/layout.rs`, for `CHILDREN`
-slots of one thread and a queue of 1024.
+All else is answered with its query and its body, `/file` out of a file. The places in the memory are those of
+`crates/exchange/src/layout.rs`, for `CHILDREN` slots of one thread and a queue of 1024.
 """
 
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 import socket
 import stat
 import struct
+import tempfile
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -153,6 +156,72 @@ def flood(_: Memory, __: int) -> None:
                 signal.pause()
 
 
+def others(memory: Memory, me: int) -> Iterable[tuple[int, int]]:
+    """Requests that wait, or that another child has: slot and number."""
+    for slot in range(SLOTS):
+        word = memory.word(WORDS + LINE * slot).value
+        state, owner = word >> 60, word >> 48 & 0xFFF
+        if state and not (state == CLAIMED >> 60 and owner == me):
+            yield slot, word & 0xFFFFFFFF
+
+
+def desk() -> socket.socket:
+    """The line to the front, which all children share. The one to the supervisor has several numbers."""
+    found: dict[int, list[socket.socket]] = {}
+    for line in lines():
+        found.setdefault(os.fstat(line.fileno()).st_ino, []).append(line.dup())
+    (only,) = [held[0] for held in found.values() if len(held) == 1]
+    return only
+
+
+ASIDE = 0.2
+"""Seconds for which an attack goes on: others have to be served meanwhile."""
+
+
+def ask(memory: Memory, me: int) -> None:
+    """Ask for the bodies of the others' requests."""
+    until, line, stolen = time.monotonic() + ASIDE, desk(), 0
+    while time.monotonic() < until:
+        for slot, number in others(memory, me):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours:
+                with theirs:
+                    note = struct.pack("<Q", slot << 32 | number)
+                    socket.send_fds(line, [note], [theirs.fileno()])
+                _, descriptors, *_ = socket.recv_fds(ours, 1, 1)
+                stolen += len(descriptors)
+    line.close()
+    assert not stolen, f"{stolen} bodies of other requests"
+
+
+def give(memory: Memory, me: int) -> None:
+    """Give a file for the others' answers."""
+    until, line = time.monotonic() + ASIDE, desk()
+    with tempfile.TemporaryFile() as file:
+        file.write(b"forged" * 100)
+        file.flush()
+        while time.monotonic() < until:
+            for slot, number in others(memory, me):
+                note = struct.pack("<3Q", slot << 32 | number, 0, 600)
+                socket.send_fds(line, [note], [file.fileno()])
+    line.close()
+
+
+def copy(memory: Memory, me: int) -> None:
+    """A process that was forked here gives a file for the answer of this one."""
+    for slot in range(SLOTS):
+        word = memory.word(WORDS + LINE * slot).value
+        if word >> 60 == CLAIMED >> 60 and word >> 48 & 0xFFF == me:
+            own = slot << 32 | word & 0xFFFFFFFF
+    line, pid = desk(), os.fork()
+    if not pid:
+        with open("/dev/null") as file:
+            socket.send_fds(line, [struct.pack("<3Q", own, 0, 1)], [file.fileno()])
+        os._exit(0)
+    os.waitpid(pid, 0)
+    line.close()
+
+
 ATTACKS: dict[str, Callable[[Memory, int], None]] = {
     attack.__name__: attack
     for attack in (
@@ -170,16 +239,25 @@ ATTACKS: dict[str, Callable[[Memory, int], None]] = {
         truncate,
         born,
         flood,
+        ask,
+        give,
+        copy,
     )
 }
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     _, act, name, *_ = (environ["PATH_INFO"] + "//").split("/")
-    answer = environ["QUERY_STRING"].encode()
+    answer = environ["QUERY_STRING"].encode() + environ["wsgi.input"].read()
     if act == "attack":
         memory = Memory()
         ATTACKS[name](memory, environ["rwsgi.child"])
         answer = struct.pack("<Q", memory.word(TAIL).value)
     start_response("200 OK", [("Content-Length", str(len(answer)))])
+    if act == "file":
+        file = io.FileIO(os.memfd_create("answer"), "r+")
+        file.write(answer)
+        file.seek(0)
+        wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file)
+        return wrapped
     return [answer]

@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rwsgi_exchange::{
-    After, Body, ChildId, Dispatcher, Exchange, Geometry, Head, HeaderWriter, Lines, Original,
-    Part, Reply, Request, Seat, Sink, Ticket, Wish,
+    After, Asked, Body, ChildId, Dispatcher, Exchange, Extent, Geometry, Head, HeaderWriter, Lines,
+    Original, Part, Refused, Reply, Request, Seat, Sink, Ticket, Wish,
 };
 
 const FIELDS: &[u8] = b"Host: site.example\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\n\
@@ -45,6 +45,16 @@ impl Sink for Count {
     }
 
     fn lost(&mut self, _: Ticket) {}
+
+    fn asked(&mut self, _: Asked) {}
+
+    fn given(&mut self, _: Ticket, _: Extent) {}
+
+    fn births(&mut self) -> Vec<(ChildId, u32)> {
+        Vec::new()
+    }
+
+    fn refused(&mut self, _: Refused) {}
 }
 
 fn fields() -> HeaderWriter {

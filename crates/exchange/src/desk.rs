@@ -7,6 +7,9 @@
 //!
 //! The file of an answer goes over the same socket before the last frame of the answer is written into the ring: a
 //! front that has read the frame finds the file at the desk.
+//!
+//! What a note says of its sender is not believed. With each the kernel tells which process has sent it, and the front
+//! compares that with the child that has taken the request (`dispatcher::notes`).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -15,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    sockopt,
 };
 
 use crate::ids::Ticket;
@@ -32,10 +36,17 @@ pub(crate) struct Desk {
     pub(crate) children: Own,
 }
 
-/// What a thread has put on the desk.
+/// What somebody has put on the desk, and who.
 #[derive(Debug)]
-pub enum Note {
-    /// It waits for the body of its request.
+pub(crate) struct Note {
+    pub(crate) says: Says,
+    /// The number of the process that has sent it, as the kernel says.
+    pub(crate) process: u32,
+}
+
+#[derive(Debug)]
+pub(crate) enum Says {
+    /// A thread waits for the body of its request.
     Asked(Asked),
     /// The answer to this request goes on with this.
     Given(Ticket, Extent),
@@ -54,6 +65,7 @@ impl Desk {
     /// The children's end, and the front's.
     pub(crate) fn open() -> io::Result<(Self, OwnedFd)> {
         let (front, children) = pair()?;
+        sockopt::set_socket_passcred(&front, true)?;
         // For the runtime of the front.
         rustix::io::ioctl_fionbio(&front, true)?;
         let children = Own::new(children)?;
@@ -72,7 +84,11 @@ impl Desk {
         drop(theirs);
         let mut byte = [0; 1];
         match receive(ours.as_fd(), &mut byte, RecvFlags::empty())? {
-            (1, Some(file)) => Ok(file),
+            Received {
+                length: 1,
+                descriptor: Some(file),
+                ..
+            } => Ok(file),
             _ => Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 "the front no longer holds the body of this request",
@@ -95,18 +111,22 @@ impl Desk {
         )
     }
 
-    /// The next note of a thread, at the front's end; `WouldBlock` when there is none.
+    /// The next note, at the front's end; `WouldBlock` when there is none.
     pub(crate) fn note(front: BorrowedFd<'_>) -> io::Result<Option<Note>> {
         let mut bytes = [0; GIVEN];
-        let (length, descriptor) = receive(front, &mut bytes, RecvFlags::DONTWAIT)?;
+        let Received {
+            length,
+            descriptor,
+            process,
+        } = receive(front, &mut bytes, RecvFlags::DONTWAIT)?;
         let mut numbers = [0; GIVEN / ASKED];
         for (number, place) in numbers.iter_mut().zip(bytes.as_chunks().0) {
             *number = u64::from_le_bytes(*place);
         }
         let [ticket, offset, length_of_part] = numbers;
         let ticket = Ticket::unpack(ticket);
-        Ok(match (length, descriptor) {
-            (ASKED, Some(reply)) => Some(Note::Asked(Asked { ticket, reply })),
+        let says = match (length, descriptor) {
+            (ASKED, Some(reply)) => Says::Asked(Asked { ticket, reply }),
             (GIVEN, Some(file)) => {
                 let length = length_of_part;
                 let extent = Extent {
@@ -114,11 +134,12 @@ impl Desk {
                     offset,
                     length,
                 };
-                Some(Note::Given(ticket, extent))
+                Says::Given(ticket, extent)
             }
             // What no thread of ours sends is dropped, with its descriptor.
-            _ => None,
-        })
+            _ => return Ok(None),
+        };
+        Ok(process.map(|process| Note { says, process }))
     }
 }
 
@@ -159,12 +180,16 @@ fn send(
     Ok(())
 }
 
-fn receive(
-    from: BorrowedFd<'_>,
-    bytes: &mut [u8],
-    flags: RecvFlags,
-) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// One message.
+struct Received {
+    length: usize,
+    descriptor: Option<OwnedFd>,
+    /// Who has sent it, where that was asked for.
+    process: Option<u32>,
+}
+
+fn receive(from: BorrowedFd<'_>, bytes: &mut [u8], flags: RecvFlags) -> io::Result<Received> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(bytes)];
     let received = rustix::io::retry_on_intr(|| {
@@ -175,9 +200,22 @@ fn receive(
             flags | RecvFlags::CMSG_CLOEXEC,
         )
     })?;
-    let descriptor = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    Ok((received.bytes, descriptor))
+    let (mut descriptor, mut process) = (None, None);
+    for message in control.drain() {
+        match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => {
+                // More than one, no thread of ours sends: only the last is kept open.
+                descriptor = descriptors.last();
+            }
+            RecvAncillaryMessage::ScmCredentials(sender) => {
+                process = u32::try_from(sender.pid.as_raw_nonzero().get()).ok();
+            }
+            _ => {}
+        }
+    }
+    Ok(Received {
+        length: received.bytes,
+        descriptor,
+        process,
+    })
 }

@@ -141,11 +141,11 @@ impl Exchange {
         front.as_ref().ok_or_else(not_the_front)?.desk.try_clone()
     }
 
-    /// The next note of a thread; `None` for one that no thread of ours leaves.
+    /// The next note; `None` for one that no thread of ours leaves.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
-    pub fn note(&self) -> io::Result<Option<Note>> {
+    pub(crate) fn note(&self) -> io::Result<Option<Note>> {
         let front = self.front();
         Desk::note(front.as_ref().ok_or_else(not_the_front)?.desk.as_fd())
     }

@@ -70,8 +70,8 @@ pub use wire::{Body, Head, HeaderWriter, Headers, Lines, Malformed, Request};
 #[cfg(not(loom))]
 pub use {
     board::{Board, ChildPlace, ChildState, InFlight},
-    desk::{Asked, Note},
-    dispatcher::{Dispatcher, Full, Part, Sink, Wish},
+    desk::Asked,
+    dispatcher::{Dispatcher, Full, Part, Refused, Sink, Wish},
     exchange::Exchange,
     governor::{Governor, Look},
     layout::Geometry,

@@ -8,6 +8,9 @@ pub const LEN: usize = 8;
 /// From the supervisor to the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToFront {
+    /// The child is that process, as the kernel has told: what it puts on the desk counts from now on. Said before the child
+    /// takes requests.
+    Born(ChildId, u32),
     /// The child has been reaped: give its requests up and clear its places, then answer [`FromFront::Cleared`].
     Gone(ChildId),
     /// Serve on, and let each answer be the last of its connection: the server is about to stop.
@@ -36,22 +39,23 @@ impl ToFront {
     #[must_use]
     pub fn encode(self) -> [u8; LEN] {
         match self {
-            Self::Gone(child) => pack(1, Some(child)),
-            Self::Drain => pack(2, None),
-            Self::Reopen => pack(3, None),
-            Self::Close => pack(4, None),
+            Self::Gone(child) => pack(1, Some(child), 0),
+            Self::Drain => pack(2, None, 0),
+            Self::Reopen => pack(3, None, 0),
+            Self::Close => pack(4, None, 0),
+            Self::Born(child, process) => pack(5, Some(child), process),
         }
     }
 
     /// The message, or `None` when these bytes are none.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (kind, child) = unpack(bytes)?;
-        match kind {
-            1 => Some(Self::Gone(child)),
-            2 => Some(Self::Drain),
-            3 => Some(Self::Reopen),
-            4 => Some(Self::Close),
+        match unpack(bytes)? {
+            (1, child, 0) => Some(Self::Gone(child)),
+            (2, _, 0) => Some(Self::Drain),
+            (3, _, 0) => Some(Self::Reopen),
+            (4, _, 0) => Some(Self::Close),
+            (5, child, process) => Some(Self::Born(child, process)),
             _ => None,
         }
     }
@@ -62,44 +66,40 @@ impl FromFront {
     #[must_use]
     pub fn encode(self) -> [u8; LEN] {
         match self {
-            Self::Serving => pack(1, None),
-            Self::Cleared(child) => pack(2, Some(child)),
-            Self::Drained => pack(3, None),
-            Self::Corrupt(child) => pack(4, Some(child)),
+            Self::Serving => pack(1, None, 0),
+            Self::Cleared(child) => pack(2, Some(child), 0),
+            Self::Drained => pack(3, None, 0),
+            Self::Corrupt(child) => pack(4, Some(child), 0),
         }
     }
 
     /// The message, or `None` when these bytes are none.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (kind, child) = unpack(bytes)?;
-        match kind {
-            1 => Some(Self::Serving),
-            2 => Some(Self::Cleared(child)),
-            3 => Some(Self::Drained),
-            4 => Some(Self::Corrupt(child)),
+        match unpack(bytes)? {
+            (1, _, 0) => Some(Self::Serving),
+            (2, child, 0) => Some(Self::Cleared(child)),
+            (3, _, 0) => Some(Self::Drained),
+            (4, child, 0) => Some(Self::Corrupt(child)),
             _ => None,
         }
     }
 }
 
-fn pack(kind: u8, child: Option<ChildId>) -> [u8; LEN] {
+fn pack(kind: u8, child: Option<ChildId>, process: u32) -> [u8; LEN] {
     let child = child.unwrap_or(ChildId { slot: 0, life: 0 });
     let [low, high] = child.slot.to_le_bytes();
-    [kind, child.life, low, high, 0, 0, 0, 0]
+    let [a, b, c, d] = process.to_le_bytes();
+    [kind, child.life, low, high, a, b, c, d]
 }
 
-fn unpack(bytes: &[u8]) -> Option<(u8, ChildId)> {
-    let &[kind, life, low, high, 0, 0, 0, 0] = bytes else {
+fn unpack(bytes: &[u8]) -> Option<(u8, ChildId, u32)> {
+    let &[kind, life, low, high, a, b, c, d] = bytes else {
         return None;
     };
-    Some((
-        kind,
-        ChildId {
-            slot: u16::from_le_bytes([low, high]),
-            life,
-        },
-    ))
+    let slot = u16::from_le_bytes([low, high]);
+    let process = u32::from_le_bytes([a, b, c, d]);
+    Some((kind, ChildId { slot, life }, process))
 }
 
 #[cfg(test)]
@@ -113,6 +113,7 @@ mod tests {
             life: 200,
         };
         for message in [
+            ToFront::Born(child, 4_194_303),
             ToFront::Gone(child),
             ToFront::Drain,
             ToFront::Reopen,

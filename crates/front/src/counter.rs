@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use exchange::notice::FromFront;
 use exchange::{
-    After, Asked, Board, ChildId, Dispatcher, Exchange, Extent, Full, Note, Part, Request, Sink,
+    After, Asked, Board, ChildId, Dispatcher, Exchange, Extent, Full, Part, Refused, Request, Sink,
     Ticket, Wish,
 };
 use tokio::io::{AsyncReadExt, Interest};
@@ -43,9 +43,6 @@ const OPENED: &str = "the counter is opened before the first connection";
 
 /// How long a request can wait for a wake-up that a child which was taken over has overwritten.
 const LOOK_OVER: Duration = Duration::from_secs(1);
-
-/// Notes that are read at the desk before others have their turn: more than it holds, but while it is flooded.
-const MOST_NOTES: u32 = 1024;
 
 /// Inboxes that are kept for later requests.
 const MOST_SPARE: usize = 64;
@@ -75,6 +72,9 @@ struct Counter {
 struct Waiting {
     waiters: Vec<Option<Waiter>>,
     exchange: Arc<Exchange>,
+    link: Rc<Link>,
+    /// Notes that were refused.
+    refused: u64,
 }
 
 struct Waiter {
@@ -119,19 +119,29 @@ pub(crate) enum Next {
     Lost,
 }
 
-/// Opens the counter on this thread.
-pub(crate) fn open(exchange: Arc<Exchange>, link: Rc<Link>) -> io::Result<()> {
+/// Opens the counter on this thread. `children` are those that take requests already, with the numbers of their processes.
+pub(crate) fn open(
+    exchange: Arc<Exchange>,
+    link: Rc<Link>,
+    children: &[(ChildId, u32)],
+) -> io::Result<()> {
     let doorbell = Receiver::from_owned_fd(exchange.doorbell()?)?;
     let desk = UnixStream::from_std(StdStream::from(exchange.desk()?))?;
     tokio::task::spawn_local(answer_the_door(doorbell));
     tokio::task::spawn_local(serve_the_desk(desk));
     let has_requests = Rc::new(Notify::new());
     tokio::task::spawn_local(look_over(Rc::clone(&has_requests)));
+    let mut dispatcher = Dispatcher::open(Arc::clone(&exchange));
+    for (child, process) in children {
+        dispatcher.born(*child, *process);
+    }
     COUNTER.set(Some(Counter {
-        dispatcher: Dispatcher::open(Arc::clone(&exchange)),
+        dispatcher,
         waiting: Waiting {
             waiters: Vec::new(),
             exchange,
+            link: Rc::clone(&link),
+            refused: 0,
         },
         link,
         has_requests,
@@ -223,6 +233,11 @@ pub(crate) fn offered() {
 /// Looks at the scoreboard.
 pub(crate) fn with_board<T>(look: impl FnOnce(Board<'_>) -> T) -> T {
     COUNTER.with_borrow(|counter| look(counter.as_ref().expect(OPENED).waiting.exchange.board()))
+}
+
+/// Notes which process a child is, before it takes requests.
+pub(crate) fn born(child: ChildId, process: u32) {
+    with(|counter| counter.dispatcher.born(child, process));
 }
 
 /// Takes back what a dead child held.
@@ -363,40 +378,7 @@ impl Waiting {
         }
     }
 
-    /// Does what the notes at the desk ask for, as far as nobody else has to wait for that: `Ok` when some may be left.
-    fn clear_desk(&mut self) -> io::Result<()> {
-        for _ in 0..MOST_NOTES {
-            match self.exchange.note()? {
-                Some(Note::Asked(asked)) => self.hand_out(asked),
-                Some(Note::Given(ticket, extent)) => {
-                    // Of a request that nobody waits for, the file is closed again.
-                    if let Some(waiter) = self.get(ticket) {
-                        waiter.answer.borrow_mut().extent = Some(extent);
-                    }
-                }
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a thread the file of its request's body.
-    fn hand_out(&mut self, asked: Asked) {
-        let file = self.get(asked.ticket).and_then(|waiter| waiter.body.take());
-        // Without one, the thread hears that when `asked` is dropped.
-        let Some(file) = file else { return };
-        if let Err(error) = asked.give(file.as_fd()) {
-            debug!(%error, "the thread that asked for a body is gone");
-        }
-    }
-
     fn deliver(&mut self, ticket: Ticket, part: Option<Part>) {
-        if let Some(part) = &part
-            && part.after == After::File
-        {
-            // The file was put there before the part was written.
-            let _ = self.clear_desk();
-        }
         let Some(waiter) = self.get(ticket) else {
             return;
         };
@@ -436,6 +418,45 @@ impl Sink for Waiting {
     fn lost(&mut self, ticket: Ticket) {
         self.deliver(ticket, None);
     }
+
+    fn asked(&mut self, asked: Asked) {
+        let file = self.get(asked.ticket).and_then(|waiter| waiter.body.take());
+        // Without one, the thread hears that when `asked` is dropped.
+        let Some(file) = file else { return };
+        if let Err(error) = asked.give(file.as_fd()) {
+            debug!(%error, "the thread that asked for a body is gone");
+        }
+    }
+
+    fn given(&mut self, ticket: Ticket, extent: Extent) {
+        // Of a request that nobody waits for, the file is closed again.
+        if let Some(waiter) = self.get(ticket) {
+            waiter.answer.borrow_mut().extent = Some(extent);
+        }
+    }
+
+    fn births(&mut self) -> Vec<(ChildId, u32)> {
+        self.link.births()
+    }
+
+    fn refused(&mut self, refused: Refused) {
+        self.refused += 1;
+        // The first, and whenever there have been twice as many.
+        if self.refused.is_power_of_two() {
+            let (child, pid, times) = (slot(refused.child), refused.process, self.refused);
+            warn!(
+                child,
+                pid,
+                owner = slot(refused.owner),
+                times,
+                "asked for the body of a request, or gave a file for the answer, that another process has: refused"
+            );
+        }
+    }
+}
+
+fn slot(child: Option<ChildId>) -> Option<u16> {
+    child.map(|child| child.slot)
 }
 
 fn with(act: impl FnOnce(&mut Counter)) {
@@ -479,7 +500,7 @@ async fn serve_the_desk(desk: UnixStream) {
     while desk.readable().await.is_ok() {
         let cleared = desk.try_io(Interest::READABLE, || {
             let mut cleared = Ok(());
-            with(|counter| cleared = counter.waiting.clear_desk());
+            with(|counter| cleared = counter.dispatcher.clear_desk(&mut counter.waiting));
             cleared
         });
         match cleared {

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::AccessLog;
-use exchange::Exchange;
+use exchange::{ChildId, Exchange};
 pub use health::{Health, HealthError};
 pub use taking::Untaken;
 use tokio::runtime::{Builder, LocalOptions};
@@ -102,7 +102,8 @@ pub struct Settings {
 
 /// Serves until the supervisor says that it is enough, or is gone.
 ///
-/// `link` is the channel to the supervisor, which carries [`exchange::notice`] messages.
+/// `link` is the channel to the supervisor, which carries [`exchange::notice`] messages; `children` are the processes of
+/// those children of which the supervisor tells nothing more, since they were born before.
 ///
 /// # Errors
 /// When the runtime or a socket cannot be set up.
@@ -111,6 +112,7 @@ pub fn serve(
     exchange: Arc<Exchange>,
     listeners: Vec<Listening>,
     link: OwnedFd,
+    children: &[(ChildId, u32)],
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_io()
@@ -127,7 +129,7 @@ pub fn serve(
     }
     let served = runtime.block_on(async {
         let link = Rc::new(link::Link::open(link)?);
-        counter::open(exchange, Rc::clone(&link))?;
+        counter::open(exchange, Rc::clone(&link), children)?;
         let drain = accept::start(Rc::new(settings), listeners)?;
         link::follow(&link, drain).await
     });

@@ -69,6 +69,7 @@ pub(crate) fn live(
         exchange: Arc::clone(exchange),
         child,
     });
+    py.detach(|| until_known(&link, &stop));
     let count = Count {
         answered: AtomicU64::new(0),
         enough: config.recycling.max_requests,
@@ -197,6 +198,18 @@ impl<'a> Later<'a> {
     }
 }
 
+/// Waits until the front has been told of this process: from a stranger it takes no question for a body and no file.
+fn until_known(link: &ChildLink, stop: &Stop) {
+    loop {
+        match link.next_order() {
+            Some(ChildOrder::Serve) => return,
+            Some(ChildOrder::GiveUpOutput) => supervisor::give_up_unread_output(),
+            // It is to take no request at all.
+            Some(ChildOrder::Drain) | None => return stop.order(),
+        }
+    }
+}
+
 /// Listens to the supervisor on a thread of its own, since the main thread may be the application's.
 fn listen(link: ChildLink, stop: Arc<Stop>) -> std::io::Result<()> {
     const STACK: usize = 128 * 1024;
@@ -205,6 +218,7 @@ fn listen(link: ChildLink, stop: Arc<Stop>) -> std::io::Result<()> {
         let link = ManuallyDrop::new(link);
         while let Some(order) = link.next_order() {
             match order {
+                ChildOrder::Serve => {}
                 ChildOrder::Drain => {
                     stop.order();
                     // A supervisor that is gone meanwhile wants to know nothing more.

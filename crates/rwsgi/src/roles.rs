@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use exchange::Exchange;
+use exchange::{ChildId, Exchange};
 use front::access::AccessLog;
 use supervisor::{Listener, Local, MoldBirth, MoldLink, Predecessor};
 use tracing::{error, warn};
@@ -64,7 +64,7 @@ impl Roles {
 }
 
 impl supervisor::Roles for Roles {
-    fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8 {
+    fn front(&self, link: OwnedFd, listeners: Vec<Listener>, children: &[(ChildId, u32)]) -> u8 {
         drop(self.predecessor.take());
         let release = self.release.borrow();
         let config = release.given();
@@ -72,7 +72,8 @@ impl supervisor::Roles for Roles {
         let listeners = listeners.into_iter().map(listening).collect();
         let served = access_log::of(config).and_then(|access_log| {
             let settings = settings(config, access_log);
-            front::serve(settings, Arc::clone(&self.exchange), listeners, link)
+            let exchange = Arc::clone(&self.exchange);
+            front::serve(settings, exchange, listeners, link, children)
         });
         match served {
             Ok(()) => exit::OK,

@@ -101,6 +101,8 @@ pub(crate) struct Child {
     pub(crate) unadopted: Option<Handle>,
     /// It has told of its birth itself.
     pub(crate) born: bool,
+    /// The front has been told which process it is, and it has been told to serve.
+    pub(crate) serves: bool,
     /// Gone once either side has closed it.
     pub(crate) link: Option<Channel<ChildOrder, ChildReport>>,
     pub(crate) since: Duration,
@@ -256,6 +258,16 @@ impl Mold {
 }
 
 impl Child {
+    /// The front has been told of it, or will know it from its beginning: it may take requests. Before, what it asked the
+    /// front for would be refused as a stranger's.
+    pub(crate) fn let_serve(&mut self) {
+        self.serves = true;
+        // The line is new and has room; when it has ended, so has the child.
+        if let Some(link) = &self.link {
+            let _ = link.say_now(ChildOrder::Serve);
+        }
+    }
+
     /// Kills it, if it has been born; if not, as soon as it is.
     pub(crate) fn kill(&mut self) {
         (self.leaving, self.draining) = (true, None);

@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 use crate::Preload;
 use crate::channel::Heard;
 use crate::deaths::Who;
-use crate::family::{Drain, Mold, Phase, Place, Slot, Word, kill_now};
+use crate::family::{Child, Drain, Mold, Phase, Place, Slot, Word, kill_now};
 use crate::message::{ChildReport, MoldReport, Unloadable};
 use crate::monitor::Monitor;
 use crate::stopping::Stage;
@@ -99,10 +99,11 @@ impl Monitor<'_> {
             .front
             .as_ref()
             .is_some_and(|front| front.drain == Drain::Owed || front.reopen || front.close);
-        word || self
-            .slots
-            .iter()
-            .any(|slot| matches!(slot.place, Place::Gone(_, Word::Owed)))
+        word || self.slots.iter().any(|slot| match &slot.place {
+            Place::Gone(_, word) => *word == Word::Owed,
+            Place::Taken(child) => child.born && !child.serves,
+            Place::Vacant => false,
+        })
     }
 
     /// Has the log files opened anew. A front that is not there opens them anyway when it comes.
@@ -124,8 +125,22 @@ impl Monitor<'_> {
 
     /// Tells the front what it has to know, as far as its line has room.
     pub(crate) fn pass_words_on(&mut self) {
-        let Some(front) = &mut self.front else { return };
+        let children = self.slots.iter_mut().filter_map(Slot::child_mut);
+        let unknown = children.filter(|child| child.born && !child.serves);
+        let Some(front) = &mut self.front else {
+            unknown.for_each(Child::let_serve);
+            return;
+        };
         let Some(link) = &front.link else { return };
+        for child in unknown {
+            let Some(pid) = child.pid else { continue };
+            let word = ToFront::Born(child.id, pid.as_raw().cast_unsigned());
+            if link.say_now(word).is_err() {
+                return;
+            }
+            // In this order: the front looks for what it has been told when somebody asks whom it does not know.
+            child.let_serve();
+        }
         for slot in &mut self.slots {
             if let Place::Gone(id, word @ Word::Owed) = &mut slot.place {
                 if link.say_now(ToFront::Gone(*id)).is_err() {

@@ -53,7 +53,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use exchange::Exchange;
+use exchange::{ChildId, Exchange};
 use nix::unistd::getpid;
 use tracing::{error, warn};
 
@@ -126,7 +126,8 @@ pub enum Preload {
 pub trait Roles {
     /// The front: accepts on the listeners, and exchanges the messages of [`exchange::notice`] over `link`, a
     /// sequential-packet socket (blocking until told otherwise). Its end means that the supervisor wants nothing more.
-    fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8;
+    /// `children` are the processes of the children that are there already.
+    fn front(&self, link: OwnedFd, listeners: Vec<Listener>, children: &[(ChildId, u32)]) -> u8;
 
     /// The mold: loads the application or not, reports, and carries out orders until there are no more.
     fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8;
@@ -205,12 +206,16 @@ pub fn run(
     // In a process just forked, too, the monitor is gone here, and with it every descriptor that is the supervisor's.
     match end {
         End::Stopped(verdict) => verdict,
-        End::Became(Newborn::Front { link, listeners }) => {
+        End::Became(Newborn::Front {
+            link,
+            listeners,
+            children,
+        }) => {
             let title = format!("rwsgi: front ({application})");
             birth::be(supervisor, identity, &title, "rwsgi:front", || {
                 sink::hurry(true);
                 signals::write_in_background();
-                roles.front(link, listeners)
+                roles.front(link, listeners, &children)
             })
         }
         End::Became(Newborn::Mold { link, birth }) => {

@@ -74,6 +74,8 @@ pub enum MoldReport {
 /// From the supervisor to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChildOrder {
+    /// The front has been told of the child: take requests when the application is ready.
+    Serve,
     /// Take no further request, and leave when the last answer has been given.
     Drain,
     /// The server ends: what the application prints must not hold that up when nobody reads it.
@@ -184,6 +186,7 @@ impl Message for ChildOrder {
         match self {
             Self::Drain => bare(1),
             Self::GiveUpOutput => bare(2),
+            Self::Serve => bare(3),
         }
     }
 
@@ -191,6 +194,7 @@ impl Message for ChildOrder {
         match bytes {
             [1] => Some(Self::Drain),
             [2] => Some(Self::GiveUpOutput),
+            [3] => Some(Self::Serve),
             _ => None,
         }
     }
@@ -404,7 +408,12 @@ mod tests {
         ] {
             assert_eq!(there_and_back(report.clone()), Some(report));
         }
-        for order in [ChildOrder::Drain, ChildOrder::GiveUpOutput] {
+        let orders = [
+            ChildOrder::Serve,
+            ChildOrder::Drain,
+            ChildOrder::GiveUpOutput,
+        ];
+        for order in orders {
             assert_eq!(there_and_back(order), Some(order));
         }
     }

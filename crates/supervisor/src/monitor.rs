@@ -47,6 +47,8 @@ pub(crate) enum Newborn {
         link: OwnedFd,
         /// All listeners.
         listeners: Vec<Listener>,
+        /// The children that are there, with the numbers of their processes.
+        children: Vec<(ChildId, u32)>,
     },
     /// A mold.
     Mold {

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::MoldBirth;
 use crate::channel::Channel;
-use crate::family::{Child, Drain, Front, Mold, Phase, Place, Record, Word};
+use crate::family::{Child, Drain, Front, Mold, Phase, Place, Record, Slot, Word};
 use crate::message::{Order, Spawn};
 use crate::monitor::{Monitor, Newborn};
 use crate::stopping::Stage;
@@ -22,6 +22,7 @@ impl Monitor<'_> {
             Ok(((_, link), Side::Child)) => ControlFlow::Break(Newborn::Front {
                 link,
                 listeners: std::mem::take(&mut self.listeners),
+                children: self.born().collect(),
             }),
             Ok(((link, _), Side::Parent(pid))) => {
                 info!(pid = pid.as_raw(), "front started");
@@ -47,6 +48,13 @@ impl Monitor<'_> {
                 ControlFlow::Continue(())
             }
         }
+    }
+
+    /// The children that have been born, with the numbers of their processes.
+    fn born(&self) -> impl Iterator<Item = (ChildId, u32)> {
+        let children = self.slots.iter().filter_map(Slot::child);
+        let born = children.filter(|child| child.born);
+        born.filter_map(|child| Some((child.id, child.pid?.as_raw().cast_unsigned())))
     }
 
     pub(crate) fn build_mold(&mut self) -> ControlFlow<Newborn> {
@@ -164,6 +172,7 @@ impl Monitor<'_> {
                     pid: None,
                     unadopted: None,
                     born: false,
+                    serves: false,
                     link,
                     since,
                     phase,

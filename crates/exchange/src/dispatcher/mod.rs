@@ -2,8 +2,10 @@
 //!
 //! It decides by what it has itself noted, in its own memory: which slots hold a request and which one, who has taken it,
 //! what waits in which order, how far each ring has been read. The shared memory tells it news (a claim, a frame), which
-//! it checks against that. How a ring is read is in `rings`, how a front follows one that has died in `takeover`.
+//! it checks against that. How a ring is read is in `rings`, what descriptors come with in `notes`, how a front follows one
+//! that has died in `takeover`.
 
+mod notes;
 mod rings;
 mod takeover;
 
@@ -11,12 +13,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::bell::published;
+use crate::desk::Asked;
 use crate::exchange::Exchange;
 use crate::ids::{ChildId, Owner, Ticket};
-use crate::reply::After;
+use crate::reply::{After, Extent};
 use crate::store::{self, MAX_REQUEST};
 use crate::sync::Ordering;
 use crate::word::Word;
+
+pub use notes::Refused;
 
 /// The one front's handle.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub struct Dispatcher {
     suspects: Vec<ChildId>,
     /// Which life of each child slot was last cleared.
     cleared: Vec<Option<u8>>,
+    /// Which child is in each slot, and the number of its process.
+    born: Vec<Option<(ChildId, u32)>>,
 }
 
 /// What the front knows of a slot.
@@ -82,6 +89,14 @@ pub trait Sink {
     fn part(&mut self, ticket: Ticket, part: Part);
     /// The child that had the request is gone: no further part will come.
     fn lost(&mut self, ticket: Ticket);
+    /// The child that has the request waits for the file of its body.
+    fn asked(&mut self, asked: Asked);
+    /// The child that has the request has given what the answer goes on with.
+    fn given(&mut self, ticket: Ticket, extent: Extent);
+    /// Children whose birth has been told and not been heard yet, with the numbers of their processes.
+    fn births(&mut self) -> Vec<(ChildId, u32)>;
+    /// Somebody else has tried to.
+    fn refused(&mut self, refused: Refused);
 }
 
 /// What a [`Sink`] says of an answer.
@@ -127,6 +142,7 @@ impl Dispatcher {
             corrupt: Vec::new(),
             suspects: Vec::new(),
             cleared: vec![None; mapping.children().len()],
+            born: vec![None; mapping.children().len()],
             exchange,
         };
         new.take_over_slots();
@@ -350,6 +366,7 @@ impl Dispatcher {
                 sink.lost(ticket);
             }
         }
+        self.forget_process(child);
         // A request may have been announced to the child that is now dead: announce what waits once more.
         self.unannounced = u32::try_from(self.line.len()).unwrap_or(u32::MAX);
         self.announce();

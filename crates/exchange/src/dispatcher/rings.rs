@@ -55,6 +55,10 @@ impl Dispatcher {
             if frame.head > 0 && wanted != Wanted::Freed {
                 self.slots[frame.ticket.slot as usize].has_head = true;
             }
+            if frame.after == After::File && wanted == Wanted::Yes {
+                // The file was put there before the frame was written. What cannot be read is missed by the reader.
+                let _ = self.clear_desk(sink);
+            }
             // Freed before the frame counts as read: a front that dies in between leaves a frame to its successor that
             // says so, and no slot that nobody frees.
             if frame.after != After::More && wanted != Wanted::Freed {

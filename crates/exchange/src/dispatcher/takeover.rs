@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use super::{Dispatcher, Part, Sink, Slot, Wish, exists};
+use super::{Dispatcher, Part, Refused, Sink, Slot, Wish, exists};
 use crate::board::ChildState;
+use crate::desk::Asked;
 use crate::exchange::Exchange;
 use crate::ids::{ChildId, Owner, Ticket};
+use crate::reply::Extent;
 use crate::ring;
 use crate::store;
 use crate::sync::Ordering;
@@ -122,4 +124,10 @@ impl Sink for Nobody {
     }
     fn part(&mut self, _: Ticket, _: Part) {}
     fn lost(&mut self, _: Ticket) {}
+    fn asked(&mut self, _: Asked) {}
+    fn given(&mut self, _: Ticket, _: Extent) {}
+    fn births(&mut self) -> Vec<(ChildId, u32)> {
+        Vec::new()
+    }
+    fn refused(&mut self, _: Refused) {}
 }

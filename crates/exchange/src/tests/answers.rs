@@ -107,12 +107,12 @@ fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
     reply.send_file(Some(&HEAD), extent).unwrap();
     assert!(dispatcher.pump(&mut sink).is_empty());
     assert_eq!(sink.ended, [(ticket, After::File)]);
-    let Ok(Some(Note::Given(given, extent))) = exchange.note() else {
-        panic!("nothing is at the desk");
+    let [(given, extent)] = &sink.given[..] else {
+        panic!("nothing was at the desk");
     };
-    assert_eq!((given, extent.offset, extent.length), (ticket, 7, 1 << 40));
+    assert_eq!((*given, extent.offset, extent.length), (ticket, 7, 1 << 40));
     assert_eq!(
-        exchange.note().unwrap_err().kind(),
+        dispatcher.clear_desk(&mut sink).unwrap_err().kind(),
         std::io::ErrorKind::WouldBlock
     );
 }

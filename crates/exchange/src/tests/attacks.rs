@@ -331,3 +331,87 @@ fn the_memory_cannot_be_cut_off_under_the_others() {
     }
     drop(exchange);
 }
+
+/// What a thread sends to have a body, and what it sends to give a file.
+fn notes(site: &Site, ticket: Ticket) -> thread::JoinHandle<std::io::Result<std::os::fd::OwnedFd>> {
+    let extent = Extent {
+        file: fs::File::open("/dev/null").unwrap().into(),
+        offset: 0,
+        length: 1,
+    };
+    site.exchange.desk.give(ticket, &extent).unwrap();
+    let exchange = Arc::clone(&site.exchange);
+    thread::Builder::new()
+        .spawn(move || exchange.desk.fetch(ticket))
+        .unwrap()
+}
+
+/// Reads the desk until what `notes` sends has been read.
+fn clear(site: &mut Site, read: impl Fn(&Collected) -> usize) {
+    while read(&site.sink) < 2 {
+        let _ = site.dispatcher.clear_desk(&mut site.sink);
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_note_about_the_request_of_another_is_dropped() {
+    let own = std::process::id();
+    for is_child in [true, false] {
+        let mut site = Site::new();
+        // All notes come from this process, which is now the other child or none at all.
+        site.dispatcher.born(VICTIM, own + 1);
+        if !is_child {
+            site.dispatcher.born(CHILD, own + 2);
+        }
+        let waiting = site.offer("/waits");
+        let thief = notes(&site, waiting);
+        clear(&mut site, |sink| sink.refused.len());
+        let problem = thief.join().unwrap().unwrap_err();
+        assert_eq!(problem.kind(), std::io::ErrorKind::NotFound);
+
+        let mut victim = Seat::new(Arc::clone(&site.exchange), VICTIM, 0, Original::here());
+        let claim = victim.take(&AtomicBool::new(false)).unwrap();
+        site.dispatcher.pump(&mut site.sink);
+        let refused = std::mem::take(&mut site.sink.refused);
+        let thief = notes(&site, waiting);
+        clear(&mut site, |sink| sink.refused.len());
+        thief.join().unwrap().unwrap_err();
+        let expected = |owner| Refused {
+            process: own,
+            child: is_child.then_some(CHILD),
+            owner,
+        };
+        assert_eq!(refused, [expected(None); 2]);
+        assert_eq!(site.sink.refused, [expected(Some(VICTIM)); 2]);
+        assert!(site.sink.asked.is_empty() && site.sink.given.is_empty());
+        drop(claim);
+    }
+}
+
+#[test]
+fn the_process_of_a_former_life_has_no_say() {
+    let own = std::process::id();
+    let mut site = Site::new();
+    let next = ChildId { slot: 1, life: 2 };
+    site.dispatcher.gone(VICTIM, &mut site.sink);
+    site.exchange.board().child(1).begin(2, 1);
+    let mut seat = Seat::new(Arc::clone(&site.exchange), next, 0, Original::here());
+    let ticket = site.offer("/");
+    let claim = seat.take(&AtomicBool::new(false)).unwrap();
+    site.dispatcher.pump(&mut site.sink);
+    let thief = notes(&site, ticket);
+    clear(&mut site, |sink| sink.refused.len());
+    thief.join().unwrap().unwrap_err();
+    assert_eq!(site.sink.refused[0].owner, Some(next));
+    // What has been told of the birth is heard at the last moment. The end of the former life is told only once, and takes
+    // nothing from the next.
+    site.sink.births.push((next, own));
+    site.dispatcher.gone(VICTIM, &mut site.sink);
+    let child = notes(&site, ticket);
+    clear(&mut site, |sink| sink.asked.len() + sink.given.len());
+    assert_eq!(site.sink.refused.len(), 2);
+    site.sink.asked.clear();
+    child.join().unwrap().unwrap_err();
+    drop(claim);
+}

@@ -19,6 +19,10 @@ struct Collected {
     ended: Vec<(Ticket, After)>,
     lost: Vec<Ticket>,
     later: bool,
+    asked: Vec<Asked>,
+    given: Vec<(Ticket, Extent)>,
+    refused: Vec<Refused>,
+    births: Vec<(ChildId, u32)>,
 }
 
 impl Sink for Collected {
@@ -36,6 +40,18 @@ impl Sink for Collected {
     }
     fn lost(&mut self, ticket: Ticket) {
         self.lost.push(ticket);
+    }
+    fn asked(&mut self, asked: Asked) {
+        self.asked.push(asked);
+    }
+    fn given(&mut self, ticket: Ticket, extent: Extent) {
+        self.given.push((ticket, extent));
+    }
+    fn births(&mut self) -> Vec<(ChildId, u32)> {
+        std::mem::take(&mut self.births)
+    }
+    fn refused(&mut self, refused: Refused) {
+        self.refused.push(refused);
     }
 }
 
@@ -67,7 +83,11 @@ fn exchange(children: u16, threads: u8, queue: u32) -> (Arc<Exchange>, Dispatche
             (1, 1, true)
         );
     }
-    let dispatcher = Dispatcher::open(Arc::clone(&exchange));
+    let mut dispatcher = Dispatcher::open(Arc::clone(&exchange));
+    // The children of these tests are threads.
+    for slot in 0..children {
+        dispatcher.born(ChildId { slot, life: 1 }, std::process::id());
+    }
     (exchange, dispatcher)
 }
 

@@ -122,8 +122,10 @@ fn a_body_in_a_file_is_fetched_by_the_thread_that_has_the_request() {
             })
             .unwrap()
     };
-    let asked = || loop {
-        if let Ok(Some(Note::Asked(asked))) = exchange.note() {
+    let mut sink = Collected::default();
+    let mut asked = || loop {
+        let _ = dispatcher.clear_desk(&mut sink);
+        if let Some(asked) = sink.asked.pop() {
             break asked;
         }
         thread::yield_now();

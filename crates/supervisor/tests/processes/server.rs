@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use exchange::notice::{FromFront, ToFront};
-use exchange::{Exchange, Geometry};
+use exchange::{ChildId, Exchange, Geometry};
 use rwsgi_supervisor::{
     AroundFork, ChildLink, ChildOrder, ChildReport, Listener, MoldBirth, MoldLink, MoldReport,
     Order, Preload, Program, Reread, Roles, Settings, Unloadable, fork_child, run, title,
@@ -177,7 +177,7 @@ impl Roles for Actors<'_> {
 
     fn settle(&self, _: bool) {}
 
-    fn front(&self, link: OwnedFd, listeners: Vec<Listener>) -> u8 {
+    fn front(&self, link: OwnedFd, listeners: Vec<Listener>, _: &[(ChildId, u32)]) -> u8 {
         assert_eq!(listeners.len(), 1);
         println!("front {}", std::process::id());
         let link = UnixDatagram::from(link);
@@ -188,6 +188,7 @@ impl Roles for Actors<'_> {
         loop {
             let length = link.recv(&mut buffer).unwrap();
             match ToFront::decode(&buffer[..length]) {
+                Some(ToFront::Born(..)) => {}
                 Some(ToFront::Gone(child)) => say(FromFront::Cleared(child)),
                 Some(ToFront::Drain) => {
                     println!("draining");
