@@ -5,6 +5,7 @@ import os
 import pwd
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests import processes
+from tests.client import PATIENCE
 from tests.conftest import Run, Start
 from tests.server import Door, Server
+from tests.test_upgrade import stop, successor
 from tests.unprivileged import reachable
 from tests.waiting import until_equal
 
@@ -186,6 +189,119 @@ def test_no_log_is_made_through_a_link_of_the_users(
     server.wait_for(" WARN .*cannot make the log file$|cannot make the log file")
     assert list(elsewhere.iterdir()) == []
     assert server.get("/identity").status == 200
+
+
+def serving(place: Path) -> tuple[str, ...]:
+    return ("--user", "nobody", "--chdir", str(place), "probe")
+
+
+def users_folder(folder: Path) -> Path:
+    folder.mkdir()
+    os.chown(folder, USER.pw_uid, USER.pw_gid)
+    return folder
+
+
+def test_a_socket_in_a_folder_of_the_users_is_made_and_removed_as_by_the_user(
+    start: Start, before: list[str], place: Path, elsewhere: Path
+) -> None:
+    """Also where a killed server has left one, and after the folder has another name."""
+    run = users_folder(place / "own" / "run")
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(run / "s"))
+    server = start("--umask", "027", *serving(place), bind=f"unix:{run}/s", before=before)
+    found = (run / "s").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER.pw_uid, USER.pw_gid, 0o750)
+    assert server.get("/identity").json()["users"] == [USER.pw_uid] * 3
+    # Others find it listed by its name.
+    with open("/proc/net/unix", encoding="ascii") as sockets:
+        assert f" {run}/s\n" in sockets.read()
+    run.rename(place / "own" / "moved")
+    run.symlink_to(elsewhere)
+    server.stop()
+    assert list((place / "own" / "moved").iterdir()) == list(elsewhere.iterdir()) == []
+
+
+def test_a_socket_in_a_folder_for_everybody_is_the_users(
+    start: Start, before: list[str], place: Path
+) -> None:
+    (place / "tmp").mkdir()
+    (place / "tmp").chmod(0o1777)
+    server = start(*serving(place), bind=f"unix:{place}/tmp/s", before=before)
+    assert (place / "tmp" / "s").stat().st_uid == USER.pw_uid
+    assert server.get("/identity").status == 200
+    server.stop()
+    assert list((place / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("own/link/s", "link is a link that the application's user may have made"),
+        ("own/roots/s", "Permission denied"),
+    ],
+)
+def test_no_socket_is_made_where_the_user_could_not(
+    run: Run, before: list[str], place: Path, elsewhere: Path, path: str, problem: str
+) -> None:
+    """The second folder is root's, but in one of the user's, who can have any other take its place."""
+    (place / "own" / "roots").mkdir()
+    ran = run(*serving(place), bind=f"unix:{place}/{path}", before=before)
+    assert (ran.code, problem in ran.err) == (78, True), ran.err
+    assert list(elsewhere.iterdir()) == list((place / "own" / "roots").iterdir()) == []
+
+
+def test_no_socket_is_made_where_a_folder_is_exchanged_meanwhile(
+    run: Run, before: list[str], place: Path, elsewhere: Path
+) -> None:
+    users_folder(place / "own" / "real")
+    script = "cd own; while :; do ln -s real next; mv -T next run; ln -s ../roots next; mv -T next run; done"
+    swapping = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "sh", "-c", script]
+    with subprocess.Popen(swapping, cwd=place) as swapper:
+        try:
+            for _ in range(10):
+                # Neither application nor second address: it ends right after the sockets were made.
+                addresses = (f"--bind=unix:{place}/own/run/s", "--bind=site.invalid:80")
+                assert run(*addresses, *serving(place), bind=None, before=before).code != 0
+                control = ("--control", str(place / "own" / "run" / "control"), *serving(place))
+                assert run(*control, before=before).code != 0
+        finally:
+            swapper.kill()
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_the_control_socket_is_made_where_it_was_looked_for(
+    start: Start, before: list[str], place: Path, elsewhere: Path
+) -> None:
+    """It stays root's also in a folder of the user's, who can put another one there."""
+    path = users_folder(place / "own" / "run") / "control"
+    server = start("--control", str(path), *serving(place), before=before)
+    server.wait_for(f" WARN .*path={path} --user can put another socket in the place of the control socket")
+    found = path.stat()
+    assert (found.st_uid, found.st_mode & 0o777) == (0, 0o600)
+    assert server.control("--control", str(path), "status").code == 0
+    server.stop()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_no_control_socket_is_made_through_a_link_of_the_users(
+    run: Run, before: list[str], place: Path, elsewhere: Path
+) -> None:
+    ran = run("--control", str(place / "own" / "link" / "control"), *serving(place), before=before)
+    assert (ran.code, "link is a link that the application's user may have made" in ran.err) == (78, True)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_another_server_removes_the_users_socket_that_it_has_taken_over(
+    start: Start, before: list[str], place: Path, elsewhere: Path
+) -> None:
+    path = users_folder(place / "own" / "run") / "s"
+    server = start(*serving(place), bind=f"unix:{path}", before=before)
+    server.send_signal(signal.SIGUSR2)
+    pid = successor(server)
+    assert server.process.wait(PATIENCE) == 0
+    assert server.get("/identity").json()["users"] == [USER.pw_uid] * 3
+    stop(server, pid)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(("link", "follows"), [("own/link", False), ("link", True)])

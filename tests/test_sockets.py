@@ -223,6 +223,13 @@ def test_the_program_can_be_started_without_standard_input(start: Start) -> None
     assert "socket:" not in found, found
 
 
+def test_a_path_that_is_too_long_is_told_with_its_length(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / ("x" * (108 - len(str(tmp_path)) - 1))
+    ran = run("probe", bind=f"unix:{path}")
+    assert ran.code == 78
+    assert "the path has 108 bytes, and that of a socket at most 107" in ran.err
+
+
 def test_a_start_that_fails_leaves_no_socket_behind(start: Start, run: Run, tmp_path: Path) -> None:
     taken = start("probe")
     path = tmp_path / "ours.sock"

@@ -178,7 +178,8 @@ fn leave_traces(
 /// replaced are taken over as they are.
 fn listen(config: &Config) -> Result<(Vec<Listener>, Option<Predecessor>), BindError> {
     let handed_over = std::env::var(TAKE_OVER).ok();
-    if let Some(inheritance) = Inheritance::take(handed_over.as_deref())? {
+    if let Some(inheritance) = Inheritance::take(handed_over.as_deref(), config.identity.as_ref())?
+    {
         let (listeners, predecessor) = inheritance.split();
         look_over(config, &listeners);
         return Ok((listeners, Some(predecessor)));
@@ -221,7 +222,7 @@ fn open(config: &Config) -> Result<Vec<Listener>, BindError> {
     }
     let mut listeners = handed_down;
     for address in &config.bind {
-        match Listener::open(address, config.backlog) {
+        match Listener::open(address, config.backlog, config.identity.as_ref()) {
             Ok(more) => listeners.extend(more),
             Err(problem) => {
                 listeners.iter().for_each(Listener::remove_file);

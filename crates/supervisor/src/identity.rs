@@ -17,7 +17,7 @@ use crate::places::Place;
 use crate::sys::fork::{Side, fork, leave};
 use crate::sys::wait::{Exit, until_ended};
 use crate::verdict::Verdict;
-use crate::{Settings, sink, unix_socket};
+use crate::{Settings, sink};
 
 /// A user, as `--user` names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,10 +247,14 @@ impl Identity {
         fchown(made, Some(self.user.uid.as_raw()), Some(self.gid.as_raw()))
     }
 
-    /// Gives a socket that this process has just made to this user.
-    pub(crate) fn give(&self, file: &unix_socket::File) -> io::Result<()> {
-        let place = Place::find(file.path(), Some(self))?;
-        place.give_socket(file.identity(), Some(self.user.uid), self.gid, None)
+    /// The user and group that files of this user have.
+    pub(crate) fn owner(&self) -> (Uid, Gid) {
+        (self.user.uid, self.gid)
+    }
+
+    /// Whether it is a user whom this process does not act as.
+    pub(crate) fn is_another(&self) -> bool {
+        self.user.uid != geteuid()
     }
 
     /// The user, and all groups.

@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::sys::socket::inherited;
-use crate::unix_socket;
+use crate::unix_socket::{self, Whose};
 
 /// The first descriptor that systemd hands over.
 const FIRST_FROM_SYSTEMD: RawFd = 3;
@@ -104,16 +104,21 @@ impl BindError {
 }
 
 impl Listener {
-    /// Listens on every address that `address` stands for: a host name may stand for several.
+    /// Listens on every address that `address` stands for: a host name may stand for several. `user` is who serves, if not
+    /// who this process is.
     ///
     /// # Errors
     /// [`BindError`], by what is in the way.
-    pub fn open(address: &Address, backlog: u32) -> Result<Vec<Self>, BindError> {
+    pub fn open(
+        address: &Address,
+        backlog: u32,
+        user: Option<&Identity>,
+    ) -> Result<Vec<Self>, BindError> {
         match address {
             Address::Tcp { host, port } => open_host(host, *port, backlog),
             Address::Unix(path) => {
-                let (socket, file) =
-                    unix_socket::open(path, Mode::from_bits_truncate(0o777), backlog_of(backlog))?;
+                let (mode, backlog) = (Mode::from_bits_truncate(0o777), backlog_of(backlog));
+                let (socket, file) = unix_socket::open(path, mode, backlog, user, Whose::Users)?;
                 Ok(vec![Self {
                     socket,
                     local: Local::Unix(path.clone()),
@@ -142,10 +147,10 @@ impl Listener {
     }
 
     /// A listener of the server that this one takes over from, with the file of its unix socket.
-    pub(crate) fn take_over(number: RawFd) -> Result<Self, BindError> {
+    pub(crate) fn take_over(number: RawFd, user: Option<&Identity>) -> Result<Self, BindError> {
         let mut listener = Self::inherit(number)?;
         if let Local::Unix(path) = &listener.local {
-            listener.file = unix_socket::File::of(path);
+            listener.file = unix_socket::File::of(path, user);
         }
         Ok(listener)
     }
@@ -216,7 +221,7 @@ impl Listener {
     /// When the kernel refuses.
     pub fn give_to(&self, identity: &Identity) -> io::Result<()> {
         match &self.file {
-            Some(file) => identity.give(file),
+            Some(file) => file.give(identity),
             None => Ok(()),
         }
     }
@@ -354,7 +359,7 @@ mod tests {
     use std::os::fd::IntoRawFd;
 
     fn open(address: &str) -> Result<Vec<Listener>, BindError> {
-        Listener::open(&address.parse().unwrap(), 511)
+        Listener::open(&address.parse().unwrap(), 511, None)
     }
 
     fn port(listener: &Listener) -> u16 {
@@ -418,7 +423,7 @@ mod tests {
     fn a_listening_socket_is_inherited_with_its_address() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        let listeners = Listener::open(&Address::Fd(socket.into_raw_fd()), 511).unwrap();
+        let listeners = Listener::open(&Address::Fd(socket.into_raw_fd()), 511, None).unwrap();
         assert_eq!(listeners[0].local(), &Local::Tcp(address));
         let flags = OFlag::from_bits_retain(fcntl(&listeners[0], FcntlArg::F_GETFL).unwrap());
         assert!(flags.contains(OFlag::O_NONBLOCK));
@@ -430,7 +435,7 @@ mod tests {
         let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         for number in [client.into_raw_fd(), file.into_raw_fd(), 0, 1_000_000] {
-            let error = Listener::open(&Address::Fd(number), 511).unwrap_err();
+            let error = Listener::open(&Address::Fd(number), 511, None).unwrap_err();
             assert!(
                 matches!(error, BindError::NotListening(named) if named == number),
                 "{error}"

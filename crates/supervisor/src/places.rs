@@ -7,7 +7,7 @@ use std::fs::{File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat, renameat};
@@ -28,6 +28,8 @@ const LOOK: OFlag = OFlag::O_PATH
 pub struct Place {
     folder: OwnedFd,
     name: OsString,
+    /// The user for whom it was found can have the path lead elsewhere, or put another file under the name.
+    in_reach: bool,
 }
 
 impl Place {
@@ -53,15 +55,26 @@ impl Place {
         let mut left: VecDeque<OsString> = steps(&path).collect();
         let mut folder = root()?;
         let mut links = 0;
+        let mut in_reach = false;
         while let Some(step) = left.pop_front() {
             let is_last = left.is_empty();
             if is_last && !through_last {
-                return Ok(Self { folder, name: step });
+                in_reach |= user.is_some_and(|user| user.may_rename(&folder, None));
+                return Ok(Self {
+                    folder,
+                    name: step,
+                    in_reach,
+                });
             }
             let next = openat(&folder, step.as_os_str(), LOOK, Mode::empty())?;
             let found = fstat(&next)?;
+            in_reach |= user.is_some_and(|user| user.may_rename(&folder, Some(&found)));
             if is_last && kind(&found) != SFlag::S_IFLNK {
-                return Ok(Self { folder, name: step });
+                return Ok(Self {
+                    folder,
+                    name: step,
+                    in_reach,
+                });
             }
             if kind(&found) != SFlag::S_IFLNK {
                 folder = next;
@@ -81,6 +94,37 @@ impl Place {
             }
         }
         Err(Errno::EISDIR.into())
+    }
+
+    /// Whether the user for whom it was found can have the path lead elsewhere, or put another file under the name.
+    pub(crate) fn is_in_reach(&self) -> bool {
+        self.in_reach
+    }
+
+    /// A path that leads through the folder that is held, for as long as it is.
+    pub(crate) fn held(&self) -> PathBuf {
+        let folder = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
+        Path::new(&folder).join(&self.name)
+    }
+
+    /// The folder, opened anew so that it can be locked.
+    pub(crate) fn open_folder(&self) -> io::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(openat(&self.folder, ".", flags, Mode::empty())?)
+    }
+
+    /// The socket under the name, and what it is; nothing when something else is there.
+    pub(crate) fn socket(&self) -> io::Result<Option<(OwnedFd, FileStat)>> {
+        let opened = openat(&self.folder, self.name.as_os_str(), LOOK, Mode::empty())?;
+        let found = fstat(&opened)?;
+        Ok((kind(&found) == SFlag::S_IFSOCK).then_some((opened, found)))
+    }
+
+    /// Gives the file another name in the same folder; what has that name is replaced.
+    pub(crate) fn rename(&mut self, name: &OsStr) -> io::Result<()> {
+        renameat(&self.folder, self.name.as_os_str(), &self.folder, name)?;
+        name.clone_into(&mut self.name);
+        Ok(())
     }
 
     /// Makes a file that is not there yet, of any kind.
@@ -155,13 +199,10 @@ impl Place {
         gid: Gid,
         mode: Option<Mode>,
     ) -> io::Result<()> {
-        let socket = openat(&self.folder, self.name.as_os_str(), LOOK, Mode::empty())?;
-        let found = fstat(&socket)?;
-        if kind(&found) != SFlag::S_IFSOCK || (found.st_dev, found.st_ino) != is {
-            return Err(io::Error::other(
-                "another file has taken the place of the socket",
-            ));
-        }
+        let socket = match self.socket()? {
+            Some((socket, found)) if (found.st_dev, found.st_ino) == is => socket,
+            _ => return Err(replaced()),
+        };
         fchownat(&socket, "", uid, Some(gid), AtFlags::AT_EMPTY_PATH)?;
         if let Some(mode) = mode {
             // By the descriptor: chmod follows what stands in /proc to the very file that it stands for.
@@ -197,21 +238,46 @@ impl Identity {
         let Ok(folder) = fstat(folder) else {
             return true;
         };
-        let (uid, groups) = self.rights();
+        let (uid, _) = self.rights();
         let is = |owner: u32| owner == uid.as_raw();
         if is(folder.st_uid) || is(entry.st_uid) {
             return true;
         }
+        // In a folder like /tmp, an entry of another user's stays as it is.
         let mode = Mode::from_bits_truncate(folder.st_mode);
+        self.may_write(&folder) && !mode.contains(Mode::S_ISVTX)
+    }
+
+    /// Whether this user can put something else in the place of an entry, or of one that root is about to make.
+    fn may_rename(&self, folder: impl AsFd, entry: Option<&FileStat>) -> bool {
+        let Ok(folder) = fstat(folder) else {
+            return true;
+        };
+        let (uid, _) = self.rights();
+        let is_own = |owner: u32| owner == uid.as_raw();
+        if is_own(folder.st_uid) {
+            return true;
+        }
+        let is_sticky = Mode::from_bits_truncate(folder.st_mode).contains(Mode::S_ISVTX);
+        self.may_write(&folder) && (!is_sticky || entry.is_some_and(|entry| is_own(entry.st_uid)))
+    }
+
+    /// Whether this user, who does not own the folder, can make entries in it.
+    fn may_write(&self, folder: &FileStat) -> bool {
+        let (_, groups) = self.rights();
         let in_group = groups.iter().any(|group| group.as_raw() == folder.st_gid);
-        let may_write = if in_group {
+        let needed = if in_group {
             Mode::S_IWGRP
         } else {
             Mode::S_IWOTH
         };
-        // In a folder like /tmp, an entry of another user's stays as it is.
-        mode.contains(may_write) && !mode.contains(Mode::S_ISVTX)
+        Mode::from_bits_truncate(folder.st_mode).contains(needed)
     }
+}
+
+/// What was made is not there any more.
+pub(crate) fn replaced() -> io::Error {
+    io::Error::other("another file has taken the place of the socket")
 }
 
 fn root() -> nix::Result<OwnedFd> {

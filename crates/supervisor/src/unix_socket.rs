@@ -1,40 +1,54 @@
 //! Unix sockets in the file system: a stale one is replaced, one that is in use or anything else is left alone.
+//!
+//! Root makes and removes them by a descriptor of the folder and a name in it. `bind` alone takes a whole path, by which others
+//! find the socket listed: where the user of the application could have that path lead elsewhere meanwhile, a process of this
+//! user binds the socket, and so nothing is made anywhere that this user could not make.
+//! The control socket, which stays root's, is bound by the descriptor.
 
-use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, Backlog, SockType, UnixAddr, bind, connect, listen, socket};
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{FileStat, Mode, fchmod};
 
 use crate::identity::{Group, Identity};
 use crate::listeners::{BindError, listener_flags};
-use crate::places::Place;
+use crate::places::{Place, replaced};
+use crate::verdict::Verdict;
 
 /// The file of a socket that we have made.
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
+    place: Place,
     identity: (u64, u64),
 }
 
 impl File {
     /// The file of a socket that another process of ours has made.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let identity = identity(path).ok()??;
+    pub(crate) fn of(path: &Path, user: Option<&Identity>) -> Option<Self> {
+        let user = user.filter(|user| user.is_another());
+        let place = Place::find(path, user).ok()?;
+        let (_, found) = place.socket().ok()??;
         Some(Self {
             path: path.to_owned(),
-            identity,
+            place,
+            identity: identity(&found),
         })
     }
 
-    /// Takes the place of another file.
+    /// Whether the user of the application can put another one in its place.
+    pub(crate) fn is_in_reach(&self) -> bool {
+        self.place.is_in_reach()
+    }
+
+    /// Takes the place of another file of the same folder.
     pub(crate) fn rename(&mut self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
+        let name = path.file_name().ok_or(Errno::EISDIR)?;
+        self.place.rename(name)?;
         path.clone_into(&mut self.path);
         Ok(())
     }
@@ -45,35 +59,46 @@ impl File {
     }
 
     /// Lets a group use it.
-    pub(crate) fn give_to_group(
-        &self,
-        group: Group,
-        mode: Mode,
-        user: Option<&Identity>,
-    ) -> io::Result<()> {
-        let place = Place::find(&self.path, user)?;
-        place.give_socket(self.identity, None, group.gid(), Some(mode))
+    pub(crate) fn give_to_group(&self, group: Group, mode: Mode) -> io::Result<()> {
+        let (is, gid) = (self.identity, group.gid());
+        self.place.give_socket(is, None, gid, Some(mode))
     }
 
-    /// Its device and inode.
-    pub(crate) fn identity(&self) -> (u64, u64) {
-        self.identity
+    /// Gives it to this user, unless a process of this user has made it.
+    pub(crate) fn give(&self, user: &Identity) -> io::Result<()> {
+        if self.place.is_in_reach() {
+            return Ok(());
+        }
+        let (uid, gid) = user.owner();
+        self.place.give_socket(self.identity, Some(uid), gid, None)
     }
 
     /// Removes the file, unless another has taken its place.
     pub(crate) fn remove(&self) {
-        if identity(&self.path).is_ok_and(|now| now == Some(self.identity)) {
+        let found = self.place.socket().ok().flatten();
+        if found.is_some_and(|(_, found)| identity(&found) == self.identity) {
             // Where it cannot be removed, the next server replaces it.
-            let _ = fs::remove_file(&self.path);
+            let _ = self.place.remove();
         }
     }
 }
 
-/// Listens on `path`, which is made with `mode`, less the umask.
+/// Whose socket it is, where the user of the application can have the path lead elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The user's: a process of this user binds it.
+    Users,
+    /// This process's, which binds it by the folder that it holds. The kernel lists it by another name then.
+    Ours,
+}
+
+/// Listens on `path`, which is made with `mode`, less the umask. Of a root server, `user` is who its application is.
 pub(crate) fn open(
     path: &Path,
     mode: Mode,
     backlog: Backlog,
+    user: Option<&Identity>,
+    whose: Whose,
 ) -> Result<(OwnedFd, File), BindError> {
     let shown = format!("unix:{}", path.display());
     let refused = |errno| BindError::refused(&shown, errno);
@@ -81,73 +106,96 @@ pub(crate) fn open(
         address: shown.clone(),
         source,
     };
+    let user = user.filter(|user| user.is_another());
     // The working directory may change before the file is removed.
     let path = std::path::absolute(path).map_err(failed)?;
-    let address = UnixAddr::new(&path).map_err(refused)?;
+    let address = UnixAddr::new(&path).map_err(|_| failed(too_long(&path)))?;
+    let place = Place::find(&path, user).map_err(failed)?;
     // From looking at what is there until we listen ourselves, no other server looks: it would take our socket, which
     // does not listen yet, for a stale one. A folder that cannot be opened for reading does without.
-    let _guard = path
-        .parent()
-        .and_then(|folder| fs::File::open(folder).ok())
-        .and_then(|folder| Flock::lock(folder, FlockArg::LockExclusive).ok());
-    let socket = socket(
-        AddressFamily::Unix,
-        SockType::Stream,
-        listener_flags(),
-        None,
-    )
-    .map_err(refused)?;
+    let folder = place.open_folder().ok();
+    let _guard = folder.and_then(|folder| Flock::lock(folder, FlockArg::LockExclusive).ok());
+    let flags = listener_flags();
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(refused)?;
     // Linux makes the file with the mode of the socket: from the first moment on, and without a change of the umask, which
     // all threads of a process share.
     fchmod(socket.as_fd(), mode).map_err(refused)?;
-    match bind(socket.as_raw_fd(), &address) {
-        Err(Errno::EADDRINUSE) => {
-            make_room(&path, &address)?;
-            bind(socket.as_raw_fd(), &address).map_err(refused)?;
-        }
-        other => other.map_err(refused)?,
-    }
-    let identity = identity(&path)
+    let user = user.filter(|_| place.is_in_reach());
+    let (address, user) = match (user, whose) {
+        (Some(_), Whose::Ours) => (UnixAddr::new(&place.held()).map_err(refused)?, None),
+        _ => (address, user),
+    };
+    let take = || take(socket.as_fd(), &address, user);
+    let taken = match take() {
+        Err(Errno::EADDRINUSE) => make_room(&place).and_then(|()| take()),
+        other => other,
+    };
+    taken.map_err(|errno| match errno {
+        Errno::ENOTSOCK => BindError::NotASocket(path.clone()),
+        errno => refused(errno),
+    })?;
+    let (_, found) = place
+        .socket()
         .map_err(failed)?
-        .ok_or_else(|| refused(Errno::ENOENT))?;
+        .ok_or_else(|| failed(replaced()))?;
+    let identity = identity(&found);
     listen(&socket, backlog).map_err(refused)?;
-    Ok((socket, File { path, identity }))
+    Ok((
+        socket,
+        File {
+            path,
+            place,
+            identity,
+        },
+    ))
 }
 
-/// Removes what is at `path` if it is a socket on which nobody listens.
-fn make_room(path: &Path, address: &UnixAddr) -> Result<(), BindError> {
-    let shown = format!("unix:{}", path.display());
-    let failed = |source| BindError::Refused {
-        address: shown.clone(),
-        source,
-    };
-    let Some(seen) = identity(path).map_err(failed)? else {
-        return Err(BindError::NotASocket(path.to_path_buf()));
-    };
-    let client = socket(
-        AddressFamily::Unix,
-        SockType::Stream,
-        listener_flags(),
-        None,
-    )
-    .map_err(|e| failed(e.into()))?;
+/// Binds the socket, in a process of this user if there is one.
+fn take(socket: BorrowedFd<'_>, address: &UnixAddr, user: Option<&Identity>) -> nix::Result<()> {
+    let take = || bind(socket.as_raw_fd(), address);
+    let Some(user) = user else { return take() };
+    let code = |errno: Errno| u8::try_from(errno as i32).unwrap_or(u8::MAX);
+    match user.rehearse(|| take().map_or_else(code, |()| 0)) {
+        Ok(()) => Ok(()),
+        // No error of a socket's has one of these numbers: it could not become the user, and that has been said.
+        Err(code) if code == Verdict::CannotStart.code() || code == Verdict::Internal.code() => {
+            Err(Errno::EPERM)
+        }
+        Err(code) => Err(Errno::from_raw(code.into())),
+    }
+}
+
+/// Removes what is there if it is a socket on which nobody listens. `EADDRINUSE` when somebody does, `ENOTSOCK` when it is no
+/// socket.
+fn make_room(place: &Place) -> nix::Result<()> {
+    let errno = |problem: io::Error| Errno::from_raw(problem.raw_os_error().unwrap_or(libc::EIO));
+    let (file, seen) = place.socket().map_err(errno)?.ok_or(Errno::ENOTSOCK)?;
+    let flags = listener_flags();
+    let client = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // This very file, whatever has its name by now.
+    let address = UnixAddr::new(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
     // A server with a full backlog answers EAGAIN, one of another socket type EPROTOTYPE: both are alive.
-    if connect(client.as_raw_fd(), address) != Err(Errno::ECONNREFUSED) {
-        return Err(BindError::InUse(shown));
+    if connect(client.as_raw_fd(), &address) != Err(Errno::ECONNREFUSED) {
+        return Err(Errno::EADDRINUSE);
     }
-    if identity(path).map_err(failed)? != Some(seen) {
-        return Err(BindError::InUse(shown));
+    let found = place.socket().map_err(errno)?;
+    if found.is_none_or(|(_, found)| identity(&found) != identity(&seen)) {
+        return Err(Errno::EADDRINUSE);
     }
-    fs::remove_file(path).map_err(failed)
+    place.remove().map_err(errno)
 }
 
-/// Which file is at `path`, if it is a socket. A link is no socket, wherever it leads.
-fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok(metadata
-        .file_type()
-        .is_socket()
-        .then_some((metadata.dev(), metadata.ino())))
+/// Device and inode.
+fn identity(found: &FileStat) -> (u64, u64) {
+    (found.st_dev, found.st_ino)
+}
+
+fn too_long(path: &Path) -> io::Error {
+    let length = path.as_os_str().len();
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("the path has {length} bytes, and that of a socket at most 107"),
+    )
 }
 
 #[cfg(test)]
@@ -160,7 +208,7 @@ mod tests {
     use tempfile::tempdir;
 
     fn open(path: &Path) -> Result<Listener, BindError> {
-        Listener::open(&Address::Unix(path.to_path_buf()), 511)
+        Listener::open(&Address::Unix(path.to_path_buf()), 511, None)
             .map(|mut listeners| listeners.remove(0))
     }
 

@@ -15,6 +15,7 @@ use nix::unistd::{Pid, dup};
 use tracing::{error, info, warn};
 
 use crate::family::kill_now;
+use crate::identity::Identity;
 use crate::listeners::{BindError, Listener};
 use crate::monitor::Monitor;
 use crate::stopping::Stage;
@@ -60,12 +61,13 @@ impl Inheritance {
     ///
     /// # Errors
     /// When it tells of what was not handed over.
-    pub fn take(value: Option<&str>) -> Result<Option<Self>, BindError> {
+    pub fn take(value: Option<&str>, user: Option<&Identity>) -> Result<Option<Self>, BindError> {
         let Some(value) = value else { return Ok(None) };
         let mut numbers = value.split(',').map(|number| number.parse().unwrap_or(-1));
         let number: RawFd = numbers.next().unwrap_or(-1);
         let report = inherited(number).map_err(|_| BindError::NotListening(number))?;
-        let listeners: Result<_, _> = numbers.map(Listener::take_over).collect();
+        let listeners = numbers.map(|number| Listener::take_over(number, user));
+        let listeners: Result<_, _> = listeners.collect();
         Ok(Some(Self {
             listeners: listeners?,
             report,

@@ -22,7 +22,8 @@ pub(super) const BIND: Opt = Opt {
     short: "Listen here: host:port, :port, [::1]:port, unix:PATH or fd://N",
     long: "Port 0 lets the kernel pick one; without a host, every IPv4 address of the machine is meant; `fd://N` is \
         a listening socket that the server inherits. When systemd passes sockets and `--bind` is not given, those \
-        are used.",
+        are used. The file of a unix socket, whose path has at most 107 bytes, is `--user`'s. In a folder that this user \
+        can change, or below one, it is made with this user's rights; links that the user may have made are refused.",
     kind: Kind::List(|config, text| {
         config.bind.push(
             text.parse()

@@ -97,8 +97,8 @@ pub(super) const CONTROL: Opt = Opt {
         root has started with `--user`, the application cannot command it. Without the option it is `rwsgi.sock` in the \
         runtime folder, with the supervisor's pid in its name (`rwsgi-71.sock`) when another server has taken that: in \
         `$RUNTIME_DIRECTORY`, which systemd sets; else in `$XDG_RUNTIME_DIR`; else in `/run/rwsgi` for root, and in \
-        `/tmp/rwsgi-UID` for others, a folder that nobody else may enter. Where that is not possible, a server without \
-        the option warns and does without.",
+        `/tmp/rwsgi-UID` for others, a folder that nobody else may enter. Where `--user` could put another socket in its \
+        place, a warning says so. Where it is not possible, a server without the option warns and does without.",
     kind: Kind::Text(|config, text| {
         config.control = match text {
             "" => return Err("must be a path or `off`".to_owned()),

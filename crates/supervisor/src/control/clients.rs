@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use crate::control::{Answer, Command};
 use crate::identity::{Group, Identity};
 use crate::listeners::BindError;
-use crate::unix_socket;
+use crate::unix_socket::{self, Whose};
 
 /// Clients at the same time that say a command or take an answer; further ones wait in the backlog.
 const MOST: usize = 16;
@@ -119,9 +119,13 @@ impl Control {
     ) -> Result<Self, BindError> {
         let own = Mode::S_IRUSR | Mode::S_IWUSR;
         let mode = group.map_or(own, |_| own | Mode::S_IRGRP | Mode::S_IWGRP);
-        let (socket, file) =
-            unix_socket::open(path, mode, Backlog::new(16).unwrap_or(Backlog::MAXCONN))?;
-        let given = group.map(|group| file.give_to_group(group, mode, user));
+        let backlog = Backlog::new(16).unwrap_or(Backlog::MAXCONN);
+        let (socket, file) = unix_socket::open(path, mode, backlog, user, Whose::Ours)?;
+        if file.is_in_reach() {
+            let path = path.display();
+            warn!(%path, "--user can put another socket in the place of the control socket: a folder of root's is safer");
+        }
+        let given = group.map(|group| file.give_to_group(group, mode));
         if let Some(Err(source)) = given {
             file.remove();
             let address = format!("unix:{}", path.display());
