@@ -166,14 +166,15 @@ def test_the_environ_names_child_and_generation(start: Start, tmp_path: Path) ->
     assert client.get("/numbers").json()["rwsgi.generation"] == 2
 
 
-def test_the_warm_up_has_no_child(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preload", ["on", "off"])
+def test_the_warm_up_has_no_child(start: Start, tmp_path: Path, preload: str) -> None:
     (tmp_path / "shop.py").write_text(
         "from probe import application as inner, say\n"
         "def application(environ, start_response):\n"
         "    say(f\"in {environ.get('rwsgi.child')} of {environ['rwsgi.generation']}\")\n"
         "    return inner(environ, start_response)\n"
     )
-    server = start("--warmup", "/", "shop")
+    server = start("--preload", preload, "--warmup", "/", "shop")
     server.wait_for("^in None of 1$")
     assert server.get("/").status == 200
     server.wait_for("^in 0 of 1$")

@@ -43,6 +43,8 @@ pub(crate) fn live(
                     return unloadable(&link, why);
                 }
             };
+            // A warm-up is answered as in a mold: the application does not yet know of a child.
+            app.place(py, None, link.generation());
             let warm = mold::warm_up(py, &app, config, link.is_first());
             end_copy(&original);
             if let Err(why) = warm {
