@@ -160,7 +160,7 @@ def test_a_reload_that_fails_tells_why_and_changes_nothing(start: Start, tmp_pat
 
 def test_a_server_that_reloads_says_so(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
-    server = start("shop")
+    server = start("--preload", "on", "shop")
     (tmp_path / "shop.py").write_text(SHOP + "from probe import wait_at\nwait_at('gate')\n")
     os.mkfifo(tmp_path / "gate")
     with socket.socket(socket.AF_UNIX) as client:

@@ -350,7 +350,7 @@ def test_nothing_unknown_is_asked_for_nothing(start: Start, tmp_path: Path) -> N
         "    sys.stderr.write('asked\\n')\n"
         "    return inner(environ, start_response)\n"
     )
-    server = start("shop")
+    server = start("--processes", "2", "shop", children=2)
     assert "asked" not in server.log.lines
     server.get("/")
     assert server.log.lines.count("asked") == 1
@@ -385,7 +385,7 @@ def test_no_trial_where_sharing_is_insisted_on(start: Start, tmp_path: Path) -> 
 
 def test_the_server_ends_while_a_trial_hangs(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(STRANGER.replace("BREAK", BREAKS["hangs"][0]))
-    server = start("shop", children=None)
+    server = start("--processes", "2", "shop", children=None)
     server.wait_for("^tried /$")
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(20)

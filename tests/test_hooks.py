@@ -95,7 +95,7 @@ def test_what_is_let_go_before_the_fork_does_not_stand_in_its_way(start: Start, 
         "rwsgi.before_fork(connection.close)\n"
         "rwsgi.before_fork(listener.close)\n"
     )
-    server = start("shop")
+    server = start("--processes", "2", "shop", children=2)
     assert server.get("/").json()["imported_in"] == server.mold()
 
 
@@ -107,7 +107,7 @@ def test_a_child_that_cannot_be_made_ready_ends_the_start(run: Run, tmp_path: Pa
         f"@rwsgi.{when}\n"
         "def fail():\n    raise ValueError('no connection')\n"
     )
-    ran = run("--python-path", str(APPS), "shop")
+    ran = run("--python-path", str(APPS), "--preload", "on", "shop")
     assert ran.code == 75
     assert "shop.py\", line 5, in fail\n    raise ValueError('no connection')" in ran.err
     assert f'hook={when} error="ValueError: no connection"' in ran.err
@@ -119,7 +119,7 @@ def test_a_generation_that_cannot_be_made_ready_does_not_take_over(
 ) -> None:
     good = "import rwsgi\nfrom probe import application as application\n"
     (tmp_path / "shop.py").write_text(good)
-    server = start("shop")
+    server = start("--preload", "on", "shop")
     before = server.get("/").json()["pid"]
     (tmp_path / "shop.py").write_text(
         good + f"@rwsgi.{when}\ndef fail(): raise ValueError('no connection')\n"

@@ -166,7 +166,7 @@ def test_variables_are_there_before_the_application_is(start: Start, tmp_path: P
 
 def test_modules_are_imported_with_the_application(start: Start, tmp_path: Path) -> None:
     (tmp_path / "extra.py").write_text("import os, probe\nprobe.say(f'extra in {os.getpid()}')")
-    server = start("--import", "extra", "probe")
+    server = start("--preload", "on", "--import", "extra", "probe")
     assert int(server.wait_for(r"^extra in (\d+)$")[1]) == server.mold()
 
 
@@ -191,7 +191,7 @@ def test_warm_up_requests_run_in_the_mold(start: Start, tmp_path: Path) -> None:
     )
     urls = ("/", "http://shop.example/nothing", "/leave?how=raise")
     warmups = [word for url in urls for word in ("--warmup", url)]
-    server = start(*warmups, "--warmup-failures", "warn", "shop")
+    server = start("--preload", "on", *warmups, "--warmup-failures", "warn", "shop")
     mold = server.mold()
     assert int(server.wait_for(r"^localhost / in (\d+)$")[1]) == mold
     assert int(server.wait_for(r"^shop\.example /nothing in (\d+)$")[1]) == mold

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import Start
-from tests.server import DEMO, Server
+import pytest
+
+from tests.conftest import Run, Start
+from tests.server import APPS, DEMO, Server
 
 CHILDREN = 4
 
@@ -42,6 +44,43 @@ def test_without_preload_each_child_imports_for_itself(start: Start) -> None:
         # What was loaded is not looked at again by the collector.
         assert answer["frozen"] > 1000
     assert sorted(imports(server)) == sorted(server.children(CHILDREN).values())
+
+
+def test_one_process_that_is_not_replaced_loads_for_itself(start: Start, run: Run, tmp_path: Path) -> None:
+    """A mold would hold once more what it has loaded. What cannot be shared is no matter then."""
+    (tmp_path / "busy.py").write_text(THREADED)
+    server = start("busy")
+    assert server.get("/").json()["imported_in"] == server.children(1)[0]
+    assert len(imports(server)) == 1
+    server.wait_for("pool .*application loaded in it, as there is none to share with")
+    assert not [line for line in server.log.lines if "cannot be shared" in line]
+    told = run("--check", "--python-path", str(APPS), "busy").out
+    assert "--preload auto loads it in that process" in told
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--max-requests-per-child", "1000"),
+        ("--max-child-memory", "1G"),
+        ("--restart-interval", "1h"),
+        ("--inactivity-timeout", "1h"),
+        ("--preload", "on"),
+    ],
+)
+def test_one_process_that_is_replaced_is_forked_from_a_mold(start: Start, option: tuple[str, str]) -> None:
+    server = start(*option, "probe")
+    assert server.get("/").json()["imported_in"] == server.mold()
+
+
+def test_a_reload_that_makes_it_one_process_makes_it_load_for_itself(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "rwsgi.toml").write_text("processes = 2")
+    server = start("probe", children=2)
+    assert {answer["imported_in"] for answer in ask_each(server, 2)} == {server.mold()}
+    (tmp_path / "rwsgi.toml").write_text("processes = 1")
+    assert server.control("reload").code == 0
+    answer = server.get("/").json()
+    assert answer["imported_in"] == answer["pid"]
 
 
 def test_random_numbers_differ_in_each_child(start: Start) -> None:
@@ -84,7 +123,7 @@ def test_a_thread_that_the_import_leaves_is_a_reason_not_to_preload(start: Start
 
 def test_a_connection_that_the_import_leaves_is_a_reason_not_to_preload(start: Start, tmp_path: Path) -> None:
     (tmp_path / "busy.py").write_text(CONNECTED)
-    server = start("busy")
+    server = start("--processes", "2", "busy", children=2)
     server.wait_for(r" WARN .*connected to 127\.0\.0\.1 port \d+.*cannot be shared")
     answer = server.get("/").json()
     assert answer["imported_in"] == answer["pid"]
@@ -111,7 +150,14 @@ def test_connections_to_the_database_are_closed_before_the_fork(start: Start, tm
         "    start_response('200 OK', [('Content-Type', 'application/json')])\n"
         "    return [json.dumps({'found': found, 'opened_in': opened_in, 'pid': os.getpid()}).encode()]\n"
     )
-    server = start("--python-path", str(DEMO), "asks_early", environment={"DEMO_VAR": str(tmp_path / "var")})
+    server = start(
+        "--preload",
+        "on",
+        "--python-path",
+        str(DEMO),
+        "asks_early",
+        environment={"DEMO_VAR": str(tmp_path / "var")},
+    )
     first, second = server.get("/").json(), server.get("/").json()
     assert first["opened_in"] == server.mold() != first["pid"]
     # What the mold had is gone; what the child has opened stays.
@@ -128,7 +174,9 @@ def test_what_django_loads_with_the_first_request_is_loaded_in_the_mold(start: S
         "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
         "    return [repr([name for name in late if name not in sys.modules]).encode()]\n"
     )
-    server = start("--python-path", str(DEMO), "shop", environment={"DEMO_VAR": str(tmp_path / "var")})
+    server = start(
+        "--preload", "on", "--python-path", str(DEMO), "shop", environment={"DEMO_VAR": str(tmp_path / "var")}
+    )
     assert server.get("/").body == b"[]"
 
 
@@ -139,7 +187,9 @@ def test_a_django_site_with_templates_that_cannot_be_loaded_is_served(start: Sta
         "from mysite.wsgi import application as site\n"
         "from probe import application as application\n"
     )
-    server = start("--python-path", str(DEMO), "shop", environment={"DEMO_VAR": str(tmp_path / "var")})
+    server = start(
+        "--preload", "on", "--python-path", str(DEMO), "shop", environment={"DEMO_VAR": str(tmp_path / "var")}
+    )
     answer = server.get("/").json()
     assert answer["imported_in"] == server.mold() != answer["pid"]
 
@@ -180,11 +230,11 @@ def application(environ, start_response):
 def test_the_collector_looks_more_often_where_the_application_is_shared(start: Start, tmp_path: Path) -> None:
     (tmp_path / "heap.py").write_text(COLLECTOR.format(choice=""))
     usual = start("--preload", "off", "heap").get("/").json()
-    often = start("heap").get("/").json()
+    often = start("--preload", "on", "heap").get("/").json()
     assert often[0] == usual[0]
     assert often[1] < usual[1]
 
 
 def test_what_the_application_tells_the_collector_holds(start: Start, tmp_path: Path) -> None:
     (tmp_path / "heap.py").write_text(COLLECTOR.format(choice="gc.set_threshold(5000, 20, 30)"))
-    assert start("heap").get("/").json() == [5000, 20, 30]
+    assert start("--preload", "on", "heap").get("/").json() == [5000, 20, 30]

@@ -138,7 +138,7 @@ def test_a_new_generation_that_does_not_get_up_changes_nothing(
     start: Start, tmp_path: Path, code: str, reason: str
 ) -> None:
     deploy(tmp_path, "one")
-    server = start("--startup-timeout", "2s", "shop")
+    server = start("--preload", "on", "--startup-timeout", "2s", "shop")
     deploy(tmp_path, "two", code=code)
     with under_load(server):
         reload(server, rf' serving=1 reason="{reason}" reload failed')
@@ -641,7 +641,7 @@ def test_a_stop_during_a_reload_is_a_stop(start: Start, tmp_path: Path) -> None:
 
 def test_a_mold_that_dies_while_the_next_one_loads_is_not_missed(start: Start, tmp_path: Path) -> None:
     deploy(tmp_path, "one")
-    server = start("shop")
+    server = start("--preload", "on", "shop")
     gate = deploy_gated(tmp_path, "two")
     server.send_signal(signal.SIGHUP)
     with open(gate, "w", encoding="ascii") as opened:

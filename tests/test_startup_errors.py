@@ -66,11 +66,22 @@ def test_an_attribute_that_is_not_there_ends_the_start(run: Run, tmp_path: Path,
     check(ran.code, ran.err, ["shop has no attribute `application`"], CONFIGURATION)
 
 
+@PRELOAD
 @pytest.mark.parametrize("code", [0, 3, 64, 70, 71, 78])
-def test_an_application_that_ends_the_mold_ends_the_start(run: Run, tmp_path: Path, code: int) -> None:
+def test_an_application_that_ends_its_process_ends_the_start(
+    run: Run, tmp_path: Path, code: int, preload: str
+) -> None:
+    """Whichever that is: one process is not shared, and loads it for itself."""
     (tmp_path / "shop.py").write_text(f"import os\nos._exit({code})")
-    ran = run("shop")
-    check(ran.code, ran.err, [f'cause="exit {code}', "the mold has ended before any child was ready"])
+    ran = run("--preload", preload, "shop")
+    why = "the mold has ended before any child" if preload == "on" else "the last child has ended before any"
+    check(ran.code, ran.err, [f'cause="exit {code}', f"{why} was ready"])
+
+
+def test_several_children_that_end_while_they_load_end_the_start(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import os\nos._exit(3)")
+    ran = run("--preload", "off", "--processes", "3", "shop")
+    check(ran.code, ran.err, ['cause="exit 3', "the last child has ended before any was ready"])
 
 
 @PRELOAD
@@ -93,7 +104,7 @@ def test_children_that_never_become_ready_end_the_start(run: Run, tmp_path: Path
     """Worker gives up when the machine is short of something, which is not the application's to say."""
     (tmp_path / "shop.py").write_text(f"import os\nos._exit({code})")
     ran = run("--preload", "off", "--mpm", "worker", "--startup-timeout", "1s", "shop")
-    check(ran.code, ran.err, [f'cause="exit {code}', "startup timeout"])
+    check(ran.code, ran.err, [f'cause="exit {code}', "the last child has ended before any was ready"])
 
 
 def test_a_django_project_with_broken_addresses_cannot_be_loaded(run: Run, tmp_path: Path) -> None:

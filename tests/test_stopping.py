@@ -243,7 +243,7 @@ def test_the_application_may_take_leave(start: Start, tmp_path: Path) -> None:
         "    sys.stdout.write('buffered to the end')\n"
         "rwsgi.after_fork(lambda: atexit.register(leave))\n"
     )
-    server = start("polite")
+    server = start("--preload", "on", "polite")
     server.stop()
     assert "left child" in server.log.lines
     assert "buffered to the end" in str(server.output)

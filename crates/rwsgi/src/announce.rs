@@ -2,10 +2,10 @@
 
 use supervisor::Serving;
 
-use crate::log;
 use crate::options::{Config, LogLevel};
 use crate::sizing::Sizing;
 use crate::threads::in_units;
+use crate::{log, serve};
 
 /// Says where the server is, what it consists of and how to stop it; then the one line that machines wait for.
 pub(crate) fn serving(config: &Config, sizing: &Sizing, serving: &Serving) {
@@ -13,6 +13,8 @@ pub(crate) fn serving(config: &Config, sizing: &Sizing, serving: &Serving) {
     if !matches!(config.log_level, LogLevel::Error | LogLevel::Warn) {
         let loaded = if serving.preload {
             "loaded once and shared"
+        } else if serve::loads_alone(config, sizing) {
+            "loaded in it, as there is none to share with"
         } else {
             "loaded in each process"
         };

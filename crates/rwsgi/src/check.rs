@@ -8,8 +8,9 @@ use wsgi::{Python, Turn, Waits};
 
 use crate::options::Config;
 use crate::release::Release;
+use crate::sizing::Sizing;
 use crate::trial::Trial;
-use crate::{exit, identity, mold};
+use crate::{exit, identity, mold, serve};
 
 /// Checks, reports on standard output, and returns the exit code: 0 when the application could be served.
 pub(crate) fn run(config: Config, start: &Path) -> u8 {
@@ -62,6 +63,11 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
             report.push_str(&format!(
                 "it cannot be shared by forked processes: {reason}\n"
             ));
+        }
+        if serve::loads_alone(config, &Sizing::of(config)) {
+            report.push_str(
+                "one process that is not replaced shares it with none: --preload auto loads it in that process\n",
+            );
         }
         for unknown in &audit.unknown {
             report.push_str(&format!("not known to be harmless: {unknown}\n"));

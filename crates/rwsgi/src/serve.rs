@@ -130,6 +130,7 @@ pub(crate) fn settings(config: &Config, sizing: &Sizing, start: &Start) -> super
         keeps_size: sizing.keeps_size,
         recycling: config.recycling,
         preload: match config.preload {
+            Preload::Auto if loads_alone(config, sizing) => supervisor::Preload::Off,
             Preload::Auto => supervisor::Preload::Auto,
             Preload::On => supervisor::Preload::On,
             Preload::Off => supervisor::Preload::Off,
@@ -149,6 +150,14 @@ pub(crate) fn settings(config: &Config, sizing: &Sizing, start: &Start) -> super
         identity: config.identity.clone(),
         logs: identity::logs(config),
     }
+}
+
+/// `--preload auto` has nothing to gain: there is one child, and it is not replaced as a matter of course. A mold would hold
+/// once more what the child has loaded. A reload loads the application anew in either case.
+pub(crate) fn loads_alone(config: &Config, sizing: &Sizing) -> bool {
+    config.preload == Preload::Auto
+        && sizing.is_single()
+        && config.recycling == pool::Recycling::default()
 }
 
 /// What changes in development beside modules.

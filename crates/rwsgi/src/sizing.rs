@@ -101,6 +101,11 @@ impl Sizing {
         }
     }
 
+    /// There is never more than one child, unless somebody asks for more by hand.
+    pub(crate) fn is_single(&self) -> bool {
+        most(&self.pool) == 1
+    }
+
     /// Says what could not hold as it was given.
     pub(crate) fn log(&self) {
         for correction in &self.corrections {

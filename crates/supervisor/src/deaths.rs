@@ -169,6 +169,17 @@ impl Monitor<'_> {
         }
         if !child.leaving && child.phase != Phase::Ready {
             self.events.push(pool::Event::DiedStarting);
+            self.judge_start(&child);
+        }
+    }
+
+    /// Fails the start when the last child that loads the application for itself has ended before any was ready, as it
+    /// fails with a mold. What the machine lacks is another matter, and may be there later.
+    fn judge_start(&mut self, child: &Child) {
+        let is_last = self.slots.iter().all(|slot| slot.child().is_none());
+        if is_last && !self.preload && !self.startup.child_was_ready && !child.is_short {
+            error!("the last child has ended before any was ready");
+            self.fail(Verdict::NotLoaded);
         }
     }
 }

@@ -35,6 +35,9 @@ pub(super) const PRELOAD: Opt = Opt {
     long: "Children then share the memory of what was imported, and start at once. `auto` warns and falls back to \
         `off` when the import left what processes cannot share: threads, locks, connections, files that are open for \
         writing, helper processes and the like; `on` only warns. With `off` each child imports for itself. \
+        `auto` does so, too, where there is one process that no option replaces: it has none to share with, and would \
+        cost its memory once more. Who means to add processes by hand (`rwsgictl scale`), or wants one that has crashed \
+        back at once, gives `on`. \
         docs/fork-safety.md has all that is looked for; `--check` prints what was found.",
     kind: Kind::Choice(&[
         ("auto", |config| config.preload = Preload::Auto),
