@@ -107,6 +107,53 @@ OFFENDERS = {
         r"is a pair of sockets whose other end",
         "shop.ours",
     ),
+    "pool-of-processes": (
+        # Its exit function may wait for ever for one of them that was killed.
+        "import multiprocessing\npool = multiprocessing.get_context('fork').Pool(2)\n",
+        r"process \d+ \(forked\) was started",
+        "shop.pool",
+    ),
+    "pool-of-threads": (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "pool = ThreadPoolExecutor(7)\n"
+        "import threading\n"
+        "barrier = threading.Barrier(7)\n"
+        "list(pool.map(lambda _: barrier.wait(), range(7)))\n",
+        r"threads 'ThreadPoolExecutor-0_0', .* and 3 more are running: the children would lack them",
+        "shop.pool",
+    ),
+    "connection-deep-in-a-session": (
+        "import socket\n"
+        "class Part:\n"
+        "    def __init__(self, inner):\n"
+        "        self.parts = {'inner': [inner]}\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "session = Part(Part(Part(Part(socket.create_connection(listener.getsockname())))))\n",
+        r"is connected to 127\.0\.0\.1 port \d+ \(made by shop.session",
+        "shop.session",
+    ),
+    "connection-of-a-library": (
+        "import socket\n"
+        "class Connection:\n"
+        "    def __init__(self, address):\n"
+        "        self.number = socket.create_connection(address).detach()\n"
+        "    def fileno(self):\n"
+        "        return self.number\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "connection = Connection(listener.getsockname())\n",
+        r"is connected to 127\.0\.0\.1 port \d+ \(made by shop.connection",
+        "shop.connection",
+    ),
+    "timer": (
+        "import signal\nsignal.setitimer(signal.ITIMER_REAL, 3600)\n",
+        r"a timer \(ITIMER_REAL\) is set: it would never expire in the children",
+        "",
+    ),
+    "timer-descriptor": (
+        "import ctypes\ntimer = ctypes.CDLL(None).timerfd_create(1, 0)\n",
+        r"is a timer",
+        "",
+    ),
     "thread": (
         "import threading\n"
         "def poll():\n"
@@ -220,6 +267,17 @@ def test_what_the_mold_held_is_free_for_the_children(start: Start, tmp_path: Pat
     assert sorted(answer["elected"] for answer in ask_each(server, 3)) == [False, False, True]
 
 
+def test_an_exit_function_that_does_not_return_holds_nothing_up(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        PROBE + OFFENDERS["flock"][0] + "import atexit, os, threading\n"
+        "if not os.path.exists('mold'):\n"
+        "    open('mold', 'w').close()\n"
+        "    atexit.register(threading.Event().wait)\n"
+    )
+    server = start("--processes", "2", "shop", children=2)
+    server.wait_for(" WARN .*exit functions of the application do not return, and are not waited for$")
+
+
 def test_a_helper_of_the_mold_ends_with_it(start: Start, tmp_path: Path) -> None:
     """Also one that does not want to."""
     (tmp_path / "shop.py").write_text(
@@ -279,6 +337,43 @@ def test_generators_of_numpy_without_a_seed_differ_in_each_child(start: Start, t
     answers = ask_each(start("--processes", "3", "shop", children=3), 3)
     for name, different in (("own", 3), ("die", 3), ("seeded", 1)):
         assert len({answer[name] for answer in answers}) == different, name
+
+
+def test_what_numpy_draws_from_differs_in_each_child(start: Start, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        GENERATORS.replace(
+            "own, seeded = random.Random(), random.Random(7)",
+            "import numpy.random\nown, seeded = numpy.random.PCG64(), numpy.random.PCG64(7)\n"
+            "generator = numpy.random.default_rng()\n",
+        )
+        .replace("Die()", "numpy.random.MT19937()")
+        .replace("die.random()", "int(die.random_raw())")
+        .replace("own.random()", "int(own.random_raw())")
+        .replace("seeded.random()", "int(seeded.random_raw())")
+    )
+    answers = ask_each(start("--processes", "3", "shop", children=3), 3)
+    for name, different in (("own", 3), ("die", 3), ("seeded", 1)):
+        assert len({answer[name] for answer in answers}) == different, name
+    told = run("--check", "--python-path", str(APPS), "shop").out
+    # That of the generator is told with it.
+    for kind in ("_pcg64.PCG64", "_mt19937.MT19937", "_generator.Generator"):
+        assert f"1 random generator (numpy.random.{kind}) without a seed" in told
+
+
+def test_a_check_tells_all_that_is_found(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        STRANGER.replace("BREAK", "pass") + OFFENDERS["flock"][0] + HARMLESS["log"] + "import random\n"
+        "dice = random.Random()\n"
+    )
+    ran = run("--check", "--python-path", str(APPS), "shop")
+    assert ran.code == 0
+    for told in (
+        r"cannot be shared by forked processes: .*/lock\) is locked .*\(made by shop.lock\)",
+        r"not known to be harmless: 1 native thread .* of an unknown library",
+        r"harmless or made anew: file descriptor \d+ \(.*/log\) is appended to",
+        r"harmless or made anew: 1 random generator \(random.Random\) without a seed",
+    ):
+        assert re.search(told, ran.out), ran.out
 
 
 def test_children_load_side_by_side(start: Start, tmp_path: Path) -> None:

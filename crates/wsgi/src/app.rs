@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -9,6 +11,15 @@ use pyo3::prelude::*;
 use crate::environ::{Environs, Fixed};
 use crate::hooks::PACKAGE;
 use crate::prelude;
+
+/// So long exit functions have the processes that the application has started, before these are ended.
+const HELPERS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// So long they are waited for after that.
+const EXIT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// As a thread of Python's has it by default.
+const EXIT_STACK: usize = 8 << 20;
 
 /// What to load, and what the application is to know about its surroundings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,12 +130,37 @@ impl App {
         })
     }
 
-    /// Ends the processes that the application has started, and runs its exit functions: for a process that has loaded it,
-    /// and is not to share it.
+    /// Runs the exit functions of the application, and ends the processes that it has started: for a process that has loaded
+    /// it, and is not to share it.
+    ///
+    /// Exit functions end processes, or wait for them to end, and some never return, such as that of a pool of processes one
+    /// of which was killed while it held a lock. So they run on a thread of their own, and nothing waits for them for long.
+    /// It is none of Python's, which gevent would replace by one that runs only while this one waits.
     pub fn let_go(&self, py: Python<'_>) {
-        let ended = prelude::audit(py).and_then(|module| module.call_method0("let_go"));
-        if let Err(raised) = ended {
-            prelude::log_traceback(py, &raised);
+        let (returned, returns) = mpsc::channel();
+        let exit = move || {
+            Python::attach(|py| in_audit(py, "run_exit_functions"));
+            // Who no longer waits does not want to know.
+            let _ = returned.send(());
+        };
+        let begun = std::thread::Builder::new()
+            .name("rwsgi-exit".to_owned())
+            .stack_size(EXIT_STACK)
+            .spawn(exit);
+        let returns = Mutex::new(returns);
+        let has_returned = |patience| {
+            py.detach(|| {
+                let returns = returns.lock().unwrap_or_else(PoisonError::into_inner);
+                returns.recv_timeout(patience).is_ok()
+            })
+        };
+        let is_done = begun.is_ok() && has_returned(HELPERS_PATIENCE);
+        in_audit(py, "end_helpers");
+        if !is_done && !has_returned(EXIT_PATIENCE) {
+            tracing::warn!(
+                after = ?(HELPERS_PATIENCE + EXIT_PATIENCE),
+                "exit functions of the application do not return, and are not waited for"
+            );
         }
     }
 
@@ -164,7 +200,7 @@ impl App {
 }
 
 /// Prints the stacks of all Python threads to standard error in so many seconds, unless this process has ended by then.
-pub fn dump_stacks_after(py: Python<'_>, time: std::time::Duration) {
+pub fn dump_stacks_after(py: Python<'_>, time: Duration) {
     let begun = prelude::audit(py)
         .and_then(|module| module.call_method1("dump_stacks_after", (time.as_secs_f64(),)));
     if let Err(raised) = begun {
@@ -181,11 +217,20 @@ pub fn watch(py: Python<'_>) {
     }
 }
 
+fn in_audit(py: Python<'_>, function: &str) {
+    let called = prelude::audit(py).and_then(|module| module.call_method0(function));
+    if let Err(raised) = called {
+        failed(py, function, &raised);
+    }
+}
+
 fn look(py: Python<'_>) -> PyResult<Audit> {
     prelude::module(py)?.call_method0(intern!(py, "close_connections"))?;
     let audit = prelude::audit(py)?;
-    let (reasons, unknown, mut notes): (_, _, Vec<String>) =
-        audit.call_method0(intern!(py, "look"))?.extract()?;
+    let name_threads = prelude::native(py)?.getattr(intern!(py, "name_threads"))?;
+    let (reasons, unknown, mut notes): (_, _, Vec<String>) = audit
+        .call_method1(intern!(py, "look"), (name_threads,))?
+        .extract()?;
     let renewed = prelude::renew(py)?.call_method0(intern!(py, "find"))?;
     notes.extend(renewed.extract::<Vec<String>>()?);
     Ok(Audit {

@@ -11,28 +11,15 @@ import fcntl
 import gc
 import io
 import os
-import re
 import select
 import signal
 import stat
-import struct
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
-
-# Native threads by the library that began them: what came of it when a process that had used it forked, and
-# the child used it again. Each was tried with the package from PyPI; docs/fork-safety.md has the versions.
-_HARMLESS_LIBRARIES = ("openblas", "libarrow", "_duckdb", "libduckdb", "_polars_runtime")
-_FATAL_LIBRARIES = ("cygrpc", "libgrpc")
-_HARMLESS_NAMES = ("jemalloc_bg_thd",)
-_FATAL_NAMES = re.compile(r"polars-\d|tokio|grpc_|event_engine")
-# What only carries other libraries' threads.
-_CARRIERS = re.compile(
-    r"(libc|libpthread|libstdc\+\+|libgcc_s|ld-linux[^/]*|ld-musl[^/]*|libc\.musl[^/]*)[-.]"
-)
 
 _HARMLESS_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _FATAL_DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
@@ -40,14 +27,24 @@ _FATAL_ANONYMOUS = {
     "eventpoll": "is an epoll set: the children would change each other's",
     "inotify": "watches files: each event would reach one process only",
     "fanotify": "watches files: each event would reach one process only",
+    "timerfd": "is a timer: each expiry would reach one process only",
     "io_uring": "is an io_uring: the children would read each other's completions",
 }
 # So long it is looked for what has made all that was found.
 _SEARCH_SECONDS = 3.0
+# So many objects may be between what was found and its module, as where a session has pools of connections.
+_SEARCH_DEPTH = 24
 _deadline = 0.0
+# So many names stand in a sentence.
+_NAMES = 4
+_NO_LIBRARY = "an unknown library"
 # A helper that does not end by itself is killed after this.
 _PATIENCE_SECONDS = 1.0
 _LOOPS = ("eventpoll", "eventfd", "timerfd", "signalfd", "pidfd")
+
+
+# Names of native threads by their library and by what becomes of it: see `native.py`.
+NameThreads = Callable[[list[int], int], dict[tuple[str, str], list[str]]]
 
 
 class Report:
@@ -60,7 +57,7 @@ class Report:
         self.notes: list[str] = []
 
 
-def look() -> tuple[list[str], list[str], list[str]]:
+def look(name_threads: NameThreads) -> tuple[list[str], list[str], list[str]]:
     """What cannot be shared by a fork, what is not known, and what is known to do no harm."""
     global _deadline
     # Files that are only waiting to be closed are none.
@@ -68,9 +65,10 @@ def look() -> tuple[list[str], list[str], list[str]]:
     _deadline = time.monotonic() + _SEARCH_SECONDS
     report = Report()
     holders = _Holders()
-    _look_at_threads(report)
+    _look_at_threads(report, name_threads)
     helpers = _look_at_helpers(report, holders)
     _look_at_loops(report, holders)
+    _look_at_timers(report)
     for fd, place in _descriptors():
         if not _is_servers(fd, place) and fd not in helpers:
             with contextlib.suppress(OSError):  # closed meanwhile
@@ -86,6 +84,7 @@ class _Holders:
         self.helpers: dict[int, Any] = {}
         self.loops: list[Any] = []
         self.databases: list[Any] = []
+        self._others: dict[int, Any] | None = None
         import _socket
 
         for thing in gc.get_objects():
@@ -110,7 +109,23 @@ class _Holders:
                     self.loops.append(thing)
 
     def by(self, fd: int) -> str:
-        return _made_by(self.of_fd[fd]) if fd in self.of_fd else ""
+        """What has made it, as far as it is seen."""
+        holder = self.of_fd.get(fd)
+        if holder is None:
+            if self._others is None:
+                self._others = dict(_held_by_others())
+            holder = self._others.get(fd)
+        return "" if holder is None else _made_by(holder)
+
+
+def _held_by_others() -> Iterator[tuple[int, Any]]:
+    """Descriptors that objects of libraries name when they are asked, such as connections to databases."""
+    for thing in gc.get_objects():
+        kind = type(thing)
+        # A `SpooledTemporaryFile` makes a file when it is asked.
+        if kind.__module__ != "tempfile" and callable(getattr(kind, "fileno", None)):
+            with contextlib.suppress(Exception):
+                yield kind.fileno(thing), thing
 
 
 def _is_a(kind: type, module: str, name: str) -> bool:
@@ -127,7 +142,7 @@ def _made_by(thing: Any) -> str:
     own = {id(modules), id(seen)}
     fallback = ""
     own.add(id(named))
-    for _ in range(8):
+    for _ in range(_SEARCH_DEPTH):
         # Each level looks at the whole heap once.
         if time.monotonic() > _deadline:
             break
@@ -162,37 +177,51 @@ def _made_by(thing: Any) -> str:
 # Threads.
 
 
-def _look_at_threads(report: Report) -> None:
+def _look_at_threads(report: Report, name_threads: NameThreads) -> None:
     here = sys._getframe()
     known = {thread.ident: thread for thread in threading.enumerate()}
     native = {int(name) for name in os.listdir("/proc/self/task")} - {os.getpid()}
     if threading.get_native_id() in native:
         native.remove(threading.get_native_id())
     raw = 0
+    found: dict[str, list[str]] = {}
     # The frames are the truth: a gevent that has patched `threading` lists what are no threads.
     for ident, frame in sys._current_frames().items():
         if frame is here or known.get(ident) is threading.main_thread():
             continue
         thread = known.get(ident)
-        outermost = frame
-        while outermost.f_back is not None:
-            outermost = outermost.f_back
-        module = outermost.f_globals.get("__name__", "")
         if thread is None:
             raw += 1
-            if module.partition(".")[0] == "gevent" and _gevent_hub() is not None:
-                report.notes.append(
-                    "a thread of gevent's pool is running: gevent.reinit() makes it anew in each child"
-                )
-            else:
-                report.reasons.append(f"a thread that runs {module} is running: the children would lack it")
+            _look_at_raw_thread(report, frame)
             continue
         if thread.native_id is not None:
             native.discard(thread.native_id)
-        report.reasons.append(
-            f"thread {thread.name!r} is running: the children would lack it{_thread_maker(thread)}"
+        found.setdefault(_thread_maker(thread), []).append(thread.name)
+    for maker, names in found.items():
+        are, them = ("are", "them") if len(names) > 1 else ("is", "it")
+        what = f"thread{'s' * (len(names) > 1)} {_in_short(names)}"
+        report.reasons.append(f"{what} {are} running: the children would lack {them}{maker}")
+    _look_at_native_threads(report, name_threads(sorted(native), raw))
+
+
+def _look_at_raw_thread(report: Report, frame: FrameType) -> None:
+    """One that was begun without `threading`."""
+    while frame.f_back is not None:
+        frame = frame.f_back
+    module = frame.f_globals.get("__name__", "")
+    if module.partition(".")[0] == "gevent" and _gevent_hub() is not None:
+        report.notes.append(
+            "a thread of gevent's pool is running: gevent.reinit() makes it anew in each child"
         )
-    _look_at_native_threads(report, sorted(native), raw)
+    else:
+        report.reasons.append(f"a thread that runs {module} is running: the children would lack it")
+
+
+def _in_short(names: list[str]) -> str:
+    """Some names, for a sentence."""
+    names = sorted(set(names))
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(map(repr, names[:_NAMES])) + more
 
 
 def _thread_maker(thread: threading.Thread) -> str:
@@ -208,71 +237,19 @@ def _thread_maker(thread: threading.Thread) -> str:
     return "" if "threading._active" in maker else maker
 
 
-def _look_at_native_threads(report: Report, tasks: list[int], python: int) -> None:
-    """Those that libraries have begun; so many of them run Python, which has been told."""
-    if not tasks:
-        return
-    found: dict[tuple[str, str], int] = {}
-    executable = list(_regions())
-    for task in tasks:
-        with contextlib.suppress(OSError):  # ended meanwhile
-            with open(f"/proc/self/task/{task}/comm", encoding="utf-8", errors="replace") as file:
-                name = file.read().strip()
-            library = _library_of(task, executable)
-            if python and _is_python(library):
-                python -= 1
-                continue
-            found[(name, library)] = found.get((name, library), 0) + 1
-    for (name, library), count in found.items():
-        base = os.path.basename(library)
-        what = f"{count} native thread{'s' * (count > 1)} {name!r} of {base or 'an unknown library'}"
-        if _FATAL_NAMES.match(name) or any(known in base for known in _FATAL_LIBRARIES):
+def _look_at_native_threads(report: Report, found: dict[tuple[str, str], list[str]]) -> None:
+    """Those that libraries have begun."""
+    for (library, fate), names in found.items():
+        count = len(names)
+        what = f"{count} native thread{'s' * (count > 1)} {_in_short(names)} of {library or _NO_LIBRARY}"
+        if fate == "fatal":
             report.reasons.append(
                 f"{what} would be missing in the children, and the library waits for them for ever"
             )
-        elif name in _HARMLESS_NAMES or any(known in base for known in _HARMLESS_LIBRARIES):
+        elif fate == "harmless":
             report.notes.append(f"{what}: this library is known to survive a fork")
         else:
             report.unknown.append(f"{what} would be missing in the children")
-
-
-def _is_python(library: str) -> bool:
-    return "libpython" in library or library == os.path.realpath(sys.executable)
-
-
-def _regions() -> Iterator[tuple[int, int, str, str]]:
-    """Begin, end, rights and file of what is mapped."""
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            words = line.split(maxsplit=5)
-            begin, _, end = words[0].partition("-")
-            yield int(begin, 16), int(end, 16), words[1], words[5].strip() if len(words) > 5 else ""
-
-
-def _library_of(task: int, regions: list[tuple[int, int, str, str]]) -> str:
-    """The library that began a thread, by the outermost addresses on its stack; empty when it is not seen."""
-    try:
-        with open(f"/proc/self/task/{task}/syscall", encoding="ascii") as file:
-            words = file.read().split()
-        pointer = int(words[-2], 16)
-        top = next(end for begin, end, _, _ in regions if begin <= pointer < end)
-        memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            # The end of the stack that is mapped, where the thread began: more than any start takes.
-            begin = max(pointer, top - 256 * 1024)
-            stack = os.pread(memory, (top - begin) // 8 * 8, begin)
-        finally:
-            os.close(memory)
-    except (OSError, ValueError, IndexError, StopIteration):  # it runs just now, or may not be looked at
-        return ""
-    code = [
-        (begin, end, name) for begin, end, rights, name in regions if "x" in rights and name.startswith("/")
-    ]
-    for (word,) in reversed(list(struct.iter_unpack("Q", stack))):
-        for begin, end, name in code:
-            if begin <= word < end and not _CARRIERS.match(os.path.basename(name)):
-                return name
-    return ""
 
 
 # Other processes.
@@ -280,18 +257,20 @@ def _library_of(task: int, regions: list[tuple[int, int, str, str]]) -> str:
 
 def _look_at_helpers(report: Report, holders: _Holders) -> set[int]:
     """Report processes that the application has started; the descriptors that harmless ones explain."""
-    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    tracker, fd = _tracker()
     explained: set[int] = set()
     for pid in children():
-        if tracker is not None and pid == getattr(tracker, "_pid", None):
+        if pid == tracker:
             report.notes.append(
                 f"process {pid} is multiprocessing's resource tracker, which children may share"
             )
-            explained.add(getattr(tracker, "_fd", -1))
+            explained.add(fd)
             continue
         by = _made_by(holders.helpers[pid]) if pid in holders.helpers else ""
+        # One that was forked has the title of this process.
+        command = "forked" if _command(pid) == _command(os.getpid()) else _command(pid)
         report.reasons.append(
-            f"process {pid} ({_command(pid)}) was started: the children would all talk to the same one{by}"
+            f"process {pid} ({command}) was started: the children would all talk to the same one{by}"
         )
     return explained
 
@@ -310,23 +289,39 @@ def children() -> list[int]:
     return sorted(found)
 
 
-def let_go() -> None:
-    """End what the application has started, and run its exit functions: each child will make its own.
-
-    Helpers first, since an exit function may wait for them.
-    """
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in children():
-            with contextlib.suppress(OSError):
-                os.kill(pid, number)
-        while children() and time.monotonic() < deadline and number == signal.SIGTERM:
-            time.sleep(0.01)
+def run_exit_functions() -> None:
+    """Run what the application has registered for its end."""
     with contextlib.suppress(BaseException):  # CPython has printed what it was
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+
+
+def end_helpers() -> None:
+    """End the processes that the application has started, and that are still there."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        told: set[int] = set()
+        # Looked for anew each time: a pool may start others in their place.
+        while (helpers := _helpers()) and time.monotonic() < deadline:
+            for pid in helpers - told:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, number)
+            told |= helpers
+            time.sleep(0.01)
+
+
+def _helpers() -> set[int]:
+    """All but multiprocessing's resource tracker, which cleans up when this process has ended."""
+    return set(children()) - {_tracker()[0]}
+
+
+def _tracker() -> tuple[int, int]:
+    """Process and descriptor of multiprocessing's resource tracker; -1 where there is none."""
+    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    pid, fd = (getattr(tracker, name, None) for name in ("_pid", "_fd"))
+    return -1 if pid is None else pid, -1 if fd is None else fd
 
 
 def _command(pid: int) -> str:
@@ -347,6 +342,20 @@ def _look_at_loops(report: Report, holders: _Holders) -> None:
             fd = loop._selector.fileno()
             # Told with the loop.
             holders.of_fd[fd] = loop
+
+
+def _look_at_timers(report: Report) -> None:
+    """Timers of the process, which a fork does not copy."""
+    for name in ("REAL", "VIRTUAL", "PROF"):
+        if signal.getitimer(getattr(signal, f"ITIMER_{name}"))[0]:
+            report.reasons.append(f"a timer (ITIMER_{name}) is set: it would never expire in the children")
+    # There only where the kernel can save and restore processes.
+    with contextlib.suppress(OSError), open("/proc/self/timers", encoding="ascii") as file:
+        count = sum(line.startswith("ID:") for line in file)
+        if count:
+            report.reasons.append(
+                f"{count} timer{'s' * (count > 1)} (timer_create) would be missing in the children"
+            )
 
 
 def _gevent_hub() -> Any:

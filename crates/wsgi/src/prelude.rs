@@ -1,4 +1,4 @@
-//! Rust's side of `prelude.py`, `audit.py` and `renew.py`.
+//! Rust's side of the modules in Python beside it: `prelude.py`, `audit.py` and others.
 
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -21,6 +21,11 @@ const AUDIT: Embedded = Embedded(
     concat!(include_str!("audit.py"), "\0"),
     c"<rwsgi audit>",
     c"_rwsgi_audit",
+);
+const NATIVE: Embedded = Embedded(
+    concat!(include_str!("native.py"), "\0"),
+    c"<rwsgi native>",
+    c"_rwsgi_native",
 );
 const ENDING: Embedded = Embedded(
     concat!(include_str!("ending.py"), "\0"),
@@ -78,6 +83,12 @@ pub(crate) fn signals(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
 pub(crate) fn audit(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: Executed = Executed::new();
     AUDIT.executed(py, &MODULE)
+}
+
+/// What names the threads that libraries have begun.
+pub(crate) fn native(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: Executed = Executed::new();
+    NATIVE.executed(py, &MODULE)
 }
 
 /// What each child makes anew after the fork.

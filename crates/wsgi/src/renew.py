@@ -46,20 +46,24 @@ def find() -> list[str]:
     random.Random.seed = _seed  # type: ignore[method-assign]
     random.Random.setstate = _setstate  # type: ignore[method-assign]
     gc.collect()
-    _to_renew[:] = [thing for thing in gc.get_objects() if _is_generator(type(thing)) and _is_unseeded(thing)]
+    found = [thing for thing in gc.get_objects() if _is_generator(type(thing)) and _is_unseeded(thing)]
+    # What a generator of numpy draws from is renewed with it.
+    numpys = [thing for thing in found if not isinstance(thing, random.Random)]
+    inner = {id(_bits(thing)) for thing in numpys if not _is_bit_generator(type(thing))}
+    _to_renew[:] = [thing for thing in found if id(thing) not in inner]
     kept = len(_seeded)
     _seeded.clear()
     kinds: dict[str, int] = {}
     for thing in _to_renew:
         kind = f"{type(thing).__module__}.{type(thing).__qualname__}"
         kinds[kind] = kinds.get(kind, 0) + 1
-    found = [
+    told = [
         f"{count} random generator{'s' * (count > 1)} ({kind}) without a seed: each child seeds it anew"
         for kind, count in kinds.items()
     ]
     if kept:
-        found.append(f"{kept} random generator{'s' * (kept > 1)} with a seed: the same numbers in each child")
-    return found
+        told.append(f"{kept} random generator{'s' * (kept > 1)} with a seed: the same numbers in each child")
+    return told
 
 
 def after_fork() -> None:
@@ -70,6 +74,8 @@ def after_fork() -> None:
             generator.seed()
         elif hasattr(generator, "bit_generator"):
             generator.bit_generator.state = type(generator.bit_generator)().state
+        elif _is_bit_generator(type(generator)):
+            generator.state = type(generator)().state
         else:
             generator.seed()
     # CPython has seeded the generator of `random` itself.
@@ -100,15 +106,28 @@ def _numpy(name: str) -> Any:
 def _is_generator(kind: type) -> bool:
     if random.Random in kind.__mro__:
         return random.SystemRandom not in kind.__mro__
-    return kind is _numpy("Generator") or kind is _numpy("RandomState")
+    return kind is _numpy("Generator") or kind is _numpy("RandomState") or _is_bit_generator(kind)
+
+
+def _is_bit_generator(kind: type) -> bool:
+    """One of those of numpy that others draw from, and that can be used by itself."""
+    base = _numpy("BitGenerator")
+    return isinstance(base, type) and base in kind.__mro__
+
+
+def _bits(generator: Any) -> Any:
+    """What a generator of numpy draws from; one that others draw from itself."""
+    if _is_bit_generator(type(generator)):
+        return generator
+    return getattr(generator, "bit_generator", None) or getattr(generator, "_bit_generator", None)
 
 
 def _is_unseeded(generator: Any) -> bool:
     if isinstance(generator, random.Random):
         return generator is not random._inst and id(generator) not in _seeded
-    if generator is getattr(sys.modules.get("numpy.random.mtrand"), "_rand", None):
+    bits = _bits(generator)
+    if bits is _bits(getattr(sys.modules.get("numpy.random.mtrand"), "_rand", None)):
         return False
-    bits = generator.bit_generator if hasattr(generator, "bit_generator") else generator._bit_generator
     entropy = getattr(getattr(bits, "_seed_seq", None), "entropy", None)
     return isinstance(entropy, int) and entropy >= _SMALLEST_ENTROPY
 
