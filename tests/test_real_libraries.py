@@ -1,0 +1,189 @@
+"""Libraries from PyPI that a fork breaks, or that were once taken for such, each used as sites use it."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.conftest import Start
+from tests.server import Server
+from tests.test_fork_safety import warnings
+
+CHILDREN = 3
+# Several generations of children.
+REQUESTS = 60
+RECYCLING = ("--processes", str(CHILDREN), "--max-requests-per-child", "6")
+
+ANSWER = """
+import json, os
+loaded_in = os.getpid()
+def application(environ, start_response):
+    answer = {"loaded_in": loaded_in, "pid": os.getpid(), "did": work()}
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(answer).encode()]
+"""
+
+
+def ask(server: Server, requests: int = REQUESTS, clients: int = 6) -> list[dict[str, object]]:
+    """Ask so often, some at the same time."""
+
+    def one(number: int) -> dict[str, object]:
+        with Client(server.address) as client:
+            answer = client.get(f"/{number}")
+        assert answer.status == 200, answer
+        found = json.loads(answer.body)
+        assert isinstance(found, dict)
+        return found
+
+    with ThreadPoolExecutor(clients) as threads:
+        return list(threads.map(one, range(requests)))
+
+
+# Those that must be loaded by each child, what is said of them, and what they do.
+OFFENDERS = {
+    "polars": (
+        "import polars\n"
+        "frame = polars.DataFrame({'a': range(1000), 'b': [each % 7 for each in range(1000)]})\n"
+        "def work():\n"
+        "    return frame.lazy().group_by('b').agg(polars.col('a').sum()).collect().height\n"
+        "work()\n",
+        r"\d+ native threads 'polars-\d+', .*'tokio-rt-worker'.* of _polars_runtime\S* would be missing",
+        7,
+    ),
+}
+
+# Those that are shared without a word.
+HARMLESS = {
+    "polars-not-used": ("import polars\ndef work():\n    return polars.__name__\n", "polars"),
+    "pandas": (
+        "import pandas\n"
+        "frame = pandas.DataFrame({'a': range(1000), 'b': [each % 7 for each in range(1000)]})\n"
+        "square = frame.to_numpy()[:300].dot(frame.to_numpy()[:300].T)\n"
+        "def work():\n"
+        "    return len(frame.groupby('b').sum()), float((square @ square).sum()) > 0\n",
+        [7, True],
+    ),
+    "duckdb": (
+        "import duckdb\n"
+        "db = duckdb.connect()\n"
+        "db.execute('create table t as select range as x from range(100000)')\n"
+        "def work():\n"
+        "    return db.cursor().execute('select sum(x) from t').fetchall()[0][0]\n"
+        "work()\n",
+        4999950000,
+    ),
+    "gevent": (
+        # Its hub has been used when the fork comes, and so have its threads.
+        "from gevent import monkey\n"
+        "monkey.patch_all()\n"
+        "import socket, time\n"
+        "def work():\n"
+        "    time.sleep(0.02)\n"
+        "    return bool(socket.getaddrinfo('localhost', 80))\n"
+        "work()\n",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OFFENDERS)
+def test_an_offender_is_loaded_by_each_child(start: Start, tmp_path: Path, name: str) -> None:
+    code, told, did = OFFENDERS[name]
+    (tmp_path / "shop.py").write_text(code + ANSWER)
+    server = start(*RECYCLING, "shop", children=CHILDREN)
+    answers = ask(server)
+    assert all(answer["did"] == did and answer["loaded_in"] == answer["pid"] for answer in answers)
+    (warning,) = warnings(server)
+    assert re.search(told, warning), warning
+    assert "cannot be shared" in warning
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_harmless_or_cured_is_shared_without_a_word(start: Start, tmp_path: Path, name: str) -> None:
+    code, did = HARMLESS[name]
+    (tmp_path / "shop.py").write_text(code + ANSWER)
+    server = start(*RECYCLING, "shop", children=CHILDREN)
+    mold = server.mold()
+    deadline = time.monotonic() + 30
+    seen: set[object] = set()
+    # Until each has been replaced.
+    while len(seen) < 2 * CHILDREN:
+        answers = ask(server)
+        assert all(answer["did"] == did and answer["loaded_in"] == mold for answer in answers)
+        seen |= {answer["pid"] for answer in answers}
+        assert time.monotonic() < deadline, seen
+    assert warnings(server) == []
+
+
+ZODB = """
+import os, transaction, ZODB, ZODB.FileStorage
+db = ZODB.DB(ZODB.FileStorage.FileStorage("Data.fs"))
+with db.transaction() as connection:
+    connection.root().setdefault("count", 0)
+def work():
+    with db.transaction() as connection:
+        root = connection.root()
+        root["count"] += 1
+        root[f"text {root['count']}"] = os.urandom(200)
+        return root["count"]
+"""
+
+# Has read every record, and counted those that were committed.
+READ_ALL = """
+import sys, ZODB, ZODB.FileStorage
+storage = ZODB.FileStorage.FileStorage("Data.fs", read_only=True)
+assert all(record.data for transaction in storage.iterator() for record in transaction)
+root = ZODB.DB(storage).open().root()
+count = root.get("count", 0)
+assert all(len(root[f"text {number}"]) == 200 for number in range(1, count + 1))
+print(count)
+"""
+
+# Nobody has built its parts for that yet, and not everybody has a compiler.
+zodb = pytest.mark.skipif(sys.version_info >= (3, 15), reason="BTrees has no wheel for CPython 3.15")
+
+
+def committed(folder: Path) -> int:
+    """How many commits there are, all of which can be read."""
+    command = [sys.executable, "-c", READ_ALL]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return int(ran.stdout)
+
+
+@zodb
+def test_a_database_that_is_locked_survives_replacements(start: Start, tmp_path: Path) -> None:
+    """A copy would overwrite what the former one has committed. The replacement never gets the lock."""
+    (tmp_path / "shop.py").write_text(ZODB + ANSWER)
+    server = start("--max-requests-per-child", "6", "shop")
+    answers = ask(server)
+    server.stop()
+    assert {answer["did"] for answer in answers} == set(range(1, REQUESTS + 1))
+    assert committed(tmp_path) == REQUESTS
+    (warning,) = [line for line in warnings(server) if "cannot be shared" in line]
+    assert re.search(r"Data\.fs\.lock\) is locked \(FLOCK WRITE\).*\(made by shop\.db\)", warning), warning
+
+
+@zodb
+def test_a_database_that_is_locked_is_not_written_by_several(start: Start, tmp_path: Path) -> None:
+    """Who gets the lock serves, or the start fails where another has told first that it did not get it."""
+    (tmp_path / "shop.py").write_text(ZODB + ANSWER)
+    server = start(*RECYCLING, "shop", children=None)
+    is_ready = server.wait_for(r" pid=\d+ ready$| stopped$")[0] != " stopped"
+    server.wait_for("LockError: Couldn't lock .*the application cannot be loaded$")
+    done = 0
+    if is_ready:
+        server.wait_until_ready(1)
+        answers = ask(server)
+        assert len({answer["pid"] for answer in answers}) == 1
+        done = len(answers)
+        server.stop()
+    else:
+        assert server.wait() == 75
+    assert committed(tmp_path) == done
