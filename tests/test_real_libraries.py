@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.client import Client
 from tests.conftest import Start
 from tests.server import Server
 from tests.test_fork_safety import warnings
+from tests.waiting import until_equal
 
 CHILDREN = 3
 # Several generations of children.
@@ -90,6 +92,71 @@ HARMLESS = {
         True,
     ),
 }
+
+
+# Each span goes to a file, with the process that has sent it.
+TELEMETRY = """
+import os
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+class ToFile(SpanExporter):
+    def export(self, spans):
+        with open("spans", "a") as file:
+            file.writelines(f"{os.getpid()} {span.name}\\n" for span in spans)
+        return SpanExportResult.SUCCESS
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(ToFile(), schedule_delay_millis=SECONDS * 1000))
+def work():
+    with provider.get_tracer("shop").start_as_current_span(f"of-{os.getpid()}"):
+        return 1
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.01, 3600])
+def test_telemetry_of_a_thread_that_begins_anew_is_shared(
+    start: Start, tmp_path: Path, seconds: float
+) -> None:
+    """Its thread sends what each child has gathered, in time or at its end."""
+    (tmp_path / "shop.py").write_text(TELEMETRY.replace("SECONDS", str(seconds)) + ANSWER)
+    server = start("--processes", str(CHILDREN), "shop", children=CHILDREN)
+    mold = server.mold()
+    answers = ask(server)
+    assert all(answer["loaded_in"] == mold for answer in answers)
+    sent = Counter(f"{answer['pid']} of-{answer['pid']}" for answer in answers)
+
+    def arrived() -> Counter[str]:
+        file = tmp_path / "spans"
+        return Counter(file.read_text().splitlines() if file.exists() else [])
+
+    if seconds < 1:
+        until_equal(arrived, sent)
+    server.stop()
+    assert arrived() == sent
+    assert warnings(server) == []
+
+
+OPENMP = """
+int sum(int many) {
+    int sum = 0;
+    #pragma omp parallel for num_threads(4) reduction(+:sum)
+    for (int number = 0; number < many; number++) sum += number % 7;
+    return sum;
+}
+"""
+
+
+def test_openmp_is_known_by_its_library(start: Start, tmp_path: Path) -> None:
+    """GNU's, as scikit-learn and LightGBM have it: what runs in parallel after the fork never ends."""
+    (tmp_path / "sum.c").write_text(OPENMP)
+    compiler = ["cc", "-shared", "-fPIC", "-fopenmp", "-o", "libsum.so", "sum.c"]
+    subprocess.run(compiler, cwd=tmp_path, check=True, timeout=60)
+    load = "import ctypes\nlibrary = ctypes.CDLL('./libsum.so')\n"
+    (tmp_path / "shop.py").write_text(f"{load}def work():\n    return library.sum(70)\nwork()\n{ANSWER}")
+    server = start(*RECYCLING, "shop", children=CHILDREN)
+    answers = ask(server)
+    assert all(answer["did"] == 210 and answer["loaded_in"] == answer["pid"] for answer in answers)
+    (warning,) = warnings(server)
+    assert re.search(r"3 native threads 'unnamed' of libgomp\S* would be missing", warning), warning
 
 
 @pytest.mark.parametrize("name", OFFENDERS)

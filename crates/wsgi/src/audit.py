@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
+# Threads of Python that the library itself begins anew after a fork (`os.register_at_fork`), as was tried.
+_BEGUN_ANEW = ("opentelemetry.sdk.",)
 _HARMLESS_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _FATAL_DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
 _FATAL_ANONYMOUS = {
@@ -196,6 +198,12 @@ def _look_at_threads(report: Report, name_threads: NameThreads) -> None:
             continue
         if thread.native_id is not None:
             native.discard(thread.native_id)
+        module = _module_of(thread)
+        if module.startswith(_BEGUN_ANEW):
+            report.notes.append(
+                f"thread {thread.name!r} of {module}: the library begins it anew in each child"
+            )
+            continue
         found.setdefault(_thread_maker(thread), []).append(thread.name)
     for maker, names in found.items():
         are, them = ("are", "them") if len(names) > 1 else ("is", "it")
@@ -224,13 +232,25 @@ def _in_short(names: list[str]) -> str:
     return ", ".join(map(repr, names[:_NAMES])) + more
 
 
-def _thread_maker(thread: threading.Thread) -> str:
+def _target_of(thread: threading.Thread) -> Any:
     target = getattr(thread, "_target", None)
-    if target is None and type(thread).__module__ != "threading":
-        return f" (made by {type(thread).__module__}.{type(thread).__qualname__})"
-    target = getattr(target, "func", target)
+    return getattr(target, "func", target)
+
+
+def _module_of(thread: threading.Thread) -> str:
+    """Where the code of a thread stands."""
+    target = _target_of(thread)
+    if target is None:
+        return type(thread).__module__
     module = getattr(target, "__module__", None) or type(getattr(target, "__self__", None)).__module__
-    if isinstance(module, str) and module.partition(".")[0] not in sys.stdlib_module_names:
+    return module if isinstance(module, str) else ""
+
+
+def _thread_maker(thread: threading.Thread) -> str:
+    target, module = _target_of(thread), _module_of(thread)
+    if target is None and module != "threading":
+        return f" (made by {module}.{type(thread).__qualname__})"
+    if target is not None and module.partition(".")[0] not in sys.stdlib_module_names:
         return f" (made by {module}.{getattr(target, '__qualname__', '')})"
     maker = _made_by(thread)
     # That is where all threads hang.

@@ -8,16 +8,29 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import struct
 import sys
+import time
 from collections.abc import Iterator
 
 # Native threads by the library that began them: what came of it when a process that had used it forked, and
 # the child used it again. Each was tried with the package from PyPI; docs/fork-safety.md has the versions.
-_HARMLESS_LIBRARIES = ("openblas", "libarrow", "_duckdb", "libduckdb", "_polars_runtime")
-_FATAL_LIBRARIES = ("cygrpc", "libgrpc")
+_HARMLESS_LIBRARIES = (
+    "openblas",
+    "libarrow",
+    "_duckdb",
+    "libduckdb",
+    "_polars_runtime",
+    "cv2.",
+    "tokenizers.",
+)
+_FATAL_LIBRARIES = ("cygrpc", "libgrpc", "libgomp", "librdkafka")
 _HARMLESS_NAMES = ("jemalloc_bg_thd",)
-_FATAL_NAMES = re.compile(r"polars-\d|tokio|grpc_|event_engine")
+_FATAL_NAMES = re.compile(r"polars-\d|tokio|grpc_|event_engine|rdk:")
+# So long all threads that run just now are looked at again: one that sleeps tells more.
+_PATIENCE_SECONDS = 0.3
+_PAUSE_SECONDS = 0.01
 # What only carries other libraries' threads.
 _CARRIERS = re.compile(
     r"(libc|libpthread|libstdc\+\+|libgcc_s|ld-linux[^/]*|ld-musl[^/]*|libc\.musl[^/]*)[-.]"
@@ -28,17 +41,29 @@ def name_threads(tasks: list[int], python: int) -> dict[tuple[str, str], list[st
     """The names of these threads, by library and what becomes of it; so many run Python, and are left out."""
     found: dict[tuple[str, str], list[str]] = {}
     regions = list(_regions()) if tasks else []
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    own_name = _name_of(os.getpid())
     for task in tasks:
         with contextlib.suppress(OSError):  # ended meanwhile
-            with open(f"/proc/self/task/{task}/comm", encoding="utf-8", errors="replace") as file:
-                name = file.read().strip()
+            name = _name_of(task)
             library = _library_of(task, regions)
+            while not library and time.monotonic() < deadline:
+                # Not `time.sleep`, which may be gevent's.
+                signal.sigtimedwait((), _PAUSE_SECONDS)
+                library = _library_of(task, regions)
             if python and _is_python(library):
                 python -= 1
                 continue
             library = os.path.basename(library)
+            # It has the name of the process, unless it was given one.
+            name = "unnamed" if name == own_name else name
             found.setdefault((library, _fate(name, library)), []).append(name)
     return found
+
+
+def _name_of(task: int) -> str:
+    with open(f"/proc/self/task/{task}/comm", encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
 
 
 def _fate(name: str, library: str) -> str:
