@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,35 @@ def test_a_helper_of_a_child_ends_with_it(start: Start, tmp_path: Path, preload:
     with processes.watched([helper]) as ends:
         server.stop()
         assert not ends.wait(PATIENCE)
+
+
+NATIVE = """
+#include <pthread.h>
+#include <unistd.h>
+static void *wait_for_ever(void *nothing) { for (;;) pause(); return nothing; }
+__attribute__((constructor)) static void begin(void) {
+    pthread_t thread;
+    pthread_create(&thread, 0, wait_for_ever, 0);
+}
+"""
+
+
+def test_a_native_thread_that_comes_with_the_process(start: Start, tmp_path: Path) -> None:
+    """As of a library that `LD_PRELOAD` names, which no start is without."""
+    library = tmp_path / "native.so"
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-pthread", "-x", "c", "-", "-o", str(library)],
+        input=NATIVE.encode(),
+        check=True,
+        timeout=PATIENCE,
+    )
+    server = start("probe", environment={"LD_PRELOAD": str(library)})
+    assert processes.threads(server.pid) == 2
+    for number, line in ((signal.SIGUSR1, "reopening logs$"), (signal.SIGHUP, " gen=2 reloaded$")):
+        server.send_signal(number)
+        server.wait_for(line)
+    (pid,) = server.children(1).values()
+    os.kill(pid, signal.SIGKILL)
+    server.wait_for(f" pid={pid} .*died$")
+    assert server.get("/").json()["pid"] != pid
+    server.stop()

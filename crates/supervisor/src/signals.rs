@@ -6,7 +6,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tracing::debug;
 
-use crate::sys::signal::{Give, calm, report_children};
+use crate::sys::signal::{Give, calm, gather};
 
 /// The signals that the supervisor acts upon, as something to wait for.
 #[derive(Debug)]
@@ -17,7 +17,6 @@ pub(crate) struct Signals {
 impl Signals {
     /// From here on these signals wait until they are read. The others keep doing what they did.
     pub(crate) fn take() -> nix::Result<Self> {
-        report_children();
         let ours = SigSet::from_iter([
             Signal::SIGTERM,
             Signal::SIGINT,
@@ -31,6 +30,8 @@ impl Signals {
             Signal::SIGCHLD,
         ]);
         ours.thread_block()?;
+        // With SIGCHLD ignored, as a parent may have left it, the ends of children would vanish unseen.
+        gather(ours.iter().map(|signal| signal as i32));
         Ok(Self {
             queue: SignalFd::with_flags(&ours, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
         })

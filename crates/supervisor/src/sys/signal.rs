@@ -39,19 +39,37 @@ pub(crate) fn calm(give: Give) {
     for signal in 1..=LAST {
         let Some(now) = handler(signal) else { continue };
         let unhandled = now == libc::SIG_DFL || now == libc::SIG_IGN;
+        let passed_on = now == pass_on as extern "C" fn(c_int) as sighandler_t;
         if CALMED.contains(&signal) {
             if unhandled || give == Give::All {
                 set(signal, nothing as extern "C" fn(c_int) as sighandler_t);
             }
-        } else if now == libc::SIG_IGN {
+        } else if now == libc::SIG_IGN || passed_on {
             set(signal, libc::SIG_DFL);
         }
     }
 }
 
-/// Has the ends of children reported: with SIGCHLD ignored, as a parent may have left it, they would vanish unseen.
-pub(crate) fn report_children() {
-    set(libc::SIGCHLD, libc::SIG_DFL);
+/// Has these signals, which this thread has blocked and reads, reach it also where another thread gets one: a library that
+/// was loaded before the program (`LD_PRELOAD`) may have threads of its own, and what the kernel gives to one of them would
+/// end this process, or be lost.
+pub(crate) fn gather(signals: impl IntoIterator<Item = c_int>) {
+    for signal in signals {
+        set(signal, pass_on as extern "C" fn(c_int) as sighandler_t);
+    }
+}
+
+/// Sends the signal to the first thread of this process. That one itself gets here only where it has unblocked the signal,
+/// in a process that was just forked: there it does nothing.
+extern "C" fn pass_on(signal: c_int) {
+    let process = nix::unistd::getpid();
+    if nix::unistd::gettid() == process {
+        return;
+    }
+    let process = process.as_raw();
+    // SAFETY: numbers only. A handler may make this call, which leaves errno alone when it succeeds, as it does here: the
+    // thread exists and the signal is one.
+    let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, process, signal) };
 }
 
 /// Has a thread of this process begin the call anew that it waits in, if a signal is there that does nothing else.
