@@ -1,13 +1,28 @@
-"""Runs the server in another environment than its own: as a script of that environment's interpreter.
+"""Runs the server as a script of an interpreter that this process has become for it.
 
-The command does so when `--python` or `VIRTUAL_ENV` names an environment in which it is not installed. Of the
-package only the extension module is loaded, by its path: nothing else of its own environment is found.
-Arguments: the path of that module, how many words of the command are not the server's arguments, the command.
+The command does so in two cases. `--python` or `VIRTUAL_ENV` names an environment in which it is not
+installed: then the interpreter is that of the environment. Or threads were running before the server, those
+of an agent that was put in front of it: then the interpreter is the same one, started without `site` and so
+without the agent, and each mold completes the start, so that the agent's threads run there.
+
+Of the package only the extension module is loaded, by its path: nothing else of its own environment is found.
+Arguments: the path of that module; `-`, or what was left out of the start; the program's name; the arguments
+of the server and the entries of `sys.path`, each list after its length; then the command as it was typed.
 """
 
+from __future__ import annotations
+
+import posix
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from typing import NoReturn
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+
+# What is imported here stays in the supervisor: `typing` is large.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+COMPLETE = "-"
+WITHOUT_SITE = "site"
 
 
 def fail(reason: str) -> NoReturn:
@@ -15,8 +30,16 @@ def fail(reason: str) -> NoReturn:
     sys.exit(78)
 
 
+def counted(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words that belong together, by the number before them, and the rest."""
+    end = int(words[0]) + 1
+    return words[1:end], words[end:]
+
+
 def enter() -> NoReturn:
-    module, count, command = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    module, left_out, name, *words = sys.argv[1:]
+    arguments, words = counted(words)
+    path, command = counted(words)
     free_threaded = "t" in sys.abiflags
     if sys.implementation.name != "cpython" or sys.version_info < (3, 10) or free_threaded:
         kind = "a free-threaded build of" if free_threaded else sys.implementation.name
@@ -27,16 +50,32 @@ def enter() -> NoReturn:
     # The folder of this script: what it holds are no modules of these names.
     if sys.path[:1] == [__file__.rpartition("/")[0]]:
         del sys.path[0]
-    spec = spec_from_file_location("_rwsgi", module)
-    if spec is None or spec.loader is None:
-        fail(f"{module} is no extension module of {sys.executable}")
+    sys.argv = [name, *arguments]
+    loader = ExtensionFileLoader("_rwsgi", module)
+    spec = ModuleSpec("_rwsgi", loader, origin=module)
     try:
-        loaded = module_from_spec(spec)
-        spec.loader.exec_module(loaded)
+        loaded = loader.create_module(spec)
+        loader.exec_module(loaded)
+        loaded.__file__ = module
     except ImportError as error:
         fail(f"{sys.executable} cannot load the server of {module}: {error}")
-    sys.argv = [command[0], *command[count:]]
-    sys.exit(loaded.main(sys.argv, entered=True))
+    if left_out == COMPLETE:
+        sys.exit(loaded.main(sys.argv, command))
+    start = posix.getcwd()
+    # As `site` would have done, in the folder in which the server was started.
+    sys.path[:] = [entry if entry.startswith("/") else f"{start}/{entry}" for entry in sys.path]
+
+    def complete() -> None:
+        """Do in a mold what was left out of the start."""
+        sys.orig_argv = command
+        if left_out == WITHOUT_SITE:
+            import site
+
+            site.main()
+        # What the program that ran the server has added, as zipped applications do.
+        sys.path[:] = path + [entry for entry in sys.path if entry not in path]
+
+    sys.exit(loaded.main(sys.argv, command, complete))
 
 
 if __name__ == "__main__":

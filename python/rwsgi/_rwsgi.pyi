@@ -1,7 +1,12 @@
-def main(argv: list[str], entered: bool = False) -> int:
+from collections.abc import Callable
+
+def main(
+    argv: list[str], command: list[str] | None = None, complete: Callable[[], None] | None = None
+) -> int:
     """Run the server with this command line, whose first element names the command; return its exit code.
 
-    `entered`: the interpreter is the one that was chosen, and no other is to be started.
+    `command`: what was typed, in an interpreter that this process has become for the server. `complete` does
+    in a mold what was left out of the interpreter's start.
     """
 
 def control(argv: list[str]) -> int:

@@ -18,11 +18,14 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
         return code;
     }
     let release = Release::find(config, start).inspect_err(|problem| error!("{problem}"));
-    let Ok(config) = release.and_then(|release| release.enter()) else {
+    let Ok((release, config)) = release.and_then(|release| {
+        let config = release.enter()?;
+        Ok((release, config))
+    }) else {
         return exit::CONFIGURATION;
     };
     let config = &*config;
-    let Some(interpreter) = mold::start_python(config) else {
+    let Some(interpreter) = release.at_start(config, || mold::start_python(config)) else {
         return exit::CONFIGURATION;
     };
     Python::attach(|py| {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod access_log;
+mod alone;
 mod announce;
 mod check;
 mod child;
@@ -32,6 +33,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 
+use elsewhere::Imported;
 use options::Command;
 use start::Start;
 use supervisor::exit;
@@ -41,29 +43,31 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     run_in(arguments, None)
 }
 
-/// As [`run`]. `module` is the extension module in which this is: should another environment be chosen, its interpreter is
-/// started with that.
-fn run_in(arguments: impl IntoIterator<Item = OsString>, module: Option<&Path>) -> u8 {
+/// As [`run`]. Should another environment be chosen, its interpreter is started with the extension module that was imported.
+fn run_in(arguments: impl IntoIterator<Item = OsString>, imported: Option<&Imported>) -> u8 {
     if let Err(error) = supervisor::open_standard() {
         return without_descriptors("rwsgi", &error);
     }
     supervisor::title::prepare();
     log::open();
-    let code = begin(arguments, module);
+    let code = begin(arguments, imported);
     // Only the process that began gets here: those that are forked end by themselves.
     log::finish();
     code
 }
 
-fn begin(arguments: impl IntoIterator<Item = OsString>, module: Option<&Path>) -> u8 {
+fn begin(arguments: impl IntoIterator<Item = OsString>, imported: Option<&Imported>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let start = start::folder();
     let folder = start.as_deref().unwrap_or_else(|_| Path::new("/"));
     let command = options::read(arguments.clone(), std::env::vars_os(), folder);
-    if let (Some(module), Ok(Command::Serve(config) | Command::Check(config))) = (module, &command)
-        && let Some(problem) = elsewhere::go(config, module, arguments.len())
+    if let (Some(imported), Ok(Command::Serve(config) | Command::Check(config))) =
+        (imported, &command)
     {
-        return complain("rwsgi", exit::CONFIGURATION, &problem.to_string(), &problem);
+        if let Some(problem) = elsewhere::go(config, imported, &arguments) {
+            return complain("rwsgi", exit::CONFIGURATION, &problem.to_string(), &problem);
+        }
+        alone::become_alone(imported, &arguments);
     }
     match (command, start) {
         (Ok(Command::Print(text)), _) => print(&text),

@@ -1,28 +1,50 @@
 //! Python's door: the extension module `rwsgi._rwsgi`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use pyo3::prelude::*;
+
+use crate::elsewhere::{By, Imported};
+use crate::start;
 
 /// The server as an extension module of the interpreter that it then runs in.
 #[pymodule]
 mod _rwsgi {
-    use super::{OsString, PathBuf, PyAnyMethods, PyResult, Python, pyfunction};
+    use super::{
+        Bound, By, Imported, OsString, Py, PyAny, PyAnyMethods, PyModule, PyResult, Python,
+        pyfunction, start,
+    };
 
-    /// Runs the command `rwsgi`; `argv` begins with the program's name. Returns the exit code. `entered` says that this is
-    /// the interpreter that was chosen, and that no other one is to be started.
+    /// Runs the command `rwsgi`; `argv` begins with the program's name. Returns the exit code.
+    ///
+    /// `command` is what was typed, in an interpreter that this process has become for the server: no other one is to be
+    /// started then. `complete` does in each mold what was left out of this interpreter's start.
     #[pyfunction]
-    #[pyo3(signature = (argv, entered = false))]
-    fn main(py: Python<'_>, argv: Vec<OsString>, entered: bool) -> PyResult<u8> {
-        let module: Option<PathBuf> = if entered {
-            None
-        } else {
-            let module = py.import("rwsgi._rwsgi")?;
-            Some(module.getattr("__file__")?.extract()?)
+    #[pyo3(pass_module, signature = (argv, command = None, complete = None))]
+    fn main(
+        module: &Bound<'_, PyModule>,
+        argv: Vec<OsString>,
+        command: Option<Vec<OsString>>,
+        complete: Option<Py<PyAny>>,
+    ) -> PyResult<u8> {
+        let py = module.py();
+        let by = match (&command, complete) {
+            (_, Some(complete)) => {
+                wsgi::complete_start_with(py, complete);
+                By::Alone
+            }
+            (Some(_), None) => By::Chosen,
+            (None, None) => By::First,
+        };
+        command.into_iter().for_each(start::typed);
+        let mut argv = argv.into_iter();
+        let imported = Imported {
+            module: module.getattr("__file__")?.extract()?,
+            name: argv.next().unwrap_or_default(),
+            by,
         };
         // Detached: the processes that are forked from here attach when they want Python.
-        Ok(py.detach(|| crate::run_in(argv.into_iter().skip(1), module.as_deref())))
+        Ok(py.detach(|| crate::run_in(argv, Some(&imported))))
     }
 
     /// Runs the command `rwsgictl`; `argv` begins with the program's name. Returns the exit code.

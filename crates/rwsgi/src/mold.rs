@@ -31,7 +31,7 @@ pub(crate) fn live(
         }
     };
     let config = &*config;
-    let Some(interpreter) = start_python(config) else {
+    let Some(interpreter) = release.at_start(config, || start_python(config)) else {
         return unloadable(
             link,
             Unloadable {
@@ -40,6 +40,8 @@ pub(crate) fn live(
             },
         );
     };
+    // An agent may have set handlers of its own.
+    supervisor::withhold_signals(|| Python::attach(wsgi::forget_handlers));
     release.compare_packages(first, interpreter.prefix());
     Python::attach(|py| {
         wsgi::follow_path(py);

@@ -114,6 +114,18 @@ impl Release {
         }
     }
 
+    /// Does something in the folder in which the server was started, where relative names in the environment are meant to be
+    /// looked up, and returns to the folder that has been entered.
+    pub(crate) fn at_start<T>(&self, entered: &Config, act: impl FnOnce() -> T) -> T {
+        // Not everybody may enter it, and it may have been removed. Without `--chdir` it is the one that has been entered.
+        let moved = self.given.chdir.is_some() && std::env::set_current_dir(&self.start).is_ok();
+        let done = act();
+        if moved && let Err(problem) = enter(entered) {
+            self.told(&problem);
+        }
+        done
+    }
+
     fn told(&self, problem: &std::io::Error) -> String {
         let name = self.found.chdir.as_deref().unwrap_or(&self.start);
         let told = cannot_be_entered(name, problem);

@@ -6,11 +6,12 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use supervisor::Program;
 use wsgi::Interpreter;
 
-use crate::elsewhere;
+use crate::elsewhere::MARK;
 use crate::options::{Again, Error, Started};
 
 /// Arguments and folder; the environment has not changed since.
@@ -19,15 +20,17 @@ pub(crate) struct Start {
     arguments: Vec<OsString>,
     folder: PathBuf,
     command: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
 }
 
 impl Start {
-    /// To be called before the process has a title, which takes the place of its command line.
+    /// To be called before the process has a title, which takes the place of its command line and environment.
     pub(crate) fn new(arguments: Vec<OsString>, folder: PathBuf) -> Self {
         Self {
             arguments,
             folder,
             command: command_line(),
+            environment: environment_for_programs(),
         }
     }
 
@@ -59,6 +62,7 @@ impl Start {
             path: find(&name, &self.folder, std::env::var_os("PATH").as_deref()),
             arguments,
             folder: self.folder.clone(),
+            environment: self.environment.clone(),
             descriptors: Vec::new(),
         }
     }
@@ -120,24 +124,74 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
 }
 
+/// What was typed, where this process has become another interpreter since.
+static TYPED: OnceLock<Vec<OsString>> = OnceLock::new();
+
+/// Notes what was typed, and not how this interpreter was started for it.
+pub(crate) fn typed(command: Vec<OsString>) {
+    let _ = TYPED.set(command);
+}
+
 /// The whole command line as the kernel has it: the arguments that Rust knows are those of the interpreter with one door,
 /// and of the program with the other.
 pub(crate) fn command_line() -> Vec<OsString> {
-    let bytes = fs::read("/proc/self/cmdline").unwrap_or_default();
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    if bytes.is_empty() {
+    if let Some(typed) = TYPED.get() {
+        return typed.clone();
+    }
+    let parts = texts("/proc/self/cmdline");
+    if parts.is_empty() {
         return std::env::args_os().collect();
     }
-    let parts = bytes.split(|byte| *byte == 0);
-    let parts: Vec<_> = parts
-        .map(|part| OsStr::from_bytes(part).to_owned())
-        .collect();
-    // What was typed, and not how this interpreter was started for it.
-    let is_elsewhere = |script: &OsString| Path::new(script).ends_with(elsewhere::SCRIPT);
-    if Interpreter::is_running() && parts.get(1).is_some_and(is_elsewhere) {
-        return parts.into_iter().skip(elsewhere::WORDS).collect();
-    }
     parts
+}
+
+/// The environment for a program that is to be started as this one was.
+///
+/// Agents that are loaded by the variables of Python or of the system's loader change these, so that programs which the
+/// application starts are left alone. These are as they were at the start.
+pub(crate) fn environment_for_programs() -> Vec<(OsString, OsString)> {
+    let at_start: Option<Vec<_>> = texts("/proc/self/environ").iter().map(variable).collect();
+    merged(std::env::vars_os(), at_start.filter(|all| !all.is_empty()))
+}
+
+fn merged(
+    now: impl Iterator<Item = (OsString, OsString)>,
+    at_start: Option<Vec<(OsString, OsString)>>,
+) -> Vec<(OsString, OsString)> {
+    let loads = |name: &OsString| {
+        let name = name.as_bytes();
+        name.starts_with(b"PYTHON") || name.starts_with(b"LD_")
+    };
+    let now = now.filter(|(name, _)| name != MARK);
+    match at_start {
+        // A program that writes its title over it, or a kernel that hides it.
+        None => now.collect(),
+        Some(at_start) => {
+            let kept = now.filter(|(name, _)| !loads(name));
+            kept.chain(at_start.into_iter().filter(|(name, _)| loads(name)))
+                .collect()
+        }
+    }
+}
+
+/// The texts in a file of the kernel, each of which ends with a zero byte.
+fn texts(file: &str) -> Vec<OsString> {
+    let bytes = fs::read(file).unwrap_or_default();
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    let parts = bytes.split(|byte| *byte == 0);
+    parts
+        .map(|part| OsStr::from_bytes(part).to_owned())
+        .collect()
+}
+
+fn variable(text: &OsString) -> Option<(OsString, OsString)> {
+    let bytes = text.as_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'=')?;
+    let part = |bytes| OsStr::from_bytes(bytes).to_owned();
+    Some((part(&bytes[..at]), part(&bytes[at + 1..])))
 }
 
 /// The program of this name, as a shell would find it. Not the file that runs: that one may have been replaced.
@@ -185,6 +239,34 @@ mod tests {
         let program = link.join("bin/rwsgi");
         let elsewhere = two.join("bin/rwsgi");
         assert_eq!(name(&two, &[elsewhere, program]), Some(link));
+    }
+
+    #[test]
+    fn a_program_gets_what_loads_agents_as_it_was_at_the_start() {
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(OsString, OsString)> {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect()
+        };
+        let now = pairs(&[
+            ("A", "new"),
+            ("PYTHONPATH", "/app"),
+            ("LD_PRELOAD", "x"),
+            (MARK, "7"),
+        ]);
+        let at_start = pairs(&[("A", "old"), ("PYTHONPATH", "/agent:/app"), ("B", "1")]);
+        assert_eq!(
+            merged(now.clone().into_iter(), Some(at_start)),
+            pairs(&[("A", "new"), ("PYTHONPATH", "/agent:/app")])
+        );
+        assert_eq!(
+            merged(now.into_iter(), None),
+            pairs(&[("A", "new"), ("PYTHONPATH", "/app"), ("LD_PRELOAD", "x")])
+        );
+        let split = |text: &str| variable(&text.into());
+        assert_eq!(split("A=b=c"), Some(pairs(&[("A", "b=c")]).remove(0)));
+        assert_eq!(split("rwsgi: a title"), None);
     }
 
     #[test]

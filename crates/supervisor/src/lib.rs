@@ -66,7 +66,9 @@ pub use memory::memory_limit;
 pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, Unloadable};
 pub use output::give_up_unread_output;
 pub use places::Place;
+pub use signals::withhold as withhold_signals;
 pub use sys::descriptors::{copy_of_inherited, open_standard};
+pub use sys::fork::threads;
 pub use sys::socket::untaken;
 pub use trial::{Tried, try_out};
 pub use upgrade::{Inheritance, Predecessor, Program, VARIABLE as TAKE_OVER};
@@ -189,7 +191,7 @@ pub fn run(
     let application = &settings.title;
     let identity = settings.identity.as_ref();
     // Forks copy one thread only, and the kernel kills by the thread that forked: both want a process with one.
-    if let Some(threads @ 2..) = sys::fork::threads() {
+    if let Some(threads @ 2..) = threads() {
         warn!(threads, "the supervisor should have one thread");
     }
     sys::title::set(

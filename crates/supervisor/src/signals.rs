@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tracing::debug;
 
-use crate::sys::signal::{Give, calm, gather};
+use crate::sys::signal::{Give, WITHHELD, calm, calm_withheld, gather};
 
 /// The signals that the supervisor acts upon, as something to wait for.
 #[derive(Debug)]
@@ -65,6 +65,19 @@ impl AsFd for Signals {
 pub(crate) fn leave_to_supervisor() -> nix::Result<()> {
     calm(Give::All);
     SigSet::empty().thread_set_mask()
+}
+
+/// Leaves the signals that are withheld from the application to the supervisor once more. `forget` has whoever else has taken
+/// them forget that, and they wait meanwhile.
+pub fn withhold(forget: impl FnOnce()) {
+    let withheld = SigSet::from_iter(WITHHELD);
+    let former = withheld.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    forget();
+    calm_withheld();
+    if let Ok(former) = former {
+        // A mask that was there can be set again.
+        let _ = former.thread_set_mask();
+    }
 }
 
 /// Lets this process, which starts no other, write to a terminal whose background jobs may not (`stty tostop`): it would be

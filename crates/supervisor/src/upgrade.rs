@@ -35,6 +35,8 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// The folder in which it was started.
     pub folder: PathBuf,
+    /// Its environment.
+    pub environment: Vec<(OsString, OsString)>,
     /// Descriptors that it was started with and needs again, by the same numbers.
     pub descriptors: Vec<RawFd>,
 }
@@ -209,6 +211,8 @@ fn start(program: &Program, listeners: &[Listener], since: Duration) -> io::Resu
     let _inheritable = Inheritable::these(&program.descriptors)?;
     let child = command
         .current_dir(&program.folder)
+        .env_clear()
+        .envs(program.environment.iter().cloned())
         // It has the folder from its name, too.
         .env("PWD", &program.folder)
         .env(VARIABLE, numbers.join(","))

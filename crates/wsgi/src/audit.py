@@ -42,6 +42,9 @@ _NAMES = 4
 _NO_LIBRARY = "an unknown library"
 # A helper that does not end by itself is killed after this.
 _PATIENCE_SECONDS = 1.0
+# What `sitecustomize` has started. It has run in the mold: a child that loads the application for itself has
+# no more of it. Agents that are made for servers that fork begin anew by `os.register_at_fork`.
+_AGENTS = "its agent has to see to forks by itself"
 _LOOPS = ("eventpoll", "eventfd", "timerfd", "signalfd", "pidfd")
 
 
@@ -182,7 +185,7 @@ def _made_by(thing: Any) -> str:
 def _look_at_threads(report: Report, name_threads: NameThreads) -> None:
     here = sys._getframe()
     known = {thread.ident: thread for thread in threading.enumerate()}
-    native = {int(name) for name in os.listdir("/proc/self/task")} - {os.getpid()}
+    native = {int(name) for name in os.listdir("/proc/self/task")} - {os.getpid()} - _agents_tasks
     if threading.get_native_id() in native:
         native.remove(threading.get_native_id())
     raw = 0
@@ -192,6 +195,10 @@ def _look_at_threads(report: Report, name_threads: NameThreads) -> None:
         if frame is here or known.get(ident) is threading.main_thread():
             continue
         thread = known.get(ident)
+        if ident in _agents_threads:
+            name = "a thread" if thread is None else f"thread {thread.name!r}"
+            report.notes.append(f"{name} was running before the application was loaded: {_AGENTS}")
+            continue
         if thread is None:
             raw += 1
             _look_at_raw_thread(report, frame)
@@ -285,6 +292,11 @@ def _look_at_helpers(report: Report, holders: _Holders) -> set[int]:
                 f"process {pid} is multiprocessing's resource tracker, which children may share"
             )
             explained.add(fd)
+            continue
+        if pid in _agents_helpers:
+            report.notes.append(
+                f"process {pid} ({_command(pid)}) was started before the application was loaded: {_AGENTS}"
+            )
             continue
         by = _made_by(holders.helpers[pid]) if pid in holders.helpers else ""
         # One that was forked has the title of this process.
@@ -602,3 +614,6 @@ for _name in ("__file__", "__cached__"):
 
 # Whatever is open before the application is imported is the server's.
 _own = frozenset(_note(_descriptors()))
+_agents_threads = frozenset(sys._current_frames()) - {threading.get_ident()}
+_agents_tasks = frozenset(int(_name) for _name in os.listdir("/proc/self/task")) - {os.getpid()}
+_agents_helpers = frozenset(children())

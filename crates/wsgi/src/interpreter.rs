@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use tracing::debug;
 
 use crate::prelude;
@@ -78,6 +79,7 @@ impl Interpreter {
             // The fork itself was plain, since the process before it did no Python: the hooks may follow it in one go.
             before_fork(py);
             after_fork_child(py);
+            complete_start(py).map_err(refused)?;
             if let Some(python) = python {
                 if Self::other(python)?.is_some() {
                     let sys = py.import("sys").map_err(refused)?;
@@ -177,6 +179,30 @@ impl Interpreter {
             prefix,
         })
     }
+}
+
+/// Does what was left out of the interpreter's start.
+static COMPLETE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// The interpreter of this process was started without `site`: `complete` is to be called in each process that adopts it.
+pub fn complete_start_with(py: Python<'_>, complete: Py<PyAny>) {
+    // It is noted once, at the start.
+    let _ = COMPLETE.set(py, complete);
+}
+
+fn complete_start(py: Python<'_>) -> PyResult<()> {
+    let Some(complete) = COMPLETE.get(py) else {
+        return Ok(());
+    };
+    // What multiprocessing starts is started with the options that these flags tell.
+    let flags = py.import("sys")?.getattr("flags")?;
+    let names = flags.get_type().getattr("__match_args__")?;
+    let index: isize = names.call_method1("index", ("no_site",))?.extract()?;
+    let no = 0_u8.into_pyobject(py)?.into_ptr();
+    // SAFETY: this thread is attached. The object is a struct sequence, in which the index is that of a field, and the call
+    // takes the reference to the number over. CPython sets fields of this object in the same way after its start.
+    unsafe { ffi::PyStructSequence_SetItem(flags.as_ptr(), index, no) };
+    complete.call0(py).map(drop)
 }
 
 /// Follows the links in `sys.path`, all but those of the standard library: what is imported later comes from where they

@@ -18,6 +18,7 @@ mod interpreter;
 mod names;
 mod prelude;
 mod recent;
+mod running;
 mod said;
 mod serve;
 mod start;
@@ -31,10 +32,14 @@ pub use input::Fetched;
 #[cfg(feature = "embed")]
 pub use interpreter::Start;
 pub use interpreter::{
-    Interpreter, StartError, after_fork_child, after_fork_parent, before_fork, follow_path,
+    Interpreter, StartError, after_fork_child, after_fork_parent, before_fork, complete_start_with,
+    follow_path,
 };
-pub use prelude::{TRACEBACK, Waits, leave, module_count, module_files, unfinished};
+pub use prelude::{
+    TRACEBACK, Waits, forget_handlers, leave, module_count, module_files, unfinished,
+};
 pub use pyo3::Python;
+pub use running::Running;
 pub use serve::{Gate, name_thread, serve};
 pub use warmup::Warmed;
 

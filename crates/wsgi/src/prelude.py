@@ -38,6 +38,7 @@ def prepare(python_path: list[str], env: list[tuple[str, str]], package: tuple[s
     # What the service manager or a former server has told this one is not for the application.
     for name in (
         *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID", "_RWSGI_TAKE_OVER"),
+        "_RWSGI_ALONE",
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
     ):
         os.environ.pop(name, None)

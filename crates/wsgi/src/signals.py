@@ -35,6 +35,14 @@ def install() -> None:
         os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_give_back)
 
 
+def forget() -> None:
+    """Take handlers of the server's signals back that were set while Python was started, as agents do."""
+    for number in _WITHHELD:
+        handler = signal.getsignal(number)
+        if callable(handler) and handler is not signal.default_int_handler:
+            _set_handler(number, signal.SIG_DFL)
+
+
 def before_fork() -> None:
     """The fork that follows is the server's own."""
     global _forks_child

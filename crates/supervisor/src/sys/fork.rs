@@ -31,6 +31,7 @@ pub(crate) fn leave(code: u8) -> ! {
 }
 
 /// How many threads this process has; `None` without `/proc`.
-pub(crate) fn threads() -> Option<usize> {
+#[must_use]
+pub fn threads() -> Option<usize> {
     Some(std::fs::read_dir("/proc/self/task").ok()?.count())
 }

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 use libc::{c_int, sighandler_t};
+use nix::sys::signal::Signal;
 
 /// Signals that only the supervisor acts upon, and two that would end a process for a broken pipe or a large file,
 /// which Rust and Python report as errors.
@@ -17,6 +18,15 @@ const CALMED: [c_int; 8] = [
     libc::SIGUSR2,
     libc::SIGPIPE,
     libc::SIGXFSZ,
+];
+
+/// Those of them that are withheld from the application, as `wsgi/signals.py` has them.
+pub(crate) const WITHHELD: [Signal; 5] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGHUP,
+    Signal::SIGUSR2,
 ];
 
 /// The last signal's number on Linux.
@@ -47,6 +57,16 @@ pub(crate) fn calm(give: Give) {
         } else if now == libc::SIG_IGN || passed_on {
             set(signal, libc::SIG_DFL);
         }
+    }
+}
+
+/// Makes the signals that are withheld from the application do nothing here, whatever handles them.
+pub(crate) fn calm_withheld() {
+    for signal in WITHHELD {
+        set(
+            signal as c_int,
+            nothing as extern "C" fn(c_int) as sighandler_t,
+        );
     }
 }
 

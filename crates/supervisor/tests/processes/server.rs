@@ -51,6 +51,7 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
             path: "/bin/false".into(),
             arguments: Vec::new(),
             folder: "/".into(),
+            environment: Vec::new(),
             descriptors: Vec::new(),
         },
         title: "test".to_owned(),
