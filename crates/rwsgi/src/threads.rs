@@ -58,6 +58,7 @@ pub(crate) fn serve(
                     Python::attach(|py| {
                         wsgi::name_thread(py, &name);
                         wsgi::serve(py, app, &mut seat(thread), &stop.flag, answered);
+                        wsgi::forget_thread(py);
                     });
                 };
                 builder.spawn_scoped(scope, work).map(drop)

@@ -97,17 +97,39 @@ impl Gate {
 
 /// Gives the thread a name that logs of the application can show, and has the threads that it starts be none that the
 /// end of the process leaves behind: CPython takes one that it has not started for a daemon, and so would those be.
+/// What traces or profiles each thread that is started, a debugger or a measurement of coverage, begins to.
 pub fn name_thread(py: Python<'_>, name: &str) {
-    let named = py
-        .import(intern!(py, "threading"))
-        .and_then(|threading| threading.call_method0(intern!(py, "current_thread")))
-        .and_then(|thread| {
-            // The property of this name cannot be set in a thread that runs.
-            thread.setattr(intern!(py, "_daemonic"), false)?;
-            thread.setattr(intern!(py, "name"), name)
-        });
-    if let Err(raised) = named {
-        error!(error = %raised, "the thread cannot be named");
+    let named = || {
+        let threading = py.import(intern!(py, "threading"))?;
+        let thread = threading.call_method0(intern!(py, "current_thread"))?;
+        // The property of this name cannot be set in a thread that runs.
+        thread.setattr(intern!(py, "_daemonic"), false)?;
+        thread.setattr(intern!(py, "name"), name)?;
+        let sys = py.import(intern!(py, "sys"))?;
+        for (kept, set) in [("gettrace", "settrace"), ("getprofile", "setprofile")] {
+            let hook = threading.call_method0(kept)?;
+            if !hook.is_none() {
+                sys.call_method1(set, (hook,))?;
+            }
+        }
+        PyResult::Ok(())
+    };
+    if let Err(raised) = named() {
+        error!(error = %raised, "the thread cannot be made known");
+    }
+}
+
+/// Takes a thread that is about to end, and was named, off the list of those that are alive: before 3.12, CPython leaves one
+/// there that it has not started. Whoever waits for all threads, as a debugger does, would wait for it.
+pub fn forget_thread(py: Python<'_>) {
+    let forgotten = py.import(intern!(py, "threading")).and_then(|threading| {
+        let ident = threading.call_method0(intern!(py, "get_ident"))?;
+        threading
+            .getattr(intern!(py, "_active"))?
+            .call_method1(intern!(py, "pop"), (ident, py.None()))
+    });
+    if let Err(raised) = forgotten {
+        error!(error = %raised, "the thread stays on the list of those that are alive");
     }
 }
 
