@@ -11,6 +11,7 @@ import pytest
 
 from tests.outputs import Begin, Disk, Terminal, freezable_in, mounted
 from tests.server import APPS, ROOT, Door, Ran, Server
+from tests.unprivileged import reachable
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -177,3 +178,14 @@ def terminal() -> Iterator[Terminal]:
     terminal = Terminal()
     yield terminal
     terminal.close()
+
+
+@pytest.fixture
+def as_nobody(door: Door, tmp_path: Path) -> Iterator[dict[str, object]]:
+    """Options by which only the supervisor is root, where that is to be had."""
+    if os.geteuid() != 0:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="rwsgi-") as folder:
+        os.chmod(folder, 0o755)
+        yield {"before": reachable(door, tmp_path), "folder": Path(folder)}

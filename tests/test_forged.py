@@ -1,19 +1,14 @@
 """Messages that the application forges on the server's lines: no process dies of a number in one."""
 
-import os
 import re
 import struct
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests import processes
 from tests.conftest import Start
-from tests.server import Door
-from tests.unprivileged import reachable
 
 BORN, FORKED = 1, 6
 CUT_OFF = " says what no (child|mold) says: killed"
@@ -25,17 +20,6 @@ def victim() -> Iterator["subprocess.Popen[bytes]"]:
     with subprocess.Popen(["sleep", "1000"]) as process:
         yield process
         process.kill()
-
-
-@pytest.fixture
-def as_nobody(door: Door, tmp_path: Path) -> Iterator[dict[str, object]]:
-    """Options by which only the supervisor is root, where that is to be had."""
-    if os.geteuid() != 0:
-        yield {}
-        return
-    with tempfile.TemporaryDirectory(prefix="rwsgi-") as folder:
-        os.chmod(folder, 0o755)
-        yield {"before": reachable(door, tmp_path), "folder": Path(folder)}
 
 
 def number(kind: int, pid: int) -> str:

@@ -1,9 +1,13 @@
 """A child that was taken over: whatever it writes into the shared memory, the others are served."""
 
 import os
+import random
 import signal
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -55,11 +59,42 @@ class Asking:
         self._thread.join()
 
 
+ROOT = os.geteuid() == 0
+
+
+@pytest.fixture(params=["root and --user", "without root"] if ROOT else ["without root"])
+def crew(request: pytest.FixtureRequest, start: Start, as_nobody: dict[str, Any]) -> Callable[[], Server]:
+    """Starts four processes, none of which is root but the supervisor at most."""
+
+    def begin() -> Server:
+        user: tuple[str, ...] = ()
+        more = dict(as_nobody)
+        if request.param != "without root":
+            user = ("--user", "nobody")
+        elif ROOT:
+            drop = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+            more["before"] = [*as_nobody["before"], *drop]
+        options = (*user, "--processes", "4", "--queue-timeout", "5s", "hostile")
+        return start(*options, children=4, **more)
+
+    return begin
+
+
+def check(server: Server, front: int, others: list[Asking]) -> None:
+    """Others have been answered all the while, and still are."""
+    for other in others:
+        other.end()
+    assert [wrong for other in others for wrong in other.wrong] == []
+    assert all(other.right for other in others)
+    assert server.front() == front
+    assert "panicked" not in str(server.log)
+    assert server.get("/?still").body == b"still"
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_other_clients_get_their_answers(start: Start, attack: str) -> None:
-    server = start("--processes", "4", "--queue-timeout", "5s", "hostile", children=4)
-    front = server.front()
-    others = [Asking(server, f"client{number}") for number in range(6)]
+def test_other_clients_get_their_answers(crew: Callable[[], Server], attack: str) -> None:
+    server = crew()
+    front, others = server.front(), [Asking(server, f"client{number}") for number in range(6)]
     try:
         for _ in range(TIMES):
             # The child may be killed for it.
@@ -67,15 +102,43 @@ def test_other_clients_get_their_answers(start: Start, attack: str) -> None:
     finally:
         for other in others:
             other.end()
-    assert [wrong for other in others for wrong in other.wrong] == []
-    assert all(other.right for other in others)
-    assert server.front() == front
-    assert "panicked" not in str(server.log)
+    check(server, front, others)
     if attack in ("tail", "head"):
         # It is not only that nothing was written.
         server.wait_for(OVERWRITTEN)
     if attack in ("ask", "give", "copy"):
         server.wait_for(REFUSED)
+
+
+def test_other_clients_get_their_answers_beside_several_attacks(crew: Callable[[], Server]) -> None:
+    server = crew()
+    front, others = server.front(), [Asking(server, f"client{number}") for number in range(4)]
+
+    def attack(names: list[str]) -> list[int]:
+        return [server.get(f"/attack/{name}").status for name in names]
+
+    try:
+        orders = [random.Random(number).sample(sorted(ATTACKS), len(ATTACKS)) for number in range(2)]
+        with ThreadPoolExecutor() as attackers:
+            # They lose their own requests to each other.
+            found = {status for statuses in attackers.map(attack, orders) for status in statuses}
+    finally:
+        for other in others:
+            other.end()
+    assert found <= {200, 500, 502, 503}
+    check(server, front, others)
+
+
+def test_a_line_about_requests_in_flight_is_bounded(start: Start) -> None:
+    server = start("--processes", "1", "--queue-timeout", "5s", "hostile")
+    clients = [server.client() for _ in range(100)]
+    clients[0].send("/attack/die_for_all")
+    for client in clients[1:]:
+        client.send(f"/?{'x' * 8000}")
+    died = server.wait_for(" child=0 .* died$")
+    assert len(died.string) < 2000
+    for client in clients:
+        client.close()
     assert server.get("/?still").body == b"still"
 
 

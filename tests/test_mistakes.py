@@ -1,5 +1,7 @@
 """What an application does by mistake costs no other request, and no other client hears of it."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,25 @@ def test_write_of_another_request_is_refused(start: Start) -> None:
         assert answer.body == b"write() works in the thread that runs the request, and only there"
         assert "Set-Cookie" not in answer.headers
         assert lender.answer().body == b"own"
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_thread_that_outlives_its_request_has_no_say_in_others(start: Start, threads: str) -> None:
+    server = start("--threads", threads, "mistakes")
+    for _ in range(4):
+        assert server.get("/leave-thread").body == b"left"
+    with server.client() as client:
+        for number in range(300):
+            answer = client.get(f"/?{number}")
+            assert (answer.status, answer.body) == (200, str(number).encode())
+            assert "Set-Cookie" not in answer.headers
+    server.stop()
+
+
+def test_a_child_that_is_stopped_keeps_no_request_from_the_others(start: Start) -> None:
+    server = start("--processes", "2", "--shutdown-timeout", "1s", "mistakes", children=2)
+    stopped = server.children(2)[0]
+    os.kill(stopped, signal.SIGSTOP)
+    for number in range(20):
+        assert server.get(f"/?{number}").body == str(number).encode()
+    server.stop()

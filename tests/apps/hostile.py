@@ -108,20 +108,31 @@ def sign(memory: Memory, me: int) -> None:
             word.value = CLAIMED | me << 48 | 1 << 40 | word.value
 
 
+def die_for_all(memory: Memory, me: int) -> None:
+    """Sign all that waits, and die: what this process had is told in the log."""
+    life = memory.word(CHILD + LINE * me).value >> 32 & 0xFF
+    for slot, number in others(memory, me):
+        memory.word(WORDS + LINE * slot).value = CLAIMED | me << 48 | life << 40 | number
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def truncate(_: Memory, __: int) -> None:
+    held = []
     for name in os.listdir("/proc/self/fd"):
         try:
             if "rwsgi-exchange" in os.readlink(f"/proc/self/fd/{name}"):
+                held.append(name)
                 os.ftruncate(int(name), 0)
         except OSError:
             pass
+    assert not held, "the memory is still held by a descriptor"
 
 
 def lines() -> Iterable[socket.socket]:
-    """The server's own lines that this process holds."""
+    """The server's own lines that this process holds, but for that of the log."""
     for name in os.listdir("/proc/self/fd"):
         try:
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+            if int(name) > 2 and stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                 with socket.socket(fileno=os.dup(int(name))) as line:
                     if line.type == socket.SOCK_SEQPACKET:
                         yield line
@@ -170,8 +181,8 @@ def desk() -> socket.socket:
     found: dict[int, list[socket.socket]] = {}
     for line in lines():
         found.setdefault(os.fstat(line.fileno()).st_ino, []).append(line.dup())
-    (only,) = [held[0] for held in found.values() if len(held) == 1]
-    return only
+    # The line to the process that writes the log is older.
+    return [held[0] for held in found.values() if len(held) == 1][-1]
 
 
 ASIDE = 0.2
@@ -251,7 +262,8 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     answer = environ["QUERY_STRING"].encode() + environ["wsgi.input"].read()
     if act == "attack":
         memory = Memory()
-        ATTACKS[name](memory, environ["rwsgi.child"])
+        attack = die_for_all if name == "die_for_all" else ATTACKS[name]
+        attack(memory, environ["rwsgi.child"])
         answer = struct.pack("<Q", memory.word(TAIL).value)
     start_response("200 OK", [("Content-Length", str(len(answer)))])
     if act == "file":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import IO, TYPE_CHECKING
 
@@ -52,10 +54,32 @@ def borrows_write(start_response: StartResponse) -> Iterable[bytes]:
     return [raised.encode()]
 
 
+def leave_thread(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Goes on with its request when that has long been answered, until the process ends."""
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+
+    def go_on() -> None:
+        while True:
+            for act in (
+                lambda: write(b"late"),
+                lambda: start_response("200 OK", [("Set-Cookie", "secret=1")]),
+                lambda: environ["wsgi.input"].read(),
+                lambda: environ["wsgi.errors"].flush(),
+            ):
+                with contextlib.suppress(Exception):
+                    act()
+            time.sleep(0.0005)
+
+    threading.Thread(target=go_on, daemon=True).start()
+    return [b"left"]
+
+
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     _, act, way, *_ = (environ["PATH_INFO"] + "//").split("/")
     if act == "lends":
         return lends_write(start_response)
+    if act == "leave-thread":
+        return leave_thread(environ, start_response)
     if act == "borrows":
         return borrows_write(start_response)
     answer = environ["QUERY_STRING"].encode()

@@ -415,3 +415,23 @@ fn the_process_of_a_former_life_has_no_say() {
     child.join().unwrap().unwrap_err();
     drop(claim);
 }
+
+#[test]
+fn a_full_socket_to_answer_on_keeps_nobody_waiting() {
+    use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+    let pair = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    );
+    let (reply, _reader) = pair.unwrap();
+    while send(&reply, &[0; 1000], SendFlags::DONTWAIT).is_ok() {}
+    let asked = Asked {
+        ticket: Ticket { slot: 0, seq: 1 },
+        reply,
+    };
+    let file = fs::File::open("/dev/null").unwrap();
+    let given = asked.give(std::os::fd::AsFd::as_fd(&file));
+    assert_eq!(given.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
