@@ -168,7 +168,7 @@ def test_standard_output_is_meant_whatever_it_is(
         before = to(f">&{ends[1]}")
         options = []
         if user:
-            tmp_path.chmod(0o777)
+            tmp_path.chmod(0o755)
             scratch = tmp_path / "scratch"
             scratch.mkdir()
             before, options = [*reachable(door, scratch), *before], ["--user", "nobody"]
