@@ -93,7 +93,7 @@ def test_work_that_was_accepted_is_done(start: Start, tmp_path: Path, preload: s
 
 
 def test_who_waits_for_work_that_does_not_end_is_killed(start: Start) -> None:
-    server = start("--shutdown-timeout", "1s", "parting")
+    server = start("--preload", "on", "--shutdown-timeout", "1s", "parting")
     mold = server.mold()
     folder = Path(server.wait_for("^folder (.*)$")[1])
     assert server.get("/work").status == 200
