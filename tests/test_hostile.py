@@ -25,6 +25,7 @@ LONG = b"x" * 200_000
 REFUSED = (
     " asked for the body of a request, or gave a file for the answer, that another process has: refused$"
 )
+FRAMES = " wrote what no child writes into the exchange"
 OVERWRITTEN = " a child has overwritten the queue of requests, which is put right$"
 
 
@@ -97,8 +98,8 @@ def test_other_clients_get_their_answers(crew: Callable[[], Server], attack: str
     front, others = server.front(), [Asking(server, f"client{number}") for number in range(6)]
     try:
         for _ in range(TIMES):
-            # The child may be killed for it.
-            assert server.get(f"/attack/{attack}").status in (200, 502)
+            # The child may be killed for it, or its answer have no head.
+            assert server.get(f"/attack/{attack}").status in (200, 500, 502)
     finally:
         for other in others:
             other.end()
@@ -108,6 +109,8 @@ def test_other_clients_get_their_answers(crew: Callable[[], Server], attack: str
         server.wait_for(OVERWRITTEN)
     if attack in ("ask", "give", "copy"):
         server.wait_for(REFUSED)
+    if attack in ("free_often", "answer_beside"):
+        server.wait_for(FRAMES)
 
 
 def test_other_clients_get_their_answers_beside_several_attacks(crew: Callable[[], Server]) -> None:

@@ -16,12 +16,14 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 LINE = 64
+PAGE = 4096
 # Four processes, as many again for those that leave, and one for a replacement.
 CHILDREN = 9
 SLOTS = 1024 + 2 * CHILDREN
@@ -37,8 +39,14 @@ ENTRIES = WORDS + LINE * SLOTS
 PLACES = ENTRIES + 8 * ENTRIES_COUNT
 CHILD = PLACES + -(-252 * SLOTS // LINE) * LINE
 THREAD = CHILD + LINE * CHILDREN
+INLINE = THREAD + 128 * CHILDREN
+BLOCKS = -(-(INLINE + 3904 * SLOTS) // PAGE) * PAGE
+RINGS = BLOCKS + 1024 * 16 * 1024
 
 CLAIMED = 2 << 60
+
+ASIDE = 0.2
+"""Seconds for which an attack goes on: others have to be served meanwhile."""
 
 
 class Memory:
@@ -108,6 +116,40 @@ def sign(memory: Memory, me: int) -> None:
             word.value = CLAIMED | me << 48 | 1 << 40 | word.value
 
 
+def frames(memory: Memory, me: int, slots: Iterable[tuple[int, int]], last: bool) -> None:
+    """Write frames for these requests into the ring of this thread, which knows nothing of it."""
+    place = THREAD + 128 * me
+    written = memory.word(place + 8).value
+    for slot, number in slots:
+        frame = (8 << 32, number << 32 | slot, 2 if last else 1, 0)
+        for word in frame:
+            memory.word(RINGS + RING * me + written % RING).value = word
+            written += 8
+    memory.word(place + 8).value = written
+    memory.word(DIRTY).value |= 1 << me
+    # The front reads them when it next has something to do.
+    until = time.monotonic() + ASIDE
+    while memory.word(place + 64).value < written and time.monotonic() < until:
+        time.sleep(0.001)
+
+
+def free_often(memory: Memory, me: int) -> None:
+    """Sign what is free, and end an answer for it."""
+    life = memory.word(CHILD + LINE * me).value >> 32 & 0xFF
+    free = []
+    for slot in range(SLOTS):
+        word = memory.word(WORDS + LINE * slot)
+        if not word.value >> 60 and word.value:
+            free.append((slot, word.value & 0xFFFFFFFF))
+            word.value = CLAIMED | me << 48 | life << 40 | word.value
+    frames(memory, me, free * 10, last=True)
+
+
+def answer_beside(memory: Memory, me: int) -> None:
+    """Write more of the answer than the thread that gives it will."""
+    frames(memory, me, [own(memory, me)] * 100, last=False)
+
+
 def die_for_all(memory: Memory, me: int) -> None:
     """Sign all that waits, and die: what this process had is told in the log."""
     life = memory.word(CHILD + LINE * me).value >> 32 & 0xFF
@@ -143,8 +185,10 @@ def lines() -> Iterable[socket.socket]:
 def say(*messages: bytes) -> None:
     """On every line, as far as it takes them."""
     for line in lines():
-        for message in messages:
-            line.send(message, socket.MSG_DONTWAIT)
+        # The other end may be closed after the first.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for message in messages:
+                line.send(message, socket.MSG_DONTWAIT)
 
 
 def born(_: Memory, __: int) -> None:
@@ -176,6 +220,20 @@ def others(memory: Memory, me: int) -> Iterable[tuple[int, int]]:
             yield slot, word & 0xFFFFFFFF
 
 
+def own(memory: Memory, me: int) -> tuple[int, int]:
+    """The request that this thread runs: slot and number."""
+    while True:
+        found = []
+        for slot in range(SLOTS):
+            word = memory.word(WORDS + LINE * slot).value
+            if word >> 60 == CLAIMED >> 60 and word >> 48 & 0xFFF == me:
+                found.append((slot, word & 0xFFFFFFFF))
+        # The front may still have to read the answer to the last one.
+        if len(found) == 1:
+            return found[0]
+        time.sleep(0.001)
+
+
 def desk() -> socket.socket:
     """The line to the front, which all children share. The one to the supervisor has several numbers."""
     found: dict[int, list[socket.socket]] = {}
@@ -183,10 +241,6 @@ def desk() -> socket.socket:
         found.setdefault(os.fstat(line.fileno()).st_ino, []).append(line.dup())
     # The line to the process that writes the log is older.
     return [held[0] for held in found.values() if len(held) == 1][-1]
-
-
-ASIDE = 0.2
-"""Seconds for which an attack goes on: others have to be served meanwhile."""
 
 
 def ask(memory: Memory, me: int) -> None:
@@ -220,14 +274,11 @@ def give(memory: Memory, me: int) -> None:
 
 def copy(memory: Memory, me: int) -> None:
     """A process that was forked here gives a file for the answer of this one."""
-    for slot in range(SLOTS):
-        word = memory.word(WORDS + LINE * slot).value
-        if word >> 60 == CLAIMED >> 60 and word >> 48 & 0xFFF == me:
-            own = slot << 32 | word & 0xFFFFFFFF
+    slot, number = own(memory, me)
     line, pid = desk(), os.fork()
     if not pid:
         with open("/dev/null") as file:
-            socket.send_fds(line, [struct.pack("<3Q", own, 0, 1)], [file.fileno()])
+            socket.send_fds(line, [struct.pack("<3Q", slot << 32 | number, 0, 1)], [file.fileno()])
         os._exit(0)
     os.waitpid(pid, 0)
     line.close()
@@ -247,6 +298,8 @@ ATTACKS: dict[str, Callable[[Memory, int], None]] = {
         bells,
         no_news,
         sign,
+        free_often,
+        answer_beside,
         truncate,
         born,
         flood,

@@ -39,6 +39,10 @@ pub struct Dispatcher {
     mended: u64,
     /// How far each thread's ring has been read.
     read: Vec<u64>,
+    /// How often in a row a thread has told a position that no frame explains.
+    unexplained: Vec<u8>,
+    /// The rings are being taken over from a former front.
+    takes_over: bool,
     /// Requests that have been offered since threads were last woken.
     unannounced: u32,
     /// Rings that wait for their answer's reader.
@@ -137,6 +141,8 @@ impl Dispatcher {
             tail: 0,
             mended: 0,
             read: vec![0; threads],
+            unexplained: vec![0; threads],
+            takes_over: true,
             unannounced: 0,
             stalled: Vec::new(),
             corrupt: Vec::new(),
@@ -150,6 +156,7 @@ impl Dispatcher {
         let start = new.exchange.mapping.header().tail.load(Ordering::Relaxed);
         new.tail = new.exchange.queue().renew(start, std::iter::empty());
         new.take_over_rings();
+        new.takes_over = false;
         new
     }
 
@@ -477,6 +484,7 @@ impl Dispatcher {
         place.since.store(0, Ordering::Relaxed);
         place.lasted.store(0, Ordering::Relaxed);
         self.read[thread] = 0;
+        self.unexplained[thread] = 0;
         place.written.store(0, Ordering::Relaxed);
         place.read.store(0, Ordering::Release);
     }

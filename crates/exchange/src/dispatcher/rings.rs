@@ -11,6 +11,10 @@ use crate::ring::{self, Frame};
 use crate::sync::Ordering;
 use crate::wire::Malformed;
 
+/// A thread that tells so often in a row a position which no frame explains has written frames beside those of ours. Where
+/// another process has overwritten the position, the thread sets it right the first time.
+const UNEXPLAINED: u8 = 8;
+
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
@@ -41,7 +45,9 @@ impl Dispatcher {
         let mut read = start;
         let written = place.written.load(Ordering::Acquire);
         while let Some(frame) = ring::peek(ring, read, written)? {
-            let wanted = self.check(thread, frame)?;
+            // A front frees one slot at a time, and then counts the frame as read.
+            let may_be_freed = self.takes_over && read == start;
+            let wanted = self.check(thread, frame, may_be_freed)?;
             let wait = wanted == Wanted::Yes && !all && sink.wish(frame.ticket) == Wish::Later;
             // Once the thread has gone on to its next request, nothing of this answer may hold that one up.
             if wait && !ends_within(ring, read, written, frame.ticket)? {
@@ -66,6 +72,7 @@ impl Dispatcher {
             }
             read = read.wrapping_add(Frame::size(frame.head + frame.data) as u64);
             self.read[thread] = read;
+            self.unexplained[thread] = 0;
             place.read.store(read, Ordering::Release);
             if wanted == Wanted::Yes {
                 sink.part(
@@ -80,14 +87,25 @@ impl Dispatcher {
         }
         // Both positions are for the thread. One that another process has overwritten is set right, here or by the thread
         // itself when it is woken.
-        let is_told =
-            place.read.load(Ordering::Relaxed) == read && ring::is_position(read, written);
+        let is_explained = ring::is_position(read, written);
+        if !is_explained {
+            self.unexplained[thread] += 1;
+            if self.unexplained[thread] == UNEXPLAINED {
+                return Err(Malformed);
+            }
+            // Counted once, unless the thread tells it anew.
+            let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+            let _ = place
+                .written
+                .compare_exchange(written, read, success, failure);
+        }
+        let is_told = place.read.load(Ordering::Relaxed) == read && is_explained;
         if read != start || !is_told {
             place.read.store(read, Ordering::Release);
             published();
             place.room.ring();
         }
-        if !ring::is_position(read, written) {
+        if !is_explained {
             // It may also have answered, and wait for the next request.
             place.bell.ring();
         }
@@ -95,12 +113,17 @@ impl Dispatcher {
     }
 
     /// Whether somebody wants this frame, after proof that this thread may write it.
-    fn check(&mut self, thread: usize, frame: Frame) -> Result<Wanted, Malformed> {
+    fn check(
+        &mut self,
+        thread: usize,
+        frame: Frame,
+        may_be_freed: bool,
+    ) -> Result<Wanted, Malformed> {
         let ticket = frame.ticket;
         if !self.holds(ticket) {
             let slot = self.slots.get(ticket.slot as usize);
             let was_held = slot.is_some_and(|slot| slot.seq == ticket.seq);
-            return if was_held && frame.after != After::More {
+            return if may_be_freed && was_held && frame.after != After::More {
                 Ok(Wanted::Freed)
             } else {
                 Err(Malformed)

@@ -198,30 +198,61 @@ fn a_slot_that_is_free_cannot_be_freed() {
     let ticket = site.offer("/");
     site.answer();
     site.pump();
-    for _ in 0..5 {
-        let thief = Owner {
-            child: CHILD,
-            thread: 0,
-        };
-        site.exchange.mapping.words()[ticket.slot as usize].write(Word::Claimed(thief, ticket.seq));
-        write_last_frame(&site.exchange, ticket);
-        site.pump();
-        assert_eq!(site.dispatcher.free_slots(), free);
-    }
+    let thief = Owner {
+        child: CHILD,
+        thread: 0,
+    };
+    site.exchange.mapping.words()[ticket.slot as usize].write(Word::Claimed(thief, ticket.seq));
+    write_frame(&site.exchange, ticket, b"", After::Complete);
+    assert_eq!(site.pump(), [CHILD]);
+    assert_eq!(site.dispatcher.free_slots(), free);
+    site.dispatcher.gone(CHILD, &mut site.sink);
     site.check_serves();
 }
 
-/// A last frame in the ring of the first child's thread.
-fn write_last_frame(exchange: &Exchange, ticket: Ticket) {
+#[test]
+fn a_thread_whose_frames_are_behind_what_was_read_is_a_suspect() {
+    let stop = AtomicBool::new(false);
+    let mut site = Site::new();
+    let mut seat = Seat::new(Arc::clone(&site.exchange), CHILD, 0, Original::here());
+    let exchange = Arc::clone(&site.exchange);
+    let ticket = site.offer("/");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut claim = seat.take(&stop).unwrap();
+            // The application writes a frame of its own. The thread knows nothing of it.
+            write_frame(&exchange, ticket, &[0; 1000], After::More);
+            while exchange.mapping.threads()[0].read.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            let _ = send(&mut claim, b"", After::Complete);
+            drop(claim);
+            seat.take(&stop);
+        });
+        let mut suspects = Vec::new();
+        while suspects.is_empty() {
+            suspects = site.pump();
+            thread::yield_now();
+        }
+        assert_eq!(suspects, [CHILD]);
+        site.dispatcher.gone(CHILD, &mut site.sink);
+        stop.store(true, Ordering::Release);
+        wake_child(&exchange, CHILD);
+    });
+    site.check_serves();
+}
+
+/// A frame in the ring of the first child's thread.
+fn write_frame(exchange: &Exchange, ticket: Ticket, data: &[u8], after: After) {
     let frame = ring::Frame {
         ticket,
         head: 0,
-        data: 0,
-        after: After::Complete,
+        data: data.len(),
+        after,
     };
     let place = &exchange.mapping.threads()[0];
     let written = place.written.load(Ordering::SeqCst);
-    let size = ring::write(exchange.mapping.ring(0), written, frame, b"", b"");
+    let size = ring::write(exchange.mapping.ring(0), written, frame, b"", data);
     place.written.store(written + size as u64, Ordering::SeqCst);
     exchange.mapping.dirty()[0].store(1, Ordering::SeqCst);
 }
@@ -239,7 +270,7 @@ fn a_frame_for_what_another_thread_has_taken_is_not_believed() {
         thread: 0,
     };
     site.exchange.mapping.words()[ticket.slot as usize].write(Word::Claimed(thief, ticket.seq));
-    write_last_frame(&site.exchange, ticket);
+    write_frame(&site.exchange, ticket, b"", After::Complete);
     assert_eq!(site.dispatcher.pump(&mut site.sink), [CHILD]);
     send(&mut claim, b"mine", After::Complete).unwrap();
     drop(claim);
