@@ -47,8 +47,8 @@ def test_a_foreign_process_is_not_killed(
     )
     server.wait_for(CUT_OFF)
     if when == "between":
-        # With a mold that dies before a child is ready, the server ends. A child may be killed before it has said anything on
-        # the mold's line.
+        # With a mold that dies before a child is ready, the server ends. A child may be killed before it has
+        # said anything on the mold's line.
         server.wait()
     assert victim.poll() is None
 

@@ -36,8 +36,10 @@ def opentelemetry(collector: Collector) -> dict[str, str]:
 
 
 @pytest.fixture
-def ddtrace(collector: Collector) -> dict[str, str]:
+def ddtrace(collector: Collector, tmp_path: Path) -> dict[str, str]:
     return {
+        # It leaves files there that nothing removes.
+        "TMPDIR": str(tmp_path),
         "DD_SERVICE": "observed",
         "DD_TRACE_AGENT_URL": f"http://{collector.address}",
         "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
