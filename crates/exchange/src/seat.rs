@@ -55,19 +55,16 @@ pub struct Answer<'s> {
 }
 
 impl Seat {
-    /// The place of this thread of this child, which `original` is.
+    /// The place of this thread of this child, which `original` is. To be made once in a life.
     #[must_use]
     pub fn new(exchange: Arc<Exchange>, child: ChildId, thread: u8, original: Original) -> Self {
-        let index = exchange.thread_index(child.slot, thread);
-        let written = exchange.mapping.threads()[index]
-            .written
-            .load(Ordering::Relaxed);
         Self {
+            index: exchange.thread_index(child.slot, thread),
             exchange,
             owner: Owner { child, thread },
-            index,
             original,
-            written,
+            // The front has begun anew when the former life of the slot had ended.
+            written: 0,
             request: Vec::new(),
             head: Vec::new(),
         }

@@ -72,7 +72,6 @@ impl Dispatcher {
             }
             read = read.wrapping_add(Frame::size(frame.head + frame.data) as u64);
             self.read[thread] = read;
-            self.unexplained[thread] = 0;
             place.read.store(read, Ordering::Release);
             if wanted == Wanted::Yes {
                 sink.part(
@@ -88,7 +87,9 @@ impl Dispatcher {
         // Both positions are for the thread. One that another process has overwritten is set right, here or by the thread
         // itself when it is woken.
         let is_explained = ring::is_position(read, written);
-        if !is_explained {
+        if is_explained {
+            self.unexplained[thread] = 0;
+        } else {
             self.unexplained[thread] += 1;
             if self.unexplained[thread] == UNEXPLAINED {
                 return Err(Malformed);

@@ -166,6 +166,21 @@ fn positions_of_rings_that_are_overwritten_are_put_right() {
 }
 
 #[test]
+fn positions_that_are_overwritten_before_a_child_is_born_mean_nothing_to_it() {
+    let (exchange, dispatcher) = exchange(2, 1, 8);
+    exchange.mapping.threads()[1]
+        .written
+        .store(1 << 40, Ordering::SeqCst);
+    let mut site = Site {
+        victim: Seat::new(Arc::clone(&exchange), VICTIM, 0, Original::here()),
+        dispatcher,
+        exchange,
+        sink: Collected::default(),
+    };
+    site.check_serves();
+}
+
+#[test]
 fn a_thread_that_waits_for_room_goes_on_after_its_positions_were_overwritten() {
     let mut site = Site::new();
     let ticket = site.offer("/large");
