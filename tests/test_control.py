@@ -509,7 +509,8 @@ def test_clients_of_the_socket_do_not_leave_the_supervisor_anything(start: Start
     for _ in range(20):
         server.status()
         talk(usual(server), b"\n")
-    until_equal(lambda: len(processes.descriptors(server.pid)), len(before))
+    # That of the first status may not have been closed yet when they were counted.
+    until_equal(lambda: len(processes.descriptors(server.pid)) <= len(before), True)
 
 
 def test_no_process_inherits_what_is_the_supervisors(start: Start) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Run, Start
 from tests.server import APPS, DEMO, Server
 from tests.test_preload import ask_each
+from tests.waiting import until_equal
 
 PROBE = "from probe import application as application\n"
 
@@ -294,9 +295,10 @@ def test_a_helper_of_the_mold_ends_with_it(start: Start, tmp_path: Path) -> None
     }
     assert len(helpers) == 3
     (of_mold,) = (helper for owner, helper in helpers.items() if owner not in pids)
-    for owner, helper in helpers.items():
-        if owner in pids:
-            os.kill(helper, signal.SIGKILL)
+    of_children = {helper for owner, helper in helpers.items() if owner in pids}
+    for helper in of_children:
+        os.kill(helper, signal.SIGKILL)
+    until_equal(lambda: of_children & {process.pid for process in server.tree()}, set())
     state = Path(f"/proc/{of_mold}/stat")
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 

@@ -176,9 +176,11 @@ def test_a_mold_that_hangs_when_it_forks_is_replaced(start: Start, tmp_path: Pat
     mold = server.mold()
     (tmp_path / "hang").touch()
     slot, pid = next(iter(server.children(2).items()))
+    # It has no request.
+    os.kill(pid, signal.SIGKILL)
+    server.wait_for(f" pid={pid} .* died$")
     with under_load(server):
         # Nothing is heard of a mold that hangs: only its deadline tells.
-        os.kill(pid, signal.SIGKILL)
         server.wait_for(rf" WARN gen=1 pid={mold} mold takes longer than the startup timeout$")
         (tmp_path / "hang").unlink()
         server.replacement(slot, pid)
