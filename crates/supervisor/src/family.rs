@@ -258,6 +258,17 @@ impl Mold {
 }
 
 impl Child {
+    /// The number of its process, once it has been born.
+    pub(crate) fn process(&self) -> Option<u32> {
+        let pid = self.pid.filter(|_| self.born)?;
+        Some(pid.as_raw().cast_unsigned())
+    }
+
+    /// It has been born, and the front has not been told.
+    pub(crate) fn is_to_be_told_of(&self) -> bool {
+        self.born && !self.serves
+    }
+
     /// The front has been told of it, or will know it from its beginning: it may take requests. Before, what it asked the
     /// front for would be refused as a stranger's.
     pub(crate) fn let_serve(&mut self) {

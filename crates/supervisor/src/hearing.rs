@@ -101,7 +101,7 @@ impl Monitor<'_> {
             .is_some_and(|front| front.drain == Drain::Owed || front.reopen || front.close);
         word || self.slots.iter().any(|slot| match &slot.place {
             Place::Gone(_, word) => *word == Word::Owed,
-            Place::Taken(child) => child.born && !child.serves,
+            Place::Taken(child) => child.is_to_be_told_of(),
             Place::Vacant => false,
         })
     }
@@ -126,16 +126,17 @@ impl Monitor<'_> {
     /// Tells the front what it has to know, as far as its line has room.
     pub(crate) fn pass_words_on(&mut self) {
         let children = self.slots.iter_mut().filter_map(Slot::child_mut);
-        let unknown = children.filter(|child| child.born && !child.serves);
+        let unknown = children.filter(|child| child.is_to_be_told_of());
         let Some(front) = &mut self.front else {
             unknown.for_each(Child::let_serve);
             return;
         };
         let Some(link) = &front.link else { return };
         for child in unknown {
-            let Some(pid) = child.pid else { continue };
-            let word = ToFront::Born(child.id, pid.as_raw().cast_unsigned());
-            if link.say_now(word).is_err() {
+            let Some(process) = child.process() else {
+                continue;
+            };
+            if link.say_now(ToFront::Born(child.id, process)).is_err() {
                 return;
             }
             // In this order: the front looks for what it has been told when somebody asks whom it does not know.

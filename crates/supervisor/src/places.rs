@@ -113,11 +113,18 @@ impl Place {
         Ok(openat(&self.folder, ".", flags, Mode::empty())?)
     }
 
-    /// The socket under the name, and what it is; nothing when something else is there.
-    pub(crate) fn socket(&self) -> io::Result<Option<(OwnedFd, FileStat)>> {
+    /// The socket under the name, and its device and inode; nothing when something else is there.
+    pub(crate) fn socket(&self) -> io::Result<Option<(OwnedFd, (u64, u64))>> {
         let opened = openat(&self.folder, self.name.as_os_str(), LOOK, Mode::empty())?;
         let found = fstat(&opened)?;
-        Ok((kind(&found) == SFlag::S_IFSOCK).then_some((opened, found)))
+        let identity = (found.st_dev, found.st_ino);
+        Ok((kind(&found) == SFlag::S_IFSOCK).then_some((opened, identity)))
+    }
+
+    /// The socket under the name, if it is the file with this device and inode.
+    pub(crate) fn this_socket(&self, is: (u64, u64)) -> io::Result<Option<OwnedFd>> {
+        let found = self.socket()?.filter(|(_, identity)| *identity == is);
+        Ok(found.map(|(socket, _)| socket))
     }
 
     /// Gives the file another name in the same folder; what has that name is replaced.
@@ -199,10 +206,7 @@ impl Place {
         gid: Gid,
         mode: Option<Mode>,
     ) -> io::Result<()> {
-        let socket = match self.socket()? {
-            Some((socket, found)) if (found.st_dev, found.st_ino) == is => socket,
-            _ => return Err(replaced()),
-        };
+        let socket = self.this_socket(is)?.ok_or_else(replaced)?;
         fchownat(&socket, "", uid, Some(gid), AtFlags::AT_EMPTY_PATH)?;
         if let Some(mode) = mode {
             // By the descriptor: chmod follows what stands in /proc to the very file that it stands for.

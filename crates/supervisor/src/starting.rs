@@ -53,8 +53,7 @@ impl Monitor<'_> {
     /// The children that have been born, with the numbers of their processes.
     fn born(&self) -> impl Iterator<Item = (ChildId, u32)> {
         let children = self.slots.iter().filter_map(Slot::child);
-        let born = children.filter(|child| child.born);
-        born.filter_map(|child| Some((child.id, child.pid?.as_raw().cast_unsigned())))
+        children.filter_map(|child| Some((child.id, child.process()?)))
     }
 
     pub(crate) fn build_mold(&mut self) -> ControlFlow<Newborn> {

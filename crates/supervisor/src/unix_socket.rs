@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, Backlog, SockType, UnixAddr, bind, connect, listen, socket};
-use nix::sys::stat::{FileStat, Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod};
 
 use crate::identity::{Group, Identity};
 use crate::listeners::{BindError, listener_flags};
@@ -32,11 +32,11 @@ impl File {
     pub(crate) fn of(path: &Path, user: Option<&Identity>) -> Option<Self> {
         let user = user.filter(|user| user.is_another());
         let place = Place::find(path, user).ok()?;
-        let (_, found) = place.socket().ok()??;
+        let (_, identity) = place.socket().ok()??;
         Some(Self {
             path: path.to_owned(),
             place,
-            identity: identity(&found),
+            identity,
         })
     }
 
@@ -75,8 +75,7 @@ impl File {
 
     /// Removes the file, unless another has taken its place.
     pub(crate) fn remove(&self) {
-        let found = self.place.socket().ok().flatten();
-        if found.is_some_and(|(_, found)| identity(&found) == self.identity) {
+        if matches!(self.place.this_socket(self.identity), Ok(Some(_))) {
             // Where it cannot be removed, the next server replaces it.
             let _ = self.place.remove();
         }
@@ -134,11 +133,10 @@ pub(crate) fn open(
         Errno::ENOTSOCK => BindError::NotASocket(path.clone()),
         errno => refused(errno),
     })?;
-    let (_, found) = place
+    let (_, identity) = place
         .socket()
         .map_err(failed)?
         .ok_or_else(|| failed(replaced()))?;
-    let identity = identity(&found);
     listen(&socket, backlog).map_err(refused)?;
     Ok((
         socket,
@@ -178,16 +176,10 @@ fn make_room(place: &Place) -> nix::Result<()> {
     if connect(client.as_raw_fd(), &address) != Err(Errno::ECONNREFUSED) {
         return Err(Errno::EADDRINUSE);
     }
-    let found = place.socket().map_err(errno)?;
-    if found.is_none_or(|(_, found)| identity(&found) != identity(&seen)) {
+    if place.this_socket(seen).map_err(errno)?.is_none() {
         return Err(Errno::EADDRINUSE);
     }
     place.remove().map_err(errno)
-}
-
-/// Device and inode.
-fn identity(found: &FileStat) -> (u64, u64) {
-    (found.st_dev, found.st_ino)
 }
 
 fn too_long(path: &Path) -> io::Error {

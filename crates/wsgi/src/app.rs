@@ -139,7 +139,7 @@ impl App {
     pub fn let_go(&self, py: Python<'_>) {
         let (returned, returns) = mpsc::channel();
         let exit = move || {
-            Python::attach(|py| in_audit(py, "run_exit_functions"));
+            Python::attach(|py| call(py, prelude::audit(py), "run_exit_functions"));
             // Who no longer waits does not want to know.
             let _ = returned.send(());
         };
@@ -155,7 +155,7 @@ impl App {
             })
         };
         let is_done = begun.is_ok() && has_returned(HELPERS_PATIENCE);
-        in_audit(py, "end_helpers");
+        call(py, prelude::audit(py), "end_helpers");
         if !is_done && !has_returned(EXIT_PATIENCE) {
             tracing::warn!(
                 after = ?(HELPERS_PATIENCE + EXIT_PATIENCE),
@@ -211,15 +211,12 @@ pub fn dump_stacks_after(py: Python<'_>, time: Duration) {
 /// Notes from here on, until the audit, what the application makes that a fork would double: to be called before it is
 /// loaded to be shared.
 pub fn watch(py: Python<'_>) {
-    let watched = prelude::renew(py).and_then(|module| module.call_method0("watch"));
-    if let Err(raised) = watched {
-        failed(py, "watch", &raised);
-    }
+    call(py, prelude::renew(py), "watch");
 }
 
-fn in_audit(py: Python<'_>, function: &str) {
-    let called = prelude::audit(py).and_then(|module| module.call_method0(function));
-    if let Err(raised) = called {
+/// Calls a function of one of our modules; what fails is logged.
+fn call(py: Python<'_>, module: PyResult<&Bound<'_, PyModule>>, function: &str) {
+    if let Err(raised) = module.and_then(|module| module.call_method0(function)) {
         failed(py, function, &raised);
     }
 }

@@ -137,9 +137,7 @@ pub fn unfinished(py: Python<'_>) -> Vec<String> {
 /// Takes handlers of the server's signals back that were set while Python was started; what the signals do is then their
 /// default.
 pub fn forget_handlers(py: Python<'_>) {
-    if let Err(failed) = signals(py).and_then(|signals| signals.call_method0("forget")) {
-        log_traceback(py, &failed);
-    }
+    call(py, signals(py), "forget");
 }
 
 /// In a process that the server has forked: what was registered before is left to the process that has registered it.
