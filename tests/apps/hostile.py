@@ -40,7 +40,8 @@ PLACES = ENTRIES + 8 * ENTRIES_COUNT
 CHILD = PLACES + -(-252 * SLOTS // LINE) * LINE
 THREAD = CHILD + LINE * CHILDREN
 INLINE = THREAD + 128 * CHILDREN
-BLOCKS = -(-(INLINE + 3904 * SLOTS) // PAGE) * PAGE
+INLINE_STRIDE = 3904
+BLOCKS = -(-(INLINE + INLINE_STRIDE * SLOTS) // PAGE) * PAGE
 RINGS = BLOCKS + 1024 * 16 * 1024
 
 CLAIMED = 2 << 60
@@ -111,6 +112,12 @@ def no_news(memory: Memory, _: int) -> None:
     memory.word(DIRTY).value = 0
 
 
+def signature(memory: Memory, me: int) -> int:
+    """What a word has besides the number of its request when this thread has taken that."""
+    life = memory.word(CHILD + LINE * me).value >> 32 & 0xFF
+    return CLAIMED | me << 48 | life << 40
+
+
 def sign(memory: Memory, me: int) -> None:
     """Sign what is free."""
     for slot in range(SLOTS):
@@ -138,13 +145,13 @@ def frames(memory: Memory, me: int, slots: Iterable[tuple[int, int]], last: bool
 
 def free_often(memory: Memory, me: int) -> None:
     """Sign what is free, and end an answer for it."""
-    life = memory.word(CHILD + LINE * me).value >> 32 & 0xFF
+    signed = signature(memory, me)
     free = []
     for slot in range(SLOTS):
         word = memory.word(WORDS + LINE * slot)
         if not word.value >> 60 and word.value:
             free.append((slot, word.value & 0xFFFFFFFF))
-            word.value = CLAIMED | me << 48 | life << 40 | word.value
+            word.value = signed | word.value
     frames(memory, me, free * 10, last=True)
 
 
@@ -155,9 +162,9 @@ def answer_beside(memory: Memory, me: int) -> None:
 
 def die_for_all(memory: Memory, me: int) -> None:
     """Sign all that waits, and die: what this process had is told in the log."""
-    life = memory.word(CHILD + LINE * me).value >> 32 & 0xFF
+    signed = signature(memory, me)
     for slot, number in others(memory, me):
-        memory.word(WORDS + LINE * slot).value = CLAIMED | me << 48 | life << 40 | number
+        memory.word(WORDS + LINE * slot).value = signed | number
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -229,7 +236,7 @@ def own(memory: Memory, me: int) -> tuple[int, int]:
         word = memory.word(WORDS + LINE * slot).value
         is_own = word >> 60 == CLAIMED >> 60 and word >> 48 & 0xFFF == me
         # Of others that it has, the answers have not been read yet, or they were signed.
-        if is_own and b"/attack/" in memory.bytes(INLINE + 3904 * slot, 200):
+        if is_own and b"/attack/" in memory.bytes(INLINE + INLINE_STRIDE * slot, 200):
             return slot, word & 0xFFFFFFFF
     raise LookupError("this thread runs no attack")
 
