@@ -71,7 +71,7 @@ test-model: needs ## check the model of the exchange
 FUZZING := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
-FUZZERS := requests exchange
+FUZZERS := requests responses exchange
 
 fuzz: needs ## fuzz what rwsgi parses itself, FUZZ seconds each (needs a C++ compiler)
 	@command -v c++ >/dev/null || { echo "there is no C++ compiler (c++): apt install g++" >&2; exit 1; }

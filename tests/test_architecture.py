@@ -27,6 +27,8 @@ KEPT_IN = {
     r"nix": {"rwsgi-supervisor"},
 }
 
+# Crates in whose folders arrows between files run one way.
+WITHOUT_CIRCLES = {"front"}
 UNSAFE_IN = [
     "crates/exchange/src/layout.rs",
     "crates/exchange/src/original.rs",
@@ -75,6 +77,15 @@ def test_what_belongs_to_one_room_stays_there(what: str) -> None:
 def test_the_roof_uses_python_for_its_door_alone() -> None:
     using = {path.name for path in sources("crates/rwsgi/src") if re.search(r"\bpyo3\b", code(path))}
     assert using == {"module.rs"}
+
+
+@pytest.mark.parametrize("crate", sorted(WITHOUT_CIRCLES))
+def test_no_two_files_lead_to_each_other(crate: str) -> None:
+    names = [
+        sorted("/".join(module) or "lib" for module in circle)
+        for circle in Crate(ROOT / "crates" / crate / "src").circles()
+    ]
+    assert names == []
 
 
 def test_unsafe_code_is_where_it_is_argued() -> None:

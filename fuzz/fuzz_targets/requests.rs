@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strict::{Fault, Limits, Strict};
+use parse::{Fault, Limits, Parser};
 
-#[path = "../../crates/front/src/strict/mod.rs"]
+#[path = "../../crates/front/src/http/parse/mod.rs"]
 #[expect(dead_code, reason = "the front uses more of it")]
-mod strict;
+mod parse;
 
 const LIMITS: Limits = Limits {
     line: 200,
@@ -18,7 +18,7 @@ const LIMITS: Limits = Limits {
 /// Reads pieces of these lengths in turn, as a connection does; gives what was handed on, where each head of it ends,
 /// and the fault.
 fn read(bytes: &[u8], lengths: &[u8]) -> (Vec<u8>, Vec<usize>, Option<Fault>) {
-    let mut strict = Strict::new(LIMITS);
+    let mut parser = Parser::new(LIMITS);
     let (mut waiting, mut handed_on, mut heads) = (Vec::new(), Vec::new(), Vec::new());
     let mut lengths = lengths.iter().cycle();
     let mut rest = bytes;
@@ -30,14 +30,14 @@ fn read(bytes: &[u8], lengths: &[u8]) -> (Vec<u8>, Vec<usize>, Option<Fault>) {
         rest = behind;
         waiting.extend_from_slice(piece);
         while !waiting.is_empty() {
-            let (length, fault) = if strict.in_body() {
-                let good = strict.body(&waiting);
+            let (length, fault) = if parser.in_body() {
+                let good = parser.body(&waiting, |_| {});
                 (good.bytes, good.fault)
             } else {
-                match strict.head(&waiting) {
-                    Ok(Some(outline)) => {
+                match parser.head(&waiting) {
+                    Ok(Some(index)) => {
                         heads.push(handed_on.len());
-                        (outline.length, None)
+                        (index.length, None)
                     }
                     Ok(None) => (0, None),
                     Err(fault) => (0, Some(fault)),

@@ -1,104 +1,47 @@
 //! The front: every connection lives here, from its acceptance to its last byte.
 //!
-//! One process, one thread, no Python. A request's way through this crate, from top to bottom:
-//! `accept` takes the connection, `connection` watches over its time limits while hyper reads the head, and
-//! `request` is the rest of the journey: checks, the whole body (`body`), a place in the exchange (`counter`), and the
-//! answer's way back (`answer`). What cannot be served is told to the client by `refuse`, and how the server is by
-//! `health`.
+//! One process, one thread for all connections, no Python. A request's way through this crate, from top to bottom:
+//! [`server`] takes the connection, [`http1`] reads the request and writes its response, [`handler`] decides what answers it:
+//! the front itself or the application ([`respond`]), which is reached over the exchange ([`upstream`]). What they share is
+//! [`http`], which knows no socket, and [`net`], which knows no HTTP.
 //!
 //! Not here: which child takes a request (any idle thread does, by itself), and what becomes of dead children (the
 //! supervisor tells, by [`exchange::notice`]).
 
 #![forbid(unsafe_code)]
 
-pub mod access;
+pub mod access_log;
 
-mod accept;
-mod answer;
-mod body;
-mod clock;
-mod connection;
-mod counter;
-mod file;
-mod health;
-mod heard;
-mod link;
-mod memory;
-mod plain;
-mod refuse;
-mod request;
-mod strict;
-mod taking;
-mod wire;
+mod alloc;
+mod config;
+mod context;
+mod handler;
+mod http;
+mod http1;
+mod net;
+mod park;
+mod respond;
+mod server;
+mod supervisor_link;
+mod timing;
+mod upstream;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use access::AccessLog;
 use exchange::{ChildId, Exchange};
-pub use health::{Health, HealthError};
-pub use taking::Untaken;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
 
-/// A socket on which connections arrive.
-#[derive(Debug)]
-pub struct Listening {
-    /// The listening socket.
-    pub socket: OwnedFd,
-    /// Where it listens.
-    pub place: Place,
-}
+pub use config::{Listening, Place, Settings, Untaken};
+pub use respond::{Health, HealthError};
 
-/// Where a socket listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// On a TCP port; the name is used as `SERVER_NAME` for a request without a Host.
-    Tcp {
-        /// The local address as text.
-        name: String,
-        /// The local port.
-        port: u16,
-    },
-    /// On a unix socket.
-    Unix,
-}
-
-/// What bounds a connection and a request.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How long an idle connection is kept for its next request; zero closes after each answer.
-    pub keep_alive: Duration,
-    /// How long a request's head may take.
-    pub header_timeout: Duration,
-    /// The longest pause in a body.
-    pub body_timeout: Duration,
-    /// Bytes a second that a body must have brought on average once `body_timeout` has passed since it began; 0 allows
-    /// any rate.
-    pub min_rate: u64,
-    /// How long a client may take nothing of its answer.
-    pub send_timeout: Duration,
-    /// How long a request waits for a thread, after which the answer is 503.
-    pub queue_timeout: Duration,
-    /// Bytes of the request line, above which the answer is 414.
-    pub limit_request_line: usize,
-    /// Header fields of a request, above which the answer is 431.
-    pub limit_request_fields: usize,
-    /// Bytes of one header field, name and value, above which the answer is 431.
-    pub limit_request_field_size: usize,
-    /// Bytes of a body, above which the answer is 413.
-    pub limit_request_body: u64,
-    /// Connections at the same time; further ones wait in the listeners' backlog.
-    pub max_connections: usize,
-    /// Where the front tells how the server is, if anywhere.
-    pub health: Option<Health>,
-    /// How it is found out whether a client takes its answer, which is the kernel's to tell.
-    pub untaken: Untaken,
-    /// Where each request leaves a line, if anywhere.
-    pub access_log: Option<AccessLog>,
-}
+use access_log::Log;
+use context::Context;
+use handler::Site;
+use supervisor_link::Link;
 
 /// Serves until the supervisor says that it is enough, or is gone.
 ///
@@ -117,25 +60,32 @@ pub fn serve(
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .on_thread_park(|| {
-            counter::before_sleep();
-            access::before_sleep();
-        })
-        .on_thread_unpark(counter::after_sleep)
+        .on_thread_park(park::before_park)
+        .on_thread_unpark(park::after_unpark)
         .build_local(LocalOptions::default())?;
-    memory::keep();
-    if let Some(log) = settings.access_log.clone() {
-        access::open(log)?;
-    }
+    alloc::keep();
+    let log = settings.access_log.clone().map(Log::open).transpose()?;
+    let (say, draining) = watch::channel(false);
+    let context = Rc::new(Context::new(settings, log.clone(), draining));
     let served = runtime.block_on(async {
-        let link = Rc::new(link::Link::open(link)?);
-        counter::open(exchange, Rc::clone(&link), children)?;
-        let drain = accept::start(Rc::new(settings), listeners)?;
-        link::follow(&link, drain).await
+        let link = Rc::new(Link::open(link)?);
+        let supervisor = Rc::clone(&link);
+        let upstream = upstream::open(exchange, Rc::clone(&context), supervisor, children)?;
+        park::set(park::Turn {
+            context: Rc::clone(&context),
+            upstream: Rc::clone(&upstream),
+        });
+        let site = Site {
+            context: Rc::clone(&context),
+            upstream: Rc::clone(&upstream),
+        };
+        let drain = server::start(site, listeners, say)?;
+        supervisor_link::follow(&link, &context, &upstream, drain).await
     });
     // Connections that end now leave their lines, too.
-    access::end();
+    log.iter().for_each(Log::end);
     drop(runtime);
-    access::close();
+    park::unset();
+    log.iter().for_each(Log::close);
     served
 }

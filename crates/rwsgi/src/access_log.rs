@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use front::access::{AccessLog, Format, Target};
+use front::access_log::{AccessLog, Format, Target};
 use tracing::error;
 
 use crate::options::{AccessTarget, Config, LogLevel};

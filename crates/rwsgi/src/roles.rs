@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exchange::{ChildId, Exchange};
-use front::access::AccessLog;
+use front::access_log::AccessLog;
 use supervisor::{Listener, Local, MoldBirth, MoldLink, Predecessor};
 use tracing::{error, warn};
 

@@ -101,7 +101,7 @@ pub struct Config {
     /// `access-log` was given, be it to have none.
     pub access_log_given: bool,
     /// What that line says.
-    pub access_log_format: front::access::Format,
+    pub access_log_format: front::access_log::Format,
     /// Where the front tells how the server is, if anywhere.
     pub health: Option<front::Health>,
     /// What is logged.
@@ -282,7 +282,7 @@ impl Config {
             umask: None,
             access_log: None,
             access_log_given: false,
-            access_log_format: front::access::Format::default(),
+            access_log_format: front::access_log::Format::default(),
             health: None,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,

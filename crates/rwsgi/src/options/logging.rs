@@ -45,7 +45,7 @@ pub(super) const ACCESS_LOG_FORMAT: Opt = Opt {
         were sent.",
     kind: Kind::Text(|config, text| {
         config.access_log_format =
-            front::access::Format::parse(text).map_err(|error| error.to_string())?;
+            front::access_log::Format::parse(text).map_err(|error| error.to_string())?;
         Ok(())
     }),
     ..ROW

@@ -56,7 +56,7 @@ fn the_defaults_are_those_of_the_contract() {
             umask: None,
             access_log: None,
             access_log_given: false,
-            access_log_format: front::access::Format::parse("combined").unwrap(),
+            access_log_format: front::access_log::Format::parse("combined").unwrap(),
             health: None,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,

@@ -1,0 +1,158 @@
+//! What is known of one request.
+
+use std::rc::Rc;
+
+use http::{HeaderName, StatusCode};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Log;
+use crate::http::{Peer, RequestHead};
+
+/// One request, whose line is written when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Record {
+    log: Log,
+    peer: Rc<Peer>,
+    pub(super) at: Timestamp,
+    pub(super) began: Instant,
+    pub(super) asked: Asked,
+    /// Only those that the format shows.
+    request_fields: Fields,
+    response_fields: Fields,
+    status: Option<StatusCode>,
+    /// Bytes of the body that were given to the connection.
+    pub(super) sent: u64,
+    /// All of the answer was.
+    pub(super) complete: bool,
+}
+
+/// Names and values.
+type Fields = Vec<(HeaderName, Vec<u8>)>;
+
+/// What was asked.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Head {
+        method: Vec<u8>,
+        /// As it came.
+        target: Vec<u8>,
+        http10: bool,
+    },
+    /// The request line of a head that could not be read, as far as it came.
+    Unread(Vec<u8>),
+}
+
+impl Record {
+    /// A request whose head has been read; `None` without a log.
+    pub(crate) fn begin(log: Option<&Log>, peer: &Rc<Peer>, head: &RequestHead) -> Option<Self> {
+        let log = log?;
+        let fields = kept(&log.0.borrow().format.request_fields, |name| {
+            head.field(name.as_str())
+        });
+        let asked = Asked::Head {
+            method: head.method().to_vec(),
+            target: head.raw_target().to_vec(),
+            http10: head.is_http10(),
+        };
+        Some(Self::new(log, peer, asked, fields))
+    }
+
+    /// Writes the line of a request whose head could not be read.
+    pub(crate) fn unread(
+        log: Option<&Log>,
+        peer: &Rc<Peer>,
+        line: &[u8],
+        status: StatusCode,
+        sent: usize,
+    ) {
+        if let Some(log) = log {
+            let mut record = Self::new(log, peer, Asked::Unread(line.to_vec()), Vec::new());
+            record.status = Some(status);
+            record.sent = sent as u64;
+            record.complete = sent > 0;
+        }
+    }
+
+    fn new(log: &Log, peer: &Rc<Peer>, asked: Asked, request_fields: Fields) -> Self {
+        Self {
+            log: log.clone(),
+            peer: Rc::clone(peer),
+            at: Timestamp::now(),
+            began: Instant::now(),
+            asked,
+            request_fields,
+            response_fields: Vec::new(),
+            status: None,
+            sent: 0,
+            complete: false,
+        }
+    }
+
+    /// The answer begins, with fields that `field` finds by name.
+    pub(crate) fn answered<'f>(
+        &mut self,
+        status: StatusCode,
+        field: impl Fn(&HeaderName) -> Option<&'f [u8]>,
+    ) {
+        self.status = Some(status);
+        self.response_fields = kept(&self.log.0.borrow().format.response_fields, field);
+    }
+
+    /// So many bytes of the body are on their way.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// The whole body is.
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// The status of the answer; 499, which nginx made up for it, when the client had gone before there was one, and 503
+    /// when the server had.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+            .unwrap_or_else(|| StatusCode::from_u16(499).expect("three digits are a status"))
+    }
+
+    pub(super) fn remote(&self) -> &str {
+        &self.peer.remote.0
+    }
+
+    pub(super) fn server_port(&self) -> u16 {
+        self.peer.local.1
+    }
+
+    pub(super) fn request_field(&self, name: &HeaderName) -> Option<&[u8]> {
+        find(&self.request_fields, name)
+    }
+
+    pub(super) fn response_field(&self, name: &HeaderName) -> Option<&[u8]> {
+        find(&self.response_fields, name)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let log = self.log.clone();
+        let mut open = log.0.borrow_mut();
+        if open.ending {
+            self.status.get_or_insert(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        open.add(self);
+    }
+}
+
+fn kept<'f>(names: &[HeaderName], field: impl Fn(&HeaderName) -> Option<&'f [u8]>) -> Fields {
+    names
+        .iter()
+        .filter_map(|name| Some((name.clone(), field(name)?.to_vec())))
+        .collect()
+}
+
+fn find<'f>(fields: &'f Fields, name: &HeaderName) -> Option<&'f [u8]> {
+    fields
+        .iter()
+        .find_map(|(kept, value)| (kept == name).then_some(value.as_slice()))
+}

@@ -1,0 +1,83 @@
+//! What all connections share.
+
+use std::cell::{Cell, RefCell};
+
+use tokio::sync::watch;
+
+use crate::access_log::Log;
+use crate::config::Settings;
+use crate::http::Date;
+use crate::http::parse::Limits;
+use crate::timing::Clock;
+
+/// Memory for messages that is kept for the next one.
+const KEPT: usize = 64 * 1024;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    /// What bounds the heads of requests.
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) date: Date,
+    pub(crate) log: Option<Log>,
+    /// Becomes true when no further request is wanted.
+    pub(crate) draining: watch::Receiver<bool>,
+    /// Each response is the last of its connection, also while further connections are wanted.
+    pub(crate) closing: Cell<bool>,
+    /// Memory for messages, used again and again.
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        settings: Settings,
+        log: Option<Log>,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            limits: limits(&settings),
+            settings,
+            clock: Clock::new(),
+            date: Date::default(),
+            log,
+            draining,
+            closing: Cell::new(false),
+            scratch: RefCell::default(),
+        }
+    }
+
+    /// Whether no further request is wanted.
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Empty memory for a message.
+    pub(crate) fn take_scratch(&self) -> Vec<u8> {
+        self.scratch.take()
+    }
+
+    /// Keeps the memory, unless it is much.
+    pub(crate) fn give_scratch(&self, mut scratch: Vec<u8>) {
+        if scratch.capacity() <= KEPT {
+            scratch.clear();
+            self.scratch.replace(scratch);
+        }
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let fields = settings
+        .limit_request_fields
+        .saturating_mul(settings.limit_request_field_size);
+    Limits {
+        line: settings.limit_request_line,
+        fields: settings.limit_request_fields,
+        field: settings.limit_request_field_size,
+        head: settings
+            .limit_request_line
+            .saturating_add(fields)
+            .min(exchange::MAX_REQUEST),
+    }
+}

@@ -1,0 +1,37 @@
+//! The seam between the versions of HTTP and what answers requests: a request goes in, a response comes out.
+
+use std::rc::Rc;
+
+use crate::context::Context;
+use crate::http::{Request, Response};
+use crate::respond::{app, health};
+use crate::upstream::Upstream;
+
+/// What answers requests.
+pub(crate) trait Handler {
+    /// Answers this one. Dropped before the response is there, or is read to its end, the request is given up.
+    fn handle(&self, request: Request) -> impl Future<Output = Response>;
+}
+
+/// A site: an application, and what the front answers by itself.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) context: Rc<Context>,
+    pub(crate) upstream: Rc<Upstream>,
+}
+
+impl Handler for Site {
+    async fn handle(&self, request: Request) -> Response {
+        if let Some(health) = &self.context.settings.health
+            && let Some(asked) = health.asked(request.head.target().path)
+        {
+            let is_stopping = self.context.closing.get();
+            return health::respond(request.head.method(), asked, is_stopping, || {
+                self.upstream.board()
+            });
+        }
+        app::respond(&self.upstream, request)
+            .await
+            .unwrap_or_else(|error| error.response())
+    }
+}

@@ -1,0 +1,146 @@
+//! A request's head as it came, found good.
+
+use exchange::Lines;
+
+use super::parse::{Connection, Expects, HeadIndex, Target, split_target};
+
+/// The head of one request.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    bytes: Vec<u8>,
+    index: HeadIndex,
+}
+
+impl RequestHead {
+    /// `bytes` are those of the head alone.
+    pub(crate) fn new(bytes: Vec<u8>, index: HeadIndex) -> Self {
+        Self { bytes, index }
+    }
+
+    pub(crate) fn method(&self) -> &[u8] {
+        &self.bytes[self.index.method.clone()]
+    }
+
+    /// The target as it stands in the request line.
+    pub(crate) fn raw_target(&self) -> &[u8] {
+        &self.bytes[self.index.target.clone()]
+    }
+
+    pub(crate) fn target(&self) -> Target<'_> {
+        split_target(self.raw_target())
+    }
+
+    pub(crate) fn is_http10(&self) -> bool {
+        !self.index.http11
+    }
+
+    /// The response has no body, whatever its fields say.
+    pub(crate) fn is_head(&self) -> bool {
+        self.method() == b"HEAD"
+    }
+
+    /// The field lines, each with its line end.
+    pub(crate) fn fields(&self) -> &[u8] {
+        &self.bytes[self.index.fields.clone()]
+    }
+
+    /// The value of the first field of this name.
+    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
+        Lines::new(self.fields())
+            .iter()
+            .find_map(|(known, value)| known.eq_ignore_ascii_case(name.as_bytes()).then_some(value))
+    }
+
+    /// Whom the client believes to talk to: the authority of the target, which takes the place of the Host field
+    /// (RFC 9112 section 3.2.2). Empty when it does not say.
+    pub(crate) fn host(&self) -> &[u8] {
+        match self.target().authority {
+            [] => &self.bytes[self.index.host.clone()],
+            authority => authority,
+        }
+    }
+
+    /// What the client expects before it sends the body. HTTP/1.0 knows no `100-continue` (RFC 9110 section 10.1.1).
+    pub(crate) fn expects(&self) -> Expects {
+        match self.index.expects {
+            Expects::Continue if self.is_http10() => Expects::Nothing,
+            expects => expects,
+        }
+    }
+
+    /// Whether the client lets the connection persist behind the response (RFC 9112 section 9.3).
+    pub(crate) fn persists(&self) -> bool {
+        match self.index.connection {
+            Connection::Close => false,
+            Connection::Usual if self.index.http11 => true,
+            Connection::Usual | Connection::Other => {
+                let has = |wanted: &[u8]| {
+                    let mut options = self.connection_options();
+                    options.any(|option| option.eq_ignore_ascii_case(wanted))
+                };
+                !has(b"close") && (self.index.http11 || has(b"keep-alive"))
+            }
+        }
+    }
+
+    fn connection_options(&self) -> impl Iterator<Item = &[u8]> {
+        Lines::new(self.fields())
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"))
+            .flat_map(|(_, value)| value.split(|&byte| byte == b','))
+            .map(<[u8]>::trim_ascii)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::{Limits, Parser};
+    use super::*;
+
+    fn head(text: &str) -> RequestHead {
+        let limits = Limits {
+            line: 100,
+            fields: 10,
+            field: 100,
+            head: 1000,
+        };
+        let bytes = text.replace('\n', "\r\n").into_bytes();
+        let index = Parser::new(limits).head(&bytes).unwrap().unwrap();
+        RequestHead::new(bytes, index)
+    }
+
+    #[test]
+    fn a_connection_persists_as_its_version_and_its_options_say() {
+        for (version, field, persists) in [
+            ("1.1", "", true),
+            ("1.1", "Connection: close\n", false),
+            ("1.1", "Connection: Close\n", false),
+            ("1.1", "Connection: keep-alive\n", true),
+            ("1.1", "Connection: upgrade\n", true),
+            ("1.1", "Connection: x , close\n", false),
+            ("1.1", "Connection: x\nConnection: close\n", false),
+            ("1.1", "Upgrade: websocket\n", true),
+            ("1.0", "", false),
+            ("1.0", "Connection: keep-alive\n", true),
+            ("1.0", "Connection: x, Keep-Alive\n", true),
+            ("1.0", "Connection: keep-alive, close\n", false),
+            ("1.0", "Connection: x\n", false),
+        ] {
+            let head = head(&format!("GET / HTTP/{version}\nHost: a\n{field}\n"));
+            assert_eq!(head.persists(), persists, "{version} {field}");
+        }
+    }
+
+    #[test]
+    fn only_in_http11_a_body_waits_for_100_continue() {
+        let expects = |version, what| {
+            head(&format!(
+                "POST / HTTP/{version}\nHost: a\nExpect: {what}\n\n"
+            ))
+            .expects()
+        };
+        assert_eq!(expects("1.1", "100-continue"), Expects::Continue);
+        assert_eq!(expects("1.0", "100-continue"), Expects::Nothing);
+        assert_eq!(expects("1.1", "x"), Expects::Other);
+    }
+}

@@ -1,0 +1,21 @@
+//! Requests and responses as the versions of HTTP share them. Nothing here knows of sockets.
+
+mod body;
+mod date;
+mod error_response;
+mod file;
+mod head;
+pub(crate) mod parse;
+mod piece;
+mod request;
+mod response;
+
+pub(crate) use body::{Body, IN_MEMORY, Spool};
+pub(crate) use date::Date;
+pub(crate) use error_response::ErrorResponse;
+pub(crate) use head::RequestHead;
+pub(crate) use piece::{FilePiece, Piece};
+pub(crate) use request::{Peer, Request};
+#[cfg(test)]
+pub(crate) use response::Rest;
+pub(crate) use response::{Next, Parts, Response};

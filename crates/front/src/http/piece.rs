@@ -1,0 +1,37 @@
+//! The pieces in which the body of a response comes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// What comes next of a body.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Bytes(Vec<u8>),
+    File(FilePiece),
+    /// That was all.
+    End,
+    /// What has come is not all that there was to be.
+    Broken,
+}
+
+/// A piece of a file that is in the page cache, or was when it was looked at.
+#[derive(Debug)]
+pub(crate) struct FilePiece {
+    pub(crate) file: Arc<File>,
+    pub(crate) offset: u64,
+    pub(crate) length: usize,
+}
+
+impl FilePiece {
+    /// Its bytes in memory.
+    ///
+    /// # Errors
+    /// Also when the file has become shorter.
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.length];
+        self.file.read_exact_at(&mut bytes, self.offset)?;
+        Ok(bytes)
+    }
+}

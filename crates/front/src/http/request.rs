@@ -1,0 +1,40 @@
+//! A request that has been read to its end.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::body::Body;
+use super::head::RequestHead;
+
+/// What a client asks for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) head: RequestHead,
+    pub(crate) body: Body,
+    pub(crate) peer: Rc<Peer>,
+}
+
+/// Who is at the other end of a connection, and at ours.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Address as text and port; empty and 0 on a unix socket.
+    pub(crate) remote: (String, u16),
+    /// What a request without a Host was sent to.
+    pub(crate) local: (Rc<str>, u16),
+}
+
+impl Peer {
+    pub(crate) fn tcp(remote: SocketAddr, name: &Rc<str>, port: u16) -> Self {
+        Self {
+            remote: (remote.ip().to_canonical().to_string(), remote.port()),
+            local: (Rc::clone(name), port),
+        }
+    }
+
+    pub(crate) fn unix() -> Self {
+        Self {
+            remote: (String::new(), 0),
+            local: ("localhost".into(), 80),
+        }
+    }
+}

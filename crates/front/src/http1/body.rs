@@ -1,0 +1,115 @@
+//! The body of a request, read to its end before a thread is taken.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use super::io::Http1Io;
+use crate::config::Settings;
+use crate::http::parse::Expects;
+use crate::http::{Body, ErrorResponse, IN_MEMORY, RequestHead, Spool};
+use crate::net::Stream;
+
+/// Bytes that are collected before they are stored.
+const COLLECTED: usize = 64 * 1024;
+
+/// Reads the body that follows this head. An error says that its end is not read either.
+pub(super) async fn read<S: Stream>(
+    io: &RefCell<Http1Io<S>>,
+    head: &RequestHead,
+    settings: &Settings,
+) -> Result<Body, ErrorResponse> {
+    if head.expects() == Expects::Other {
+        return Err(ErrorResponse::UnknownExpectation);
+    }
+    let left = io.borrow().body_left();
+    match left {
+        Some(0) => return Ok(Body::empty()),
+        Some(length) if length > settings.limit_request_body => {
+            return Err(ErrorResponse::BodyTooLarge);
+        }
+        _ => {}
+    }
+    if head.expects() == Expects::Continue {
+        go_on(io).await?;
+    }
+    match left.and_then(|length| usize::try_from(length).ok()) {
+        Some(length) if length <= IN_MEMORY => read_length(io, length, settings).await,
+        _ => read_any(io, settings).await,
+    }
+}
+
+/// Asks for the body (RFC 9110 section 10.1.1).
+async fn go_on<S: Stream>(io: &RefCell<Http1Io<S>>) -> Result<(), ErrorResponse> {
+    let mut slices = [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
+    let mut slices = &mut slices[..];
+    poll_fn(|context| io.borrow_mut().poll_write_all(context, &mut slices))
+        .await
+        // The client has gone.
+        .map_err(|_| ErrorResponse::BodyBroken)
+}
+
+/// Reads a body of this length, which needs no decoding, to where it stays.
+async fn read_length<S: Stream>(
+    io: &RefCell<Http1Io<S>>,
+    length: usize,
+    settings: &Settings,
+) -> Result<Body, ErrorResponse> {
+    let mut body = Vec::with_capacity(length);
+    let began = Instant::now();
+    while body.len() < length {
+        let pause = pause(settings, began, body.len() as u64)?;
+        let more = poll_fn(|context| io.borrow_mut().poll_body_of(context, &mut body, length));
+        match timeout(pause, more).await {
+            Err(_) => return Err(ErrorResponse::BodyTooSlow),
+            Ok(Err(_)) => return Err(ErrorResponse::BodyBroken),
+            Ok(Ok(())) => {}
+        }
+    }
+    Ok(Body::Memory(body))
+}
+
+/// Reads a body of any framing and length.
+async fn read_any<S: Stream>(
+    io: &RefCell<Http1Io<S>>,
+    settings: &Settings,
+) -> Result<Body, ErrorResponse> {
+    let (mut spool, mut data) = (Spool::default(), Vec::new());
+    let began = Instant::now();
+    while io.borrow().in_body() {
+        let pause = pause(settings, began, spool.length() + data.len() as u64)?;
+        let more = poll_fn(|context| io.borrow_mut().poll_body(context, &mut data));
+        match timeout(pause, more).await {
+            Err(_) => return Err(ErrorResponse::BodyTooSlow),
+            Ok(Err(_)) => return Err(ErrorResponse::BodyBroken),
+            Ok(Ok(())) => {}
+        }
+        if spool.length() + data.len() as u64 > settings.limit_request_body {
+            return Err(ErrorResponse::BodyTooLarge);
+        }
+        if data.len() >= COLLECTED {
+            spool.push(&data)?;
+            data.clear();
+        }
+    }
+    spool.push(&data)?;
+    Ok(spool.finish()?)
+}
+
+/// How long a body may pause that has brought so many bytes since it began: never longer than `--body-timeout`, and not
+/// beyond the time at which so many bytes are too few for `--min-rate`.
+fn pause(settings: &Settings, began: Instant, so_far: u64) -> Result<Duration, ErrorResponse> {
+    let Some(earned) = so_far.saturating_mul(1000).checked_div(settings.min_rate) else {
+        return Ok(settings.body_timeout);
+    };
+    let allowed = settings
+        .body_timeout
+        .saturating_add(Duration::from_millis(earned));
+    match allowed.checked_sub(began.elapsed()) {
+        Some(left) => Ok(left.min(settings.body_timeout)),
+        None => Err(ErrorResponse::BodyTooSlow),
+    }
+}

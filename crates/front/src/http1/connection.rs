@@ -1,0 +1,260 @@
+//! The life of one connection: one request after the other is served on it, and we watch the clock.
+//!
+//! Different limits of time hold at different moments (idle, reading a head, sending), so each connection has one timer,
+//! which is only set again when it has run out: a request costs no timer operation.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::body;
+use super::encode::{Asked, Form, Framing, UNREAD};
+use super::io::Http1Io;
+use super::send::{Sent, send};
+use crate::access_log::Record;
+use crate::context::Context;
+use crate::handler::Handler;
+use crate::http::parse::Fault;
+use crate::http::{ErrorResponse, Peer, Request, RequestHead};
+use crate::net::Stream;
+use crate::timing::{Phase, Verdict};
+
+/// How long input that nobody reads is still taken in, so that the client can read its response.
+const LAST_INPUT: Duration = Duration::from_secs(2);
+
+/// What a connection and its requests share.
+struct Connection<'c, S: Stream, H> {
+    io: RefCell<Http1Io<S>>,
+    peer: Rc<Peer>,
+    context: &'c Rc<Context>,
+    handler: &'c H,
+    /// The response ends where the connection does.
+    ends_by_close: Cell<bool>,
+}
+
+/// How a conversation has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Either side has closed, or is to.
+    ByItself,
+    /// In the middle of a response.
+    Early,
+    /// By the client in the middle of a head.
+    Left,
+    /// With what is not served.
+    Fault(Fault),
+    /// A head did not come in time.
+    TooSlow,
+    /// Nobody reads what would be written.
+    Gone,
+}
+
+/// Speaks HTTP until either side has had enough.
+pub(crate) async fn serve<S: Stream, H: Handler>(
+    stream: S,
+    peer: Peer,
+    context: &Rc<Context>,
+    handler: &H,
+) {
+    let mut connection = Connection {
+        io: RefCell::new(Http1Io::new(stream, Rc::clone(context))),
+        peer: Rc::new(peer),
+        context,
+        handler,
+        ends_by_close: Cell::new(false),
+    };
+    let cut_off = CutOff(&connection);
+    let ended = connection.watch().await;
+    std::mem::forget(cut_off);
+    connection.end(ended).await;
+}
+
+/// Dropped with a connection that the end of the server cuts off.
+struct CutOff<'a, 'c, S: Stream, H>(&'a Connection<'c, S, H>);
+
+impl<S: Stream, H> Drop for CutOff<'_, '_, S, H> {
+    fn drop(&mut self) {
+        self.0.note_cut_off();
+        if self.0.ends_by_close.get() {
+            self.0.io.borrow().fail();
+        }
+    }
+}
+
+impl<S: Stream, H> Connection<'_, S, H> {
+    /// Has a request logged of which only a part has come when the server ends.
+    fn note_cut_off(&self) {
+        let io = self.io.borrow();
+        if !io.request_line().is_empty() {
+            let status = ErrorResponse::Busy.status();
+            Record::unread(
+                self.context.log.as_ref(),
+                &self.peer,
+                io.request_line(),
+                status,
+                0,
+            );
+        }
+    }
+
+    /// Ends the connection as the conversation has ended.
+    async fn end(&mut self, ended: Ended) {
+        let error = match ended {
+            Ended::Gone | Ended::Early if self.ends_by_close.get() => {
+                return self.io.borrow().fail();
+            }
+            Ended::Gone => return,
+            Ended::ByItself | Ended::Early | Ended::Left => None,
+            Ended::Fault(fault) => Some(ErrorResponse::from(fault)),
+            // A client that has sent nothing gets nothing.
+            Ended::TooSlow => {
+                let has_begun = self.io.borrow().has_begun();
+                has_begun.then_some(ErrorResponse::HeadTooSlow)
+            }
+        };
+        let unread = match (ended, error) {
+            (_, Some(error)) => Some((error.status(), error.text().len())),
+            (Ended::Left, None) => Some((ErrorResponse::Malformed.status(), 0)),
+            _ => None,
+        };
+        if let Some((status, sent)) = unread {
+            let io = self.io.borrow();
+            Record::unread(
+                self.context.log.as_ref(),
+                &self.peer,
+                io.request_line(),
+                status,
+                sent,
+            );
+        } else if self.context.is_draining() {
+            self.note_cut_off();
+        }
+        // The client is slow or gone; what it does with its last response is its own affair.
+        let _ = timeout(LAST_INPUT, self.close(error)).await;
+    }
+
+    /// Says what is left to say, and closes so that it arrives (RFC 9112 section 9.6).
+    async fn close(&mut self, error: Option<ErrorResponse>) {
+        let has_rest = self.io.borrow().has_rest();
+        if let Some(error) = error {
+            let response = error.response();
+            match send(&self.io, self.context, response, UNREAD, |_| {}, &mut None).await {
+                Sent::Whole(_) => {}
+                _ => return,
+            }
+        }
+        let io = self.io.get_mut();
+        if io.shut_down().await.is_ok() && has_rest {
+            io.discard().await;
+        }
+    }
+}
+
+impl<S: Stream, H: Handler> Connection<'_, S, H> {
+    /// Serves one request after the other.
+    async fn converse(&self) -> Ended {
+        loop {
+            let head = match poll_fn(|context| self.io.borrow_mut().poll_head(context)).await {
+                Ok(head) => head,
+                Err(None) if self.io.borrow().request_line().is_empty() => return Ended::ByItself,
+                Err(None) => return Ended::Left,
+                Err(Some(fault)) => return Ended::Fault(fault),
+            };
+            self.io.borrow_mut().phase = Phase::Busy;
+            // What a request needs is more than all the rest, and an idle connection should have little.
+            match Box::pin(self.answer(head)).await {
+                Sent::Whole(form) => {
+                    self.io.borrow_mut().phase = Phase::Idle(self.context.clock.now());
+                    if !form.persists {
+                        return Ended::ByItself;
+                    }
+                }
+                Sent::Broken => return Ended::Early,
+                Sent::ClientGone => return Ended::Gone,
+            }
+        }
+    }
+
+    /// Serves the request with this head.
+    async fn answer(&self, head: RequestHead) -> Sent {
+        let mut record = Record::begin(self.context.log.as_ref(), &self.peer, &head);
+        let mut asked = Asked {
+            is_http10: head.is_http10(),
+            is_head: head.is_head(),
+            persists: head.persists(),
+        };
+        let body = body::read(&self.io, &head, &self.context.settings).await;
+        let response = match body {
+            Ok(body) => {
+                let peer = Rc::clone(&self.peer);
+                self.handler.handle(Request { head, body, peer }).await
+            }
+            Err(error) => {
+                // Where the next request would begin is not known.
+                asked.persists = false;
+                error.response()
+            }
+        };
+        if self.context.closing.get() || self.context.settings.keep_alive.is_zero() {
+            asked.persists = false;
+        }
+        let begun = |form: Form| self.ends_by_close.set(form.framing == Framing::Close);
+        send(&self.io, self.context, response, asked, begun, &mut record).await
+    }
+
+    /// Drives the conversation, minds its time limits and the wish to drain.
+    async fn watch(&self) -> Ended {
+        let context = self.context;
+        // Made here: what is handed over to a future stands in it twice.
+        let mut conversation = pin!(self.converse());
+        let mut draining = context.draining.clone();
+        let mut asked_to_drain = pin!(draining.wait_for(|draining| *draining));
+        let (mut drain_since, mut is_asked) = (None, false);
+        let mut timer = pin!(sleep(context.settings.header_timeout));
+        poll_fn(|task| {
+            // Asked once, it wakes this task when there is something to hear.
+            let has_news = !std::mem::replace(&mut is_asked, true)
+                || context.draining.has_changed().unwrap_or(true);
+            if has_news && drain_since.is_none() && asked_to_drain.as_mut().poll(task).is_ready() {
+                drain_since = Some(context.clock.now());
+            }
+            loop {
+                if let Poll::Ready(ended) = conversation.as_mut().poll(task) {
+                    return Poll::Ready(ended);
+                }
+                let mut io = self.io.borrow_mut();
+                if io.phase == Phase::Busy
+                    && let Err(error) = io.look_ahead(task)
+                {
+                    debug!(%error, "the client has gone");
+                    return Poll::Ready(Ended::Gone);
+                }
+                let (reader, now) = (io.slow_reader(), context.clock.now());
+                let verdict = Verdict::of(io.phase, reader, drain_since, &context.settings, now);
+                match verdict {
+                    Verdict::TooSlow => return Poll::Ready(Ended::TooSlow),
+                    Verdict::Gone => return Poll::Ready(Ended::Gone),
+                    Verdict::Enough if drain_since.is_none() && io.is_still_taken() => {}
+                    Verdict::Enough => return Poll::Ready(Ended::ByItself),
+                    Verdict::Until(None) => return Poll::Pending,
+                    Verdict::Until(Some(deadline)) => {
+                        // A timer that runs out too early only makes us look again, and so is left as it is.
+                        if timer.is_elapsed() || deadline < timer.deadline() {
+                            timer.as_mut().reset(deadline);
+                        }
+                        if timer.as_mut().poll(task).is_pending() {
+                            return Poll::Pending;
+                        }
+                    }
+                }
+            }
+        })
+        .await
+    }
+}

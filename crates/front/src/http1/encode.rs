@@ -1,0 +1,217 @@
+//! The head of a response, and the framing of its body (RFC 9112 sections 4 to 6). The only place that writes HTTP/1.
+//!
+//! Nothing here knows of the rest of the front, so that it can be fuzzed by itself.
+
+use std::fmt;
+use std::io::Write;
+
+use exchange::{Head, Malformed, syntax};
+
+/// What a request says about the form of its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) is_http10: bool,
+    /// The method is HEAD: the response has no body.
+    pub(crate) is_head: bool,
+    /// The connection may persist.
+    pub(crate) persists: bool,
+}
+
+/// What the connection that a head cannot be read from is told.
+pub(crate) const UNREAD: Asked = Asked {
+    is_http10: false,
+    is_head: false,
+    persists: false,
+};
+
+/// The form that a response has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) framing: Framing,
+    /// The connection persists behind it.
+    pub(crate) persists: bool,
+}
+
+/// How a client knows where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// There is none, whatever the fields say.
+    NoBody,
+    /// It has so many bytes.
+    Length(u64),
+    Chunked,
+    /// The connection ends with it.
+    Close,
+}
+
+/// A head that HTTP cannot say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unspeakable {
+    /// It is no head.
+    Malformed,
+    /// An informational one, or none of three digits.
+    Status(u16),
+    /// A character that a reason phrase cannot have.
+    Reason,
+    /// A name or a value of a field.
+    Field,
+    /// Content-Length is no number, or several.
+    Length,
+}
+
+/// Appends a head, with the fields as they are given, and those that are ours behind them. `length` is that of the body,
+/// when it is known; `date` appends the time.
+///
+/// Fields about the connection are not the application's, and are left out (RFC 9110 section 7.6.1).
+///
+/// # Errors
+/// When HTTP cannot say it; then some of it has been written.
+pub(crate) fn head(
+    head: &Head<'_>,
+    length: Option<u64>,
+    asked: Asked,
+    date: impl FnOnce(&mut Vec<u8>),
+    out: &mut Vec<u8>,
+) -> Result<Form, Unspeakable> {
+    if !(200..=999).contains(&head.status) {
+        return Err(Unspeakable::Status(head.status));
+    }
+    if !syntax::is_value(head.reason) {
+        return Err(Unspeakable::Reason);
+    }
+    // A client that speaks HTTP/1.0 may take a later version for something else.
+    let version: &[u8] = if asked.is_http10 {
+        b"HTTP/1.0 "
+    } else {
+        b"HTTP/1.1 "
+    };
+    out.extend_from_slice(version);
+    push_number(u64::from(head.status), out);
+    for piece in [b" ", head.reason, b"\r\n"] {
+        out.extend_from_slice(piece);
+    }
+    let has_length = head.status != 204;
+    let said = fields(head, has_length, out)?;
+    if !said.date {
+        out.extend_from_slice(b"Date: ");
+        date(out);
+        out.extend_from_slice(b"\r\n");
+    }
+    let framing = match (said.length, length) {
+        _ if asked.is_head || matches!(head.status, 204 | 304) => Framing::NoBody,
+        (Some(length), _) | (None, Some(length)) => Framing::Length(length),
+        (None, None) if asked.is_http10 => Framing::Close,
+        (None, None) => Framing::Chunked,
+    };
+    match (framing, said.length, length) {
+        (Framing::Length(length), None, _) => push_length(length, out),
+        // As the response to GET would have it. A response to HEAD without a body says nothing about that.
+        (Framing::NoBody, None, Some(1..)) if asked.is_head && has_length => {
+            push_length(length.unwrap_or_default(), out);
+        }
+        (Framing::Chunked, ..) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        _ => {}
+    }
+    let persists = asked.persists && framing != Framing::Close;
+    match (persists, asked.is_http10) {
+        (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+        (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (true, false) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(Form { framing, persists })
+}
+
+/// What the fields of a head say.
+#[derive(Debug, Default)]
+struct Said {
+    date: bool,
+    length: Option<u64>,
+}
+
+/// Appends the fields, that of the length only where a response may have it.
+fn fields(head: &Head<'_>, has_length: bool, out: &mut Vec<u8>) -> Result<Said, Unspeakable> {
+    let mut said = Said::default();
+    for (name, value) in head.headers.iter() {
+        // What another process wrote is not believed to be what it checked.
+        if !syntax::is_name(name) || !syntax::is_value(value) {
+            return Err(Unspeakable::Field);
+        }
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is(b"date") => said.date = true,
+            10 if is(b"connection") || is(b"keep-alive") => continue,
+            14 if is(b"content-length") => {
+                let length = number(value).ok_or(Unspeakable::Length)?;
+                match said.length.replace(length) {
+                    None if has_length => {}
+                    None => continue,
+                    Some(former) if former == length => continue,
+                    Some(_) => return Err(Unspeakable::Length),
+                }
+            }
+            17 if is(b"transfer-encoding") => continue,
+            _ => {}
+        }
+        for piece in [name, b": ", value, b"\r\n"] {
+            out.extend_from_slice(piece);
+        }
+    }
+    Ok(said)
+}
+
+/// Digits alone (RFC 9110 section 8.6).
+fn number(value: &[u8]) -> Option<u64> {
+    let digits = value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|_| digits)?
+        .parse()
+        .ok()
+}
+
+fn push_length(length: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Content-Length: ");
+    push_number(length, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number in decimal digits.
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    if number >= 10 {
+        push_number(number / 10, out);
+    }
+    out.push(b'0' + u8::try_from(number % 10).unwrap_or_default());
+}
+
+/// Appends what stands before the data of a chunk of so many bytes, which is not 0.
+pub(crate) fn chunk_begin(length: usize, out: &mut Vec<u8>) {
+    // A vector takes all that it is given.
+    let _ = write!(out, "{length:X}\r\n");
+}
+
+/// What stands behind the data of a chunk.
+pub(crate) const CHUNK_END: &[u8] = b"\r\n";
+
+/// What ends a chunked body.
+pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+impl From<Malformed> for Unspeakable {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+impl fmt::Display for Unspeakable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => Malformed.fmt(f),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Reason => f.write_str("a character in the reason phrase"),
+            Self::Field => f.write_str("a character in a field"),
+            Self::Length => f.write_str("a Content-Length that is no number, or several"),
+        }
+    }
+}
+
+impl std::error::Error for Unspeakable {}

@@ -1,0 +1,374 @@
+//! The bytes of a connection. What comes in is read strictly before anything acts on it, and also while a request waits or
+//! runs: so a client that has gone is noticed.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::context::Context;
+use crate::http::parse::{Fault, HeadIndex, Parser};
+use crate::http::{FilePiece, RequestHead};
+use crate::net::{SlowReader, Stream};
+use crate::timing::Phase;
+
+/// How much is read of a further request while one is served.
+const AHEAD: usize = 8 * 1024;
+/// Bytes of one read of a head.
+const HEAD_PIECE: usize = 4 * 1024;
+/// Bytes of one read of a body whose length is not known.
+const BODY_PIECE: usize = 16 * 1024;
+
+/// A stream and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Http1Io<S> {
+    stream: S,
+    context: Rc<Context>,
+    pub(crate) phase: Phase,
+    parser: Parser,
+    /// What has been read and not been handed on.
+    waiting: Vec<u8>,
+    /// Why nothing more is read.
+    end: Option<End>,
+    /// The client has not taken what there is for it.
+    reader: Option<SlowReader>,
+    /// The stream takes as much ahead as of a file.
+    takes_file: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client has sent everything; it may still read.
+    Closed,
+    /// The body is not what its framing says.
+    Broken,
+}
+
+impl<S> Http1Io<S> {
+    pub(crate) fn new(stream: S, context: Rc<Context>) -> Self {
+        Self {
+            stream,
+            phase: Phase::First(context.clock.now()),
+            parser: Parser::new(context.limits),
+            context,
+            waiting: Vec::new(),
+            end: None,
+            reader: None,
+            takes_file: false,
+        }
+    }
+
+    /// Some of a request has come that has not been handed on.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The request line that has not been handed on, as far as it has come.
+    pub(crate) fn request_line(&self) -> &[u8] {
+        let empty_lines = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+        let skipped = self.waiting.iter().take_while(empty_lines).count();
+        let line = &self.waiting[skipped..];
+        let end = line.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        &line[..end.unwrap_or(line.len())]
+    }
+
+    /// Bytes of the body that are still to come, when that is known.
+    pub(crate) fn body_left(&self) -> Option<u64> {
+        self.parser.left()
+    }
+
+    /// Whether more of a body is to come.
+    pub(crate) fn in_body(&self) -> bool {
+        self.parser.in_body()
+    }
+
+    /// Input may come for which nobody waits: closed now, the connection would be reset, and with it what the client
+    /// has not read yet.
+    pub(crate) fn has_rest(&self) -> bool {
+        self.end != Some(End::Closed) && (self.parser.in_body() || self.has_begun())
+    }
+
+    fn now(&self) -> Instant {
+        self.context.clock.now()
+    }
+
+    /// Reads a body strictly, of which `waiting` begins with a piece; its data goes to `data`.
+    fn decode(&mut self, data: &mut Vec<u8>) {
+        let good = self
+            .parser
+            .body(&self.waiting, |piece| data.extend_from_slice(piece));
+        if good.fault.is_some() {
+            self.end = Some(End::Broken);
+        }
+        self.waiting.drain(..good.bytes);
+        if self.waiting.is_empty() && self.waiting.capacity() > BODY_PIECE {
+            self.waiting = Vec::new();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Http1Io<S> {
+    /// Reads the next head. Without a fault, there is none because the client has closed.
+    pub(crate) fn poll_head(
+        &mut self,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Result<RequestHead, Option<Fault>>> {
+        loop {
+            if self.has_begun() {
+                match self.parser.head(&self.waiting) {
+                    Ok(None) => {
+                        if let Phase::Idle(_) = self.phase {
+                            self.phase = Phase::Head(self.now());
+                        }
+                    }
+                    Ok(Some(index)) => return Poll::Ready(Ok(self.take_head(index))),
+                    Err(fault) => return Poll::Ready(Err(Some(fault))),
+                }
+            }
+            if self.end.is_none() {
+                match ready!(self.read_more::<HEAD_PIECE>(context)) {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        debug!(%error, "the client has gone");
+                        self.end = Some(End::Closed);
+                    }
+                }
+            }
+            return Poll::Ready(Err(None));
+        }
+    }
+
+    fn take_head(&mut self, index: HeadIndex) -> RequestHead {
+        // An idle connection keeps no memory.
+        let behind = match self.waiting.len() {
+            length if length == index.length => Vec::new(),
+            _ => self.waiting.split_off(index.length),
+        };
+        RequestHead::new(std::mem::replace(&mut self.waiting, behind), index)
+    }
+
+    /// Reads on in a body of known length, of which `body` has what has been read. An error says that its end will not come.
+    pub(crate) fn poll_body_of(
+        &mut self,
+        context: &mut TaskContext<'_>,
+        body: &mut Vec<u8>,
+        length: usize,
+    ) -> Poll<io::Result<()>> {
+        let before = body.len();
+        if self.has_begun() {
+            let fitting = self.waiting.len().min(length - before);
+            body.extend(self.waiting.drain(..fitting));
+        } else if self.end.is_none() {
+            let mut room = (&mut *body).limit(length - before);
+            let read = pin!(self.stream.read_buf(&mut room));
+            if ready!(read.poll(context)).unwrap_or(0) == 0 {
+                self.end = Some(End::Closed);
+            }
+        }
+        if body.len() == before {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.parser.body(&body[before..], |_| {});
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads on in a body of any framing, and adds to `data` what has come of it. An error says that its end will not come.
+    pub(crate) fn poll_body(
+        &mut self,
+        context: &mut TaskContext<'_>,
+        data: &mut Vec<u8>,
+    ) -> Poll<io::Result<()>> {
+        if !self.has_begun()
+            && self.end.is_none()
+            && let Err(error) = ready!(self.read_more::<BODY_PIECE>(context))
+        {
+            debug!(%error, "the client has gone");
+            self.end = Some(End::Closed);
+        }
+        if self.has_begun() && self.end != Some(End::Broken) {
+            self.decode(data);
+        }
+        match self.end {
+            Some(End::Broken) => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            Some(End::Closed) if self.in_body() && !self.has_begun() => {
+                Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+            }
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Reads while nothing else does. An error says that the client has gone.
+    pub(crate) fn look_ahead(&mut self, context: &mut TaskContext<'_>) -> io::Result<()> {
+        while self.end.is_none() && !self.parser.in_body() && self.waiting.len() < AHEAD {
+            match self.read_more::<HEAD_PIECE>(context) {
+                Poll::Pending => break,
+                Poll::Ready(read) => read?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads and forgets what still comes, until the client closes.
+    pub(crate) async fn discard(&mut self) {
+        // The buffer is on the stack of a poll: in the future, every connection would carry it for its whole life.
+        poll_fn(|context| {
+            loop {
+                let mut bytes = [MaybeUninit::uninit(); HEAD_PIECE];
+                let mut buffer = ReadBuf::uninit(&mut bytes);
+                let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer));
+                if read.is_err() || buffer.filled().is_empty() {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Reads a piece of at most so many bytes into our own memory.
+    fn read_more<const PIECE: usize>(
+        &mut self,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = [MaybeUninit::uninit(); PIECE];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            self.end = Some(End::Closed);
+        } else {
+            self.waiting.extend_from_slice(buffer.filled());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Stream> Http1Io<S> {
+    /// Writes all bytes of these slices, in order.
+    ///
+    /// # Errors
+    /// When the client has gone.
+    pub(crate) fn poll_write_all(
+        &mut self,
+        context: &mut TaskContext<'_>,
+        slices: &mut &mut [IoSlice<'_>],
+    ) -> Poll<io::Result<()>> {
+        // Empty ones before the first byte.
+        IoSlice::advance_slices(slices, 0);
+        while !slices.is_empty() {
+            self.prepare_for_file(false);
+            let stream = Pin::new(&mut self.stream);
+            let sent = match &**slices {
+                // One system call is a little cheaper than the other.
+                [only] => stream.poll_write(context, only),
+                several => stream.poll_write_vectored(context, several),
+            };
+            match ready!(self.note_write(sent))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => IoSlice::advance_slices(slices, sent),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what is left of a piece of a file, and moves its beginning.
+    ///
+    /// # Errors
+    /// When the client has gone, and when the file has become shorter ([`io::ErrorKind::UnexpectedEof`]). A stream that
+    /// cannot send files is [`io::ErrorKind::Unsupported`].
+    pub(crate) fn poll_send_file(
+        &mut self,
+        context: &mut TaskContext<'_>,
+        piece: &mut FilePiece,
+    ) -> Poll<io::Result<()>> {
+        while piece.length > 0 {
+            self.prepare_for_file(true);
+            let sent = self
+                .stream
+                .poll_send_file(context, &piece.file, piece.offset, piece.length)
+                .unwrap_or_else(|| Poll::Ready(Err(io::ErrorKind::Unsupported.into())));
+            match ready!(self.note_write(sent))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                sent => {
+                    piece.offset += sent as u64;
+                    piece.length -= sent;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
+    fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match (result.is_pending(), &mut self.reader) {
+            (false, None) => {}
+            (true, Some(reader)) => reader.writing = true,
+            (true, None) => self.reader = Some(SlowReader::new(true, self.untaken(), self.now())),
+            (false, Some(_)) => self.catch_up(),
+        }
+        result
+    }
+
+    fn catch_up(&mut self) {
+        self.reader = None;
+        match self.phase {
+            Phase::Idle(_) => self.phase = Phase::Idle(self.now()),
+            Phase::Head(_) => self.phase = Phase::Head(self.now()),
+            _ => {}
+        }
+    }
+
+    fn untaken(&self) -> usize {
+        self.stream.untaken(self.context.settings.untaken)
+    }
+
+    /// A client that has not taken what there is for it, as of now or not long ago.
+    pub(crate) fn slow_reader(&mut self) -> Option<SlowReader> {
+        let (now, most) = (self.now(), self.context.settings.send_timeout);
+        if self
+            .reader
+            .is_some_and(|reader| reader.is_to_be_looked_at(most, now))
+        {
+            let untaken = self.untaken();
+            if let Some(reader) = &mut self.reader {
+                reader.look(untaken, now);
+                if untaken == 0 && !reader.writing {
+                    self.catch_up();
+                }
+            }
+        }
+        self.reader
+    }
+
+    /// Whether the kernel still has something for a client that seems to be idle. What becomes of it is seen to from then
+    /// on.
+    pub(crate) fn is_still_taken(&mut self) -> bool {
+        let untaken = self.untaken();
+        if untaken > 0 && self.reader.is_none() {
+            self.reader = Some(SlowReader::new(false, untaken, self.now()));
+        }
+        untaken > 0
+    }
+
+    /// Has the stream take as much as is right for a file, or for memory.
+    fn prepare_for_file(&mut self, is_file: bool) {
+        if std::mem::replace(&mut self.takes_file, is_file) != is_file {
+            self.stream.prepare_for_file(is_file);
+        }
+    }
+
+    /// Ends the connection so that no response on it looks complete that has no length of its own.
+    pub(crate) fn fail(&self) {
+        self.stream.close_as_failed();
+    }
+
+    /// Tells the client that nothing more comes.
+    pub(crate) async fn shut_down(&mut self) -> io::Result<()> {
+        tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await
+    }
+}

@@ -1,0 +1,456 @@
+//! Connections in memory, with handlers of the tests' own.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use exchange::{After, Extent, Head, HeaderWriter, Part};
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::watch;
+
+use super::serve;
+use crate::config::{Settings, Untaken};
+use crate::context::Context;
+use crate::handler::Handler;
+use crate::http::{Body, Next, Parts, Peer, Request, Response};
+use crate::net::Stream;
+
+impl Stream for DuplexStream {
+    fn poll_send_file(
+        &self,
+        _: &mut TaskContext<'_>,
+        _: &File,
+        _: u64,
+        _: usize,
+    ) -> Option<Poll<io::Result<usize>>> {
+        None
+    }
+
+    fn close_as_failed(&self) {}
+
+    fn prepare_for_file(&self, _: bool) {}
+
+    fn untaken(&self, _: Untaken) -> usize {
+        0
+    }
+}
+
+/// Answers by a function.
+struct Answers<F>(F);
+
+impl<F: Fn(Request) -> Response> Handler for Answers<F> {
+    async fn handle(&self, request: Request) -> Response {
+        (self.0)(request)
+    }
+}
+
+/// The further parts of a response; each lets others have a turn before it is there.
+#[derive(Debug)]
+struct Script {
+    parts: VecDeque<Part>,
+    extent: Option<Extent>,
+    is_ready: bool,
+}
+
+impl Parts for Script {
+    fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Next> {
+        self.is_ready = !self.is_ready;
+        if self.is_ready {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.parts.pop_front().map_or(Next::Lost, Next::Part))
+    }
+
+    fn extent(&mut self) -> Option<Extent> {
+        self.extent.take()
+    }
+}
+
+/// How an application gives its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Whole,
+    Streamed,
+    File,
+}
+
+/// A response with these fields and this body in pieces.
+fn response(status: u16, fields: &[(&str, &str)], body: &[&[u8]], way: Way) -> Response {
+    let mut writer = HeaderWriter::default();
+    for (name, value) in fields {
+        writer.push(name.as_bytes(), value.as_bytes());
+    }
+    let head = Head {
+        status,
+        reason: b"As It Is",
+        headers: writer.headers(),
+    };
+    let mut bytes = Vec::new();
+    head.encode(&mut bytes);
+    let head = bytes.len();
+    let mut script = Script {
+        parts: VecDeque::new(),
+        extent: None,
+        is_ready: false,
+    };
+    let after = match way {
+        Way::Whole => {
+            body.iter().for_each(|piece| bytes.extend_from_slice(piece));
+            After::Complete
+        }
+        Way::Streamed => {
+            let part = |bytes: &[u8], after| Part {
+                bytes: bytes.to_vec(),
+                head: 0,
+                after,
+            };
+            script.parts = body.iter().map(|piece| part(piece, After::More)).collect();
+            script.parts.push_back(part(b"", After::Complete));
+            After::More
+        }
+        Way::File => {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(b"before").unwrap();
+            body.iter().for_each(|piece| file.write_all(piece).unwrap());
+            file.write_all(b"behind").unwrap();
+            script.extent = Some(Extent {
+                file: file.into(),
+                offset: 6,
+                length: body.iter().map(|piece| piece.len() as u64).sum(),
+            });
+            After::File
+        }
+    };
+    Response::new(Part { bytes, head, after }, script)
+}
+
+fn settings() -> Settings {
+    let second = Duration::from_secs(1);
+    Settings {
+        keep_alive: second,
+        header_timeout: second,
+        body_timeout: second,
+        min_rate: 0,
+        send_timeout: second,
+        queue_timeout: second,
+        limit_request_line: 8190,
+        limit_request_fields: 100,
+        limit_request_field_size: 8190,
+        limit_request_body: 1 << 20,
+        max_connections: 1,
+        health: None,
+        untaken: |_| Ok(0),
+        access_log: None,
+    }
+}
+
+/// Runs `client` against a connection whose requests are answered by `answer`.
+fn run<T>(
+    settings: Settings,
+    answer: impl Fn(Request) -> Response,
+    client: impl AsyncFnOnce(DuplexStream) -> T,
+) -> T {
+    // Time passes as soon as nothing else is to be done.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let (_say, draining) = watch::channel(false);
+    let context = Rc::new(Context::new(settings, None, draining));
+    let (ours, theirs) = duplex(16 * 1024);
+    let handler = Answers(answer);
+    runtime.block_on(async {
+        let mut server = pin!(serve(ours, Peer::unix(), &context, &handler));
+        let server = poll_fn(|task| {
+            context.clock.advance();
+            server.as_mut().poll(task)
+        });
+        tokio::join!(client(theirs), server).0
+    })
+}
+
+/// What comes back for these bytes until the connection ends, without the dates.
+fn talk(settings: Settings, sent: &[u8], answer: impl Fn(Request) -> Response) -> String {
+    let all = run(settings, answer, async |mut client| {
+        client.write_all(sent).await.unwrap();
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        all
+    });
+    let text = String::from_utf8(all).unwrap();
+    let lines = text.split_inclusive("\r\n");
+    lines.filter(|line| !line.starts_with("Date: ")).collect()
+}
+
+const FIELDS: &[(&str, &str)] = &[
+    ("X-b", "1"),
+    ("Set-Cookie", "a"),
+    ("content-TYPE", "text/plain"),
+    ("Set-Cookie", "b"),
+];
+
+#[test]
+fn fields_are_spelled_and_ordered_as_they_are_given_on_every_way() {
+    let fields = "X-b: 1\r\nSet-Cookie: a\r\ncontent-TYPE: text/plain\r\nSet-Cookie: b\r\n";
+    for (line, way, behind) in [
+        (
+            "GET / HTTP/1.1",
+            Way::Whole,
+            "Content-Length: 6\r\n\r\nfirst2",
+        ),
+        ("HEAD / HTTP/1.1", Way::Whole, "Content-Length: 6\r\n\r\n"),
+        (
+            "GET / HTTP/1.1",
+            Way::File,
+            "Content-Length: 6\r\n\r\nfirst2",
+        ),
+        ("HEAD / HTTP/1.1", Way::File, "Content-Length: 6\r\n\r\n"),
+        (
+            "GET / HTTP/1.1",
+            Way::Streamed,
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n1\r\n2\r\n0\r\n\r\n",
+        ),
+        ("HEAD / HTTP/1.1", Way::Streamed, "\r\n"),
+    ] {
+        let request = format!("{line}\r\nHost: a\r\n\r\n");
+        let answered = talk(settings(), request.as_bytes(), |_| {
+            response(200, FIELDS, &[b"first", b"2"], way)
+        });
+        let expected = format!("HTTP/1.1 200 As It Is\r\n{fields}{behind}");
+        assert_eq!(answered, expected, "{line} {way:?}");
+    }
+}
+
+#[test]
+fn a_response_in_http10_ends_with_the_connection_unless_it_is_to_persist() {
+    for (field, way, behind) in [
+        (
+            "",
+            Way::Whole,
+            "Content-Length: 2\r\nConnection: close\r\n\r\nab",
+        ),
+        (
+            "Connection: keep-alive\r\n",
+            Way::Whole,
+            "Content-Length: 2\r\nConnection: keep-alive\r\n\r\nab",
+        ),
+        (
+            "Connection: keep-alive\r\n",
+            Way::Streamed,
+            "Connection: close\r\n\r\nab",
+        ),
+    ] {
+        let request = format!("GET / HTTP/1.0\r\n{field}\r\n");
+        let answered = talk(settings(), request.as_bytes(), |_| {
+            response(200, &[], &[b"a", b"b"], way)
+        });
+        assert_eq!(answered, format!("HTTP/1.0 200 As It Is\r\n{behind}"));
+    }
+}
+
+#[test]
+fn requests_behind_each_other_are_answered_in_order() {
+    let sent = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\n\
+        Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\nT: t\r\n\r\n\
+        POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nConnection: close\r\n\r\nf";
+    let answered = talk(settings(), sent, |request| {
+        let Body::Memory(body) = &request.body else {
+            panic!("{:?}", request.body);
+        };
+        let target = request.head.raw_target();
+        response(200, &[], &[target, b" ", body], Way::Whole)
+    });
+    let bodies: Vec<&str> = answered
+        .split("\r\n\r\n")
+        .map(|part| part.split("HTTP/").next().unwrap())
+        .collect();
+    assert_eq!(bodies, ["", "/1 ", "/2 abcde", "/3 f"]);
+    assert_eq!(answered.matches("Connection: close").count(), 1);
+}
+
+#[test]
+fn a_body_is_asked_for_that_waits_to_be() {
+    let sent = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nb";
+    let answered = talk(settings(), sent, |_| response(204, &[], &[], Way::Whole));
+    assert_eq!(
+        answered,
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 As It Is\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_body_ends_where_its_length_says_and_what_is_wrong_is_broken_off() {
+    for (said, way, body) in [
+        ("3", Way::Whole, "abc"),
+        ("3", Way::Streamed, "abc"),
+        ("3", Way::File, "abc"),
+        ("5", Way::Whole, "abcd"),
+        ("5", Way::Streamed, "abcd"),
+        ("5", Way::File, "abcd"),
+    ] {
+        let sent = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let answered = talk(settings(), sent, |_| {
+            response(200, &[("Content-Length", said)], &[b"ab", b"cd"], way)
+        });
+        let expected = format!("HTTP/1.1 200 As It Is\r\nContent-Length: {said}\r\n\r\n{body}");
+        assert_eq!(answered, expected, "{said} {way:?}");
+    }
+}
+
+#[test]
+fn a_response_that_breaks_off_has_no_last_chunk() {
+    let answered = talk(settings(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", |_| {
+        let mut broken = response(200, &[], &[b"ab"], Way::Whole);
+        broken.rest = crate::http::Rest::Broken;
+        broken
+    });
+    assert!(
+        answered.ends_with("Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"),
+        "{answered}"
+    );
+}
+
+#[test]
+fn what_http_cannot_say_is_an_error_of_the_application() {
+    for (status, field) in [
+        (200, ("a b", "c")),
+        (200, ("a", "b\nc")),
+        (200, ("Content-Length", "x")),
+        (200, ("Content-Length", "")),
+        (101, ("a", "b")),
+        (1000, ("a", "b")),
+    ] {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let answered = talk(settings(), request, |_| {
+            response(status, &[field], &[], Way::Whole)
+        });
+        assert!(
+            answered.starts_with("HTTP/1.1 500 Internal Server Error\r\n"),
+            "{status} {field:?}: {answered}"
+        );
+    }
+}
+
+#[test]
+fn fields_about_the_connection_are_not_the_applications() {
+    let answered = talk(settings(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", |_| {
+        let fields = [
+            ("Connection", "upgrade"),
+            ("Transfer-Encoding", "gzip"),
+            ("Keep-Alive", "timeout=1"),
+            ("Content-Length", "1"),
+            ("content-length", "1"),
+        ];
+        response(200, &fields, &[b"a"], Way::Whole)
+    });
+    assert_eq!(
+        answered,
+        "HTTP/1.1 200 As It Is\r\nContent-Length: 1\r\n\r\na"
+    );
+}
+
+/// Requests and responses as hyper's client has them: what it reads is what was given.
+mod beside_hyper {
+    use http_body_util::{BodyExt, Full};
+    use hyper::client::conn::http1::handshake;
+    use hyper_util::rt::TokioIo;
+
+    use super::*;
+
+    fn names() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[A-Za-z][A-Za-z0-9-]{0,12}",
+            Just("Set-Cookie".to_owned()),
+            Just("Date".to_owned()),
+        ]
+        .prop_filter("not about the framing", |name| {
+            let name = name.to_ascii_lowercase();
+            let framing = [
+                "connection",
+                "keep-alive",
+                "content-length",
+                "transfer-encoding",
+            ];
+            !framing.contains(&name.as_str())
+        })
+    }
+
+    fn ways() -> impl Strategy<Value = Way> {
+        prop_oneof![Just(Way::Whole), Just(Way::Streamed), Just(Way::File)]
+    }
+
+    proptest! {
+        #[test]
+        fn its_client_reads_what_was_given(
+            requests in prop::collection::vec((
+                prop_oneof![Just("GET"), Just("HEAD"), Just("POST")],
+                prop::collection::vec(any::<u8>(), 0..40_000),
+                prop_oneof![Just(200u16), Just(204), Just(304), Just(404), Just(500), Just(999)],
+                prop::collection::vec((names(), "[!-~]([ -~]{0,20}[!-~])?"), 0..6),
+                prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20_000), 0..5),
+                ways(),
+                any::<bool>(),
+            ), 1..4),
+        ) {
+            let expected = requests.clone();
+            let at = std::cell::Cell::new(0);
+            let answer = |request: Request| {
+                let (_, sent, status, fields, body, way, tells_length) = &expected[at.replace(at.get() + 1)];
+                let Body::Memory(got) = &request.body else { panic!() };
+                assert_eq!(got, sent);
+                let length: usize = body.iter().map(Vec::len).sum();
+                let length = length.to_string();
+                let mut fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                if *tells_length {
+                    fields.push(("Content-Length", &length));
+                }
+                let body: Vec<&[u8]> = body.iter().map(Vec::as_slice).collect();
+                response(*status, &fields, &body, *way)
+            };
+            run(settings(), answer, async |stream| {
+                let (mut client, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+                let talk = async move {
+                    for (method, sent, status, fields, body, ..) in requests {
+                        let request = hyper::Request::builder()
+                            .method(method)
+                            .uri("/")
+                            .header("Host", "a")
+                            .body(Full::new(bytes::Bytes::from(sent)))
+                            .unwrap();
+                        client.ready().await.unwrap();
+                        let response = client.send_request(request).await.unwrap();
+                        assert_eq!(response.status().as_u16(), status);
+                        for (name, _) in &fields {
+                            let got: Vec<&[u8]> = response
+                                .headers()
+                                .get_all(name)
+                                .iter()
+                                .map(hyper::header::HeaderValue::as_bytes)
+                                .collect();
+                            let given: Vec<&[u8]> = fields
+                                .iter()
+                                .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+                                .map(|(_, value)| value.as_bytes())
+                                .collect();
+                            assert_eq!(got, given, "{name}");
+                        }
+                        let got = response.into_body().collect().await.unwrap().to_bytes();
+                        let has_body = method != "HEAD" && !matches!(status, 204 | 304);
+                        let given = if has_body { body.concat() } else { Vec::new() };
+                        assert!(got == given, "{} bytes for {}", got.len(), given.len());
+                    }
+                };
+                let (_, ended) = tokio::join!(talk, connection);
+                ended.unwrap();
+            });
+        }
+    }
+}

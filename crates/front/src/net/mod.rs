@@ -1,0 +1,7 @@
+//! The streams of connections. Nothing here knows of HTTP.
+
+mod progress;
+mod stream;
+
+pub(crate) use progress::SlowReader;
+pub(crate) use stream::{Stream, UNSENT};

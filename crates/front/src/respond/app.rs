@@ -1,0 +1,109 @@
+//! The application's response: the request is offered to the children, and one of them answers.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use exchange::{Full, Lines, Request as Offered};
+
+use crate::http::{Body, ErrorResponse, Next, Parts, Peer, Request, Response};
+use crate::upstream::{Pending, Upstream};
+
+/// Hands a request over to the application, and waits for the beginning of its response.
+pub(crate) async fn respond(
+    upstream: &Rc<Upstream>,
+    request: Request,
+) -> Result<Response, ErrorResponse> {
+    let mut pending = offer(upstream, request)?;
+    match poll_fn(|context| pending.poll_next(context)).await {
+        Next::Lost if pending.has_waited_too_long() => Err(ErrorResponse::QueuedTooLong),
+        Next::Lost => Err(ErrorResponse::ChildLost),
+        // Broken before any head: the application failed, and its traceback is in the log.
+        Next::Part(part) if part.head == 0 => Err(ErrorResponse::ApplicationFailed),
+        Next::Part(part) => Ok(Response::new(part, pending)),
+    }
+}
+
+/// Hands the request over to the children; a body for which there is no memory goes to a file.
+fn offer(upstream: &Rc<Upstream>, mut request: Request) -> Result<Pending, ErrorResponse> {
+    let offered = match try_offer(upstream, &request) {
+        Err(Full::Memory | Full::TooLarge)
+            if let Body::Memory(bytes) = &request.body
+                && !bytes.is_empty() =>
+        {
+            request.body = request.body.into_file()?;
+            try_offer(upstream, &request)
+        }
+        offered => offered,
+    };
+    let pending = offered.map_err(|full| match full {
+        Full::Queue | Full::Memory => ErrorResponse::Busy,
+        Full::TooLarge => ErrorResponse::HeadTooLarge,
+    })?;
+    if let Body::File(file, _) = request.body {
+        pending.keep(file);
+    }
+    // Not before: a thread may have asked for the body already, which is heard when responses are read.
+    upstream.offered();
+    Ok(pending)
+}
+
+fn try_offer(upstream: &Rc<Upstream>, request: &Request) -> Result<Pending, Full> {
+    let Request { head, body, peer } = request;
+    let target = head.target();
+    let (server_name, server_port) = server(head.host(), peer);
+    upstream.offer(&Offered {
+        method: head.method(),
+        path: target.path,
+        query: target.query.unwrap_or_default(),
+        http10: head.is_http10(),
+        https: false,
+        remote_addr: peer.remote.0.as_bytes(),
+        remote_port: peer.remote.1,
+        server_name,
+        server_port,
+        authority: target.authority,
+        fields: Lines::new(head.fields()),
+        body: body.place(),
+    })
+}
+
+/// `SERVER_NAME` and `SERVER_PORT`: what the client believes to talk to (RFC 3875 sections 4.1.14 and 4.1.15).
+fn server<'a>(host: &'a [u8], peer: &'a Peer) -> (&'a [u8], u16) {
+    let (name, port) = match memchr::memrchr(b':', host) {
+        // In `[::1]` the last colon is part of the address.
+        Some(colon) if !host.ends_with(b"]") => (&host[..colon], &host[colon + 1..]),
+        _ => (host, &[][..]),
+    };
+    if name.is_empty() {
+        return (peer.local.0.as_bytes(), peer.local.1);
+    }
+    let port = std::str::from_utf8(port)
+        .ok()
+        .and_then(|port| port.parse().ok());
+    (name, port.unwrap_or(80))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_and_port_are_those_that_the_client_has_asked_for() {
+        let peer = Peer {
+            remote: (String::new(), 0),
+            local: ("127.0.0.1".into(), 8000),
+        };
+        for (host, name, port) in [
+            ("", "127.0.0.1", 8000),
+            (":81", "127.0.0.1", 8000),
+            ("site", "site", 80),
+            ("site:", "site", 80),
+            ("site:8080", "site", 8080),
+            ("[::1]", "[::1]", 80),
+            ("[::1]:8080", "[::1]", 8080),
+        ] {
+            let found = server(host.as_bytes(), &peer);
+            assert_eq!(found, (name.as_bytes(), port), "{host}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! `--health`: whether the server lives and is ready, told by the front itself, in every state.
+//!
+//! The request is one like any other: its head, its body and its connection are bounded as always, and it leaves its line in
+//! the access log.
+
+use std::fmt;
+
+use exchange::{Board, ChildState};
+use http::StatusCode;
+
+use crate::http::Response;
+use crate::http::parse::is_path;
+
+/// What follows the path of the readiness for that of the liveness.
+const LIVE: &str = "/live";
+
+/// Where the server tells how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// As it stands in a request line. The liveness is below it, at `/live`.
+    path: String,
+}
+
+/// A path that no such request can have, or that would take the application's place. Shown as the end of a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthError;
+
+impl fmt::Display for HealthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "must be `off` or a path such as /-/healthz: percent-encoded, without a query and without / at its end",
+        )
+    }
+}
+
+impl std::error::Error for HealthError {}
+
+impl Health {
+    /// Takes the path at which the readiness is told.
+    ///
+    /// # Errors
+    /// When it does not begin with `/`, ends with it, or has characters that the path of a request has not (RFC 3986
+    /// section 3.3).
+    pub fn at(path: &str) -> Result<Self, HealthError> {
+        let is_of_path = |byte: &u8| *byte != b'?' && is_path(*byte);
+        let is_good = path.starts_with('/') && !path.ends_with('/');
+        if !is_good || !path.as_bytes().iter().all(is_of_path) {
+            return Err(HealthError);
+        }
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+
+    /// What a request for this path asks for, if it asks for the health.
+    pub(crate) fn asked(&self, path: &[u8]) -> Option<Asked> {
+        match path.strip_prefix(self.path.as_bytes())? {
+            b"" => Some(Asked::Ready),
+            below => (below == LIVE.as_bytes()).then_some(Asked::Live),
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Ready,
+    Live,
+}
+
+/// How the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The front answers.
+    Live,
+    /// A child takes requests, though it may be busy.
+    Ready,
+    /// Children start, and none takes requests yet.
+    Starting,
+    /// None takes requests, and none is on its way.
+    NoChild,
+    /// The server has been told to stop, and serves what still comes.
+    Stopping,
+}
+
+impl State {
+    fn of_children(board: Board<'_>) -> Self {
+        let children = board.children();
+        let any = |state| children.iter().any(|child| child.state() == state);
+        // Before the first child of all is ordered, the mold loads.
+        let is_new = || children.iter().all(|child| child.generation() == 0);
+        if any(ChildState::Ready) {
+            Self::Ready
+        } else if any(ChildState::Starting) || is_new() {
+            Self::Starting
+        } else {
+            Self::NoChild
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::NoChild => "no child",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Live | Self::Ready => StatusCode::OK,
+            Self::Starting | Self::NoChild | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// The response to a request for the server's health, by this method. `is_stopping` when the server has been told to stop.
+pub(crate) fn respond<'b>(
+    method: &[u8],
+    asked: Asked,
+    is_stopping: bool,
+    board: impl FnOnce() -> Board<'b>,
+) -> Response {
+    let no_store = ("Cache-Control", "no-store");
+    if !matches!(method, b"GET" | b"HEAD") {
+        return Response::text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed\n".to_owned(),
+            &[no_store, ("Allow", "GET, HEAD")],
+        );
+    }
+    let state = match asked {
+        Asked::Live => State::Live,
+        Asked::Ready if is_stopping => State::Stopping,
+        Asked::Ready => State::of_children(board()),
+    };
+    Response::text(state.status(), format!("{}\n", state.text()), &[no_store])
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange::{Exchange, Geometry};
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_that_a_request_may_have() {
+        for path in ["/-/healthz", "/health", "/a%20b/c", "//x", "/a;b=c"] {
+            assert_eq!(Health::at(path).map(|health| health.path), Ok(path.into()));
+        }
+        for path in [
+            "",
+            "/",
+            "/health/",
+            "health",
+            "*",
+            "/a?b",
+            "/a#b",
+            "/a b",
+            "/a\r\n",
+            "/\u{e4}",
+            "http://localhost/health",
+        ] {
+            assert_eq!(Health::at(path), Err(HealthError), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_path_itself_is_meant_and_the_one_below() {
+        let health = Health::at("/-/healthz").unwrap();
+        assert_eq!(health.asked(b"/-/healthz"), Some(Asked::Ready));
+        assert_eq!(health.asked(b"/-/healthz/live"), Some(Asked::Live));
+        for path in [
+            "/",
+            "*",
+            "/-/health",
+            "/-/healthz/",
+            "/-/healthzz",
+            "/-/HEALTHZ",
+            "/-/healthz/live/",
+            "/-/healthz/ready",
+            "/a/-/healthz",
+        ] {
+            assert_eq!(health.asked(path.as_bytes()), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn one_child_that_takes_requests_is_enough() {
+        let exchange = Exchange::create(Geometry {
+            children: 3,
+            threads: 1,
+            queue: 4,
+        })
+        .unwrap();
+        let board = exchange.board();
+        let state = || State::of_children(board);
+        assert_eq!(state(), State::Starting, "nobody was ever there");
+        board.child(1).begin(1, 1);
+        assert_eq!(state(), State::Starting);
+        board.child(1).set_state(ChildState::Ready);
+        assert_eq!(state(), State::Ready);
+        board.child(0).begin(1, 2);
+        assert_eq!(state(), State::Ready, "another one starts");
+        for (one, expected) in [
+            (ChildState::Draining, State::Starting),
+            (ChildState::Gone, State::Starting),
+            (ChildState::Vacant, State::Starting),
+        ] {
+            board.child(1).set_state(one);
+            assert_eq!(state(), expected, "{one:?} and one that starts");
+        }
+        for one in [ChildState::Draining, ChildState::Gone, ChildState::Vacant] {
+            board.child(0).set_state(one);
+            assert_eq!(state(), State::NoChild, "{one:?}");
+        }
+    }
+}

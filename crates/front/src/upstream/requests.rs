@@ -1,0 +1,307 @@
+//! The requests of a site, from their offer to the end of their responses.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
+
+use exchange::notice::FromFront;
+use exchange::{Board, ChildId, Dispatcher, Exchange, Extent, Full, Request, Ticket};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::buffer::{Buffer, ENOUGH, End};
+use super::waiting::{Supervisor, Waiter, Waiting};
+use crate::context::Context;
+use crate::http::{Next, Parts};
+
+/// Offered requests after which children are woken even while the front has more to do.
+const MOST_UNANNOUNCED: u32 = 32;
+/// How long a front that has more to do leaves responses unread and requests unannounced, as far as it offers requests.
+const LONGEST_TURN: Duration = Duration::from_micros(500);
+/// Offered requests after which the time is looked at.
+const LOOKS_AT_TIME: u32 = 4;
+/// How often connections may go on before responses are read and children woken, even if the runtime never sleeps.
+const MOST_STEPS: u32 = 64;
+/// Buffers that are kept for later requests.
+const MOST_SPARE: usize = 64;
+
+/// The exchange of a site, seen from the front.
+pub(crate) struct Upstream {
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) context: Rc<Context>,
+    supervisor: Rc<dyn Supervisor>,
+    state: RefCell<State>,
+    /// Steps of connections since responses were last read and children last woken.
+    steps: Cell<u32>,
+    /// Wakes the task that looks after the requests while there are any.
+    pub(super) has_requests: Notify,
+    pub(super) is_looked_after: Cell<bool>,
+}
+
+struct State {
+    dispatcher: Dispatcher,
+    waiting: Waiting,
+    /// How often the queue had been put right when that was last told.
+    mended_told: u64,
+    /// Buffers that nobody uses.
+    spare: Vec<Rc<RefCell<Buffer>>>,
+    /// Memory for encoding requests, used again and again.
+    scratch: Vec<u8>,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// Takes the exchange over.
+    pub(super) fn new(
+        exchange: Arc<Exchange>,
+        context: Rc<Context>,
+        supervisor: Rc<dyn Supervisor>,
+    ) -> Self {
+        Self {
+            state: RefCell::new(State {
+                dispatcher: Dispatcher::open(Arc::clone(&exchange)),
+                waiting: Waiting::new(Rc::clone(&supervisor)),
+                mended_told: 0,
+                spare: Vec::new(),
+                scratch: Vec::new(),
+            }),
+            exchange,
+            context,
+            supervisor,
+            steps: Cell::new(0),
+            has_requests: Notify::new(),
+            is_looked_after: Cell::new(false),
+        }
+    }
+
+    /// Offers a request to the children. To be followed by [`Self::offered`].
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room.
+    pub(crate) fn offer(self: &Rc<Self>, request: &Request<'_>) -> Result<Pending, Full> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.scratch.clear();
+        let body = request.encode_head(&mut state.scratch);
+        let offered = match state.dispatcher.offer_pieces([&state.scratch, body]) {
+            // Threads may be idle that have not heard of what waits, and responses unread that have ended.
+            Err(Full::Queue | Full::Memory) => {
+                self.turn(state);
+                state.dispatcher.offer_pieces([&state.scratch, body])
+            }
+            offered => offered,
+        };
+        let ticket = offered?;
+        if !self.is_looked_after.replace(true) {
+            self.has_requests.notify_one();
+        }
+        let buffer = state.spare.pop().unwrap_or_default();
+        let waiter = Waiter::new(ticket, Rc::clone(&buffer), self.context.clock.now());
+        state.waiting.enter(ticket, waiter);
+        Ok(Pending {
+            upstream: Rc::clone(self),
+            ticket,
+            buffer,
+        })
+    }
+
+    /// Wakes children and reads responses when it is time for that, after a request has been offered and all that belongs to it
+    /// is here.
+    pub(crate) fn offered(&self) {
+        let mut state = self.state.borrow_mut();
+        let unannounced = state.dispatcher.unannounced();
+        if unannounced >= MOST_UNANNOUNCED
+            || (unannounced.is_multiple_of(LOOKS_AT_TIME)
+                && self.context.clock.now().elapsed() > LONGEST_TURN)
+        {
+            self.turn(&mut state);
+        }
+    }
+
+    /// The scoreboard.
+    pub(crate) fn board(&self) -> Board<'_> {
+        self.exchange.board()
+    }
+
+    /// Notes which process a child is, before it takes requests.
+    pub(crate) fn born(&self, child: ChildId, process: u32) {
+        self.state.borrow_mut().dispatcher.born(child, process);
+    }
+
+    /// Takes back what a dead child held.
+    pub(crate) fn gone(&self, child: ChildId) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.dispatcher.gone(child, &mut state.waiting);
+    }
+
+    /// To be called just before the runtime sleeps: responses are read, children are woken for all requests of this turn
+    /// together, and the children hear that they must ring from now on.
+    pub(crate) fn before_park(&self) {
+        let mut state = self.state.borrow_mut();
+        loop {
+            self.turn(&mut state);
+            if state.dispatcher.lie_down() {
+                break;
+            }
+        }
+    }
+
+    /// To be called when the runtime goes on.
+    pub(crate) fn after_unpark(&self) {
+        self.state.borrow_mut().dispatcher.get_up();
+    }
+
+    /// Counts a step of a connection: a runtime that always has one more to make never sleeps.
+    pub(crate) fn step(&self) {
+        self.steps.set(self.steps.get() + 1);
+        if self.steps.get() >= MOST_STEPS {
+            self.turn(&mut self.state.borrow_mut());
+        }
+    }
+
+    /// Reads what has been answered, and wakes children for what has been offered.
+    fn turn(&self, state: &mut State) {
+        for child in state.dispatcher.pump(&mut state.waiting) {
+            error!(
+                child = child.slot,
+                "wrote what no child writes into the exchange"
+            );
+            self.supervisor.tell(FromFront::Corrupt(child));
+        }
+        let mended = state.dispatcher.mended();
+        // Told the first time and whenever that has happened twice as often: which child it was, nothing tells.
+        if mended >= 2 * state.mended_told.max(1) || (mended, state.mended_told) == (1, 0) {
+            state.mended_told = mended;
+            warn!(
+                times = mended,
+                "a child has overwritten the queue of requests, which is put right"
+            );
+        }
+        state.dispatcher.announce();
+        self.context.clock.advance();
+        self.steps.set(0);
+    }
+
+    /// Looks the exchange over.
+    pub(super) fn look_over(&self) {
+        let mut state = self.state.borrow_mut();
+        state.dispatcher.look_over();
+        self.turn(&mut state);
+    }
+
+    /// Takes requests back that have waited for a thread for too long; gives the time at which the next one will have.
+    pub(super) fn expire(&self) -> Option<Instant> {
+        let mut state = self.state.borrow_mut();
+        let State {
+            dispatcher,
+            waiting,
+            ..
+        } = &mut *state;
+        let timeout = self.context.settings.queue_timeout;
+        let now = Instant::now();
+        let mut next = None;
+        for ticket in waiting.overdue(now, timeout, &mut next) {
+            if dispatcher.withdraw(ticket) {
+                waiting.end(ticket, End::QueuedTooLong);
+            }
+        }
+        next
+    }
+
+    /// Does what the notes at the desk ask for: `Ok` when some may be left.
+    pub(super) fn clear_desk(&self) -> io::Result<()> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.dispatcher.clear_desk(&mut state.waiting)
+    }
+
+    /// Whether there are requests that have not ended.
+    pub(super) fn is_busy(&self) -> bool {
+        self.state.borrow().dispatcher.has_requests()
+    }
+}
+
+/// A request that has been offered. Dropped before its end, it is given up.
+pub(crate) struct Pending {
+    upstream: Rc<Upstream>,
+    ticket: Ticket,
+    buffer: Rc<RefCell<Buffer>>,
+}
+
+impl Pending {
+    /// Keeps the file of the body for the thread that will ask for it.
+    pub(crate) fn keep(&self, file: File) {
+        let mut state = self.upstream.state.borrow_mut();
+        if let Some(waiter) = state.waiting.get(self.ticket) {
+            waiter.body = Some(file);
+        }
+    }
+
+    /// Whether it has ended since no thread has taken it in time.
+    pub(crate) fn has_waited_too_long(&self) -> bool {
+        self.buffer.borrow().end == Some(End::QueuedTooLong)
+    }
+}
+
+impl Parts for Pending {
+    fn extent(&mut self) -> Option<Extent> {
+        self.buffer.borrow_mut().extent.take()
+    }
+
+    fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Next> {
+        let mut buffer = self.buffer.borrow_mut();
+        if let Some(part) = buffer.parts.pop_front() {
+            let was_full = buffer.bytes >= ENOUGH;
+            buffer.bytes -= part.bytes.len();
+            if was_full && buffer.bytes < ENOUGH {
+                drop(buffer);
+                let upstream = &self.upstream;
+                upstream.turn(&mut upstream.state.borrow_mut());
+            }
+            return Poll::Ready(Next::Part(part));
+        }
+        if matches!(buffer.end, Some(End::Lost | End::QueuedTooLong)) {
+            return Poll::Ready(Next::Lost);
+        }
+        let waker = context.waker();
+        let is_known = |known: &Waker| known.will_wake(waker);
+        if !buffer.waker.as_ref().is_some_and(is_known) {
+            buffer.waker = Some(waker.clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut state = self.upstream.state.borrow_mut();
+        if self.buffer.borrow().end.is_none() {
+            state.dispatcher.give_up(self.ticket);
+            state.waiting.leave(self.ticket);
+        }
+        if Rc::strong_count(&self.buffer) == 1 && state.spare.len() < MOST_SPARE {
+            self.buffer.borrow_mut().empty();
+            state.spare.push(Rc::clone(&self.buffer));
+        }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("ticket", &self.ticket)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,188 @@
+//! What waits for the response to which request.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use exchange::notice::FromFront;
+use exchange::{After, Asked, ChildId, Extent, Part, Refused, Sink, Ticket, Wish};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::buffer::{Buffer, ENOUGH, End};
+
+/// The supervisor, as the front reaches it.
+pub(crate) trait Supervisor {
+    /// Tells it something.
+    fn tell(&self, message: FromFront);
+
+    /// Children whose birth it has told, without waiting; all else that it has said is heard afterwards.
+    fn births(&self) -> Vec<(ChildId, u32)>;
+}
+
+/// The requests that have been offered, by their slots.
+pub(super) struct Waiting {
+    waiters: Vec<Option<Waiter>>,
+    supervisor: Rc<dyn Supervisor>,
+    /// Notes that were refused.
+    refused: u64,
+}
+
+pub(super) struct Waiter {
+    ticket: Ticket,
+    buffer: Rc<RefCell<Buffer>>,
+    /// Since when it waits for a thread, as far as is known.
+    queued_since: Option<Instant>,
+    /// The file that holds the request's body, until a thread asks for it.
+    pub(super) body: Option<File>,
+}
+
+impl Waiter {
+    pub(super) fn new(ticket: Ticket, buffer: Rc<RefCell<Buffer>>, now: Instant) -> Self {
+        Self {
+            ticket,
+            buffer,
+            queued_since: Some(now),
+            body: None,
+        }
+    }
+}
+
+impl Waiting {
+    pub(super) fn new(supervisor: Rc<dyn Supervisor>) -> Self {
+        Self {
+            waiters: Vec::new(),
+            supervisor,
+            refused: 0,
+        }
+    }
+
+    pub(super) fn enter(&mut self, ticket: Ticket, waiter: Waiter) {
+        let slot = ticket.slot as usize;
+        if self.waiters.len() <= slot {
+            self.waiters.resize_with(slot + 1, || None);
+        }
+        self.waiters[slot] = Some(waiter);
+    }
+
+    pub(super) fn get(&mut self, ticket: Ticket) -> Option<&mut Waiter> {
+        let waiter = self.waiters.get_mut(ticket.slot as usize)?.as_mut()?;
+        (waiter.ticket.seq == ticket.seq).then_some(waiter)
+    }
+
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        if self.get(ticket).is_some() {
+            self.waiters[ticket.slot as usize] = None;
+        }
+    }
+
+    /// The requests that have been in the queue for as long as `timeout`, as far as is known, each once; `next` becomes the
+    /// time at which another one will have been.
+    pub(super) fn overdue(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        next: &mut Option<Instant>,
+    ) -> Vec<Ticket> {
+        let mut overdue = Vec::new();
+        for waiter in self.waiters.iter_mut().flatten() {
+            let Some(since) = waiter.queued_since else {
+                continue;
+            };
+            let due = since + timeout;
+            if due <= now {
+                waiter.queued_since = None;
+                overdue.push(waiter.ticket);
+            } else if next.is_none_or(|next| due < next) {
+                *next = Some(due);
+            }
+        }
+        overdue
+    }
+
+    /// Nothing more comes for this request.
+    pub(super) fn end(&mut self, ticket: Ticket, end: End) {
+        if let Some(waiter) = self.get(ticket) {
+            let mut buffer = waiter.buffer.borrow_mut();
+            buffer.end = Some(end);
+            let waker = buffer.waker.take();
+            drop(buffer);
+            self.leave(ticket);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Sink for Waiting {
+    fn wish(&mut self, ticket: Ticket) -> Wish {
+        match self.get(ticket) {
+            Some(waiter) if waiter.buffer.borrow().bytes >= ENOUGH => Wish::Later,
+            _ => Wish::More,
+        }
+    }
+
+    fn part(&mut self, ticket: Ticket, part: Part) {
+        let Some(waiter) = self.get(ticket) else {
+            return;
+        };
+        waiter.queued_since = None;
+        let is_last = part.after != After::More;
+        let mut buffer = waiter.buffer.borrow_mut();
+        buffer.bytes += part.bytes.len();
+        buffer.parts.push_back(part);
+        if is_last {
+            drop(buffer);
+            self.end(ticket, End::Said);
+        } else if let Some(waker) = buffer.waker.take() {
+            drop(buffer);
+            waker.wake();
+        }
+    }
+
+    fn lost(&mut self, ticket: Ticket) {
+        self.end(ticket, End::Lost);
+    }
+
+    fn asked(&mut self, asked: Asked) {
+        let file = self.get(asked.ticket).and_then(|waiter| waiter.body.take());
+        // Without one, the thread hears that when `asked` is dropped.
+        let Some(file) = file else { return };
+        if let Err(error) = asked.give(file.as_fd()) {
+            debug!(%error, "the thread that asked for a body is gone");
+        }
+    }
+
+    fn given(&mut self, ticket: Ticket, extent: Extent) {
+        // Of a request that nobody waits for, the file is closed again.
+        if let Some(waiter) = self.get(ticket) {
+            waiter.buffer.borrow_mut().extent = Some(extent);
+        }
+    }
+
+    fn births(&mut self) -> Vec<(ChildId, u32)> {
+        self.supervisor.births()
+    }
+
+    fn refused(&mut self, refused: Refused) {
+        self.refused += 1;
+        // The first, and whenever there have been twice as many.
+        if self.refused.is_power_of_two() {
+            let (child, pid, times) = (slot(refused.child), refused.process, self.refused);
+            warn!(
+                child,
+                pid,
+                owner = slot(refused.owner),
+                times,
+                "asked for the body of a request, or gave a file for the answer, that another process has: refused"
+            );
+        }
+    }
+}
+
+fn slot(child: Option<ChildId>) -> Option<u16> {
+    child.map(|child| child.slot)
+}
