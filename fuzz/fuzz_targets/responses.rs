@@ -9,6 +9,11 @@ use libfuzzer_sys::fuzz_target;
 #[expect(dead_code, reason = "the front uses more of it")]
 mod encode;
 
+mod http {
+    #[path = "../../../crates/front/src/http/response_head.rs"]
+    pub(crate) mod response_head;
+}
+
 /// Fields that the front decides about.
 const FRAMING: [&str; 4] = [
     "connection",

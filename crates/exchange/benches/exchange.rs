@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use criterion::{Criterion, criterion_group, criterion_main};
 use rwsgi_exchange::{
     After, Asked, Body, ChildId, Dispatcher, Exchange, Extent, Geometry, Head, HeaderWriter, Lines,
-    Original, Part, Refused, Reply, Request, Seat, Sink, Ticket, Wish,
+    Original, Part, Refused, Reply, Request, Seat, Sink, Ticket, Version, Wish,
 };
 
 const FIELDS: &[u8] = b"Host: site.example\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\n\
@@ -22,7 +22,7 @@ const REQUEST: Request<'_> = Request {
     method: b"GET",
     path: b"/",
     query: b"",
-    http10: false,
+    version: Version::Http11,
     https: false,
     remote_addr: b"192.0.2.7",
     remote_port: 50123,

@@ -65,7 +65,7 @@ mod tests;
 
 pub use ids::{ChildId, Owner, Ticket};
 pub use reply::{After, Extent, Gone, Reply};
-pub use wire::{Body, Head, HeaderWriter, Headers, Lines, Malformed, Request};
+pub use wire::{Body, Head, HeaderWriter, Headers, Lines, Malformed, Request, Version};
 
 #[cfg(not(loom))]
 pub use {

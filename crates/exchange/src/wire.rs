@@ -15,8 +15,8 @@ pub struct Request<'a> {
     pub path: &'a [u8],
     /// What follows the first `?`, still percent-encoded; empty without one.
     pub query: &'a [u8],
-    /// HTTP/1.0, when not HTTP/1.1.
-    pub http10: bool,
+    /// The version of HTTP that it came in.
+    pub version: Version,
     /// The request came over TLS.
     pub https: bool,
     /// The client's IP address as text; empty on a unix socket.
@@ -33,6 +33,30 @@ pub struct Request<'a> {
     pub fields: Lines<'a>,
     /// The body.
     pub body: Body<'a>,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Version {
+    /// What `SERVER_PROTOCOL` calls it (RFC 3875 section 4.1.16).
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
+        }
+    }
 }
 
 /// Where the body is.
@@ -69,6 +93,7 @@ impl std::error::Error for Malformed {}
 const HTTP10: u8 = 1;
 const HTTPS: u8 = 2;
 const IN_FILE: u8 = 4;
+const HTTP2: u8 = 8;
 
 /// Collects header fields as [`Headers`] reads them.
 #[derive(Debug, Default)]
@@ -108,9 +133,12 @@ impl<'a> Request<'a> {
             Body::Apart(size) => (0, size),
             Body::File(size) => (IN_FILE, size),
         };
-        out.push(
-            if self.http10 { HTTP10 } else { 0 } | if self.https { HTTPS } else { 0 } | in_file,
-        );
+        let version = match self.version {
+            Version::Http10 => HTTP10,
+            Version::Http11 => 0,
+            Version::Http2 => HTTP2,
+        };
+        out.push(version | if self.https { HTTPS } else { 0 } | in_file);
         out.extend_from_slice(&self.remote_port.to_le_bytes());
         out.extend_from_slice(&self.server_port.to_le_bytes());
         out.extend_from_slice(&size.to_le_bytes());
@@ -160,12 +188,18 @@ impl<'a> Request<'a> {
         } else {
             return Err(Malformed);
         };
-        let (http10, https) = (flags & HTTP10 != 0, flags & HTTPS != 0);
+        let version = match flags & (HTTP10 | HTTP2) {
+            HTTP10 => Version::Http10,
+            0 => Version::Http11,
+            HTTP2 => Version::Http2,
+            _ => return Err(Malformed),
+        };
+        let https = flags & HTTPS != 0;
         Ok(Self {
             method,
             path,
             query,
-            http10,
+            version,
             https,
             remote_addr,
             remote_port,
@@ -346,13 +380,14 @@ mod tests {
         fn a_request_is_read_as_it_was_written(
             texts in proptest::collection::vec(field(), 6),
             fields in proptest::collection::vec(("[!-9;-~]{1,9}", "[!-~]{0,9}"), 0..5),
-            flags in any::<(bool, bool, u16, u16)>(),
+            version in proptest::sample::select(vec![Version::Http10, Version::Http11, Version::Http2]),
+            flags in any::<(bool, u16, u16)>(),
             body in proptest::option::of(field()),
         ) {
             let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
             let request = Request {
-                method: &texts[0], path: &texts[1], query: &texts[2], http10: flags.0, https: flags.1,
-                remote_addr: &texts[3], remote_port: flags.2, server_name: &texts[4], server_port: flags.3,
+                method: &texts[0], path: &texts[1], query: &texts[2], version, https: flags.0,
+                remote_addr: &texts[3], remote_port: flags.1, server_name: &texts[4], server_port: flags.2,
                 authority: &texts[5], fields: Lines::new(lines.as_bytes()), body: body.as_deref().map_or(Body::File(7), Body::Memory),
             };
             let mut bytes = Vec::new();
@@ -373,7 +408,7 @@ mod tests {
         #[test]
         fn a_cut_request_is_malformed(cut in 0usize..1000) {
             let request = Request {
-                method: b"GET", path: b"/", query: b"", http10: false, https: false, remote_addr: b"::1", remote_port: 1,
+                method: b"GET", path: b"/", query: b"", version: Version::Http11, https: false, remote_addr: b"::1", remote_port: 1,
                 server_name: b"localhost", server_port: 80, authority: b"", fields: Lines::NONE, body: Body::Memory(b"body"),
             };
             let mut bytes = Vec::new();

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request};
+use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request, Version};
 use rwsgi_wsgi::{App, Fetched, Interpreter, Python, Spec, Start, Target};
 
 const BROWSER: &str = "Host: site.example\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\n\
@@ -62,7 +62,7 @@ fn call(criterion: &mut Criterion) {
                         method: b"GET",
                         path: b"/",
                         query: b"",
-                        http10: false,
+                        version: Version::Http11,
                         https: false,
                         remote_addr: b"192.0.2.7",
                         remote_port: port,

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
-use exchange::{Body, Request};
+use exchange::{Body, Request, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -168,8 +168,10 @@ impl Memory {
         request: &Request<'_>,
     ) -> PyResult<Found<'py>> {
         let environ = template.copy()?;
-        if request.http10 {
-            environ.set_item(intern!(py, "SERVER_PROTOCOL"), intern!(py, "HTTP/1.0"))?;
+        match request.version {
+            // As in the template.
+            Version::Http11 => {}
+            other => environ.set_item(intern!(py, "SERVER_PROTOCOL"), other.name())?,
         }
         if request.https {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;

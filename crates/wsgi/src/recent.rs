@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use exchange::Request;
+use exchange::{Request, Version};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -28,7 +28,7 @@ type Set = Vec<Block>;
 /// What is compared, and what was made of it.
 #[derive(Debug)]
 struct Block {
-    numbers: (u16, u16, bool, bool),
+    numbers: (u16, u16, Version, bool),
     names: [Vec<u8>; 3],
     /// The fields, with blanks in the place of secrets.
     lines: Vec<u8>,
@@ -173,15 +173,15 @@ impl Block {
     }
 }
 
-fn numbers(request: &Request<'_>) -> (u16, u16, bool, bool) {
+fn numbers(request: &Request<'_>) -> (u16, u16, Version, bool) {
     let Request {
         remote_port,
         server_port,
-        http10,
+        version,
         https,
         ..
     } = *request;
-    (remote_port, server_port, http10, https)
+    (remote_port, server_port, version, https)
 }
 
 fn names<'a>(request: &Request<'a>) -> [&'a [u8]; 3] {

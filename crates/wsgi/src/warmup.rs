@@ -1,7 +1,7 @@
 //! Requests that the server makes itself before the application is shared, so that what a framework loads with the
 //! first requests is loaded once.
 
-use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request};
+use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request, Version};
 use pyo3::prelude::*;
 
 use crate::app::App;
@@ -62,7 +62,7 @@ impl App {
             method: b"GET",
             path: url.path.as_bytes(),
             query: url.query.as_bytes(),
-            http10: false,
+            version: Version::Http11,
             https: url.https,
             remote_addr: b"127.0.0.1",
             remote_port: 0,

@@ -96,7 +96,7 @@ fn request(path: &str, body: &[u8]) -> Vec<u8> {
         method: b"GET",
         path: path.as_bytes(),
         query: b"",
-        http10: false,
+        version: Version::Http11,
         https: false,
         remote_addr: b"127.0.0.1",
         remote_port: 1,

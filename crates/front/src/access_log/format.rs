@@ -382,8 +382,7 @@ impl Asked {
     fn protocol(&self) -> &'static str {
         match self {
             Self::Unread(_) => "-",
-            Self::Head { http10: true, .. } => "HTTP/1.0",
-            Self::Head { http10: false, .. } => "HTTP/1.1",
+            Self::Head { version, .. } => version.name(),
         }
     }
 }

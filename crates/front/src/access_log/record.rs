@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use exchange::Version;
 use http::{HeaderName, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -37,7 +38,7 @@ pub(super) enum Asked {
         method: Vec<u8>,
         /// As it came.
         target: Vec<u8>,
-        http10: bool,
+        version: Version,
     },
     /// The request line of a head that could not be read, as far as it came.
     Unread(Vec<u8>),
@@ -53,7 +54,7 @@ impl Record {
         let asked = Asked::Head {
             method: head.method().to_vec(),
             target: head.raw_target().to_vec(),
-            http10: head.is_http10(),
+            version: head.version(),
         };
         Some(Self::new(log, peer, asked, fields))
     }

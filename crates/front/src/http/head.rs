@@ -1,6 +1,6 @@
 //! A request's head as it came, found good.
 
-use exchange::Lines;
+use exchange::{Lines, Version};
 
 use super::parse::{Connection, Expects, HeadIndex, Target, split_target};
 
@@ -30,8 +30,13 @@ impl RequestHead {
         split_target(self.raw_target())
     }
 
+    /// The version of HTTP that it came in.
+    pub(crate) fn version(&self) -> Version {
+        self.index.version
+    }
+
     pub(crate) fn is_http10(&self) -> bool {
-        !self.index.http11
+        self.version() == Version::Http10
     }
 
     /// The response has no body, whatever its fields say.
@@ -72,13 +77,13 @@ impl RequestHead {
     pub(crate) fn persists(&self) -> bool {
         match self.index.connection {
             Connection::Close => false,
-            Connection::Usual if self.index.http11 => true,
+            Connection::Usual if !self.is_http10() => true,
             Connection::Usual | Connection::Other => {
                 let has = |wanted: &[u8]| {
                     let mut options = self.connection_options();
                     options.any(|option| option.eq_ignore_ascii_case(wanted))
                 };
-                !has(b"close") && (self.index.http11 || has(b"keep-alive"))
+                !has(b"close") && (!self.is_http10() || has(b"keep-alive"))
             }
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod parse;
 mod piece;
 mod request;
 mod response;
+pub(crate) mod response_head;
 
 pub(crate) use body::{Body, IN_MEMORY, Spool};
 pub(crate) use date::Date;

@@ -1,11 +1,12 @@
 //! The head of a response, and the framing of its body (RFC 9112 sections 4 to 6). The only place that writes HTTP/1.
 //!
-//! Nothing here knows of the rest of the front, so that it can be fuzzed by itself.
+//! It uses nothing of the front but the check of the head, so that it can be fuzzed by itself.
 
-use std::fmt;
 use std::io::Write;
 
-use exchange::{Head, Malformed, syntax};
+use exchange::Head;
+
+use crate::http::response_head::{Unspeakable, check, has_length};
 
 /// What a request says about the form of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,25 +45,8 @@ pub(crate) enum Framing {
     Close,
 }
 
-/// A head that HTTP cannot say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unspeakable {
-    /// It is no head.
-    Malformed,
-    /// An informational one, or none of three digits.
-    Status(u16),
-    /// A character that a reason phrase cannot have.
-    Reason,
-    /// A name or a value of a field.
-    Field,
-    /// Content-Length is no number, or several.
-    Length,
-}
-
 /// Appends a head, with the fields as they are given, and those that are ours behind them. `length` is that of the body,
 /// when it is known; `date` appends the time.
-///
-/// Fields about the connection are not the application's, and are left out (RFC 9110 section 7.6.1).
 ///
 /// # Errors
 /// When HTTP cannot say it; then some of it has been written.
@@ -73,12 +57,6 @@ pub(crate) fn head(
     date: impl FnOnce(&mut Vec<u8>),
     out: &mut Vec<u8>,
 ) -> Result<Form, Unspeakable> {
-    if !(200..=999).contains(&head.status) {
-        return Err(Unspeakable::Status(head.status));
-    }
-    if !syntax::is_value(head.reason) {
-        return Err(Unspeakable::Reason);
-    }
     // A client that speaks HTTP/1.0 may take a later version for something else.
     let version: &[u8] = if asked.is_http10 {
         b"HTTP/1.0 "
@@ -90,8 +68,11 @@ pub(crate) fn head(
     for piece in [b" ", head.reason, b"\r\n"] {
         out.extend_from_slice(piece);
     }
-    let has_length = head.status != 204;
-    let said = fields(head, has_length, out)?;
+    let said = check(head, |name, value| {
+        for piece in [name, b": ", value, b"\r\n"] {
+            out.extend_from_slice(piece);
+        }
+    })?;
     if !said.date {
         out.extend_from_slice(b"Date: ");
         date(out);
@@ -106,7 +87,7 @@ pub(crate) fn head(
     match (framing, said.length, length) {
         (Framing::Length(length), None, _) => push_length(length, out),
         // As the response to GET would have it. A response to HEAD without a body says nothing about that.
-        (Framing::NoBody, None, Some(1..)) if asked.is_head && has_length => {
+        (Framing::NoBody, None, Some(1..)) if asked.is_head && has_length(head.status) => {
             push_length(length.unwrap_or_default(), out);
         }
         (Framing::Chunked, ..) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -120,54 +101,6 @@ pub(crate) fn head(
     }
     out.extend_from_slice(b"\r\n");
     Ok(Form { framing, persists })
-}
-
-/// What the fields of a head say.
-#[derive(Debug, Default)]
-struct Said {
-    date: bool,
-    length: Option<u64>,
-}
-
-/// Appends the fields, that of the length only where a response may have it.
-fn fields(head: &Head<'_>, has_length: bool, out: &mut Vec<u8>) -> Result<Said, Unspeakable> {
-    let mut said = Said::default();
-    for (name, value) in head.headers.iter() {
-        // What another process wrote is not believed to be what it checked.
-        if !syntax::is_name(name) || !syntax::is_value(value) {
-            return Err(Unspeakable::Field);
-        }
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            4 if is(b"date") => said.date = true,
-            10 if is(b"connection") || is(b"keep-alive") => continue,
-            14 if is(b"content-length") => {
-                let length = number(value).ok_or(Unspeakable::Length)?;
-                match said.length.replace(length) {
-                    None if has_length => {}
-                    None => continue,
-                    Some(former) if former == length => continue,
-                    Some(_) => return Err(Unspeakable::Length),
-                }
-            }
-            17 if is(b"transfer-encoding") => continue,
-            _ => {}
-        }
-        for piece in [name, b": ", value, b"\r\n"] {
-            out.extend_from_slice(piece);
-        }
-    }
-    Ok(said)
-}
-
-/// Digits alone (RFC 9110 section 8.6).
-fn number(value: &[u8]) -> Option<u64> {
-    let digits = value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value)
-        .ok()
-        .filter(|_| digits)?
-        .parse()
-        .ok()
 }
 
 fn push_length(length: u64, out: &mut Vec<u8>) {
@@ -195,23 +128,3 @@ pub(crate) const CHUNK_END: &[u8] = b"\r\n";
 
 /// What ends a chunked body.
 pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-impl From<Malformed> for Unspeakable {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed
-    }
-}
-
-impl fmt::Display for Unspeakable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed => Malformed.fmt(f),
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::Reason => f.write_str("a character in the reason phrase"),
-            Self::Field => f.write_str("a character in a field"),
-            Self::Length => f.write_str("a Content-Length that is no number, or several"),
-        }
-    }
-}
-
-impl std::error::Error for Unspeakable {}

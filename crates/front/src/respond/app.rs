@@ -55,7 +55,7 @@ fn try_offer(upstream: &Rc<Upstream>, request: &Request) -> Result<Pending, Full
         method: head.method(),
         path: target.path,
         query: target.query.unwrap_or_default(),
-        http10: head.is_http10(),
+        version: head.version(),
         https: false,
         remote_addr: peer.remote.0.as_bytes(),
         remote_port: peer.remote.1,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, Write};
 
 use crate::{App, Target};
+use exchange::Version;
 use pyo3::prelude::*;
 
 use super::support::{Ask, attached, module, spec};
@@ -116,7 +117,7 @@ fn one_request_leaves_nothing_in_the_next() {
             method: "PUT",
             query: "q",
             https: true,
-            http10: true,
+            version: Version::Http10,
             body: b"b".to_vec(),
             ..Ask::get("/x")
         };
@@ -236,7 +237,7 @@ fn the_mount_point_is_split_off_and_what_lies_outside_is_not_found() {
 #[test]
 fn the_protocol_and_the_scheme_are_told() {
     let seen = seen(Ask {
-        http10: true,
+        version: Version::Http10,
         https: true,
         ..Ask::get("/")
     });
@@ -299,7 +300,7 @@ fn of_one_connection() -> Vec<fn() -> Ask> {
             ..with(&[("Host", b"a")])
         },
         || Ask {
-            http10: true,
+            version: Version::Http10,
             method: "POST",
             body: b"body".to_vec(),
             ..with(&[("Host", b"a")])

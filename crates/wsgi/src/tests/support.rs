@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::{App, Fetched, LoadError, Spec, Target};
-use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request};
+use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request, Version};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
@@ -176,7 +176,7 @@ pub(super) struct Ask {
     pub(super) headers: Vec<(&'static str, &'static [u8])>,
     pub(super) body: Vec<u8>,
     pub(super) file: Option<(OwnedFd, u64)>,
-    pub(super) http10: bool,
+    pub(super) version: Version,
     pub(super) https: bool,
     pub(super) remote: (&'static str, u16),
 }
@@ -191,7 +191,7 @@ impl Ask {
             headers: vec![("host", b"site.example:8000")],
             body: Vec::new(),
             file: None,
-            http10: false,
+            version: Version::Http11,
             https: false,
             remote: ("192.0.2.7", 50123),
         }
@@ -216,7 +216,7 @@ impl Ask {
             method: self.method.as_bytes(),
             path: self.path.as_bytes(),
             query: self.query.as_bytes(),
-            http10: self.http10,
+            version: self.version,
             https: self.https,
             remote_addr: self.remote.0.as_bytes(),
             remote_port: self.remote.1,

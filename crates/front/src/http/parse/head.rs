@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use exchange::Version;
 use exchange::syntax::{is_name, is_token, is_value};
 
 use super::classes::{is_path, is_query};
@@ -26,7 +27,7 @@ pub(crate) struct HeadIndex {
     pub(crate) method: Range<usize>,
     pub(crate) target: Range<usize>,
     /// HTTP/1.1, when not HTTP/1.0.
-    pub(crate) http11: bool,
+    pub(crate) version: Version,
     /// The field lines, each with its line end.
     pub(crate) fields: Range<usize>,
     /// The value of Host; empty without one.
@@ -100,7 +101,7 @@ const LONGEST_MEMO: usize = 1024;
 struct RequestLine {
     method: Range<usize>,
     target: Range<usize>,
-    http11: bool,
+    version: Version,
     /// Where the line after it begins.
     behind: usize,
 }
@@ -189,12 +190,12 @@ impl Head {
         };
         let start = request.behind;
         let facts = std::mem::take(&mut self.facts);
-        let framing = facts.framing(request.http11)?;
+        let framing = facts.framing(request.version)?;
         let index = HeadIndex {
             length: behind,
             method: request.method,
             target: request.target,
-            http11: request.http11,
+            version: request.version,
             // Without the empty line.
             fields: start..behind - 2,
             host: facts
@@ -302,15 +303,15 @@ impl Facts {
     }
 
     /// What the whole head says.
-    fn framing(&self, http11: bool) -> Result<Framing, Fault> {
-        if http11 && self.host.is_none() {
+    fn framing(&self, version: Version) -> Result<Framing, Fault> {
+        if version != Version::Http10 && self.host.is_none() {
             return Err(Fault::Malformed);
         }
         match (self.coding, self.length) {
             (None, length) => Ok(Framing::Length(length.unwrap_or(0))),
             // RFC 9112 section 6.1: in HTTP/1.0, and beside a length, the framing is to be taken as faulty.
             (Some(_), Some(_)) => Err(Fault::Malformed),
-            (Some(_), None) if !http11 => Err(Fault::Malformed),
+            (Some(_), None) if version == Version::Http10 => Err(Fault::Malformed),
             (Some(Coding::Unknown), None) => Err(Fault::NotServed),
             (Some(Coding::Chunked), None) => Ok(Framing::Chunked),
         }
@@ -327,9 +328,9 @@ fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Fault> {
     if !is_name(method) {
         return Err(Fault::Malformed);
     }
-    let http11 = match version {
-        b"HTTP/1.1" => true,
-        b"HTTP/1.0" => false,
+    let version = match version {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
@@ -342,7 +343,7 @@ fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Fault> {
     Ok(RequestLine {
         method: start..start + method.len(),
         target: begin_of_target..begin_of_target + target.len(),
-        http11,
+        version,
         behind: start + line.len() + 2,
     })
 }
