@@ -57,6 +57,8 @@ pub struct Settings {
     pub limit_request_field_size: usize,
     /// Bytes of a body, above which the answer is 413.
     pub limit_request_body: u64,
+    /// A connection may speak HTTP/2 if it begins so.
+    pub http2: bool,
     /// Connections at the same time; further ones wait in the listeners' backlog.
     pub max_connections: usize,
     /// Where the front tells how the server is, if anywhere.

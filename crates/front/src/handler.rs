@@ -11,6 +11,9 @@ use crate::upstream::Upstream;
 pub(crate) trait Handler {
     /// Answers this one. Dropped before the response is there, or is read to its end, the request is given up.
     fn handle(&self, request: Request) -> impl Future<Output = Response>;
+
+    /// To be called whenever a connection goes on.
+    fn step(&self) {}
 }
 
 /// A site: an application, and what the front answers by itself.
@@ -21,6 +24,10 @@ pub(crate) struct Site {
 }
 
 impl Handler for Site {
+    fn step(&self) {
+        self.upstream.step();
+    }
+
     async fn handle(&self, request: Request) -> Response {
         if let Some(health) = &self.context.settings.health
             && let Some(asked) = health.asked(request.head.target().path)

@@ -1,7 +1,7 @@
 //! The front: every connection lives here, from its acceptance to its last byte.
 //!
 //! One process, one thread for all connections, no Python. A request's way through this crate, from top to bottom:
-//! [`server`] takes the connection, [`http1`] reads the request and writes its response, [`handler`] decides what answers it:
+//! [`server`] takes the connection, [`http1`] or [`http2`] reads the request and writes its response, [`handler`] decides what answers it:
 //! the front itself or the application ([`respond`]), which is reached over the exchange ([`upstream`]). What they share is
 //! [`http`], which knows no socket, and [`net`], which knows no HTTP.
 //!
@@ -18,11 +18,14 @@ mod context;
 mod handler;
 mod http;
 mod http1;
+mod http2;
 mod net;
 mod park;
 mod respond;
 mod server;
 mod supervisor_link;
+#[cfg(test)]
+mod testing;
 mod timing;
 mod upstream;
 

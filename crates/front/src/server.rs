@@ -12,13 +12,15 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_local};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::config::{Listening, Place};
 use crate::context::Context;
-use crate::handler::Site;
+use crate::handler::{Handler, Site};
 use crate::http::Peer;
 use crate::http1;
+use crate::http2;
 use crate::net::{Stream, UNSENT};
 
 /// What an out-of-descriptors listener waits before it tries again.
@@ -27,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What every connection of the server shares.
 struct Shared {
     context: Rc<Context>,
-    site: Site,
+    site: Rc<Site>,
     /// A permit for each connection that may be open.
     permits: Arc<Semaphore>,
 }
@@ -63,7 +65,7 @@ pub(crate) fn start(
     let permits = Arc::new(Semaphore::new(all as usize));
     let shared = Rc::new(Shared {
         context: Rc::clone(&context),
-        site,
+        site: Rc::new(site),
         permits: Arc::clone(&permits),
     });
     let mut accepting = JoinSet::new();
@@ -148,14 +150,35 @@ where
 {
     let shared = Rc::clone(shared);
     spawn_local(async move {
-        let mut connection = pin!(http1::serve(stream, peer, &shared.context, &shared.site));
+        let mut connection = pin!(converse(stream, peer, &shared));
         std::future::poll_fn(|task| {
-            shared.site.upstream.step();
+            shared.site.step();
             connection.as_mut().poll(task)
         })
         .await;
         drop(permit);
     });
+}
+
+/// Speaks the version of HTTP that the connection begins with.
+async fn converse<S: Stream + 'static>(mut stream: S, peer: Peer, shared: &Shared) {
+    let (context, site) = (&shared.context, &shared.site);
+    let mut begun = Vec::new();
+    if context.settings.http2 {
+        let mut draining = context.draining.clone();
+        let read = http2::first_bytes(&mut stream, &mut begun);
+        let read = timeout(context.settings.header_timeout, read);
+        // Once no further request is wanted, HTTP/1 knows how long one is waited for.
+        let asked_to_drain = draining.wait_for(|draining| *draining);
+        if let Some(Err(_) | Ok(Err(_))) = first(read, asked_to_drain).await {
+            return;
+        }
+        if http2::is_preface(&begun) {
+            // Its future is large.
+            return Box::pin(http2::serve(stream, peer, context, site)).await;
+        }
+    }
+    http1::serve(stream, begun, peer, context, &**site).await;
 }
 
 /// Accepts until no further request is wanted; then what has already arrived is still taken.

@@ -107,3 +107,20 @@ fn sooner(
         _ => (deadline, late),
     }
 }
+
+/// How long a body may pause that has brought so many bytes since it began: never longer than `--body-timeout`, and not
+/// beyond the time at which so many bytes are too few for `--min-rate`; `None` when that is over.
+pub(crate) fn body_pause(
+    settings: &Settings,
+    began: std::time::Instant,
+    so_far: u64,
+) -> Option<Duration> {
+    let Some(earned) = so_far.saturating_mul(1000).checked_div(settings.min_rate) else {
+        return Some(settings.body_timeout);
+    };
+    let allowed = settings
+        .body_timeout
+        .saturating_add(Duration::from_millis(earned));
+    let left = allowed.checked_sub(began.elapsed())?;
+    Some(left.min(settings.body_timeout))
+}

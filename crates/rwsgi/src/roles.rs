@@ -175,6 +175,7 @@ fn settings(config: &Config, access_log: Option<AccessLog>) -> front::Settings {
         limit_request_fields: config.limit_request_fields as usize,
         limit_request_field_size: config.limit_request_field_size as usize,
         limit_request_body: config.limit_request_body,
+        http2: config.http2,
         max_connections: config.max_connections as usize,
         health: config.health.clone(),
         untaken: supervisor::untaken,

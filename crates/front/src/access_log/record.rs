@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Log;
-use crate::http::{Peer, RequestHead};
+use crate::http::{Peer, RequestHead, Response};
 
 /// One request, whose line is written when this is dropped.
 #[derive(Debug)]
@@ -90,14 +90,20 @@ impl Record {
         }
     }
 
-    /// The answer begins, with fields that `field` finds by name.
-    pub(crate) fn answered<'f>(
-        &mut self,
-        status: StatusCode,
-        field: impl Fn(&HeaderName) -> Option<&'f [u8]>,
-    ) {
+    /// This answer begins.
+    pub(crate) fn answered(&mut self, response: &Response) {
+        let Ok(head) = response.head() else {
+            return;
+        };
+        let Ok(status) = StatusCode::from_u16(head.status) else {
+            return;
+        };
         self.status = Some(status);
-        self.response_fields = kept(&self.log.0.borrow().format.response_fields, field);
+        self.response_fields = kept(&self.log.0.borrow().format.response_fields, |name| {
+            let name = name.as_str().as_bytes();
+            let mut fields = head.headers.iter();
+            fields.find_map(|(known, value)| known.eq_ignore_ascii_case(name).then_some(value))
+        });
     }
 
     /// So many bytes of the body are on their way.

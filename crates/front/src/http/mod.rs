@@ -17,6 +17,4 @@ pub(crate) use error_response::ErrorResponse;
 pub(crate) use head::RequestHead;
 pub(crate) use piece::{FilePiece, Piece};
 pub(crate) use request::{Peer, Request};
-#[cfg(test)]
-pub(crate) use response::Rest;
-pub(crate) use response::{Next, Parts, Response};
+pub(crate) use response::{Next, Parts, Response, Rest};

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::IoSlice;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::time::timeout;
 
@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::http::parse::Expects;
 use crate::http::{Body, ErrorResponse, IN_MEMORY, RequestHead, Spool};
 use crate::net::Stream;
+use crate::timing::body_pause;
 
 /// Bytes that are collected before they are stored.
 const COLLECTED: usize = 64 * 1024;
@@ -61,7 +62,8 @@ async fn read_length<S: Stream>(
     let mut body = Vec::with_capacity(length);
     let began = Instant::now();
     while body.len() < length {
-        let pause = pause(settings, began, body.len() as u64)?;
+        let pause =
+            body_pause(settings, began, body.len() as u64).ok_or(ErrorResponse::BodyTooSlow)?;
         let more = poll_fn(|context| io.borrow_mut().poll_body_of(context, &mut body, length));
         match timeout(pause, more).await {
             Err(_) => return Err(ErrorResponse::BodyTooSlow),
@@ -80,7 +82,8 @@ async fn read_any<S: Stream>(
     let (mut spool, mut data) = (Spool::default(), Vec::new());
     let began = Instant::now();
     while io.borrow().in_body() {
-        let pause = pause(settings, began, spool.length() + data.len() as u64)?;
+        let so_far = spool.length() + data.len() as u64;
+        let pause = body_pause(settings, began, so_far).ok_or(ErrorResponse::BodyTooSlow)?;
         let more = poll_fn(|context| io.borrow_mut().poll_body(context, &mut data));
         match timeout(pause, more).await {
             Err(_) => return Err(ErrorResponse::BodyTooSlow),
@@ -97,19 +100,4 @@ async fn read_any<S: Stream>(
     }
     spool.push(&data)?;
     Ok(spool.finish()?)
-}
-
-/// How long a body may pause that has brought so many bytes since it began: never longer than `--body-timeout`, and not
-/// beyond the time at which so many bytes are too few for `--min-rate`.
-fn pause(settings: &Settings, began: Instant, so_far: u64) -> Result<Duration, ErrorResponse> {
-    let Some(earned) = so_far.saturating_mul(1000).checked_div(settings.min_rate) else {
-        return Ok(settings.body_timeout);
-    };
-    let allowed = settings
-        .body_timeout
-        .saturating_add(Duration::from_millis(earned));
-    match allowed.checked_sub(began.elapsed()) {
-        Some(left) => Ok(left.min(settings.body_timeout)),
-        None => Err(ErrorResponse::BodyTooSlow),
-    }
 }

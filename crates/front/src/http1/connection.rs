@@ -55,15 +55,16 @@ enum Ended {
     Gone,
 }
 
-/// Speaks HTTP until either side has had enough.
+/// Speaks HTTP until either side has had enough. What `begun` has of the first request has been read already.
 pub(crate) async fn serve<S: Stream, H: Handler>(
     stream: S,
+    begun: Vec<u8>,
     peer: Peer,
     context: &Rc<Context>,
     handler: &H,
 ) {
     let mut connection = Connection {
-        io: RefCell::new(Http1Io::new(stream, Rc::clone(context))),
+        io: RefCell::new(Http1Io::new(stream, begun, Rc::clone(context))),
         peer: Rc::new(peer),
         context,
         handler,

@@ -52,13 +52,13 @@ enum End {
 }
 
 impl<S> Http1Io<S> {
-    pub(crate) fn new(stream: S, context: Rc<Context>) -> Self {
+    pub(crate) fn new(stream: S, begun: Vec<u8>, context: Rc<Context>) -> Self {
         Self {
             stream,
             phase: Phase::First(context.clock.now()),
             parser: Parser::new(context.limits),
             context,
-            waiting: Vec::new(),
+            waiting: begun,
             end: None,
             reader: None,
             takes_file: false,

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::task::Poll;
 
-use http::StatusCode;
 use tracing::{debug, error};
 
 use super::encode::{self, Asked, CHUNK_END, Form, Framing, LAST_CHUNK};
@@ -42,7 +41,9 @@ pub(super) async fn send<S: Stream>(
     let mut out = context.take_scratch();
     let (response, form) = encode(response, asked, context, &mut out);
     begun(form);
-    note_head(&response, record.as_mut());
+    if let Some(record) = record {
+        record.answered(&response);
+    }
     let mut message = Message {
         io,
         out,
@@ -93,21 +94,6 @@ fn encode(
             (response, form)
         }
     }
-}
-
-/// Tells the access log what is answered.
-fn note_head(response: &Response, record: Option<&mut Record>) {
-    let (Some(record), Ok(head)) = (record, response.head()) else {
-        return;
-    };
-    let Ok(status) = StatusCode::from_u16(head.status) else {
-        return;
-    };
-    record.answered(status, |name| {
-        let name = name.as_str().as_bytes();
-        let mut fields = head.headers.iter();
-        fields.find_map(|(known, value)| known.eq_ignore_ascii_case(name).then_some(value))
-    });
 }
 
 /// A response on its way.

@@ -68,6 +68,8 @@ pub struct Config {
     pub env_file: Option<PathBuf>,
     /// How long a connection may stay idle between two requests; zero closes it after each response.
     pub keep_alive: Duration,
+    /// Connections without TLS may speak HTTP/2.
+    pub http2: bool,
     /// Time for the head of a request.
     pub header_timeout: Duration,
     /// Longest pause within the body of a request.
@@ -266,6 +268,7 @@ impl Config {
             env: Vec::new(),
             env_file: None,
             keep_alive: Duration::ZERO,
+            http2: false,
             header_timeout: Duration::ZERO,
             body_timeout: Duration::ZERO,
             min_rate: 0,

@@ -65,6 +65,29 @@ pub(super) const MAX_CONNECTIONS: Opt = Opt {
     ..ROW
 };
 
+pub(super) const HTTP2: Opt = Opt {
+    name: "http2",
+    apache: &["Protocols"],
+    elsewhere: &[
+        ("mod_wsgi", "http2"),
+        ("gunicorn", "http_protocols"),
+        ("Granian", "http"),
+    ],
+    section: Section::Requests,
+    value: "auto|on|off",
+    default: Some("auto"),
+    short: "Serve HTTP/2 beside HTTP/1",
+    long: "With `on`, a connection without TLS speaks HTTP/2 if it begins with it (prior knowledge, RFC 9113 section 3.3), \
+        and HTTP/1 otherwise. `auto` serves HTTP/2 where client and server agree on it, which takes TLS: without, it is \
+        HTTP/1. A connection has at most 100 requests at once; each is a request of its own for the pool.",
+    kind: Kind::Choice(&[
+        ("auto", |config| config.http2 = false),
+        ("on", |config| config.http2 = true),
+        ("off", |config| config.http2 = false),
+    ]),
+    ..ROW
+};
+
 pub(super) const KEEP_ALIVE: Opt = Opt {
     name: "keep-alive",
     apache: &["KeepAliveTimeout"],

@@ -65,6 +65,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     connections::BIND,
     connections::BACKLOG,
     connections::MAX_CONNECTIONS,
+    connections::HTTP2,
     connections::KEEP_ALIVE,
     connections::HEADER_TIMEOUT,
     connections::BODY_TIMEOUT,

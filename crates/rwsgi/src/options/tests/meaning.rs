@@ -40,6 +40,7 @@ fn the_defaults_are_those_of_the_contract() {
             env: vec![],
             env_file: None,
             keep_alive: Duration::from_secs(5),
+            http2: false,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(60),
             min_rate: 500,
