@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.modules import Crate
 from tests.server import ROOT
 
 ARROWS = {
