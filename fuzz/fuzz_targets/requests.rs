@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use parse::{Fault, Limits, Parser};
 
 #[path = "../../crates/front/src/http/parse/mod.rs"]
-#[expect(dead_code, reason = "the front uses more of it")]
+#[expect(dead_code, unused_imports, reason = "the front uses more of it")]
 mod parse;
 
 const LIMITS: Limits = Limits {

@@ -9,9 +9,11 @@ use libfuzzer_sys::fuzz_target;
 #[expect(dead_code, reason = "the front uses more of it")]
 mod encode;
 
+#[path = "../../crates/front/src/http/response_head.rs"]
+mod response_head;
+
 mod http {
-    #[path = "../../../crates/front/src/http/response_head.rs"]
-    pub(crate) mod response_head;
+    pub(crate) use crate::response_head;
 }
 
 /// Fields that the front decides about.
@@ -92,7 +94,14 @@ fuzz_target!(|input: Input<'_>| {
     assert_eq!(got, kept);
     let lengths = has("content-length");
     match form.framing {
-        Framing::Length(length) => assert_eq!(lengths, [length.to_string().as_bytes()]),
+        Framing::Length(length) => {
+            // As the application wrote it, which may be with zeros before it.
+            let told = lengths
+                .iter()
+                .map(|told| std::str::from_utf8(told).unwrap());
+            let told: Vec<u64> = told.map(|told| told.parse().unwrap()).collect();
+            assert_eq!(told, [length]);
+        }
         Framing::NoBody => assert!(lengths.len() <= 1),
         Framing::Chunked | Framing::Close => assert!(lengths.is_empty()),
     }
