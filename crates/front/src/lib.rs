@@ -1,9 +1,9 @@
 //! The front: every connection lives here, from its acceptance to its last byte.
 //!
 //! One process, one thread for all connections, no Python. A request's way through this crate, from top to bottom:
-//! [`server`] takes the connection, [`http1`] or [`http2`] reads the request and writes its response, [`handler`] decides what answers it:
-//! the front itself or the application ([`respond`]), which is reached over the exchange ([`upstream`]). What they share is
-//! [`http`], which knows no socket, and [`net`], which knows no HTTP.
+//! `server` takes the connection, `http1` or `http2` reads the request and writes its response, `handler` decides what answers it:
+//! the front itself or the application (`respond`), which is reached over the exchange (`upstream`). What they share is
+//! `http`, which knows no socket, and `net`, which knows no HTTP.
 //!
 //! Not here: which child takes a request (any idle thread does, by itself), and what becomes of dead children (the
 //! supervisor tells, by [`exchange::notice`]).
