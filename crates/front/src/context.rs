@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::access_log::Log;
 use crate::config::Settings;
+use crate::disk::Disk;
 use crate::http::Date;
 use crate::http::parse::Limits;
 use crate::timing::Clock;
@@ -21,6 +22,7 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) date: Date,
+    pub(crate) disk: Disk,
     pub(crate) log: Option<Log>,
     /// Becomes true when no further request is wanted.
     pub(crate) draining: watch::Receiver<bool>,
@@ -41,6 +43,7 @@ impl Context {
             settings,
             clock: Clock::new(),
             date: Date::default(),
+            disk: Disk::default(),
             log,
             draining,
             closing: Cell::new(false),

@@ -9,12 +9,17 @@
 //! supervisor tells, by [`exchange::notice`]).
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "no connection waits for a test")
+)]
 
 pub mod access_log;
 
 mod alloc;
 mod config;
 mod context;
+mod disk;
 mod handler;
 mod http;
 mod http1;
@@ -63,6 +68,9 @@ pub fn serve(
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_blocking_threads(disk::THREADS)
+        .thread_stack_size(disk::STACK)
+        .thread_name("disk")
         .on_thread_park(park::before_park)
         .on_thread_unpark(park::after_unpark)
         .build_local(LocalOptions::default())?;
@@ -87,7 +95,8 @@ pub fn serve(
     });
     // Connections that end now leave their lines, too.
     log.iter().for_each(Log::end);
-    drop(runtime);
+    // A disk that does not answer is not waited for.
+    runtime.shutdown_background();
     park::unset();
     log.iter().for_each(Log::close);
     served

@@ -110,6 +110,10 @@ fn kind(descriptor: impl AsFd) -> io::Result<FileType> {
     Ok(FileType::from_raw_mode(fstat(descriptor)?.st_mode))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "at the start, and by the writer's thread"
+)]
 fn ends_in_the_middle_of_a_line(path: &Path) -> bool {
     // A file that may not be read is taken to be well.
     let Ok(mut file) = File::open(path) else {

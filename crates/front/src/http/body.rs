@@ -2,10 +2,12 @@
 //! file.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{Seek, Write};
+use std::mem;
 
 use tracing::error;
+
+use crate::disk::{Disk, Unlinked};
 
 /// Bytes of a body that are kept in memory.
 pub(crate) const IN_MEMORY: usize = 128 * 1024;
@@ -15,7 +17,7 @@ pub(crate) const IN_MEMORY: usize = 128 * 1024;
 pub(crate) enum Body {
     Memory(Vec<u8>),
     /// A file and how many bytes it holds; read from its beginning.
-    File(File, u64),
+    File(Unlinked, u64),
 }
 
 /// The body could not be stored, which has been logged.
@@ -26,7 +28,7 @@ pub(crate) struct NoStorage;
 #[derive(Debug, Default)]
 pub(crate) struct Spool {
     memory: Vec<u8>,
-    file: Option<File>,
+    file: Option<Unlinked>,
     length: u64,
 }
 
@@ -44,16 +46,15 @@ impl Body {
     }
 
     /// The same body in a file.
-    pub(crate) fn into_file(self) -> Result<Self, NoStorage> {
+    pub(crate) async fn into_file(self, disk: &Disk) -> Result<Self, NoStorage> {
         match self {
-            Self::Memory(memory) => {
+            Self::Memory(mut memory) => {
                 let mut spool = Spool {
                     length: memory.len() as u64,
-                    memory,
-                    file: None,
+                    ..Spool::default()
                 };
-                spool.file().map_err(NoStorage::log)?;
-                spool.finish()
+                spool.write(&mut memory, disk).await?;
+                spool.finish(disk).await
             }
             Self::File(..) => Ok(self),
         }
@@ -66,46 +67,51 @@ impl Spool {
         self.length
     }
 
-    /// Adds what has come.
-    pub(crate) fn push(&mut self, data: &[u8]) -> Result<(), NoStorage> {
+    /// Adds what has come, and leaves `data` empty.
+    pub(crate) async fn push(&mut self, data: &mut Vec<u8>, disk: &Disk) -> Result<(), NoStorage> {
         self.length += data.len() as u64;
         if self.file.is_none() && self.memory.len() + data.len() <= IN_MEMORY {
-            self.memory.extend_from_slice(data);
+            self.memory.append(data);
             return Ok(());
         }
-        self.file()
-            // A write to the page cache: the pauses that it can make are shorter than those of a thread pool's.
-            .and_then(|file| file.write_all(data))
-            .map_err(NoStorage::log)
+        self.write(data, disk).await
+    }
+
+    /// Writes what is in memory, and this, into the file.
+    async fn write(&mut self, data: &mut Vec<u8>, disk: &Disk) -> Result<(), NoStorage> {
+        let (file, memory) = (self.file.take(), mem::take(&mut self.memory));
+        let mut bytes = mem::take(data);
+        let written = disk.write(move || {
+            let file = match file {
+                Some(file) => file,
+                None => Unlinked::create()?,
+            };
+            file.file().write_all(&memory)?;
+            file.file().write_all(&bytes)?;
+            bytes.clear();
+            Ok((file, bytes))
+        });
+        let (file, bytes) = written.await.map_err(NoStorage::log)?;
+        (self.file, *data) = (Some(file), bytes);
+        Ok(())
     }
 
     /// The whole body.
-    pub(crate) fn finish(self) -> Result<Body, NoStorage> {
-        match self.file {
-            None => Ok(Body::Memory(self.memory)),
-            Some(mut file) => {
-                file.rewind().map_err(NoStorage::log)?;
-                Ok(Body::File(file, self.length))
-            }
-        }
-    }
-
-    fn file(&mut self) -> io::Result<&mut File> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                let mut file = tempfile::tempfile()?;
-                file.write_all(&self.memory)?;
-                self.memory = Vec::new();
-                file
-            }
+    pub(crate) async fn finish(self, disk: &Disk) -> Result<Body, NoStorage> {
+        let Some(file) = self.file else {
+            return Ok(Body::Memory(self.memory));
         };
-        Ok(self.file.insert(file))
+        let rewound = disk.write(move || {
+            file.file().rewind()?;
+            Ok(file)
+        });
+        let file = rewound.await.map_err(NoStorage::log)?;
+        Ok(Body::File(file, self.length))
     }
 }
 
 impl NoStorage {
-    fn log(error: io::Error) -> Self {
+    fn log(error: std::io::Error) -> Self {
         error!(%error, folder = %std::env::temp_dir().display(), "cannot store the body of a request");
         Self
     }
@@ -128,17 +134,18 @@ mod tests {
     fn bytes(body: Body) -> (bool, Vec<u8>) {
         match body {
             Body::Memory(bytes) => (false, bytes),
-            Body::File(mut file, length) => {
+            Body::File(file, length) => {
                 let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes).unwrap();
+                file.file().read_to_end(&mut bytes).unwrap();
                 assert_eq!(bytes.len() as u64, length);
                 (true, bytes)
             }
         }
     }
 
-    #[test]
-    fn a_body_goes_to_a_file_when_it_is_too_large_for_memory() {
+    #[tokio::test]
+    async fn a_body_goes_to_a_file_when_it_is_too_large_for_memory() {
+        let disk = Disk::default();
         for (pieces, in_file) in [
             (0, false),
             (1, false),
@@ -148,18 +155,22 @@ mod tests {
         ] {
             let (mut spool, mut sent) = (Spool::default(), Vec::new());
             for piece in 0..pieces {
-                let piece = [u8::try_from(piece % 251).unwrap(); 1024];
-                spool.push(&piece).unwrap();
+                let mut piece = vec![u8::try_from(piece % 251).unwrap(); 1024];
                 sent.extend_from_slice(&piece);
+                spool.push(&mut piece, &disk).await.unwrap();
+                assert!(piece.is_empty());
             }
             assert_eq!(spool.length(), sent.len() as u64);
-            assert_eq!(bytes(spool.finish().unwrap()), (in_file, sent));
+            assert_eq!(bytes(spool.finish(&disk).await.unwrap()), (in_file, sent));
         }
     }
 
-    #[test]
-    fn a_body_in_memory_becomes_a_file() {
-        let body = Body::Memory(b"body".to_vec()).into_file().unwrap();
-        assert_eq!(bytes(body.into_file().unwrap()), (true, b"body".to_vec()));
+    #[tokio::test]
+    async fn a_body_in_memory_becomes_a_file() {
+        let disk = Disk::default();
+        let body = Body::Memory(b"body".to_vec());
+        let body = body.into_file(&disk).await.unwrap();
+        let body = body.into_file(&disk).await.unwrap();
+        assert_eq!(bytes(body), (true, b"body".to_vec()));
     }
 }

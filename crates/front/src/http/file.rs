@@ -105,8 +105,10 @@ impl FileBody {
 
     fn read_from_disk(&self) -> JoinHandle<io::Result<Vec<u8>>> {
         let (file, offset) = (Arc::clone(&self.file), self.offset);
-        let mut piece = vec![0; self.next_length()];
+        let length = self.next_length();
         tokio::task::spawn_blocking(move || {
+            // Not before: many may wait for a thread.
+            let mut piece = vec![0; length];
             let length = file.read_at(&mut piece, offset)?;
             piece.truncate(length);
             Ok(piece)

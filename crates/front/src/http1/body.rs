@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 use super::io::Http1Io;
-use crate::config::Settings;
+use crate::context::Context;
 use crate::http::parse::Expects;
 use crate::http::{Body, ErrorResponse, IN_MEMORY, RequestHead, Spool};
 use crate::net::Stream;
@@ -21,7 +21,7 @@ const COLLECTED: usize = 64 * 1024;
 pub(super) async fn read<S: Stream>(
     io: &RefCell<Http1Io<S>>,
     head: &RequestHead,
-    settings: &Settings,
+    context: &Context,
 ) -> Result<Body, ErrorResponse> {
     if head.expects() == Expects::Other {
         return Err(ErrorResponse::UnknownExpectation);
@@ -29,7 +29,7 @@ pub(super) async fn read<S: Stream>(
     let left = io.borrow().body_left();
     match left {
         Some(0) => return Ok(Body::empty()),
-        Some(length) if length > settings.limit_request_body => {
+        Some(length) if length > context.settings.limit_request_body => {
             return Err(ErrorResponse::BodyTooLarge);
         }
         _ => {}
@@ -38,8 +38,8 @@ pub(super) async fn read<S: Stream>(
         go_on(io).await?;
     }
     match left.and_then(|length| usize::try_from(length).ok()) {
-        Some(length) if length <= IN_MEMORY => read_length(io, length, settings).await,
-        _ => read_any(io, settings).await,
+        Some(length) if length <= IN_MEMORY => read_length(io, length, context).await,
+        _ => read_any(io, context).await,
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn read<S: Stream>(
 async fn go_on<S: Stream>(io: &RefCell<Http1Io<S>>) -> Result<(), ErrorResponse> {
     let mut slices = [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
     let mut slices = &mut slices[..];
-    poll_fn(|context| io.borrow_mut().poll_write_all(context, &mut slices))
+    poll_fn(|task| io.borrow_mut().poll_write_all(task, &mut slices))
         .await
         // The client has gone.
         .map_err(|_| ErrorResponse::BodyBroken)
@@ -57,14 +57,14 @@ async fn go_on<S: Stream>(io: &RefCell<Http1Io<S>>) -> Result<(), ErrorResponse>
 async fn read_length<S: Stream>(
     io: &RefCell<Http1Io<S>>,
     length: usize,
-    settings: &Settings,
+    context: &Context,
 ) -> Result<Body, ErrorResponse> {
     let mut body = Vec::with_capacity(length);
     let began = Instant::now();
     while body.len() < length {
-        let pause =
-            body_pause(settings, began, body.len() as u64).ok_or(ErrorResponse::BodyTooSlow)?;
-        let more = poll_fn(|context| io.borrow_mut().poll_body_of(context, &mut body, length));
+        let pause = body_pause(&context.settings, began, body.len() as u64)
+            .ok_or(ErrorResponse::BodyTooSlow)?;
+        let more = poll_fn(|task| io.borrow_mut().poll_body_of(task, &mut body, length));
         match timeout(pause, more).await {
             Err(_) => return Err(ErrorResponse::BodyTooSlow),
             Ok(Err(_)) => return Err(ErrorResponse::BodyBroken),
@@ -77,27 +77,27 @@ async fn read_length<S: Stream>(
 /// Reads a body of any framing and length.
 async fn read_any<S: Stream>(
     io: &RefCell<Http1Io<S>>,
-    settings: &Settings,
+    context: &Context,
 ) -> Result<Body, ErrorResponse> {
     let (mut spool, mut data) = (Spool::default(), Vec::new());
     let began = Instant::now();
     while io.borrow().in_body() {
         let so_far = spool.length() + data.len() as u64;
-        let pause = body_pause(settings, began, so_far).ok_or(ErrorResponse::BodyTooSlow)?;
-        let more = poll_fn(|context| io.borrow_mut().poll_body(context, &mut data));
+        let pause =
+            body_pause(&context.settings, began, so_far).ok_or(ErrorResponse::BodyTooSlow)?;
+        let more = poll_fn(|task| io.borrow_mut().poll_body(task, &mut data));
         match timeout(pause, more).await {
             Err(_) => return Err(ErrorResponse::BodyTooSlow),
             Ok(Err(_)) => return Err(ErrorResponse::BodyBroken),
             Ok(Ok(())) => {}
         }
-        if spool.length() + data.len() as u64 > settings.limit_request_body {
+        if spool.length() + data.len() as u64 > context.settings.limit_request_body {
             return Err(ErrorResponse::BodyTooLarge);
         }
         if data.len() >= COLLECTED {
-            spool.push(&data)?;
-            data.clear();
+            spool.push(&mut data, &context.disk).await?;
         }
     }
-    spool.push(&data)?;
-    Ok(spool.finish()?)
+    spool.push(&mut data, &context.disk).await?;
+    Ok(spool.finish(&context.disk).await?)
 }

@@ -190,7 +190,7 @@ impl<S: Stream, H: Handler> Connection<'_, S, H> {
             is_head: head.is_head(),
             persists: head.persists(),
         };
-        let body = body::read(&self.io, &head, &self.context.settings).await;
+        let body = body::read(&self.io, &head, self.context).await;
         let response = match body {
             Ok(body) => {
                 let peer = Rc::clone(&self.peer);

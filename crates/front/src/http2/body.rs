@@ -7,38 +7,46 @@ use std::time::Instant;
 use hyper::body::{Body as _, Bytes, Incoming};
 use tokio::time::timeout;
 
-use crate::config::Settings;
+use crate::context::Context;
 use crate::http::parse::Expects;
 use crate::http::{Body, ErrorResponse, RequestHead, Spool};
 use crate::timing::body_pause;
+
+/// Bytes that are collected before they are stored.
+const COLLECTED: usize = 64 * 1024;
 
 /// Reads the body behind this head. An error says that its end is not read either.
 pub(super) async fn read(
     mut incoming: Incoming,
     head: &RequestHead,
-    settings: &Settings,
+    context: &Context,
 ) -> Result<Body, ErrorResponse> {
+    let (settings, disk) = (&context.settings, &context.disk);
     if head.expects() == Expects::Other {
         return Err(ErrorResponse::UnknownExpectation);
     }
     if incoming.size_hint().lower() > settings.limit_request_body {
         return Err(ErrorResponse::BodyTooLarge);
     }
-    let (mut spool, began) = (Spool::default(), Instant::now());
+    let (mut spool, mut data, began) = (Spool::default(), Vec::new(), Instant::now());
     while !incoming.is_end_stream() {
-        let pause =
-            body_pause(settings, began, spool.length()).ok_or(ErrorResponse::BodyTooSlow)?;
+        let so_far = spool.length() + data.len() as u64;
+        let pause = body_pause(settings, began, so_far).ok_or(ErrorResponse::BodyTooSlow)?;
         match timeout(pause, next(&mut incoming)).await {
             Err(_) => return Err(ErrorResponse::BodyTooSlow),
             Ok(Some(Err(_))) => return Err(ErrorResponse::BodyBroken),
             Ok(None) => break,
-            Ok(Some(Ok(data))) => spool.push(&data)?,
+            Ok(Some(Ok(more))) => data.extend_from_slice(&more),
         }
-        if spool.length() > settings.limit_request_body {
+        if spool.length() + data.len() as u64 > settings.limit_request_body {
             return Err(ErrorResponse::BodyTooLarge);
         }
+        if data.len() >= COLLECTED {
+            spool.push(&mut data, disk).await?;
+        }
     }
-    Ok(spool.finish()?)
+    spool.push(&mut data, disk).await?;
+    Ok(spool.finish(disk).await?)
 }
 
 /// The data that comes next; none for trailers, which nobody reads.

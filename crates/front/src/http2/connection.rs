@@ -196,7 +196,7 @@ async fn answer<H: Handler>(
     drop(parts);
     let record = Record::begin(context.log.as_ref(), &shared.peer, &head);
     let is_head = head.is_head();
-    let response = match body::read(incoming, &head, &context.settings).await {
+    let response = match body::read(incoming, &head, context).await {
         Ok(body) => {
             let peer = Rc::clone(&shared.peer);
             handler.handle(Request { head, body, peer }).await

@@ -13,7 +13,7 @@ pub(crate) async fn respond(
     upstream: &Rc<Upstream>,
     request: Request,
 ) -> Result<Response, ErrorResponse> {
-    let mut pending = offer(upstream, request)?;
+    let mut pending = offer(upstream, request).await?;
     match poll_fn(|context| pending.poll_next(context)).await {
         Next::Lost if pending.has_waited_too_long() => Err(ErrorResponse::QueuedTooLong),
         Next::Lost => Err(ErrorResponse::ChildLost),
@@ -24,13 +24,13 @@ pub(crate) async fn respond(
 }
 
 /// Hands the request over to the children; a body for which there is no memory goes to a file.
-fn offer(upstream: &Rc<Upstream>, mut request: Request) -> Result<Pending, ErrorResponse> {
+async fn offer(upstream: &Rc<Upstream>, mut request: Request) -> Result<Pending, ErrorResponse> {
     let offered = match try_offer(upstream, &request) {
         Err(Full::Memory | Full::TooLarge)
             if let Body::Memory(bytes) = &request.body
                 && !bytes.is_empty() =>
         {
-            request.body = request.body.into_file()?;
+            request.body = request.body.into_file(upstream.disk()).await?;
             try_offer(upstream, &request)
         }
         offered => offered,

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use tracing::{error, warn};
 use super::buffer::{Buffer, ENOUGH, End};
 use super::waiting::{Supervisor, Waiter, Waiting};
 use crate::context::Context;
+use crate::disk::{Disk, Unlinked};
 use crate::http::{Next, Parts};
 
 /// Offered requests after which children are woken even while the front has more to do.
@@ -127,6 +127,11 @@ impl Upstream {
         {
             self.turn(&mut state);
         }
+    }
+
+    /// What writes files.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.context.disk
     }
 
     /// The scoreboard.
@@ -242,7 +247,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Keeps the file of the body for the thread that will ask for it.
-    pub(crate) fn keep(&self, file: File) {
+    pub(crate) fn keep(&self, file: Unlinked) {
         let mut state = self.upstream.state.borrow_mut();
         if let Some(waiter) = state.waiting.get(self.ticket) {
             waiter.body = Some(file);

@@ -1,7 +1,6 @@
 //! What waits for the response to which request.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::buffer::{Buffer, ENOUGH, End};
+use crate::disk::Unlinked;
 
 /// The supervisor, as the front reaches it.
 pub(crate) trait Supervisor {
@@ -36,7 +36,7 @@ pub(super) struct Waiter {
     /// Since when it waits for a thread, as far as is known.
     queued_since: Option<Instant>,
     /// The file that holds the request's body, until a thread asks for it.
-    pub(super) body: Option<File>,
+    pub(super) body: Option<Unlinked>,
 }
 
 impl Waiter {
