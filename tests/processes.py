@@ -42,6 +42,12 @@ def descriptors(pid: int) -> dict[int, str]:
     return found
 
 
+def private(pid: int) -> int:
+    """Bytes of memory that a process shares with no other."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024
+
+
 def threads(pid: int) -> int:
     """How many threads a process has."""
     return len(os.listdir(f"/proc/{pid}/task"))

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access_log::AccessLog;
@@ -57,6 +58,11 @@ pub struct Settings {
     pub limit_request_field_size: usize,
     /// Bytes of a body, above which the answer is 413.
     pub limit_request_body: u64,
+    /// Where bodies and answers for slow clients lie that are too large for memory; the folder for temporary files when none
+    /// is given.
+    pub buffer_dir: Option<PathBuf>,
+    /// Bytes that these files may have together.
+    pub buffer_disk: u64,
     /// A connection may speak HTTP/2 if it begins so.
     pub http2: bool,
     /// Connections at the same time; further ones wait in the listeners' backlog.

@@ -40,10 +40,10 @@ impl Context {
     ) -> Self {
         Self {
             limits: limits(&settings),
+            disk: Disk::new(settings.buffer_dir.clone(), settings.buffer_disk),
             settings,
             clock: Clock::new(),
             date: Date::default(),
-            disk: Disk::default(),
             log,
             draining,
             closing: Cell::new(false),

@@ -137,6 +137,8 @@ pub(crate) fn settings() -> Settings {
         limit_request_fields: 100,
         limit_request_field_size: 8190,
         limit_request_body: 1 << 20,
+        buffer_dir: None,
+        buffer_disk: 1 << 30,
         http2: false,
         max_connections: 1,
         health: None,

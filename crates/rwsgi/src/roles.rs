@@ -175,6 +175,8 @@ fn settings(config: &Config, access_log: Option<AccessLog>) -> front::Settings {
         limit_request_fields: config.limit_request_fields as usize,
         limit_request_field_size: config.limit_request_field_size as usize,
         limit_request_body: config.limit_request_body,
+        buffer_disk: config.buffer_disk,
+        buffer_dir: config.buffer_dir.clone(),
         http2: config.http2,
         max_connections: config.max_connections as usize,
         health: config.health.clone(),

@@ -2,12 +2,12 @@
 //! file.
 
 use std::fmt;
-use std::io::{Seek, Write};
 use std::mem;
+use std::sync::Arc;
 
 use tracing::error;
 
-use crate::disk::{Disk, Unlinked};
+use crate::disk::{Disk, DiskFile};
 
 /// Bytes of a body that are kept in memory.
 pub(crate) const IN_MEMORY: usize = 128 * 1024;
@@ -17,7 +17,7 @@ pub(crate) const IN_MEMORY: usize = 128 * 1024;
 pub(crate) enum Body {
     Memory(Vec<u8>),
     /// A file and how many bytes it holds; read from its beginning.
-    File(Unlinked, u64),
+    File(Arc<DiskFile>, u64),
 }
 
 /// The body could not be stored, which has been logged.
@@ -28,7 +28,7 @@ pub(crate) struct NoStorage;
 #[derive(Debug, Default)]
 pub(crate) struct Spool {
     memory: Vec<u8>,
-    file: Option<Unlinked>,
+    file: Option<Arc<DiskFile>>,
     length: u64,
 }
 
@@ -49,12 +49,9 @@ impl Body {
     pub(crate) async fn into_file(self, disk: &Disk) -> Result<Self, NoStorage> {
         match self {
             Self::Memory(mut memory) => {
-                let mut spool = Spool {
-                    length: memory.len() as u64,
-                    ..Spool::default()
-                };
+                let mut spool = Spool::default();
                 spool.write(&mut memory, disk).await?;
-                spool.finish(disk).await
+                Ok(spool.finish())
             }
             Self::File(..) => Ok(self),
         }
@@ -69,50 +66,42 @@ impl Spool {
 
     /// Adds what has come, and leaves `data` empty.
     pub(crate) async fn push(&mut self, data: &mut Vec<u8>, disk: &Disk) -> Result<(), NoStorage> {
-        self.length += data.len() as u64;
         if self.file.is_none() && self.memory.len() + data.len() <= IN_MEMORY {
+            self.length += data.len() as u64;
             self.memory.append(data);
             return Ok(());
+        }
+        if !self.memory.is_empty() {
+            let mut memory = mem::take(&mut self.memory);
+            self.length = 0;
+            self.write(&mut memory, disk).await?;
         }
         self.write(data, disk).await
     }
 
-    /// Writes what is in memory, and this, into the file.
+    /// Writes this behind what the file holds.
     async fn write(&mut self, data: &mut Vec<u8>, disk: &Disk) -> Result<(), NoStorage> {
-        let (file, memory) = (self.file.take(), mem::take(&mut self.memory));
-        let mut bytes = mem::take(data);
-        let written = disk.write(move || {
-            let file = match file {
-                Some(file) => file,
-                None => Unlinked::create()?,
-            };
-            file.file().write_all(&memory)?;
-            file.file().write_all(&bytes)?;
-            bytes.clear();
-            Ok((file, bytes))
-        });
-        let (file, bytes) = written.await.map_err(NoStorage::log)?;
-        (self.file, *data) = (Some(file), bytes);
+        let bytes = mem::take(data);
+        let (mut bytes, written) = disk.write(self.file.take(), self.length, bytes).await;
+        self.file = Some(written.map_err(|error| NoStorage::log(&error, disk))?);
+        self.length += bytes.len() as u64;
+        bytes.clear();
+        *data = bytes;
         Ok(())
     }
 
     /// The whole body.
-    pub(crate) async fn finish(self, disk: &Disk) -> Result<Body, NoStorage> {
-        let Some(file) = self.file else {
-            return Ok(Body::Memory(self.memory));
-        };
-        let rewound = disk.write(move || {
-            file.file().rewind()?;
-            Ok(file)
-        });
-        let file = rewound.await.map_err(NoStorage::log)?;
-        Ok(Body::File(file, self.length))
+    pub(crate) fn finish(self) -> Body {
+        match self.file {
+            None => Body::Memory(self.memory),
+            Some(file) => Body::File(file, self.length),
+        }
     }
 }
 
 impl NoStorage {
-    fn log(error: std::io::Error) -> Self {
-        error!(%error, folder = %std::env::temp_dir().display(), "cannot store the body of a request");
+    fn log(error: &std::io::Error, disk: &Disk) -> Self {
+        error!(%error, folder = %disk.folder().display(), "cannot store the body of a request");
         Self
     }
 }
@@ -145,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_goes_to_a_file_when_it_is_too_large_for_memory() {
-        let disk = Disk::default();
+        let disk = Disk::new(None, 1 << 20);
         for (pieces, in_file) in [
             (0, false),
             (1, false),
@@ -161,13 +150,13 @@ mod tests {
                 assert!(piece.is_empty());
             }
             assert_eq!(spool.length(), sent.len() as u64);
-            assert_eq!(bytes(spool.finish(&disk).await.unwrap()), (in_file, sent));
+            assert_eq!(bytes(spool.finish()), (in_file, sent));
         }
     }
 
     #[tokio::test]
     async fn a_body_in_memory_becomes_a_file() {
-        let disk = Disk::default();
+        let disk = Disk::new(None, 1 << 20);
         let body = Body::Memory(b"body".to_vec());
         let body = body.into_file(&disk).await.unwrap();
         let body = body.into_file(&disk).await.unwrap();

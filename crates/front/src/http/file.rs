@@ -13,6 +13,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::JoinHandle;
 
 use super::piece::{FilePiece, Piece};
+use crate::disk::DiskFile;
 
 /// Bytes of a piece: what is not in the page cache is held in memory for a client that takes little.
 const PIECE: usize = 256 * 1024;
@@ -20,7 +21,7 @@ const PIECE: usize = 256 * 1024;
 /// What is left of a part of a file.
 #[derive(Debug)]
 pub(crate) struct FileBody {
-    file: Arc<File>,
+    file: Arc<DiskFile>,
     offset: u64,
     left: u64,
     /// A piece that is on its way from the disk.
@@ -35,11 +36,21 @@ impl FileBody {
             return Err(io::Error::other("it is no regular file"));
         }
         Ok(Self {
-            file: Arc::new(file),
+            file: Arc::new(file.into()),
             offset: extent.offset,
             left: extent.length,
             coming: None,
         })
+    }
+
+    /// A part of a file of ours.
+    pub(crate) fn new(file: Arc<DiskFile>, offset: u64, left: u64) -> Self {
+        Self {
+            file,
+            offset,
+            left,
+            coming: None,
+        }
     }
 
     /// Bytes that have not been given out.
@@ -48,7 +59,7 @@ impl FileBody {
     }
 
     /// The next piece; an error also when the file has become shorter.
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Piece>> {
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Piece>> {
         if self.left == 0 {
             return Poll::Ready(Ok(Piece::End));
         }
@@ -109,7 +120,7 @@ impl FileBody {
         tokio::task::spawn_blocking(move || {
             // Not before: many may wait for a thread.
             let mut piece = vec![0; length];
-            let length = file.read_at(&mut piece, offset)?;
+            let length = file.file().read_at(&mut piece, offset)?;
             piece.truncate(length);
             Ok(piece)
         })

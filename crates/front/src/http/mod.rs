@@ -14,6 +14,7 @@ pub(crate) mod response_head;
 pub(crate) use body::{Body, IN_MEMORY, Spool};
 pub(crate) use date::Date;
 pub(crate) use error_response::ErrorResponse;
+pub(crate) use file::FileBody;
 pub(crate) use head::RequestHead;
 pub(crate) use piece::{FilePiece, Piece};
 pub(crate) use request::{Peer, Request};

@@ -1,9 +1,10 @@
 //! The pieces in which the body of a response comes.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+
+use crate::disk::DiskFile;
 
 /// What comes next of a body.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(crate) enum Piece {
 /// A piece of a file that is in the page cache, or was when it was looked at.
 #[derive(Debug)]
 pub(crate) struct FilePiece {
-    pub(crate) file: Arc<File>,
+    pub(crate) file: Arc<DiskFile>,
     pub(crate) offset: u64,
     pub(crate) length: usize,
 }
@@ -31,7 +32,7 @@ impl FilePiece {
     /// Also when the file has become shorter.
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.length];
-        self.file.read_exact_at(&mut bytes, self.offset)?;
+        self.file.file().read_exact_at(&mut bytes, self.offset)?;
         Ok(bytes)
     }
 }

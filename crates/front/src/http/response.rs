@@ -26,6 +26,8 @@ pub(crate) enum Rest {
     /// The application, or its child, did not finish: what the client has must not look complete.
     Broken,
     Parts(Box<dyn Parts>),
+    /// The same, behind what has been put aside.
+    Aside(FileBody, Box<dyn Parts>),
     File(FileBody),
 }
 
@@ -43,6 +45,8 @@ pub(crate) trait Parts: fmt::Debug {
 pub(crate) enum Next {
     /// A part of it.
     Part(Part),
+    /// Bytes of it that have been put aside.
+    File(FileBody),
     /// Nothing more: the child has died.
     Lost,
 }
@@ -109,7 +113,7 @@ impl Response {
         match &self.rest {
             Rest::Nothing => Some(begin),
             Rest::File(file) => Some(begin + file.left()),
-            Rest::Broken | Rest::Parts(_) => None,
+            Rest::Broken | Rest::Parts(_) | Rest::Aside(..) => None,
         }
     }
 }
@@ -120,6 +124,20 @@ impl Rest {
             Some(Ok(file)) => Self::File(file),
             Some(Err(error)) => unreadable(&error),
             None => Self::Broken,
+        }
+    }
+
+    /// This comes before the further parts.
+    fn read_first(&mut self, file: FileBody) {
+        if let Self::Parts(parts) = std::mem::replace(self, Self::Broken) {
+            *self = Self::Aside(file, parts);
+        }
+    }
+
+    /// What has been put aside has been read.
+    fn go_on_behind(&mut self) {
+        if let Self::Aside(_, parts) = std::mem::replace(self, Self::Broken) {
+            *self = Self::Parts(parts);
         }
     }
 
@@ -136,10 +154,22 @@ impl Rest {
                         continue;
                     }
                 },
+                Self::Aside(file, _) => {
+                    match ready!(file.poll_next(context)) {
+                        Ok(Piece::End) => self.go_on_behind(),
+                        Ok(piece) => return Poll::Ready(piece),
+                        Err(error) => *self = unreadable(&error),
+                    }
+                    continue;
+                }
                 Self::Parts(parts) => parts,
             };
             let part = match ready!(parts.poll_next(context)) {
                 Next::Part(part) => part,
+                Next::File(file) => {
+                    self.read_first(file);
+                    continue;
+                }
                 Next::Lost => {
                     *self = Self::Broken;
                     continue;

@@ -99,5 +99,5 @@ async fn read_any<S: Stream>(
         }
     }
     spool.push(&mut data, &context.disk).await?;
-    Ok(spool.finish(&context.disk).await?)
+    Ok(spool.finish())
 }

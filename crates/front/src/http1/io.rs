@@ -290,7 +290,7 @@ impl<S: Stream> Http1Io<S> {
             self.prepare_for_file(true);
             let sent = self
                 .stream
-                .poll_send_file(context, &piece.file, piece.offset, piece.length)
+                .poll_send_file(context, piece.file.file(), piece.offset, piece.length)
                 .unwrap_or_else(|| Poll::Ready(Err(io::ErrorKind::Unsupported.into())));
             match ready!(self.note_write(sent))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),

@@ -46,7 +46,7 @@ pub(super) async fn read(
         }
     }
     spool.push(&mut data, disk).await?;
-    Ok(spool.finish(disk).await?)
+    Ok(spool.finish())
 }
 
 /// The data that comes next; none for trailers, which nobody reads.

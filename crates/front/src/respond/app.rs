@@ -19,6 +19,8 @@ pub(crate) async fn respond(
         Next::Lost => Err(ErrorResponse::ChildLost),
         // Broken before any head: the application failed, and its traceback is in the log.
         Next::Part(part) if part.head == 0 => Err(ErrorResponse::ApplicationFailed),
+        // The first part stays in memory.
+        Next::File(_) => Err(ErrorResponse::ApplicationFailed),
         Next::Part(part) => Ok(Response::new(part, pending)),
     }
 }

@@ -1,22 +1,52 @@
-//! What has come of a response and has not been sent.
+//! What has come of a response and has not been sent: in memory, and in a file as far as that is much, so that no thread of
+//! the application waits for a slow client.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 
-use exchange::{Extent, Part};
+use exchange::{After, Extent, Part};
 
-/// Bytes of one response that are kept for a slow reader before the application's thread has to wait.
-pub(super) const ENOUGH: usize = 1024 * 1024;
+use crate::disk::DiskFile;
+use crate::http::{FileBody, Next};
+
+/// Bytes of one response that are kept in memory; the rest of it overflows into a file.
+const IN_MEMORY: usize = 128 * 1024;
+/// Bytes that are written into a file at once.
+const WRITTEN: usize = 128 * 1024;
+/// Bytes that may wait to be written before the application's thread has to wait for the disk.
+const AHEAD: usize = 512 * 1024;
+/// A part up to this size is copied behind the one before it: each takes memory of its own.
+const SMALL: usize = 4 * 1024;
 
 /// What has come of a response and has not been sent.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
-    pub(super) parts: VecDeque<Part>,
-    pub(super) bytes: usize,
+    parts: VecDeque<Part>,
+    /// Bytes of these parts.
+    bytes: usize,
+    /// What has come behind them.
+    overflow: Option<Overflow>,
     pub(super) end: Option<End>,
     /// What the response goes on with when its last part says so.
     pub(super) extent: Option<Extent>,
     pub(super) waker: Option<Waker>,
+}
+
+/// The part of a response that does not fit in memory, in this order: what is in the file, what is on its way there, and what
+/// waits for that.
+#[derive(Debug, Default)]
+struct Overflow {
+    file: Option<Arc<DiskFile>>,
+    /// Up to where the file has been handed on, and up to where it has been written.
+    read: u64,
+    written: u64,
+    on_its_way: usize,
+    waiting: Vec<u8>,
+    /// How the response goes on behind all that.
+    after: Option<After>,
+    /// The disk takes no more: the rest stays in memory.
+    is_full: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +59,107 @@ pub(super) enum End {
     QueuedTooLong,
 }
 
+/// What is to be written into a file.
+pub(super) struct Write {
+    pub(super) file: Option<Arc<DiskFile>>,
+    pub(super) at: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
 impl Buffer {
+    /// Adds what has come. `true` when something is to be written.
+    pub(super) fn push(&mut self, part: Part) -> bool {
+        if self.overflow.is_none() && self.bytes + part.bytes.len() > IN_MEMORY && part.head == 0 {
+            self.overflow = Some(Overflow::default());
+        }
+        if let Some(overflow) = &mut self.overflow {
+            overflow.waiting.extend_from_slice(&part.bytes);
+            overflow.after = (part.after != After::More).then_some(part.after);
+            return overflow.is_to_be_written();
+        }
+        self.bytes += part.bytes.len();
+        match self.parts.back_mut() {
+            Some(last)
+                if part.head == 0 && part.bytes.len() <= SMALL && last.bytes.len() <= SMALL =>
+            {
+                last.bytes.extend_from_slice(&part.bytes);
+                last.after = part.after;
+            }
+            _ => self.parts.push_back(part),
+        }
+        false
+    }
+
+    /// What comes next, if it is there.
+    pub(super) fn next(&mut self) -> Option<Next> {
+        if let Some(part) = self.parts.pop_front() {
+            self.bytes -= part.bytes.len();
+            return Some(Next::Part(part));
+        }
+        let Some(overflow) = &mut self.overflow else {
+            let is_lost = matches!(self.end, Some(End::Lost | End::QueuedTooLong));
+            return is_lost.then_some(Next::Lost);
+        };
+        if let Some(file) = &overflow.file
+            && overflow.read < overflow.written
+        {
+            let length = overflow.written - overflow.read;
+            let body = FileBody::new(Arc::clone(file), overflow.read, length);
+            overflow.read = overflow.written;
+            return Some(Next::File(body));
+        }
+        if overflow.on_its_way > 0 {
+            return None;
+        }
+        // The client has caught up.
+        let overflow = self.overflow.take()?;
+        if overflow.waiting.is_empty() && overflow.after.is_none() {
+            return self.next();
+        }
+        Some(Next::Part(Part {
+            bytes: overflow.waiting,
+            head: 0,
+            after: overflow.after.unwrap_or(After::More),
+        }))
+    }
+
+    /// Whether the application's thread has to wait.
+    pub(super) fn has_enough(&self) -> bool {
+        let overflow = self.overflow.as_ref();
+        overflow.is_some_and(|overflow| overflow.waiting.len() + overflow.on_its_way >= AHEAD)
+    }
+
+    /// What is to be written now, if anything. To be followed by [`Self::written`].
+    pub(super) fn write(&mut self) -> Option<Write> {
+        let overflow = self.overflow.as_mut()?;
+        if !overflow.is_to_be_written() {
+            return None;
+        }
+        let bytes = std::mem::take(&mut overflow.waiting);
+        overflow.on_its_way = bytes.len();
+        Some(Write {
+            file: overflow.file.clone(),
+            at: overflow.written,
+            bytes,
+        })
+    }
+
+    /// What was to be written is in this file, or could not be written.
+    pub(super) fn written(&mut self, bytes: Vec<u8>, file: Option<Arc<DiskFile>>) {
+        let Some(overflow) = &mut self.overflow else {
+            return;
+        };
+        overflow.on_its_way = 0;
+        if file.is_some() {
+            overflow.file = file;
+            overflow.written += bytes.len() as u64;
+        } else {
+            overflow.is_full = true;
+            let behind = std::mem::replace(&mut overflow.waiting, bytes);
+            overflow.waiting.extend_from_slice(&behind);
+        }
+    }
+
     /// Forgets the response, keeps the memory.
     pub(super) fn empty(&mut self) {
         let mut parts = std::mem::take(&mut self.parts);
@@ -38,5 +168,130 @@ impl Buffer {
             parts,
             ..Self::default()
         };
+    }
+}
+
+impl Overflow {
+    fn is_to_be_written(&self) -> bool {
+        self.on_its_way == 0 && !self.is_full && self.waiting.len() >= WRITTEN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What happens to a buffer.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(usize),
+        Next,
+        Write,
+        Written,
+        Failed,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        prop::collection::vec(
+            prop_oneof![
+                4 => prop_oneof![1..10usize, 1..70_000usize].prop_map(Step::Push),
+                2 => Just(Step::Next),
+                2 => Just(Step::Write),
+                2 => Just(Step::Written),
+                1 => Just(Step::Failed),
+            ],
+            1..60,
+        )
+    }
+
+    /// Takes what comes next; `false` when nothing is there.
+    fn take(buffer: &mut Buffer, got: &mut Vec<u8>, after: &mut Option<After>) -> bool {
+        match buffer.next() {
+            None => return false,
+            Some(Next::Part(part)) => {
+                got.extend_from_slice(&part.bytes);
+                if part.after != After::More {
+                    *after = Some(part.after);
+                }
+            }
+            Some(Next::File(mut body)) => {
+                let context = &mut std::task::Context::from_waker(Waker::noop());
+                loop {
+                    match body.poll_next(context) {
+                        std::task::Poll::Ready(Ok(crate::http::Piece::File(piece))) => {
+                            got.extend(piece.read().unwrap());
+                        }
+                        std::task::Poll::Ready(Ok(crate::http::Piece::End)) => break,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            Some(Next::Lost) => panic!("nothing was lost"),
+        }
+        true
+    }
+
+    /// What the disk does with what it is given.
+    fn put(write: Write) -> (Vec<u8>, Arc<DiskFile>) {
+        let file = write
+            .file
+            .unwrap_or_else(|| Arc::new(tempfile::tempfile().unwrap().into()));
+        file.file().write_all_at(&write.bytes, write.at).unwrap();
+        (write.bytes, file)
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_is_what_goes_however_the_disk_and_the_client_take_turns(steps in steps()) {
+            let mut buffer = Buffer::default();
+            let (mut given, mut got, mut after) = (Vec::new(), Vec::new(), None);
+            let mut writing: Option<Write> = None;
+            let mut number = 0_u8;
+            for step in steps {
+                match step {
+                    Step::Push(length) => {
+                        number = number.wrapping_add(1);
+                        let bytes = vec![number; length];
+                        given.extend_from_slice(&bytes);
+                        buffer.push(Part { bytes, head: 0, after: After::More });
+                    }
+                    Step::Next => drop(take(&mut buffer, &mut got, &mut after)),
+                    Step::Write => writing = writing.or_else(|| buffer.write()),
+                    Step::Written => if let Some(write) = writing.take() {
+                        let (bytes, file) = put(write);
+                        buffer.written(bytes, Some(file));
+                    },
+                    Step::Failed => if let Some(write) = writing.take() {
+                        buffer.written(write.bytes, None);
+                    },
+                }
+            }
+            buffer.push(Part { bytes: b"end".to_vec(), head: 0, after: After::Complete });
+            given.extend_from_slice(b"end");
+            while let Some(write) = writing.take().or_else(|| buffer.write()) {
+                let (bytes, file) = put(write);
+                buffer.written(bytes, Some(file));
+            }
+            while take(&mut buffer, &mut got, &mut after) {}
+            prop_assert!(got == given, "{} bytes of {}", got.len(), given.len());
+            prop_assert_eq!(after, Some(After::Complete));
+        }
+    }
+
+    #[test]
+    fn small_parts_are_collected() {
+        let mut buffer = Buffer::default();
+        for _ in 0..1000 {
+            buffer.push(Part {
+                bytes: vec![1],
+                head: 0,
+                after: After::More,
+            });
+        }
+        assert_eq!(buffer.parts.len(), 1);
     }
 }

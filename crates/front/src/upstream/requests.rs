@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::buffer::{Buffer, ENOUGH, End};
+use super::buffer::{Buffer, End};
 use super::waiting::{Supervisor, Waiter, Waiting};
 use crate::context::Context;
-use crate::disk::{Disk, Unlinked};
+use crate::disk::{Disk, DiskFile};
 use crate::http::{Next, Parts};
 
 /// Offered requests after which children are woken even while the front has more to do.
@@ -39,6 +39,8 @@ pub(crate) struct Upstream {
     state: RefCell<State>,
     /// Steps of connections since responses were last read and children last woken.
     steps: Cell<u32>,
+    /// Wakes the task that writes what does not fit in memory.
+    pub(super) overflow: Rc<Notify>,
     /// Wakes the task that looks after the requests while there are any.
     pub(super) has_requests: Notify,
     pub(super) is_looked_after: Cell<bool>,
@@ -68,10 +70,11 @@ impl Upstream {
         context: Rc<Context>,
         supervisor: Rc<dyn Supervisor>,
     ) -> Self {
+        let overflow = Rc::new(Notify::new());
         Self {
             state: RefCell::new(State {
                 dispatcher: Dispatcher::open(Arc::clone(&exchange)),
-                waiting: Waiting::new(Rc::clone(&supervisor)),
+                waiting: Waiting::new(Rc::clone(&supervisor), Rc::clone(&overflow)),
                 mended_told: 0,
                 spare: Vec::new(),
                 scratch: Vec::new(),
@@ -80,6 +83,7 @@ impl Upstream {
             context,
             supervisor,
             steps: Cell::new(0),
+            overflow,
             has_requests: Notify::new(),
             is_looked_after: Cell::new(false),
         }
@@ -232,6 +236,34 @@ impl Upstream {
         state.dispatcher.clear_desk(&mut state.waiting)
     }
 
+    /// The buffers of which something is to be written into a file.
+    pub(super) fn overflowing(&self) -> Vec<Rc<RefCell<Buffer>>> {
+        std::mem::take(&mut self.state.borrow_mut().waiting.overflowing)
+    }
+
+    /// Writes what does not fit in memory of a response, as long as there is something.
+    pub(super) async fn write(&self, buffer: &RefCell<Buffer>) {
+        loop {
+            let Some(write) = buffer.borrow_mut().write() else {
+                return;
+            };
+            let disk = &self.context.disk;
+            let (bytes, written) = disk.write(write.file, write.at, write.bytes).await;
+            if let Err(error) = &written {
+                warn!(%error, folder = %disk.folder().display(), "cannot put the rest of a response aside: its thread waits for its client");
+            }
+            let mut locked = buffer.borrow_mut();
+            locked.written(bytes, written.ok());
+            let waker = locked.waker.take();
+            drop(locked);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            // Threads may wait for that.
+            self.turn(&mut self.state.borrow_mut());
+        }
+    }
+
     /// Whether there are requests that have not ended.
     pub(super) fn is_busy(&self) -> bool {
         self.state.borrow().dispatcher.has_requests()
@@ -247,7 +279,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Keeps the file of the body for the thread that will ask for it.
-    pub(crate) fn keep(&self, file: Unlinked) {
+    pub(crate) fn keep(&self, file: Arc<DiskFile>) {
         let mut state = self.upstream.state.borrow_mut();
         if let Some(waiter) = state.waiting.get(self.ticket) {
             waiter.body = Some(file);
@@ -267,18 +299,14 @@ impl Parts for Pending {
 
     fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Next> {
         let mut buffer = self.buffer.borrow_mut();
-        if let Some(part) = buffer.parts.pop_front() {
-            let was_full = buffer.bytes >= ENOUGH;
-            buffer.bytes -= part.bytes.len();
-            if was_full && buffer.bytes < ENOUGH {
+        let had_enough = buffer.has_enough();
+        if let Some(next) = buffer.next() {
+            if had_enough && !buffer.has_enough() {
                 drop(buffer);
                 let upstream = &self.upstream;
                 upstream.turn(&mut upstream.state.borrow_mut());
             }
-            return Poll::Ready(Next::Part(part));
-        }
-        if matches!(buffer.end, Some(End::Lost | End::QueuedTooLong)) {
-            return Poll::Ready(Next::Lost);
+            return Poll::Ready(next);
         }
         let waker = context.waker();
         let is_known = |known: &Waker| known.will_wake(waker);

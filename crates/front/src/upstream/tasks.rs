@@ -41,6 +41,7 @@ pub(crate) fn open(
     spawn_local(hear_doorbell(doorbell));
     spawn_local(serve_desk(desk, Rc::clone(&upstream)));
     spawn_local(look_after(Rc::clone(&upstream)));
+    spawn_local(write_overflows(Rc::clone(&upstream)));
     Ok(upstream)
 }
 
@@ -70,6 +71,17 @@ async fn look_after(upstream: Rc<Upstream>) {
                 upstream.look_over();
             }
             upstream.is_looked_after.set(upstream.is_busy());
+        }
+    }
+}
+
+/// Has what does not fit in memory written into files, those of several responses side by side.
+async fn write_overflows(upstream: Rc<Upstream>) {
+    loop {
+        upstream.overflow.notified().await;
+        for buffer in upstream.overflowing() {
+            let upstream = Rc::clone(&upstream);
+            spawn_local(async move { upstream.write(&buffer).await });
         }
     }
 }

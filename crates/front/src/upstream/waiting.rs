@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use exchange::notice::FromFront;
 use exchange::{After, Asked, ChildId, Extent, Part, Refused, Sink, Ticket, Wish};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::buffer::{Buffer, ENOUGH, End};
-use crate::disk::Unlinked;
+use super::buffer::{Buffer, End};
+use crate::disk::DiskFile;
 
 /// The supervisor, as the front reaches it.
 pub(crate) trait Supervisor {
@@ -26,6 +28,9 @@ pub(crate) trait Supervisor {
 pub(super) struct Waiting {
     waiters: Vec<Option<Waiter>>,
     supervisor: Rc<dyn Supervisor>,
+    /// Buffers of which something is to be written into a file, and what wakes the task that does so.
+    pub(super) overflowing: Vec<Rc<RefCell<Buffer>>>,
+    overflow: Rc<Notify>,
     /// Notes that were refused.
     refused: u64,
 }
@@ -36,7 +41,7 @@ pub(super) struct Waiter {
     /// Since when it waits for a thread, as far as is known.
     queued_since: Option<Instant>,
     /// The file that holds the request's body, until a thread asks for it.
-    pub(super) body: Option<Unlinked>,
+    pub(super) body: Option<Arc<DiskFile>>,
 }
 
 impl Waiter {
@@ -51,10 +56,12 @@ impl Waiter {
 }
 
 impl Waiting {
-    pub(super) fn new(supervisor: Rc<dyn Supervisor>) -> Self {
+    pub(super) fn new(supervisor: Rc<dyn Supervisor>, overflow: Rc<Notify>) -> Self {
         Self {
             waiters: Vec::new(),
             supervisor,
+            overflowing: Vec::new(),
+            overflow,
             refused: 0,
         }
     }
@@ -120,7 +127,7 @@ impl Waiting {
 impl Sink for Waiting {
     fn wish(&mut self, ticket: Ticket) -> Wish {
         match self.get(ticket) {
-            Some(waiter) if waiter.buffer.borrow().bytes >= ENOUGH => Wish::Later,
+            Some(waiter) if waiter.buffer.borrow().has_enough() => Wish::Later,
             _ => Wish::More,
         }
     }
@@ -130,16 +137,20 @@ impl Sink for Waiting {
             return;
         };
         waiter.queued_since = None;
+        let buffer = Rc::clone(&waiter.buffer);
         let is_last = part.after != After::More;
-        let mut buffer = waiter.buffer.borrow_mut();
-        buffer.bytes += part.bytes.len();
-        buffer.parts.push_back(part);
+        let is_to_be_written = buffer.borrow_mut().push(part);
+        if is_to_be_written {
+            self.overflowing.push(Rc::clone(&buffer));
+            self.overflow.notify_one();
+        }
         if is_last {
-            drop(buffer);
             self.end(ticket, End::Said);
-        } else if let Some(waker) = buffer.waker.take() {
-            drop(buffer);
-            waker.wake();
+        } else {
+            let waker = buffer.borrow_mut().waker.take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
 

@@ -70,6 +70,10 @@ pub struct Config {
     pub keep_alive: Duration,
     /// Connections without TLS may speak HTTP/2.
     pub http2: bool,
+    /// Bytes of all bodies and responses that are too large for memory.
+    pub buffer_disk: u64,
+    /// Where they lie.
+    pub buffer_dir: Option<PathBuf>,
     /// Time for the head of a request.
     pub header_timeout: Duration,
     /// Longest pause within the body of a request.
@@ -269,6 +273,8 @@ impl Config {
             env_file: None,
             keep_alive: Duration::ZERO,
             http2: false,
+            buffer_disk: 0,
+            buffer_dir: None,
             header_timeout: Duration::ZERO,
             body_timeout: Duration::ZERO,
             min_rate: 0,

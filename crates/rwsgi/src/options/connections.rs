@@ -152,6 +152,32 @@ pub(super) const SEND_TIMEOUT: Opt = Opt {
     ..ROW
 };
 
+pub(super) const BUFFER_DISK: Opt = Opt {
+    name: "buffer-disk",
+    elsewhere: &[("nginx", "proxy_max_temp_file_size")],
+    section: Section::Requests,
+    value: "SIZE",
+    default: Some("1G"),
+    short: "Disk space for bodies and responses that are too large for memory",
+    long: "For all of them together, in files without a name in `--buffer-dir`. A response above 128 KiB goes there as far as \
+        its client is slower than the application, whose thread is free as soon as the response is complete. With nothing \
+        left, the thread waits for its client, and a request whose body needs a file gets 503. 0 uses no disk.",
+    kind: Kind::Size(0..=1 << 50, |config, bytes| config.buffer_disk = bytes),
+    ..ROW
+};
+
+pub(super) const BUFFER_DIR: Opt = Opt {
+    name: "buffer-dir",
+    elsewhere: &[("nginx", "proxy_temp_path")],
+    section: Section::Requests,
+    value: "DIR",
+    short: "Folder of these files",
+    long: "Without the option, the folder for temporary files (`TMPDIR`, `/tmp`). The user of the front must be able to make \
+        files there; a disk is better than a file system in memory.",
+    kind: Kind::Path(|config, path| config.buffer_dir = Some(path)),
+    ..ROW
+};
+
 pub(super) const QUEUE_TIMEOUT: Opt = Opt {
     name: "queue-timeout",
     elsewhere: &[("mod_wsgi", "queue-timeout")],

@@ -61,10 +61,12 @@ pub(super) fn configure(typed: &Typed, start: &Path) -> Result<Config, Error> {
         config.access_log = Some(number.map_or(AccessTarget::File(path), AccessTarget::Descriptor));
     }
     config.identity = identity(typed, &config)?;
-    if let (Some(folder), [value]) = (&config.chdir, typed.of("chdir"))
-        && !folder.is_dir()
-    {
-        return Err(wrong("chdir", value, "is not a folder"));
+    for (name, folder) in [("chdir", &config.chdir), ("buffer-dir", &config.buffer_dir)] {
+        if let (Some(folder), [value]) = (folder, typed.of(name))
+            && !folder.is_dir()
+        {
+            return Err(wrong(name, value, "is not a folder"));
+        }
     }
     for path in &mut config.touch_reload {
         *path = start.join(&*path);

@@ -71,6 +71,8 @@ pub(super) const OPTIONS: &[Opt] = &[
     connections::BODY_TIMEOUT,
     connections::MIN_RATE,
     connections::SEND_TIMEOUT,
+    connections::BUFFER_DISK,
+    connections::BUFFER_DIR,
     connections::QUEUE_TIMEOUT,
     connections::LIMIT_REQUEST_LINE,
     connections::LIMIT_REQUEST_FIELDS,

@@ -41,6 +41,8 @@ fn the_defaults_are_those_of_the_contract() {
             env_file: None,
             keep_alive: Duration::from_secs(5),
             http2: false,
+            buffer_disk: 1 << 30,
+            buffer_dir: None,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(60),
             min_rate: 500,

@@ -61,6 +61,7 @@ fn a_wrong_command_line_is_explained() {
     check_usage("--env A a", "env \"A\" must be NAME=VALUE");
     check_usage("--python= a", "python \"\" must not be empty");
     check_usage("--chdir none a", "chdir \"none\" is not a folder");
+    check_usage("--buffer-dir none a", "buffer-dir \"none\" is not a folder");
     check_usage(
         "a:b()",
         "app \"a:b()\" must be module:callable, module, or the path of a .wsgi or .py file",
@@ -81,7 +82,11 @@ fn a_wrong_environment_is_explained() {
             "4",
             "unknown variable RWSGI_THREAD; did you mean RWSGI_THREADS?",
         ),
-        ("RWSGI_HELP", "1", "unknown variable RWSGI_HELP"),
+        (
+            "RWSGI_HELP",
+            "1",
+            "unknown variable RWSGI_HELP; did you mean RWSGI_HTTP2?",
+        ),
         (
             "RWSGI_BIND",
             ":1,x",

@@ -1,0 +1,139 @@
+"""Clients that take their answers slowly, or not: no thread of the application waits for them."""
+
+import time
+
+import pytest
+
+from tests import processes
+from tests.apps.large import content
+from tests.client import Client
+from tests.conftest import Start
+from tests.http2 import Http2Client
+from tests.outputs import Disk, as_root
+from tests.server import Server
+from tests.waiting import until_equal
+
+MEBIBYTE = 1 << 20
+GIVEN = "^{} bytes have been given$"
+
+
+def ask(server: Server, target: str) -> Client:
+    """A client that takes nothing yet."""
+    client = server.client()
+    client.send(target)
+    return client
+
+
+def takes_all(client: Client, length: int) -> None:
+    answer = client.answer()
+    assert answer.status == 200
+    assert answer.body == content(length)
+
+
+@pytest.mark.parametrize("target", ["/whole/{}", "/parts/{}/1000000", "/parts/{}/5000"])
+def test_a_client_that_takes_nothing_holds_no_thread(start: Start, target: str) -> None:
+    server = start("large")
+    length = 20 * MEBIBYTE
+    clients = [ask(server, target.format(length)) for _ in range(3)]
+    server.wait_for_all(GIVEN.format(length), 3)
+    assert server.get("/").status == 200
+    for client in clients:
+        takes_all(client, length)
+        # The connection is as good as new.
+        assert client.get("/").status == 200
+    server.stop()
+
+
+def test_a_client_of_http2_that_takes_nothing_holds_no_thread(start: Start) -> None:
+    server = start("--http2", "on", "large")
+    length = 5 * MEBIBYTE
+    with Http2Client(server.address) as client:
+        streams = [client.send(f"/parts/{length}/5000") for _ in range(3)]
+        server.wait_for_all(GIVEN.format(length), 3)
+        assert server.get("/").status == 200
+        client.finish(streams)
+    assert all(stream.body == content(length) for stream in streams)
+
+
+def test_a_client_that_takes_little_at_a_time_gets_all_in_order(start: Start) -> None:
+    server = start("large")
+    length = 3 * MEBIBYTE + 7
+    client = ask(server, f"/parts/{length}/1013")
+    server.wait_for(GIVEN.format(length))
+    got = bytearray()
+    response = client.response()
+    while piece := response.read(50_000):
+        got += piece
+        if len(got) % 7 == 0:
+            time.sleep(0.001)
+    assert bytes(got) == content(length)
+
+
+@pytest.mark.parametrize("size", ["0", "1M"])
+def test_where_no_disk_space_is_left_the_thread_waits(start: Start, size: str) -> None:
+    server = start("--buffer-disk", size, "--queue-timeout", "30s", "large")
+    length = 20 * MEBIBYTE
+    client = ask(server, f"/parts/{length}/100000")
+    server.wait_for(" WARN .*--buffer-disk .* is used up.* its thread waits for its client$")
+    waiting = ask(server, "/")
+    takes_all(client, length)
+    assert waiting.answer().status == 200
+    # What is used is given back.
+    if size != "0":
+        client = ask(server, f"/parts/{MEBIBYTE}/100000")
+        server.wait_for(GIVEN.format(MEBIBYTE))
+        takes_all(client, MEBIBYTE)
+    server.stop()
+
+
+@as_root
+def test_a_disk_that_does_not_answer_holds_up_the_responses_alone_that_go_there(
+    start: Start, freezable: Disk
+) -> None:
+    server = start(
+        *("--processes", "2", "--buffer-dir", str(freezable.place), "--health", "/-/healthz", "large"),
+        children=2,
+    )
+    length = 5 * MEBIBYTE
+    freezable.freeze()
+    client = ask(server, f"/parts/{length}/100000")
+    for _ in range(100):
+        assert server.get("/").status == 200
+        assert server.get("/-/healthz").status == 200
+    freezable.thaw()
+    takes_all(client, length)
+    server.stop()
+
+
+@as_root
+def test_a_full_disk_costs_no_response(start: Start, small: Disk) -> None:
+    server = start("--buffer-dir", str(small.place), "large")
+    length = 5 * MEBIBYTE
+    client = ask(server, f"/parts/{length}/100000")
+    server.wait_for(" WARN .*No space left on device.* its thread waits for its client$")
+    takes_all(client, length)
+    server.stop()
+
+
+def test_a_client_that_goes_gives_back_what_it_has_used(start: Start) -> None:
+    server = start("--buffer-disk", "6M", "large")
+    before = len(processes.descriptors(server.front()))
+    for number in range(5):
+        length = 5 * MEBIBYTE + number
+        client = ask(server, f"/parts/{length}/100000")
+        server.wait_for(GIVEN.format(length))
+        client.close()
+        until_equal(lambda: len(processes.descriptors(server.front())) <= before, True)
+    assert "is used up" not in str(server.log)
+    server.stop()
+
+
+def test_pieces_of_one_byte_cost_about_a_byte(start: Start) -> None:
+    server = start("--buffer-disk", "0", "large")
+    front = server.front()
+    before = processes.private(front)
+    clients = [ask(server, "/parts/400000/1") for _ in range(8)]
+    server.wait_for_all(GIVEN.format(400_000), 8)
+    assert processes.private(front) - before < 20 * MEBIBYTE
+    for client in clients:
+        takes_all(client, 400_000)
