@@ -9,7 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::environ::{Environs, Fixed};
-use crate::hooks::PACKAGE;
+use crate::package::PACKAGE;
 use crate::prelude;
 
 /// So long exit functions have the processes that the application has started, before these are ended.

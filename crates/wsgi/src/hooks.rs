@@ -1,4 +1,4 @@
-//! The application's functions that are called at the turning points of processes, and the package that notes them.
+//! The application's functions that are called at the turning points of processes.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -6,13 +6,6 @@ use tracing::{error, warn};
 
 use crate::app::App;
 use crate::prelude;
-
-/// The Python package, for interpreters in which it is not installed: version, then the source of each module.
-pub(crate) const PACKAGE: (&str, &str, &str) = (
-    env!("CARGO_PKG_VERSION"),
-    include_str!("../../../python/rwsgi/__init__.py"),
-    include_str!("../../../python/rwsgi/hooks.py"),
-);
 
 /// A turning point at which the application must do its part, or the process is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

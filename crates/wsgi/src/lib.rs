@@ -16,6 +16,7 @@ mod hooks;
 mod input;
 mod interpreter;
 mod names;
+mod package;
 mod prelude;
 mod recent;
 mod running;
