@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::names::{Field, Names};
 use crate::recent::{Found, Recent, Secret};
-use crate::text::{Digits, Last, characters, text};
+use crate::text::{Last, characters, text};
 
 /// What is the same for every request of an application.
 pub(crate) struct Fixed<'a, 'py> {
@@ -142,8 +142,9 @@ impl Environs {
             Body::Apart(length) | Body::File(length) => length,
         };
         if framed || length > 0 {
-            let length = Digits::new(length);
-            environ.set_item(intern!(py, "CONTENT_LENGTH"), text(py, length.as_bytes())?)?;
+            let mut digits = itoa::Buffer::new();
+            let length = PyString::new(py, digits.format(length));
+            environ.set_item(intern!(py, "CONTENT_LENGTH"), length)?;
         }
         Ok(Some(environ))
     }
@@ -191,24 +192,24 @@ impl Memory {
         environ: &Bound<'_, PyDict>,
         request: &Request<'_>,
     ) -> PyResult<()> {
-        let server_port = Digits::new(request.server_port.into());
+        let mut digits = itoa::Buffer::new();
         environ.set_item(
             intern!(py, "SERVER_NAME"),
             self.server_name.text(py, request.server_name)?,
         )?;
         environ.set_item(
             intern!(py, "SERVER_PORT"),
-            self.server_port.text(py, server_port.as_bytes())?,
+            self.server_port
+                .text(py, digits.format(request.server_port).as_bytes())?,
         )?;
         if !request.remote_addr.is_empty() {
-            let remote_port = Digits::new(request.remote_port.into());
             environ.set_item(
                 intern!(py, "REMOTE_ADDR"),
                 self.remote_addr.text(py, request.remote_addr)?,
             )?;
             environ.set_item(
                 intern!(py, "REMOTE_PORT"),
-                text(py, remote_port.as_bytes())?,
+                PyString::new(py, digits.format(request.remote_port)),
             )?;
         }
         Ok(())
