@@ -41,7 +41,7 @@ class Crate:
         self.files: dict[tuple[str, ...], str] = {}
         for path in source.rglob("*.rs"):
             names = path.relative_to(source).with_suffix("").parts
-            if names[-1] in ("mod", "lib", "main"):
+            if names[-1] in ("mod", "lib"):
                 names = names[:-1]
             if "tests" not in names:
                 self.files[names] = without_comments(path.read_text())

@@ -29,7 +29,11 @@ KEPT_IN = {
 }
 
 # Crates in whose folders arrows between files run one way.
-WITHOUT_CIRCLES = {"front", "wsgi"}
+WITHOUT_CIRCLES = {"front", "rwsgi", "wsgi"}
+
+# The folders of a crate whose arrows run only to those that come later.
+LAYERS = {"rwsgi": ["cli", "process", "python", "host", "config", "log"]}
+
 UNSAFE_IN = [
     "crates/exchange/src/layout.rs",
     "crates/exchange/src/original.rs",
@@ -75,7 +79,7 @@ def test_what_belongs_to_one_room_stays_there(what: str) -> None:
     assert users == KEPT_IN[what]
 
 
-def test_the_roof_uses_python_for_its_door_alone() -> None:
+def test_the_programs_use_python_for_their_module_alone() -> None:
     using = {path.name for path in sources("crates/rwsgi/src") if re.search(r"\bpyo3\b", code(path))}
     assert using == {"module.rs"}
 
@@ -87,6 +91,22 @@ def test_no_two_files_lead_to_each_other(crate: str) -> None:
         for circle in Crate(ROOT / "crates" / crate / "src").circles()
     ]
     assert names == []
+
+
+@pytest.mark.parametrize("crate", sorted(LAYERS))
+def test_the_folders_of_a_crate_know_only_those_below_them(crate: str) -> None:
+    source, layers = ROOT / "crates" / crate / "src", LAYERS[crate]
+    folders = {path.name for path in source.iterdir() if path.is_dir()} - {"bin"}
+    assert folders == set(layers)
+    found = Crate(source)
+    upwards = [
+        f"{'/'.join(module)} -> {'/'.join(used) or 'lib'}"
+        for module in found.files
+        if module and module[0] in layers
+        for used in found.uses(module)
+        if not used or layers.index(used[0]) < layers.index(module[0])
+    ]
+    assert upwards == []
 
 
 def test_unsafe_code_is_where_it_is_argued() -> None:

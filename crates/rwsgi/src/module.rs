@@ -4,15 +4,16 @@ use std::ffi::OsString;
 
 use pyo3::prelude::*;
 
-use crate::elsewhere::{By, Imported};
-use crate::start;
+use crate::cli;
+use crate::host::invocation;
+use crate::python::reexec::{By, Imported};
 
 /// The server as an extension module of the interpreter that it then runs in.
 #[pymodule]
 mod _rwsgi {
     use super::{
-        Bound, By, Imported, OsString, Py, PyAny, PyAnyMethods, PyModule, PyResult, Python,
-        pyfunction, start,
+        Bound, By, Imported, OsString, Py, PyAny, PyAnyMethods, PyModule, PyResult, Python, cli,
+        invocation, pyfunction,
     };
 
     /// Runs the command `rwsgi`; `argv` begins with the program's name. Returns the exit code.
@@ -36,7 +37,7 @@ mod _rwsgi {
             (Some(_), None) => By::Chosen,
             (None, None) => By::First,
         };
-        command.into_iter().for_each(start::typed);
+        command.into_iter().for_each(invocation::typed);
         let mut argv = argv.into_iter();
         let imported = Imported {
             module: module.getattr("__file__")?.extract()?,
@@ -44,12 +45,12 @@ mod _rwsgi {
             by,
         };
         // Detached: the processes that are forked from here attach when they want Python.
-        Ok(py.detach(|| crate::run_in(argv, Some(&imported))))
+        Ok(py.detach(|| cli::run(argv, Some(&imported))))
     }
 
     /// Runs the command `rwsgictl`; `argv` begins with the program's name. Returns the exit code.
     #[pyfunction]
     fn control(py: Python<'_>, argv: Vec<OsString>) -> u8 {
-        py.detach(|| crate::control(argv.into_iter().skip(1)))
+        py.detach(|| cli::control(argv.into_iter().skip(1)))
     }
 }

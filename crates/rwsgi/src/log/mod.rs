@@ -15,8 +15,19 @@ use tracing::Level;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::options::{LogFormat, LogLevel};
+pub use style::LogFormat;
 use style::{Line, Style, Value};
+
+/// The least severe level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
 
 /// Opens what lines are written to. To be called first of all, with one thread and with the rights of the start; lines
 /// can be written from then on, also in every process that is forked later.

@@ -13,10 +13,17 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::options::LogFormat;
-
 /// Where systemd tells its services that their standard error is its journal: device and inode.
 const JOURNAL: &str = "JOURNAL_STREAM";
+
+/// What the lines of the log look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines of text, which depend on where they go.
+    Text,
+    /// An object of JSON on each line.
+    Json,
+}
 
 /// How lines look.
 #[derive(Clone, Debug, PartialEq, Eq)]

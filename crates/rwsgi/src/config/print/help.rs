@@ -1,0 +1,97 @@
+//! What `--help` and `--version` print.
+
+use crate::config::spec::{Opt, Place, SECTIONS, Section};
+use crate::config::table::OPTIONS;
+
+/// Where the descriptions of `--help` begin.
+const COLUMN: usize = 34;
+
+/// No line of `--help` is longer.
+const WIDTH: usize = 79;
+
+/// The page of `--help`.
+pub(crate) fn page() -> String {
+    let mut page = format!(
+        "{}: a preforking WSGI application server\n\nUsage: rwsgi [OPTIONS] [APP]\n",
+        version().trim_end()
+    );
+    for section in SECTIONS {
+        page += &format!("\n{}:\n", section.title());
+        for row in OPTIONS.iter().filter(|row| row.section == *section) {
+            page += &entry(row);
+        }
+    }
+    page += "\nEach option can also stand in the environment (RWSGI_STACK_SIZE=8M) or in\n";
+    page += "rwsgi.toml (stack-size = \"8M\"); the command line counts first, then the\n";
+    page += "environment, then the file. An option marked + may be given more than once.\n";
+    page += "SIZE takes K, M, G; TIME takes ms, s, m, h and is otherwise in seconds.\n";
+    page
+}
+
+/// The line of `--version`.
+pub(crate) fn version() -> String {
+    format!("rwsgi {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+impl Section {
+    /// Its heading.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Application => "Application",
+            Self::Python => "Python and its surroundings",
+            Self::Pool => "Pool",
+            Self::Listening => "Listening",
+            Self::Requests => "Requests",
+            Self::Server => "Server",
+        }
+    }
+}
+
+impl Opt {
+    /// The option as it is typed on the command line, with what stands for its value.
+    pub(crate) fn usage(&self) -> String {
+        let name = match self.place {
+            Place::Positional => String::new(),
+            Place::Everywhere | Place::OutsideFile | Place::CommandLine => {
+                format!("--{} ", self.name)
+            }
+        };
+        format!("{name}{}", self.value).trim_end().to_owned()
+    }
+}
+
+/// One option in `--help`: what is typed, then the description beside it or, when that is too long, below it.
+fn entry(row: &Opt) -> String {
+    let letter = match (row.place, row.letter) {
+        (Place::Positional, _) => String::new(),
+        (_, Some(letter)) => format!("-{letter}, "),
+        (_, None) => "    ".to_owned(),
+    };
+    let mut line = format!(
+        "  {letter}{}{}",
+        row.usage(),
+        if row.is_list() { " +" } else { "" }
+    );
+    let mut entry = String::new();
+    if line.len() + 2 > COLUMN {
+        entry += &line;
+        entry.push('\n');
+        line.clear();
+    }
+    let default = row.default.filter(|default| !default.is_empty());
+    let text = default.map_or_else(
+        || row.short.to_owned(),
+        |default| format!("{} [{default}]", row.short),
+    );
+    line = format!("{line:<width$}", width = COLUMN - 1);
+    for word in text.split(' ') {
+        if line.len() + 1 + word.len() > WIDTH {
+            entry += &line;
+            entry.push('\n');
+            line = " ".repeat(COLUMN - 1);
+        }
+        line.push(' ');
+        line += word;
+    }
+    entry + &line + "\n"
+}

@@ -1,0 +1,6 @@
+//! What is made of the table for those who read it.
+
+pub(crate) mod help;
+#[cfg(test)]
+pub(crate) mod reference;
+pub(crate) mod toml;

@@ -1,0 +1,60 @@
+//! Rows of the table: where the server listens, and for how many connections.
+
+use crate::config::spec::{Kind, Opt, ROW, Section, narrow};
+
+pub(crate) const BIND: Opt = Opt {
+    name: "bind",
+    letter: Some('b'),
+    elsewhere: &[
+        ("Apache", "Listen"),
+        ("gunicorn", "bind"),
+        ("uWSGI", "http-socket"),
+    ],
+    section: Section::Listening,
+    value: "ADDR",
+    default: Some("127.0.0.1:8000"),
+    short: "Listen here: host:port, :port, [::1]:port, unix:PATH or fd://N",
+    long: "Port 0 lets the kernel pick one; without a host, every IPv4 address of the machine is meant; `fd://N` is \
+        a listening socket that the server inherits. When systemd passes sockets and `--bind` is not given, those \
+        are used. The file of a unix socket, whose path has at most 107 bytes, is `--user`'s. In a folder that this user \
+        can change, or below one, it is made with this user's rights; links that the user may have made are refused.",
+    kind: Kind::List(|config, text| {
+        config.bind.push(
+            text.parse()
+                .map_err(|error: supervisor::AddressError| error.to_string())?,
+        );
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(crate) const BACKLOG: Opt = Opt {
+    name: "backlog",
+    apache: &["ListenBacklog"],
+    elsewhere: &[
+        ("mod_wsgi", "listen-backlog"),
+        ("gunicorn", "backlog"),
+        ("uWSGI", "listen"),
+    ],
+    section: Section::Listening,
+    value: "N",
+    default: Some("511"),
+    short: "Connections that the kernel holds until they are accepted",
+    long: "The kernel cuts it to `net.core.somaxconn`.",
+    kind: Kind::Count(1..=65_535, |config, number| config.backlog = narrow(number)),
+    ..ROW
+};
+
+pub(crate) const MAX_CONNECTIONS: Opt = Opt {
+    name: "max-connections",
+    elsewhere: &[("gunicorn", "worker_connections")],
+    section: Section::Listening,
+    value: "N",
+    default: Some("10000"),
+    short: "Connections open at once",
+    long: "Further ones wait in the backlog.",
+    kind: Kind::Count(1..=1_000_000, |config, number| {
+        config.max_connections = narrow(number)
+    }),
+    ..ROW
+};

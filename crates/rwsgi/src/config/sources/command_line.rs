@@ -1,0 +1,96 @@
+//! What the command line gives.
+
+use std::ffi::OsString;
+
+use lexopt::{Arg, Parser};
+
+use super::given::{Entries, Value};
+use crate::config::error::{Error, Origin};
+use crate::config::spec::{Kind, Opt, Place, Switch};
+use crate::config::table::{OPTIONS, nearest_to};
+
+/// Splits the arguments, without the program's name. After `--help` or `--version` nothing more is read.
+pub(crate) fn read(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<(Entries, Option<Switch>), Error> {
+    let mut parser = Parser::from_args(args);
+    let mut given = Entries::new();
+    let mut switch = None;
+    while let Some(arg) = parser.next().map_err(usage)? {
+        let row = match arg {
+            Arg::Long(name) => named(|row| row.is_called(name)).ok_or_else(|| unknown(name))?,
+            Arg::Short(letter) => {
+                named(|row| row.letter == Some(letter)).ok_or_else(|| unknown_letter(letter))?
+            }
+            Arg::Value(text) => {
+                let row = positional();
+                if given
+                    .iter()
+                    .any(|(other, _): &(&Opt, Value)| other.name == row.name)
+                {
+                    return Err(Error::Usage(format!(
+                        "unexpected argument {text:?}: {} is given already",
+                        row.value
+                    )));
+                }
+                given.push((row, value(row, text)?));
+                continue;
+            }
+        };
+        match row.kind {
+            Kind::Switch(asked @ (Switch::Help | Switch::Version)) => {
+                return Ok((given, Some(asked)));
+            }
+            Kind::Switch(asked) => switch = Some(asked),
+            Kind::Flag(_) => given.push((row, value(row, "on".into())?)),
+            _ => given.push((row, value(row, parser.value().map_err(usage)?)?)),
+        }
+    }
+    Ok((given, switch))
+}
+
+fn named(is: impl Fn(&Opt) -> bool) -> Option<&'static Opt> {
+    OPTIONS
+        .iter()
+        .find(|row| row.place != Place::Positional && is(row))
+}
+
+fn positional() -> &'static Opt {
+    OPTIONS
+        .iter()
+        .find(|row| row.place == Place::Positional)
+        .expect("the table has the row of the application")
+}
+
+fn value(row: &Opt, text: OsString) -> Result<Value, Error> {
+    let text = text
+        .into_string()
+        .map_err(|text| Error::Usage(format!("{} {text:?} is not UTF-8", row.name)))?;
+    Ok(Value {
+        text,
+        origin: Origin::CommandLine,
+    })
+}
+
+fn unknown(name: &str) -> Error {
+    Error::Unknown {
+        what: "option",
+        name: format!("--{name}"),
+        place: Origin::CommandLine,
+        nearest: nearest_to(name, |row| row.place != Place::Positional)
+            .map(|row| format!("--{}", row.name)),
+    }
+}
+
+fn unknown_letter(letter: char) -> Error {
+    Error::Unknown {
+        what: "option",
+        name: format!("-{letter}"),
+        place: Origin::CommandLine,
+        nearest: None,
+    }
+}
+
+fn usage(error: lexopt::Error) -> Error {
+    Error::Usage(error.to_string())
+}

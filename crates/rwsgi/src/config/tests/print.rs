@@ -1,0 +1,75 @@
+//! What the table is shown as: configuration, help, reference.
+
+use super::*;
+
+#[test]
+fn the_printed_configuration_tells_where_each_value_comes_from() {
+    let folder = Folder::new(&[("rwsgi.toml", "\nbacklog = 9\n")]);
+    let page = folder.print(
+        "-t 2 --env A=\"\\ --print-config a",
+        &[("RWSGI_KEEP_ALIVE", "1s")],
+    );
+    for line in [
+        "app = \"a\"  # command line",
+        "threads = 2  # command line",
+        "env = [\"A=\\\"\\\\\"]  # command line",
+        "keep-alive = \"1s\"  # environment variable RWSGI_KEEP_ALIVE",
+        "backlog = 9  # rwsgi.toml:2",
+        "# stack-size = \"8M\"  # default",
+        "# limit-request-line = 8190  # default",
+        "# bind = [\"127.0.0.1:8000\"]  # default",
+        "# python is not set",
+    ] {
+        assert!(
+            page.lines().any(|printed| printed == line),
+            "{line} is not in\n{page}"
+        );
+    }
+}
+
+#[test]
+fn the_printed_configuration_is_a_configuration() {
+    let folder = Folder::new(&[]);
+    let args = "-p 007 -b :1 -b unix:s --env A=\"\\ --warmup /a --keep-alive 500ms --limit-request-body 0 --preload on a:b";
+    let mut config = folder.serve(args, &[]);
+    fs::write(
+        folder.join("rwsgi.toml"),
+        folder.print(&format!("--print-config {args}"), &[]),
+    )
+    .unwrap();
+    config.file = Some(folder.join("rwsgi.toml"));
+    assert_eq!(folder.serve("", &[]), config);
+    // Nor does it need an application, so that a first file can be made with it.
+    assert!(
+        Folder::new(&[])
+            .print("--print-config", &[])
+            .contains("# app is not set\n")
+    );
+}
+
+#[test]
+fn help_shows_every_option_in_80_columns() {
+    let help = help::page();
+    for row in OPTIONS {
+        assert!(help.contains(&row.usage()), "{}", row.name);
+    }
+    for line in help.lines() {
+        assert!(line.len() < 80, "{line}");
+    }
+}
+
+#[test]
+fn the_reference_page_is_fresh() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/options.md");
+    let page = reference::page();
+    if std::env::var_os("BLESS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, page).unwrap();
+        return;
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/options.md is stale: run BLESS=1 cargo test -p rwsgi reference"
+    );
+}

@@ -1,0 +1,130 @@
+//! The application as it is typed: APP, modules, URLs.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::configuration::Target;
+
+/// Reads APP. The error is the end of a sentence, here and below.
+///
+/// `mysite.wsgi` may be a module or a file: it is a module here, and [`settle`] looks.
+pub(crate) fn parse(text: &str) -> Result<Target, String> {
+    let is_file = |end: &str| text.strip_suffix(end).is_some_and(|stem| !stem.is_empty());
+    if is_file(".py") || (is_file(".wsgi") && !is_dotted(text)) {
+        return Ok(Target::File(PathBuf::from(text)));
+    }
+    let (module, callable) = match text.split_once(':') {
+        Some((module, callable)) => (module, Some(callable)),
+        None => (text, None),
+    };
+    if !is_dotted(module) || !callable.is_none_or(is_dotted) {
+        return Err(
+            "must be module:callable, module, or the path of a .wsgi or .py file".to_owned(),
+        );
+    }
+    Ok(Target::Module {
+        module: module.to_owned(),
+        callable: callable.map(str::to_owned),
+    })
+}
+
+/// Makes the path of a file absolute, and a file of what is the name of one in `folder`.
+pub(crate) fn settle(app: Target, folder: &Path) -> Result<Target, String> {
+    let path = match &app {
+        Target::File(path) => folder.join(path),
+        Target::Module {
+            module,
+            callable: None,
+        } if module.ends_with(".wsgi") && folder.join(module).is_file() => folder.join(module),
+        Target::Module { .. } | Target::Django { .. } => return Ok(app),
+    };
+    if path.is_file() {
+        Ok(Target::File(path))
+    } else {
+        Err(format!("is not a file in {}", folder.display()))
+    }
+}
+
+/// Checks the dotted name of a module.
+pub(crate) fn check_dotted(text: &str) -> Result<(), String> {
+    if is_dotted(text) {
+        Ok(())
+    } else {
+        Err("must be the dotted name of a module".to_owned())
+    }
+}
+
+/// Checks a path or URL to request.
+pub(crate) fn check_url(text: &str) -> Result<(), String> {
+    let begins = ["/", "http://", "https://"]
+        .iter()
+        .any(|begin| text.starts_with(begin));
+    if begins && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err("must be a path that begins with / or a URL, percent-encoded".to_owned())
+    }
+}
+
+/// The text is the dotted name of a module.
+pub(crate) fn is_dotted(text: &str) -> bool {
+    text.split('.').all(|part| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_is_a_module_or_a_file() {
+        let module = |module: &str, callable: Option<&str>| {
+            Ok(Target::Module {
+                module: module.to_owned(),
+                callable: callable.map(str::to_owned),
+            })
+        };
+        assert_eq!(parse("mysite.wsgi"), module("mysite.wsgi", None));
+        assert_eq!(
+            parse("mysite.wsgi:application"),
+            module("mysite.wsgi", Some("application"))
+        );
+        assert_eq!(parse("a:b.c"), module("a", Some("b.c")));
+        for text in ["dir/app.py", "app.py", "dir/site.wsgi", "my-site.wsgi"] {
+            assert_eq!(parse(text), Ok(Target::File(text.into())));
+        }
+        for text in [
+            "",
+            ":",
+            "a:",
+            ":app",
+            "a..b",
+            "1a",
+            "a b",
+            "dir/app",
+            "a:b:c",
+            ".py",
+            ".wsgi",
+            "a:create()",
+            "-",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_warm_up_is_a_path_or_a_url() {
+        for text in [
+            "/",
+            "/a?b=c%20d",
+            "http://localhost/",
+            "https://a.example/b",
+        ] {
+            assert_eq!(check_url(text), Ok(()), "{text}");
+        }
+        for text in ["", "a", "ftp://a/", "/a b", "/\u{e9}"] {
+            assert!(check_url(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What values look like, as they are typed and shown.
+
+pub(crate) mod application;
+pub(crate) mod descriptor;
+pub(crate) mod django;
+pub(crate) mod mount_point;
+pub(crate) mod units;
+pub(crate) mod variables;

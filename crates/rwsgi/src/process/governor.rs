@@ -1,0 +1,135 @@
+//! Watches over a child's threads while more than one of them has something to do, on a thread of its own that never
+//! touches Python: how many run at the same time is decided by [`pool::Threads`].
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use exchange::Governor;
+use pool::{Seen, Threads};
+use supervisor::processor_time;
+
+use super::stop::Stop;
+
+/// Time between looks: while the limit changes, and at most.
+const PACES: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(8));
+/// The same while all threads may run and the child idles for half of its time: nobody can be held back then.
+const SLOWEST: Duration = Duration::from_millis(24);
+/// Looks without anything to see after which the governor sleeps.
+const QUIET: u32 = 4;
+const STACK: usize = 128 * 1024;
+
+/// Where the kernel tells what each application thread does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct States(Arc<Mutex<Vec<PathBuf>>>);
+
+impl States {
+    /// Adds the calling thread.
+    pub(crate) fn add_this_thread(&self) -> io::Result<()> {
+        let thread = fs::read_link("/proc/thread-self")?;
+        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.push(PathBuf::from("/proc").join(thread).join("stat"));
+        Ok(())
+    }
+
+    /// Whether one of the threads computes, or waits for a processor.
+    fn any_computes(&self) -> bool {
+        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The name before the state may hold anything.
+        let state = |text: &str| {
+            text.rsplit_once(") ")
+                .map(|(_, behind)| behind.starts_with('R'))
+        };
+        states
+            .iter()
+            .any(|path| fs::read_to_string(path).is_ok_and(|text| state(&text) == Some(true)))
+    }
+}
+
+/// Starts to watch.
+pub(crate) fn start(stop: &Arc<Stop>, states: States) -> io::Result<()> {
+    let threads = u32::from(stop.exchange.geometry().threads);
+    let governor = Governor::new(Arc::clone(&stop.exchange), stop.child);
+    let stop = Arc::clone(stop);
+    let watch = move || {
+        let mut rule = Threads::new(threads);
+        governor.set_limit(1);
+        while !stop.flag.load(Ordering::Acquire) {
+            governor.sleep(&stop.flag);
+            watch(&governor, &mut rule, threads, &states, &stop);
+        }
+    };
+    std::thread::Builder::new()
+        .name("rwsgi-governor".to_owned())
+        .stack_size(STACK)
+        .spawn(watch)
+        .map(drop)
+}
+
+/// Looks again and again until there is nothing to see.
+fn watch(governor: &Governor, rule: &mut Threads, threads: u32, states: &States, stop: &Stop) {
+    let (mut pace, mut quiet, mut limit) = (PACES.0, 0, 0);
+    let (mut last, mut computed) = (Instant::now(), processor_time());
+    // The running requests, and the share of each in what has been computed since it was first seen.
+    let mut shares = Vec::<((usize, u64), Duration)>::new();
+    while quiet < QUIET && !stop.flag.load(Ordering::Acquire) {
+        // Not to wait for anything: what is measured is what happens meanwhile.
+        std::thread::sleep(pace);
+        let look = governor.look();
+        let (now, total) = (Instant::now(), processor_time());
+        let (passed, spent) = (now - last, total.saturating_sub(computed));
+        (last, computed) = (now, total);
+        note_shares(&mut shares, &look.running, spent);
+        let running: Vec<Duration> = shares.iter().map(|(_, share)| *share).collect();
+        let may_be_busy = look.held_back || 2 * spent >= passed;
+        let new = rule.decide(&Seen {
+            passed,
+            computed: spent,
+            computing: may_be_busy && spent < passed && states.any_computes(),
+            awake: look.awake,
+            held_back: look.held_back,
+            running: &running,
+            lasted: &look.lasted,
+        });
+        if new != limit || look.held_back {
+            governor.set_limit(new);
+        }
+        let slowest = if new == threads && 2 * spent < passed {
+            SLOWEST
+        } else {
+            PACES.1
+        };
+        pace = if new == limit {
+            (2 * pace).min(slowest)
+        } else {
+            PACES.0
+        };
+        quiet = if look.held_back || look.awake > 1 {
+            0
+        } else {
+            quiet + 1
+        };
+        limit = new;
+    }
+}
+
+/// Adds to the share of each running request, as if all had had the same part of what has been spent.
+fn note_shares(
+    shares: &mut Vec<((usize, u64), Duration)>,
+    running: &[(usize, u64)],
+    spent: Duration,
+) {
+    shares.retain(|(request, _)| running.contains(request));
+    let each = spent / u32::try_from(shares.len()).unwrap_or(u32::MAX).max(1);
+    for (_, share) in &mut *shares {
+        *share += each;
+    }
+    for request in running {
+        if !shares.iter().any(|(known, _)| known == request) {
+            shares.push((*request, Duration::ZERO));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The lives of the processes that are not the supervisor, as far as they begin here.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use exchange::{ChildId, Exchange};
+use supervisor::{Listener, Local, MoldBirth, MoldLink, Predecessor, exit};
+use tracing::{error, warn};
+
+use super::{mold, settings};
+use crate::config::{Again, Started};
+use crate::host::access_log;
+use crate::host::invocation::Invocation;
+use crate::host::release::Release;
+use crate::host::sizing::Sizing;
+use crate::log;
+
+/// What every process knows.
+#[derive(Debug)]
+pub(crate) struct Roles {
+    /// What holds.
+    release: RefCell<Arc<Release>>,
+    /// What is to hold when the generation that follows it takes over.
+    next: RefCell<Option<Arc<Release>>>,
+    exchange: Arc<Exchange>,
+    invocation: Invocation,
+    started: Started,
+    /// The folder of the release that was served at the start.
+    first: Option<PathBuf>,
+    /// The most children that the exchange has room for.
+    limit: u16,
+    /// The server that serves until this one does; the supervisor's affair alone.
+    predecessor: RefCell<Option<Predecessor>>,
+}
+
+impl Roles {
+    pub(crate) fn new(
+        release: Release,
+        exchange: Arc<Exchange>,
+        invocation: Invocation,
+        started: Started,
+        limit: u16,
+        predecessor: Option<Predecessor>,
+    ) -> Self {
+        Self {
+            first: release.folder().map(Path::to_owned),
+            release: RefCell::new(Arc::new(release)),
+            next: RefCell::new(None),
+            exchange,
+            invocation,
+            started,
+            limit,
+            predecessor: RefCell::new(predecessor),
+        }
+    }
+
+    /// Tells the server that has been replaced, if there is one, that this one serves.
+    pub(crate) fn relieve_predecessor(&self) {
+        if let Some(predecessor) = self.predecessor.take() {
+            predecessor.relieve();
+        }
+    }
+}
+
+impl supervisor::Roles for Roles {
+    fn front(&self, link: OwnedFd, listeners: Vec<Listener>, children: &[(ChildId, u32)]) -> u8 {
+        drop(self.predecessor.take());
+        let release = self.release.borrow();
+        let config = release.given();
+        allow_connections(config.max_connections);
+        let listeners = listeners.into_iter().map(listening).collect();
+        let served = access_log::of(config).and_then(|access_log| {
+            let settings = settings::front(config, access_log);
+            let exchange = Arc::clone(&self.exchange);
+            front::serve(settings, exchange, listeners, link, children)
+        });
+        match served {
+            Ok(()) => exit::OK,
+            Err(problem) => {
+                error!(error = %problem, "the front cannot serve");
+                exit::INTERNAL
+            }
+        }
+    }
+
+    fn mold(&self, link: MoldLink, birth: MoldBirth) -> u8 {
+        drop(self.predecessor.take());
+        let next = self.next.borrow().clone();
+        let release = next.unwrap_or_else(|| Arc::clone(&self.release.borrow()));
+        let first = self.first.as_deref();
+        let code = mold::live(&release, first, &self.exchange, &link, birth);
+        // It ends with the process: a mold whose line ends before is killed.
+        std::mem::forget(link);
+        code
+    }
+
+    fn reread(&self) -> Result<supervisor::Reread, String> {
+        let Again {
+            config,
+            need_restart,
+        } = self
+            .invocation
+            .read_again(&self.started)
+            .map_err(|problem| log::chain(&problem))?;
+        if !need_restart.is_empty() {
+            let options = need_restart.join(", ");
+            warn!(
+                options,
+                "changed, which takes effect only when the server is started again"
+            );
+        }
+        let mut sizing = Sizing::of(&config);
+        sizing.log();
+        sizing.fit(self.limit);
+        let settings = settings::supervisor(&config, &sizing, &self.invocation);
+        let release = Release::find(config, self.invocation.folder())?;
+        self.next.replace(Some(Arc::new(release)));
+        Ok(supervisor::Reread {
+            settings,
+            need_restart,
+        })
+    }
+
+    fn settle(&self, holds: bool) {
+        if let Some(next) = self.next.take().filter(|_| holds) {
+            self.release.replace(next);
+        }
+    }
+}
+
+/// Only the front needs many descriptors; the application keeps the limit that it was started with.
+fn allow_connections(connections: u32) {
+    // Listeners, the exchange, and what the runtime opens for itself.
+    const OWN: u64 = 64;
+    let connected = u64::from(connections) + OWN;
+    // Each connection may hold a file with the body of its request, too, though hardly all of them at once.
+    let wanted = connected + u64::from(connections);
+    match supervisor::allow_descriptors(wanted) {
+        Ok(allowed) if allowed < connected => {
+            warn!(
+                max_connections = connections,
+                descriptors = allowed,
+                "the limit of open files allows fewer connections"
+            );
+        }
+        Ok(_) => {}
+        Err(problem) => warn!(error = %problem, "the limit of open files cannot be raised"),
+    }
+}
+
+fn listening(listener: Listener) -> front::Listening {
+    let place = match listener.local() {
+        Local::Unix(_) => front::Place::Unix,
+        Local::Tcp(address) => front::Place::Tcp {
+            name: address.ip().to_string(),
+            port: address.port(),
+        },
+    };
+    front::Listening {
+        socket: listener.into_socket(),
+        place,
+    }
+}

@@ -1,0 +1,22 @@
+//! The order to a child to take no further request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use exchange::{ChildId, Exchange};
+
+/// The order to take no further request.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) flag: AtomicBool,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) child: ChildId,
+}
+
+impl Stop {
+    /// Gives it, also to threads that sleep.
+    pub(crate) fn order(&self) {
+        self.flag.store(true, Ordering::Release);
+        exchange::wake_child(&self.exchange, self.child);
+    }
+}

@@ -1,0 +1,89 @@
+//! The application's threads: how many, on which stacks, each with one thread state of Python's for its whole life.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use exchange::Seat;
+use tracing::warn;
+use wsgi::{App, Gate, Python};
+
+use super::governor::{self, States};
+use super::stop::Stop;
+use crate::config::Config;
+
+/// Serves with all threads until `stop`; `ready` is called when all are there, `answered` after each request.
+///
+/// A single thread is the main thread: what an application expects that was written for one thread (signals, SQLite's
+/// check of the thread, one database connection) holds then. With several, the main thread waits, and handles signals.
+pub(crate) fn serve(
+    py: Python<'_>,
+    app: &App,
+    config: &Config,
+    stop: &Arc<Stop>,
+    seat: &(dyn Fn(u8) -> Seat + Sync),
+    answered: &(dyn Fn() + Sync),
+    ready: &(dyn Fn() -> io::Result<()> + Sync),
+) -> io::Result<()> {
+    if config.threads == 1 {
+        supervisor::limit_main_stack(config.stack_size)?;
+        ready()?;
+        wsgi::serve(py, app, &mut seat(0), &stop.flag, answered);
+        return Ok(());
+    }
+    let stack = usize::try_from(config.stack_size).map_err(io::Error::other)?;
+    let states = States::default();
+    let gate = Gate::closed(py).map_err(|raised| io::Error::other(raised.to_string()))?;
+    let left = Left {
+        threads: AtomicU32::new(u32::from(config.threads)),
+        gate: &gate,
+    };
+    py.detach(|| {
+        std::thread::scope(|scope| {
+            let started = (0..config.threads).try_for_each(|number| {
+                let thread = u8::try_from(number).map_err(io::Error::other)?;
+                let name = format!("rwsgi-{number}");
+                let builder = std::thread::Builder::new()
+                    .name(name.clone())
+                    .stack_size(stack);
+                let states = states.clone();
+                let left = &left;
+                let work = move || {
+                    let _leaves = Leaves(left);
+                    if let Err(error) = states.add_this_thread() {
+                        warn!(%error, "/proc does not tell what the application's threads do");
+                    }
+                    Python::attach(|py| {
+                        wsgi::name_thread(py, &name);
+                        wsgi::serve(py, app, &mut seat(thread), &stop.flag, answered);
+                        wsgi::forget_thread(py);
+                    });
+                };
+                builder.spawn_scoped(scope, work).map(drop)
+            });
+            // With fewer threads than it should have, the child does not begin.
+            started
+                .and_then(|()| governor::start(stop, states))
+                .and_then(|()| ready())
+                .map(|()| gate.wait())
+                .inspect_err(|_| stop.order())
+        })
+    })
+}
+
+/// How many threads serve, and what the last one opens.
+struct Left<'a> {
+    threads: AtomicU32,
+    gate: &'a Gate,
+}
+
+/// One of them, until it is dropped.
+struct Leaves<'a>(&'a Left<'a>);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        if self.0.threads.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.gate.open();
+        }
+    }
+}
