@@ -34,8 +34,8 @@ pub enum Place {
 /// Tells how many bytes a socket holds that the other side has not taken.
 pub type Untaken = fn(BorrowedFd<'_>) -> io::Result<usize>;
 
-/// What bounds a connection and a request.
-#[derive(Clone, Debug)]
+/// What the options say about connections and requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// How long an idle connection is kept for its next request; zero closes after each answer.
     pub keep_alive: Duration,
@@ -69,6 +69,11 @@ pub struct Settings {
     pub max_connections: usize,
     /// Where the front tells how the server is, if anywhere.
     pub health: Option<Health>,
+}
+
+/// What the front needs of the process that it runs in.
+#[derive(Debug)]
+pub struct Surroundings {
     /// How it is found out whether a client takes its answer, which is the kernel's to tell.
     pub untaken: Untaken,
     /// Where each request leaves a line, if anywhere.

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use tokio::sync::watch;
 
 use crate::access_log::Log;
-use crate::config::Settings;
+use crate::config::{Settings, Untaken};
 use crate::disk::Disk;
 use crate::http::Date;
 use crate::http::parse::Limits;
@@ -18,6 +18,8 @@ const KEPT: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) settings: Settings,
+    /// How it is found out whether a client takes its answer.
+    pub(crate) untaken: Untaken,
     /// What bounds the heads of requests.
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
@@ -35,6 +37,7 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(
         settings: Settings,
+        untaken: Untaken,
         log: Option<Log>,
         draining: watch::Receiver<bool>,
     ) -> Self {
@@ -42,6 +45,7 @@ impl Context {
             limits: limits(&settings),
             disk: Disk::new(settings.buffer_dir.clone(), settings.buffer_disk),
             settings,
+            untaken,
             clock: Clock::new(),
             date: Date::default(),
             log,

@@ -43,7 +43,7 @@ use exchange::{ChildId, Exchange};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
-pub use config::{Listening, Place, Settings, Untaken};
+pub use config::{Listening, Place, Settings, Surroundings, Untaken};
 pub use respond::{Health, HealthError};
 
 use access_log::Log;
@@ -60,6 +60,7 @@ use supervisor_link::Link;
 /// When the runtime or a socket cannot be set up.
 pub fn serve(
     settings: Settings,
+    surroundings: Surroundings,
     exchange: Arc<Exchange>,
     listeners: Vec<Listening>,
     link: OwnedFd,
@@ -75,9 +76,13 @@ pub fn serve(
         .on_thread_unpark(park::after_unpark)
         .build_local(LocalOptions::default())?;
     alloc::keep();
-    let log = settings.access_log.clone().map(Log::open).transpose()?;
+    let Surroundings {
+        untaken,
+        access_log,
+    } = surroundings;
+    let log = access_log.map(Log::open).transpose()?;
     let (say, draining) = watch::channel(false);
-    let context = Rc::new(Context::new(settings, log.clone(), draining));
+    let context = Rc::new(Context::new(settings, untaken, log.clone(), draining));
     let served = runtime.block_on(async {
         let link = Rc::new(Link::open(link)?);
         let supervisor = Rc::clone(&link);

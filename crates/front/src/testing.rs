@@ -142,7 +142,5 @@ pub(crate) fn settings() -> Settings {
         http2: false,
         max_connections: 1,
         health: None,
-        untaken: |_| Ok(0),
-        access_log: None,
     }
 }

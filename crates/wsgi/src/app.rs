@@ -59,6 +59,16 @@ pub enum Target {
     },
 }
 
+impl Default for Target {
+    /// No application.
+    fn default() -> Self {
+        Self::Module {
+            module: String::new(),
+            callable: None,
+        }
+    }
+}
+
 /// The application cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {

@@ -324,7 +324,7 @@ impl<S: Stream> Http1Io<S> {
     }
 
     fn untaken(&self) -> usize {
-        self.stream.untaken(self.context.settings.untaken)
+        self.stream.untaken(self.context.untaken)
     }
 
     /// A client that has not taken what there is for it, as of now or not long ago.

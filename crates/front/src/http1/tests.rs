@@ -27,7 +27,7 @@ fn run<T>(
         .build()
         .unwrap();
     let (_say, draining) = watch::channel(false);
-    let context = Rc::new(Context::new(settings, None, draining));
+    let context = Rc::new(Context::new(settings, |_| Ok(0), None, draining));
     let (ours, theirs) = duplex(16 * 1024);
     let handler = Answers(answer);
     runtime.block_on(async {

@@ -48,7 +48,7 @@ fn run<T>(
         .build_local(tokio::runtime::LocalOptions::default())
         .unwrap();
     let (say, draining) = watch::channel(false);
-    let context = Rc::new(Context::new(settings, None, draining));
+    let context = Rc::new(Context::new(settings, |_| Ok(0), None, draining));
     let (mut ours, theirs) = duplex(16 * 1024);
     let handler = Rc::new(Answers(answer));
     runtime.block_on(async {

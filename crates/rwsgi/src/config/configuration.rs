@@ -10,7 +10,9 @@ pub use crate::log::{LogFormat, LogLevel};
 pub use wsgi::Target;
 
 /// Everything that a server is told. Every path is absolute.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Its default is what the rows of the table are applied to, and is seen only where a row has no default of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The application.
     pub app: Target,
@@ -20,8 +22,6 @@ pub struct Config {
     pub bind_given: bool,
     /// Connections that the kernel holds ready for `accept`.
     pub backlog: u32,
-    /// Connections open at once.
-    pub max_connections: u32,
     /// Children in a fixed pool; 0 for as many as suit the machine.
     pub processes: u16,
     /// What was given of an elastic pool.
@@ -68,32 +68,8 @@ pub struct Config {
     pub env: Vec<(String, String)>,
     /// The file that `env` was read from; nothing is left to be done with it.
     pub env_file: Option<PathBuf>,
-    /// How long a connection may stay idle between two requests; zero closes it after each response.
-    pub keep_alive: Duration,
-    /// Connections without TLS may speak HTTP/2.
-    pub http2: bool,
-    /// Bytes of all bodies and responses that are too large for memory.
-    pub buffer_disk: u64,
-    /// Where they lie.
-    pub buffer_dir: Option<PathBuf>,
-    /// Time for the head of a request.
-    pub header_timeout: Duration,
-    /// Longest pause within the body of a request.
-    pub body_timeout: Duration,
-    /// Slowest average rate of a request's body, in bytes a second; 0 allows any.
-    pub min_rate: u64,
-    /// How long a client may take nothing of its answer.
-    pub send_timeout: Duration,
-    /// How long a request waits for an application thread.
-    pub queue_timeout: Duration,
-    /// Longest request line, in bytes.
-    pub limit_request_line: u32,
-    /// Most header fields of a request.
-    pub limit_request_fields: u32,
-    /// Longest header field, in bytes.
-    pub limit_request_field_size: u32,
-    /// Largest body of a request, in bytes; `u64::MAX` when there is no limit.
-    pub limit_request_body: u64,
+    /// What the front is told.
+    pub front: front::Settings,
     /// Most requests that wait for an application thread.
     pub max_queue: u32,
     /// Who the application and the front run as.
@@ -110,8 +86,6 @@ pub struct Config {
     pub access_log_given: bool,
     /// What that line says.
     pub access_log_format: front::access_log::Format,
-    /// Where the front tells how the server is, if anywhere.
-    pub health: Option<front::Health>,
     /// What is logged.
     pub log_level: LogLevel,
     /// What the lines of the log look like.
@@ -127,9 +101,10 @@ pub struct Config {
 }
 
 /// Where the application is imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preload {
     /// In the mold, unless the audit finds what cannot be shared.
+    #[default]
     Auto,
     /// In the mold.
     On,
@@ -138,9 +113,10 @@ pub enum Preload {
 }
 
 /// What comes of a request of the warm-up that fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WarmupFailures {
     /// The application counts as one that cannot be loaded.
+    #[default]
     Fail,
     /// A warning.
     Warn,
@@ -161,18 +137,20 @@ pub struct Elastic {
 }
 
 /// How an elastic pool grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// Without a snowball.
+    #[default]
     Safe,
     /// To Apache's letter.
     Apache,
 }
 
 /// What the server may use of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Budget {
     /// As much as it takes.
+    #[default]
     Off,
     /// What the control group or the machine has, less a reserve.
     Auto,
@@ -181,9 +159,10 @@ pub enum Budget {
 }
 
 /// Where the control socket is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ControlPlace {
     /// In the runtime folder of the user.
+    #[default]
     Usual,
     /// Here.
     At(PathBuf),
@@ -216,71 +195,5 @@ impl Config {
         self.elastic
             .mpm
             .or_else(|| (self.elastic != unset).then_some(by_threads))
-    }
-
-    /// What the rows of the table are applied to. Each field without a natural "nothing" belongs to a row that has a
-    /// default, and `app` is set last, so none of the zeros here is ever seen.
-    pub(crate) fn blank() -> Self {
-        Self {
-            app: Target::Module {
-                module: String::new(),
-                callable: None,
-            },
-            bind: Vec::new(),
-            bind_given: false,
-            backlog: 0,
-            max_connections: 0,
-            processes: 0,
-            elastic: Elastic::default(),
-            pool_policy: Policy::Safe,
-            memory_budget: Budget::Off,
-            recycling: Recycling::default(),
-            shutdown_delay: Duration::ZERO,
-            touch_reload: Vec::new(),
-            reload: false,
-            reload_include: Vec::new(),
-            threads: 0,
-            stack_size: 0,
-            startup_timeout: Duration::ZERO,
-            shutdown_timeout: Duration::ZERO,
-            preload: Preload::Auto,
-            import: Vec::new(),
-            warmup: Vec::new(),
-            warmup_failures: WarmupFailures::Fail,
-            script_name: String::new(),
-            chdir: None,
-            python_path: Vec::new(),
-            python: None,
-            env: Vec::new(),
-            env_file: None,
-            keep_alive: Duration::ZERO,
-            http2: false,
-            buffer_disk: 0,
-            buffer_dir: None,
-            header_timeout: Duration::ZERO,
-            body_timeout: Duration::ZERO,
-            min_rate: 0,
-            send_timeout: Duration::ZERO,
-            queue_timeout: Duration::ZERO,
-            limit_request_line: 0,
-            limit_request_fields: 0,
-            limit_request_field_size: 0,
-            limit_request_body: 0,
-            max_queue: 0,
-            user: None,
-            group: None,
-            identity: None,
-            umask: None,
-            access_log: None,
-            access_log_given: false,
-            access_log_format: front::access_log::Format::default(),
-            health: None,
-            log_level: LogLevel::Info,
-            log_format: LogFormat::Text,
-            control: ControlPlace::Usual,
-            control_group: None,
-            pid_file: None,
-            file: None,
-        }
     }
 }

@@ -32,7 +32,7 @@ const WORKER_THREADS: u16 = 25;
 
 /// The configuration that was given. `app` is only set when one was given: see [`find_app`].
 pub(crate) fn configure(given: &Given, start: &Path) -> Result<Config, Error> {
-    let mut config = Config::blank();
+    let mut config = Config::default();
     for row in OPTIONS {
         for value in given.of(row.name) {
             apply(row, value, start, &mut config)?;
@@ -60,7 +60,10 @@ pub(crate) fn configure(given: &Given, start: &Path) -> Result<Config, Error> {
         config.access_log = Some(number.map_or(AccessTarget::File(path), AccessTarget::Descriptor));
     }
     config.identity = identity(given, &config)?;
-    for (name, folder) in [("chdir", &config.chdir), ("buffer-dir", &config.buffer_dir)] {
+    for (name, folder) in [
+        ("chdir", &config.chdir),
+        ("buffer-dir", &config.front.buffer_dir),
+    ] {
         if let (Some(folder), [value]) = (folder, given.of(name))
             && !folder.is_dir()
         {
@@ -95,7 +98,7 @@ pub(crate) fn find_app(
 
 /// The user that the application was started as.
 pub(crate) fn user(given: &Given, start: &Path) -> Result<Option<Identity>, Error> {
-    let mut config = Config::blank();
+    let mut config = Config::default();
     for row in OPTIONS
         .iter()
         .filter(|row| ["user", "group"].contains(&row.name))

@@ -177,7 +177,7 @@ mod tests {
                 text,
                 origin: Origin::Default,
             };
-            resolve::apply(row, &value, Path::new("/"), &mut Config::blank()).is_ok()
+            resolve::apply(row, &value, Path::new("/"), &mut Config::default()).is_ok()
         };
         for row in OPTIONS {
             let (low, high, unit) = match &row.kind {

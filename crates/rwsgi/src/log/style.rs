@@ -17,9 +17,10 @@ use tracing_subscriber::registry::LookupSpan;
 const JOURNAL: &str = "JOURNAL_STREAM";
 
 /// What the lines of the log look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// Lines of text, which depend on where they go.
+    #[default]
     Text,
     /// An object of JSON on each line.
     Json,

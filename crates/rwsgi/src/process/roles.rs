@@ -69,12 +69,22 @@ impl supervisor::Roles for Roles {
         drop(self.predecessor.take());
         let release = self.release.borrow();
         let config = release.given();
-        allow_connections(config.max_connections);
+        allow_connections(config.front.max_connections);
         let listeners = listeners.into_iter().map(listening).collect();
         let served = access_log::of(config).and_then(|access_log| {
-            let settings = settings::front(config, access_log);
+            let surroundings = front::Surroundings {
+                untaken: supervisor::untaken,
+                access_log,
+            };
             let exchange = Arc::clone(&self.exchange);
-            front::serve(settings, exchange, listeners, link, children)
+            front::serve(
+                config.front.clone(),
+                surroundings,
+                exchange,
+                listeners,
+                link,
+                children,
+            )
         });
         match served {
             Ok(()) => exit::OK,
@@ -131,12 +141,13 @@ impl supervisor::Roles for Roles {
 }
 
 /// Only the front needs many descriptors; the application keeps the limit that it was started with.
-fn allow_connections(connections: u32) {
+fn allow_connections(connections: usize) {
     // Listeners, the exchange, and what the runtime opens for itself.
     const OWN: u64 = 64;
-    let connected = u64::from(connections) + OWN;
+    let connections = connections as u64;
+    let connected = connections + OWN;
     // Each connection may hold a file with the body of its request, too, though hardly all of them at once.
-    let wanted = connected + u64::from(connections);
+    let wanted = connected + connections;
     match supervisor::allow_descriptors(wanted) {
         Ok(allowed) if allowed < connected => {
             warn!(

@@ -1,6 +1,4 @@
-//! From the options to what supervisor and front are told.
-
-use front::access_log::AccessLog;
+//! From the options to what the supervisor is told.
 
 use crate::config::{Config, Preload};
 use crate::host::invocation::Invocation;
@@ -50,27 +48,4 @@ fn included(config: &Config, invocation: &Invocation) -> Vec<supervisor::Include
     let included = patterns.map(|pattern| supervisor::Include::matching(folder, pattern));
     // Each has been found to be one.
     included.filter_map(Result::ok).collect()
-}
-
-/// What the front is told.
-pub(crate) fn front(config: &Config, access_log: Option<AccessLog>) -> front::Settings {
-    front::Settings {
-        keep_alive: config.keep_alive,
-        header_timeout: config.header_timeout,
-        body_timeout: config.body_timeout,
-        min_rate: config.min_rate,
-        send_timeout: config.send_timeout,
-        queue_timeout: config.queue_timeout,
-        limit_request_line: config.limit_request_line as usize,
-        limit_request_fields: config.limit_request_fields as usize,
-        limit_request_field_size: config.limit_request_field_size as usize,
-        limit_request_body: config.limit_request_body,
-        buffer_disk: config.buffer_disk,
-        buffer_dir: config.buffer_dir.clone(),
-        http2: config.http2,
-        max_connections: config.max_connections as usize,
-        health: config.health.clone(),
-        untaken: supervisor::untaken,
-        access_log,
-    }
 }

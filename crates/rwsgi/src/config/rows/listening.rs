@@ -54,7 +54,7 @@ pub(crate) const MAX_CONNECTIONS: Opt = Opt {
     short: "Connections open at once",
     long: "Further ones wait in the backlog.",
     kind: Kind::Count(1..=1_000_000, |config, number| {
-        config.max_connections = narrow(number)
+        config.front.max_connections = narrow(number)
     }),
     ..ROW
 };

@@ -23,9 +23,9 @@ pub(crate) const HTTP2: Opt = Opt {
         and HTTP/1 otherwise. `auto` serves HTTP/2 where client and server agree on it, which takes TLS: without, it is \
         HTTP/1. A connection has at most 100 requests at once; each is a request of its own for the pool.",
     kind: Kind::Choice(&[
-        ("auto", |config| config.http2 = false),
-        ("on", |config| config.http2 = true),
-        ("off", |config| config.http2 = false),
+        ("auto", |config| config.front.http2 = false),
+        ("on", |config| config.front.http2 = true),
+        ("off", |config| config.front.http2 = false),
     ]),
     ..ROW
 };
@@ -40,7 +40,7 @@ pub(crate) const KEEP_ALIVE: Opt = Opt {
     short: "How long a connection may stay idle between two requests",
     long: "An idle connection holds no application thread. 0 closes each connection after its first response.",
     kind: Kind::Time(Duration::ZERO..=DAY, |config, time| {
-        config.keep_alive = time
+        config.front.keep_alive = time
     }),
     ..ROW
 };
@@ -53,7 +53,9 @@ pub(crate) const HEADER_TIMEOUT: Opt = Opt {
     default: Some("15s"),
     short: "Time for the head of a request to arrive",
     long: "Counted from its first byte; for the first request of a connection, from the start of the connection.",
-    kind: Kind::Time(TICK..=DAY, |config, time| config.header_timeout = time),
+    kind: Kind::Time(TICK..=DAY, |config, time| {
+        config.front.header_timeout = time
+    }),
     ..ROW
 };
 
@@ -65,7 +67,7 @@ pub(crate) const BODY_TIMEOUT: Opt = Opt {
     default: Some("60s"),
     short: "Longest pause while the body of a request arrives",
     long: "The client gets 408. No application thread waits for a body.",
-    kind: Kind::Time(TICK..=DAY, |config, time| config.body_timeout = time),
+    kind: Kind::Time(TICK..=DAY, |config, time| config.front.body_timeout = time),
     ..ROW
 };
 
@@ -78,7 +80,7 @@ pub(crate) const MIN_RATE: Opt = Opt {
     short: "Slowest average rate of a request's body, in bytes a second",
     long: "Counted once `--body-timeout` has passed since the body began: a client that drips its body without a \
         pause gets 408, too. 0 allows any rate.",
-    kind: Kind::Size(0..=1 << 30, |config, bytes| config.min_rate = bytes),
+    kind: Kind::Size(0..=1 << 30, |config, bytes| config.front.min_rate = bytes),
     ..ROW
 };
 
@@ -90,7 +92,7 @@ pub(crate) const SEND_TIMEOUT: Opt = Opt {
     default: Some("60s"),
     short: "How long a client may take nothing of its response",
     long: "Then the connection is cut off, and a thread that waits for the client goes on.",
-    kind: Kind::Time(TICK..=DAY, |config, time| config.send_timeout = time),
+    kind: Kind::Time(TICK..=DAY, |config, time| config.front.send_timeout = time),
     ..ROW
 };
 
@@ -104,7 +106,9 @@ pub(crate) const BUFFER_DISK: Opt = Opt {
     long: "For all of them together, in files without a name in `--buffer-dir`. A response above 128 KiB goes there as far as \
         its client is slower than the application, whose thread is free as soon as the response is complete. With nothing \
         left, the thread waits for its client, and a request whose body needs a file gets 503. 0 uses no disk.",
-    kind: Kind::Size(0..=1 << 50, |config, bytes| config.buffer_disk = bytes),
+    kind: Kind::Size(0..=1 << 50, |config, bytes| {
+        config.front.buffer_disk = bytes
+    }),
     ..ROW
 };
 
@@ -116,7 +120,7 @@ pub(crate) const BUFFER_DIR: Opt = Opt {
     short: "Folder of these files",
     long: "Without the option, the folder for temporary files (`TMPDIR`, `/tmp`). The user of the front must be able to make \
         files there; a disk is better than a file system in memory.",
-    kind: Kind::Path(|config, path| config.buffer_dir = Some(path)),
+    kind: Kind::Path(|config, path| config.front.buffer_dir = Some(path)),
     ..ROW
 };
 
@@ -128,7 +132,7 @@ pub(crate) const QUEUE_TIMEOUT: Opt = Opt {
     default: Some("45s"),
     short: "How long a request waits for an application thread",
     long: "Then it gets 503 with `Retry-After`, and the application never sees it.",
-    kind: Kind::Time(TICK..=DAY, |config, time| config.queue_timeout = time),
+    kind: Kind::Time(TICK..=DAY, |config, time| config.front.queue_timeout = time),
     ..ROW
 };
 
@@ -142,7 +146,7 @@ pub(crate) const LIMIT_REQUEST_LINE: Opt = Opt {
     short: "Longest request line",
     long: "Method, target and version; a longer one gets 414.",
     kind: Kind::Size(256..=64 << 10, |config, bytes| {
-        config.limit_request_line = narrow(bytes)
+        config.front.limit_request_line = narrow(bytes)
     }),
     ..ROW
 };
@@ -157,7 +161,7 @@ pub(crate) const LIMIT_REQUEST_FIELDS: Opt = Opt {
     short: "Most header fields of a request",
     long: "A request with more gets 431. 0 stands for 32767.",
     kind: Kind::Count(0..=MOST_FIELDS, |config, number| {
-        config.limit_request_fields = narrow(if number == 0 { MOST_FIELDS } else { number });
+        config.front.limit_request_fields = narrow(if number == 0 { MOST_FIELDS } else { number });
     }),
     ..ROW
 };
@@ -172,7 +176,7 @@ pub(crate) const LIMIT_REQUEST_FIELD_SIZE: Opt = Opt {
     short: "Longest header field",
     long: "A longer one gets 431.",
     kind: Kind::Size(256..=64 << 10, |config, bytes| {
-        config.limit_request_field_size = narrow(bytes)
+        config.front.limit_request_field_size = narrow(bytes)
     }),
     ..ROW
 };
@@ -187,7 +191,7 @@ pub(crate) const LIMIT_REQUEST_BODY: Opt = Opt {
     short: "Largest body of a request",
     long: "A larger one gets 413. 0 lifts the limit.",
     kind: Kind::Size(0..=1 << 50, |config, bytes| {
-        config.limit_request_body = if bytes == 0 { u64::MAX } else { bytes };
+        config.front.limit_request_body = if bytes == 0 { u64::MAX } else { bytes };
     }),
     ..ROW
 };

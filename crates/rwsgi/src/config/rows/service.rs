@@ -78,7 +78,7 @@ pub(crate) const HEALTH: Opt = Opt {
         do not wait in the queue, and leave lines in the access log as any request does. The path is the server's, \
         whatever `--script-name` says; the application does not see its requests.",
     kind: Kind::Text(|config, text| {
-        config.health = match text {
+        config.front.health = match text {
             "off" => None,
             path => Some(front::Health::at(path).map_err(|error| error.to_string())?),
         };

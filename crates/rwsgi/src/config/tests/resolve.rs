@@ -15,7 +15,6 @@ fn the_defaults_are_those_of_the_contract() {
             }],
             bind_given: false,
             backlog: 511,
-            max_connections: 10_000,
             processes: 1,
             elastic: Elastic::default(),
             pool_policy: Policy::Safe,
@@ -39,19 +38,23 @@ fn the_defaults_are_those_of_the_contract() {
             python: None,
             env: vec![],
             env_file: None,
-            keep_alive: Duration::from_secs(5),
-            http2: false,
-            buffer_disk: 1 << 30,
-            buffer_dir: None,
-            header_timeout: Duration::from_secs(15),
-            body_timeout: Duration::from_secs(60),
-            min_rate: 500,
-            send_timeout: Duration::from_secs(60),
-            queue_timeout: Duration::from_secs(45),
-            limit_request_line: 8190,
-            limit_request_fields: 100,
-            limit_request_field_size: 8190,
-            limit_request_body: 1 << 30,
+            front: front::Settings {
+                keep_alive: Duration::from_secs(5),
+                http2: false,
+                buffer_disk: 1 << 30,
+                buffer_dir: None,
+                header_timeout: Duration::from_secs(15),
+                body_timeout: Duration::from_secs(60),
+                min_rate: 500,
+                send_timeout: Duration::from_secs(60),
+                queue_timeout: Duration::from_secs(45),
+                limit_request_line: 8190,
+                limit_request_fields: 100,
+                limit_request_field_size: 8190,
+                limit_request_body: 1 << 30,
+                health: None,
+                max_connections: 10_000,
+            },
             max_queue: 1024,
             user: None,
             group: None,
@@ -60,7 +63,6 @@ fn the_defaults_are_those_of_the_contract() {
             access_log: None,
             access_log_given: false,
             access_log_format: front::access_log::Format::parse("combined").unwrap(),
-            health: None,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             control: ControlPlace::Usual,
@@ -118,7 +120,7 @@ fn health_is_told_where_it_is_asked_for() {
         ("/-/healthz", front::Health::at("/-/healthz").ok()),
     ] {
         let config = folder.serve(&format!("--health {value} a"), &[]);
-        assert_eq!(config.health, health, "{value}");
+        assert_eq!(config.front.health, health, "{value}");
     }
 }
 

@@ -60,13 +60,19 @@ fn a_table_copied_from_apache_works_in_its_units() {
         (config.threads, config.stack_size, config.backlog),
         (25, 1 << 20, 100)
     );
-    assert_eq!(config.keep_alive, Duration::from_secs(5));
+    assert_eq!(config.front.keep_alive, Duration::from_secs(5));
     assert_eq!(
-        (config.limit_request_line, config.limit_request_field_size),
+        (
+            config.front.limit_request_line,
+            config.front.limit_request_field_size
+        ),
         (4094, 4094)
     );
     assert_eq!(
-        (config.limit_request_fields, config.limit_request_body),
+        (
+            config.front.limit_request_fields,
+            config.front.limit_request_body
+        ),
         (32_767, u64::MAX)
     );
     assert_eq!(config.log_level, LogLevel::Warn);
