@@ -4,28 +4,21 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use pool::Mpm;
-use supervisor::{Address, Identity, Place};
+use supervisor::{Identity, Place};
 
-use super::configuration::{AccessTarget, Budget, Config, ControlPlace, Policy, Target};
+use super::configuration::{Budget, Config, Policy, Target};
 use super::error::{Error, Origin, hint, nearest};
+use super::rows::application::ENV_FILE;
+use super::rows::elastic::{MEMORY_BUDGET, MPM, POOL_POLICY};
+use super::rows::processes::THREADS;
+use super::rows::service::{GROUP, USER};
 use super::sources::Given;
 use super::sources::file::LONGEST;
 use super::sources::given::Value;
-use super::spec::{Kind, Opt};
+use super::spec::{Kind, Makes, Opt, RelativeTo};
 use super::table::OPTIONS;
-use super::values::{application, descriptor, django, units, variables};
+use super::values::{django, units, variables};
 use crate::log;
-
-/// What makes a pool an elastic one.
-pub(crate) const ELASTIC: [&str; 7] = [
-    "mpm",
-    "start-servers",
-    "min-spare-servers",
-    "max-spare-servers",
-    "min-spare-threads",
-    "max-spare-threads",
-    "max-clients",
-];
 
 /// `ThreadsPerChild` as Apache ships it.
 const WORKER_THREADS: u16 = 25;
@@ -33,57 +26,32 @@ const WORKER_THREADS: u16 = 25;
 /// The configuration that was given. `app` is only set when one was given: see [`find_app`].
 pub(crate) fn configure(given: &Given, start: &Path) -> Result<Config, Error> {
     let mut config = Config::default();
-    for row in OPTIONS {
-        for value in given.of(row.name) {
-            apply(row, value, start, &mut config)?;
-        }
-    }
-    config.bind_given = given
-        .of("bind")
-        .iter()
-        .any(|value| value.origin != Origin::Default);
-    for address in &mut config.bind {
-        if let Address::Unix(path) = address {
-            *path = start.join(&*path);
-        }
-    }
-    if let ControlPlace::At(path) = &mut config.control {
-        *path = start.join(&*path);
-    }
-    config.access_log_given = given
-        .of("access-log")
-        .iter()
-        .any(|value| value.origin != Origin::Default);
-    if let Some(AccessTarget::File(path)) = &config.access_log {
-        let path = start.join(path);
-        let number = descriptor::named(&path);
-        config.access_log = Some(number.map_or(AccessTarget::File(path), AccessTarget::Descriptor));
-    }
+    apply_all(given, RelativeTo::Start, start, &mut config)?;
     config.identity = identity(given, &config)?;
-    for (name, folder) in [
-        ("chdir", &config.chdir),
-        ("buffer-dir", &config.front.buffer_dir),
-    ] {
-        if let (Some(folder), [value]) = (folder, given.of(name))
-            && !folder.is_dir()
-        {
-            return Err(wrong(name, value, "is not a folder"));
-        }
-    }
-    for path in &mut config.touch_reload {
-        *path = start.join(&*path);
-    }
     check_pool(given, &mut config)?;
-    let folder = config.chdir.as_deref().unwrap_or(start);
-    for path in &mut config.python_path {
-        *path = folder.join(&*path);
-    }
-    if let [value] = given.of("app") {
-        config.app = application::settle(config.app, folder)
-            .map_err(|problem| wrong("app", value, &problem))?;
-    }
+    let folder = config.chdir.clone();
+    let folder = folder.as_deref().unwrap_or(start);
+    apply_all(given, RelativeTo::Application, folder, &mut config)?;
     merge_env(given, &mut config)?;
     Ok(config)
+}
+
+/// Puts the options into the configuration that take relative paths from this folder.
+fn apply_all(
+    given: &Given,
+    relative_to: RelativeTo,
+    folder: &Path,
+    config: &mut Config,
+) -> Result<(), Error> {
+    for row in OPTIONS.iter().filter(|row| row.relative_to == relative_to) {
+        for value in given.of(row) {
+            apply(row, value, folder, config)?;
+        }
+        if let (Some(set), Some(_)) = (row.given, given.given(row)) {
+            set(config);
+        }
+    }
+    Ok(())
 }
 
 /// The application when none was given: that of a Django project in the folder.
@@ -99,11 +67,8 @@ pub(crate) fn find_app(
 /// The user that the application was started as.
 pub(crate) fn user(given: &Given, start: &Path) -> Result<Option<Identity>, Error> {
     let mut config = Config::default();
-    for row in OPTIONS
-        .iter()
-        .filter(|row| ["user", "group"].contains(&row.name))
-    {
-        for value in given.of(row.name) {
+    for row in [&USER, &GROUP] {
+        for value in given.of(row) {
             apply(row, value, start, &mut config)?;
         }
     }
@@ -112,25 +77,22 @@ pub(crate) fn user(given: &Given, start: &Path) -> Result<Option<Identity>, Erro
 
 /// Who the application is to run as.
 fn identity(given: &Given, config: &Config) -> Result<Option<Identity>, Error> {
-    let first = given
-        .of("user")
-        .first()
-        .or_else(|| given.of("group").first());
+    let first = given.of(&USER).first().or_else(|| given.of(&GROUP).first());
     Identity::of(config.user.as_ref(), config.group).or_else(|problem| match first {
-        Some(value) => Err(wrong("user", value, &log::chain(&problem))),
+        Some(value) => Err(wrong(&USER, value, &log::chain(&problem))),
         None => Ok(None),
     })
 }
 
-/// Reads a value as its row says, and puts it into the configuration.
+/// Reads a value as its row says, and puts it into the configuration. Relative paths are taken from `folder`.
 pub(crate) fn apply(
     row: &Opt,
     value: &Value,
-    start: &Path,
+    folder: &Path,
     config: &mut Config,
 ) -> Result<(), Error> {
     let text = value.text.as_str();
-    let bad = || wrong(row.name, value, &problem(row, text));
+    let bad = || wrong(row, value, &problem(row, text));
     match &row.kind {
         Kind::Switch(_) => {}
         Kind::Count(bounds, set) => {
@@ -164,12 +126,19 @@ pub(crate) fn apply(
                 .ok_or_else(bad)?;
             set(config);
         }
-        Kind::Path(_) if text.is_empty() => {
-            return Err(wrong(row.name, value, "must not be empty"));
+        Kind::Path(_) | Kind::Folder(_) if text.is_empty() => {
+            return Err(wrong(row, value, "must not be empty"));
         }
-        Kind::Path(set) => set(config, start.join(text)),
-        Kind::Text(set) | Kind::List(set) => {
-            set(config, text).map_err(|problem| wrong(row.name, value, &problem))?;
+        Kind::Path(set) => set(config, folder.join(text)),
+        Kind::Folder(set) => {
+            let path = folder.join(text);
+            if !path.is_dir() {
+                return Err(wrong(row, value, "is not a folder"));
+            }
+            set(config, path);
+        }
+        Kind::Text(set) | Kind::List(set) | Kind::Pairs(set) => {
+            set(config, text, folder).map_err(|problem| wrong(row, value, &problem))?;
         }
     }
     Ok(())
@@ -193,9 +162,9 @@ fn problem(row: &Opt, text: &str) -> String {
     }
 }
 
-fn wrong(option: &'static str, value: &Value, problem: &str) -> Error {
+fn wrong(row: &Opt, value: &Value, problem: &str) -> Error {
     Error::Value {
-        option,
+        option: row.name,
         value: value.text.clone(),
         problem: problem.to_owned(),
         place: value.origin.clone(),
@@ -204,41 +173,37 @@ fn wrong(option: &'static str, value: &Value, problem: &str) -> Error {
 
 /// Sees to it that the options of the pool mean one pool.
 fn check_pool(given: &Given, config: &mut Config) -> Result<(), Error> {
-    let set = |name: &str| {
-        given
-            .of(name)
-            .last()
-            .filter(|value| value.origin != Origin::Default)
+    let making = |pool| {
+        let mut rows = OPTIONS.iter().filter(move |row| row.makes == Some(pool));
+        rows.find_map(|row| Some((row, given.given(row)?)))
     };
+    if let (Some((fixed, value)), Some((elastic, _))) =
+        (making(Makes::FixedPool), making(Makes::ElasticPool))
+    {
+        let problem = format!(
+            "makes a fixed pool, but {} makes an elastic one: leave one out",
+            elastic.name
+        );
+        return Err(wrong(fixed, value, &problem));
+    }
     let Some(mpm) = config.mpm() else {
         return Ok(());
     };
-    if let Some(value) = set("processes") {
-        let elastic = ELASTIC.iter().find(|name| set(name).is_some());
-        let elastic = elastic.copied().unwrap_or_default();
-        let problem =
-            format!("makes a fixed pool, but {elastic} makes an elastic one: leave one out");
-        return Err(wrong("processes", value, &problem));
-    }
-    if mpm == Mpm::Worker && set("threads").is_none() {
+    if mpm == Mpm::Worker && given.given(&THREADS).is_none() {
         config.threads = WORKER_THREADS;
     }
-    if mpm == Mpm::Prefork && config.threads > 1 {
-        let value = set("mpm").expect("only when it is given, several threads are prefork's");
+    if let (Some(value), Mpm::Prefork, 2..) = (given.given(&MPM), mpm, config.threads) {
         let problem = format!(
-            "has one thread in each child, but threads is {}: use worker",
-            config.threads
+            "has one thread in each child, but {} is {}: use worker",
+            THREADS.name, config.threads
         );
-        return Err(wrong("mpm", value, &problem));
+        return Err(wrong(&MPM, value, &problem));
     }
-    if let (Some(value), Policy::Apache) = (set("memory-budget"), config.pool_policy)
+    if let (Some(value), Policy::Apache) = (given.given(&MEMORY_BUDGET), config.pool_policy)
         && config.memory_budget != Budget::Off
     {
-        return Err(wrong(
-            "memory-budget",
-            value,
-            "cannot be kept by pool-policy apache: use safe",
-        ));
+        let problem = format!("cannot be kept by {} apache: use safe", POOL_POLICY.name);
+        return Err(wrong(&MEMORY_BUDGET, value, &problem));
     }
     Ok(())
 }
@@ -246,11 +211,11 @@ fn check_pool(given: &Given, config: &mut Config) -> Result<(), Error> {
 /// Makes `env` hold each variable once: the last one given, and those of the file only where none was given.
 fn merge_env(given: &Given, config: &mut Config) -> Result<(), Error> {
     let mut all = Vec::new();
-    if let (Some(path), [value]) = (&config.env_file, given.of("env-file")) {
+    if let (Some(path), [value]) = (&config.env_file, given.of(&ENV_FILE)) {
         let text = Place::find_target(path, config.identity.as_ref())
             .and_then(|place| place.read(LONGEST));
         let text = text.map_err(|source| Error::Unreadable {
-            option: "env-file",
+            option: ENV_FILE.name,
             path: value.text.clone().into(),
             place: value.origin.clone(),
             source,

@@ -1,7 +1,7 @@
 //! What an option is: the shape of a row of the table.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::configuration::Config;
@@ -24,6 +24,20 @@ pub(crate) struct Opt {
     pub(crate) section: Section,
     /// Where it may be given.
     pub(crate) place: Place,
+    /// When a change of it in the file takes effect.
+    pub(crate) change: Change,
+    /// The kind of pool that it makes, when it is given.
+    pub(crate) makes: Option<Makes>,
+    /// Where a relative path in its value is taken from.
+    pub(crate) relative_to: RelativeTo,
+    /// It means something of its own that the option is not given, though its kind has values for everything.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a test looks for missing defaults")
+    )]
+    pub(crate) may_be_unset: bool,
+    /// What it means that it is given, be it with its default.
+    pub(crate) given: Option<Set>,
     /// What stands for its value in `--help`; empty for a switch.
     pub(crate) value: &'static str,
     /// Its value when it is not given; without one it is then not set.
@@ -46,6 +60,11 @@ pub(crate) const ROW: Opt = Opt {
     elsewhere: &[],
     section: Section::Server,
     place: Place::Everywhere,
+    change: Change::AfterRestart,
+    makes: None,
+    relative_to: RelativeTo::Start,
+    may_be_unset: false,
+    given: None,
     value: "",
     default: None,
     short: "",
@@ -93,19 +112,50 @@ pub(crate) enum Kind {
     Flag(fn(&mut Config, bool)),
     /// One of these.
     Choice(&'static [(&'static str, Set)]),
-    /// A path, taken from the folder in which the server is started.
+    /// A path.
     Path(fn(&mut Config, PathBuf)),
+    /// The path of a folder that must be there.
+    Folder(fn(&mut Config, PathBuf)),
     /// Text; the setter says what is wrong with it.
     Text(SetText),
     /// Any number of texts, set one by one.
     List(SetText),
+    /// The same, of names and values: a table in the file.
+    Pairs(SetText),
 }
 
 /// Puts a choice into the configuration.
 pub(crate) type Set = fn(&mut Config);
 
-/// Puts a text into the configuration, or says what is wrong with it, as the end of a sentence.
-pub(crate) type SetText = fn(&mut Config, &str) -> Result<(), String>;
+/// Puts a text into the configuration, or says what is wrong with it, as the end of a sentence. The path is the folder from
+/// which relative paths are taken.
+pub(crate) type SetText = fn(&mut Config, &str, &Path) -> Result<(), String>;
+
+/// When a change of an option in the file takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// With a reload.
+    WithReload,
+    /// When the server is started again: what listens and what has been laid out in memory stays, and so does everything
+    /// about connections.
+    AfterRestart,
+}
+
+/// A kind of pool that an option makes. Options that make different kinds cannot be given together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Makes {
+    FixedPool,
+    ElasticPool,
+}
+
+/// Where relative paths are taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RelativeTo {
+    /// The folder in which the server is started.
+    Start,
+    /// The folder of the application, `--chdir`.
+    Application,
+}
 
 /// What may be asked for besides serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,13 +217,9 @@ impl Opt {
         matches!(self.place, Place::Everywhere | Place::Positional)
     }
 
-    /// A change of it in the file takes effect only when the server is started again: what listens and what has been laid
-    /// out in memory stays, and so does everything about connections.
+    /// A change of it in the file takes effect only when the server is started again.
     pub(crate) fn needs_restart(&self) -> bool {
-        matches!(
-            self.section,
-            Section::Listening | Section::Requests | Section::Server
-        ) || matches!(self.name, "python" | "threads" | "mpm" | "server-limit")
+        self.change == Change::AfterRestart
     }
 
     /// The option is called so on the command line.
@@ -183,7 +229,7 @@ impl Opt {
 
     /// The option takes any number of values.
     pub(crate) fn is_list(&self) -> bool {
-        matches!(self.kind, Kind::List(_))
+        matches!(self.kind, Kind::List(_) | Kind::Pairs(_))
     }
 }
 
@@ -229,7 +275,12 @@ impl Kind {
                 let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
                 Some(format!("one of {}", names.join(", ")))
             }
-            Self::Switch(_) | Self::Path(_) | Self::Text(_) | Self::List(_) => None,
+            Self::Switch(_)
+            | Self::Path(_)
+            | Self::Folder(_)
+            | Self::Text(_)
+            | Self::List(_)
+            | Self::Pairs(_) => None,
         }
     }
 }

@@ -107,11 +107,6 @@ mod tests {
     use super::super::spec::Kind;
     use super::*;
 
-    /// Options for which it means something that they are not given.
-    fn may_be_unset(name: &str) -> bool {
-        resolve::ELASTIC.contains(&name) || name == "server-limit"
-    }
-
     #[test]
     fn each_row_of_the_table_is_sound() {
         let mut names: Vec<String> = OPTIONS.iter().map(|row| row.name.to_owned()).collect();
@@ -159,13 +154,11 @@ mod tests {
                     | Kind::Choice(_)
                     | Kind::Flag(_)
             );
-            // These have their defaults from each other, or make the pool an elastic one.
-            let is_unset_by_itself = may_be_unset(name);
-            assert_eq!(
-                row.default.is_some(),
-                needs_default && !is_unset_by_itself || row.default.is_some() && !needs_default,
-                "{name}"
+            assert!(
+                row.default.is_some() || row.may_be_unset || !needs_default,
+                "{name} needs a default"
             );
+            assert!(row.default.is_none() || !row.may_be_unset, "{name}");
         }
     }
 

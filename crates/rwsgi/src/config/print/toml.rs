@@ -14,7 +14,7 @@ use crate::config::values::units::number;
 pub(crate) fn page(given: &Given) -> String {
     let mut page = format!("# {}", version());
     for row in OPTIONS.iter().filter(|row| row.in_file()) {
-        let values = given.of(row.name);
+        let values = given.of(row);
         let Some(first) = values.first() else {
             page += &format!("# {} is not set\n", row.name);
             continue;

@@ -1,9 +1,7 @@
 //! Rows of the table: the application, and the Python that it runs in.
 
-use std::path::PathBuf;
-
 use crate::config::configuration::{Preload, WarmupFailures};
-use crate::config::spec::{Kind, Opt, Place, ROW, Section};
+use crate::config::spec::{Change, Kind, Opt, Place, ROW, RelativeTo, Section};
 use crate::config::values::{application, mount_point::mount_point, variables};
 
 pub(crate) const APP: Opt = Opt {
@@ -14,13 +12,18 @@ pub(crate) const APP: Opt = Opt {
         ("Apache", "WSGIScriptAlias"),
     ],
     section: Section::Application,
+    change: Change::WithReload,
     place: Place::Positional,
+    relative_to: RelativeTo::Application,
     value: "APP",
     short: "The application to serve",
     long: "`module:callable`; or `module`, in which `application` is looked for, then `app`; or the path of a \
         `.wsgi` or `.py` file. Without one, in a folder with the `manage.py` of a Django project, the project's \
         `WSGI_APPLICATION` is served. A relative path is taken from `--chdir`.",
-    kind: Kind::Text(|config, text| application::parse(text).map(|app| config.app = app)),
+    kind: Kind::Text(|config, text, folder| {
+        config.app = application::find(text, folder)?;
+        Ok(())
+    }),
     ..ROW
 };
 
@@ -28,6 +31,7 @@ pub(crate) const PRELOAD: Opt = Opt {
     name: "preload",
     elsewhere: &[("gunicorn", "preload_app")],
     section: Section::Application,
+    change: Change::WithReload,
     value: "auto|on|off",
     default: Some("auto"),
     short: "Import the application once, before the children are forked",
@@ -50,11 +54,12 @@ pub(crate) const IMPORT: Opt = Opt {
     name: "import",
     elsewhere: &[("mod_wsgi", "WSGIImportScript"), ("uWSGI", "import")],
     section: Section::Application,
+    change: Change::WithReload,
     value: "MODULE",
     short: "Also import this module",
     long: "For modules that the application imports only when they are first used: imported early, their memory is \
         shared.",
-    kind: Kind::List(|config, text| {
+    kind: Kind::List(|config, text, _| {
         application::check_dotted(text)?;
         config.import.push(text.to_owned());
         Ok(())
@@ -65,6 +70,7 @@ pub(crate) const IMPORT: Opt = Opt {
 pub(crate) const WARMUP: Opt = Opt {
     name: "warmup",
     section: Section::Application,
+    change: Change::WithReload,
     value: "URL",
     short: "Request this before the first child is forked",
     long: "A path (`/books/`), or a URL when the application looks at the host. The request is answered in the \
@@ -74,7 +80,7 @@ pub(crate) const WARMUP: Opt = Opt {
         be loaded: the server does not start, a reload fails and the old generation serves on, `--check` exits with \
         78. `--warmup-failures warn` only warns. Once a child of a generation has been ready, those that are started \
         later only warn, too. Other responses than 2xx or 3xx are reported.",
-    kind: Kind::List(|config, text| {
+    kind: Kind::List(|config, text, _| {
         application::check_url(text)?;
         config.warmup.push(text.to_owned());
         Ok(())
@@ -85,6 +91,7 @@ pub(crate) const WARMUP: Opt = Opt {
 pub(crate) const WARMUP_FAILURES: Opt = Opt {
     name: "warmup-failures",
     section: Section::Application,
+    change: Change::WithReload,
     value: "fail|warn",
     default: Some("fail"),
     short: "What comes of a request of --warmup that fails",
@@ -105,11 +112,12 @@ pub(crate) const SCRIPT_NAME: Opt = Opt {
     name: "script-name",
     elsewhere: &[("Apache", "WSGIScriptAlias"), ("uWSGI", "mount")],
     section: Section::Application,
+    change: Change::WithReload,
     value: "PATH",
     default: Some(""),
     short: "Path under which the application is mounted",
     long: "It becomes `SCRIPT_NAME` and is taken off the front of `PATH_INFO`.",
-    kind: Kind::Text(|config, text| mount_point(text).map(|path| config.script_name = path)),
+    kind: Kind::Text(|config, text, _| mount_point(text).map(|path| config.script_name = path)),
     ..ROW
 };
 
@@ -117,12 +125,13 @@ pub(crate) const CHDIR: Opt = Opt {
     name: "chdir",
     elsewhere: &[("mod_wsgi", "home")],
     section: Section::Python,
+    change: Change::WithReload,
     value: "DIR",
     short: "Change to this folder before the application is imported",
     long: "The folder is also the first that Python imports from. Without the option it is the one in which the server is \
         started, by its name as the shell has it (`PWD`). Each generation enters it by name: where a deploy turns a link \
         (`current`), a reload serves what the link leads to then.",
-    kind: Kind::Path(|config, path| config.chdir = Some(path)),
+    kind: Kind::Folder(|config, path| config.chdir = Some(path)),
     ..ROW
 };
 
@@ -134,11 +143,13 @@ pub(crate) const PYTHON_PATH: Opt = Opt {
         ("Apache", "WSGIPythonPath"),
     ],
     section: Section::Python,
+    change: Change::WithReload,
     value: "DIR",
     short: "Also import from this folder",
     long: "Put in front of `sys.path`, in the order given. A relative path is taken from `--chdir`.",
-    kind: Kind::List(|config, text| {
-        config.python_path.push(PathBuf::from(text));
+    relative_to: RelativeTo::Application,
+    kind: Kind::List(|config, text, folder| {
+        config.python_path.push(folder.join(text));
         Ok(())
     }),
     ..ROW
@@ -165,11 +176,12 @@ pub(crate) const ENV: Opt = Opt {
     name: "env",
     elsewhere: &[("gunicorn", "raw_env")],
     section: Section::Python,
+    change: Change::WithReload,
     value: "K=V",
     short: "Set a variable in the application's environment",
     long: "It is in `os.environ` before the application is imported. In the file a table (`[env]`) is also \
         taken.",
-    kind: Kind::List(|config, text| {
+    kind: Kind::Pairs(|config, text, _| {
         let pair = variables::variable(text)?;
         config.env.push(pair);
         Ok(())
@@ -181,6 +193,7 @@ pub(crate) const ENV_FILE: Opt = Opt {
     name: "env-file",
     elsewhere: &[("systemd", "EnvironmentFile")],
     section: Section::Python,
+    change: Change::WithReload,
     value: "FILE",
     short: "Set the variables that this file lists",
     long: "Lines of `K=V`; empty ones and those that begin with `#` are skipped, `export` in front and one pair of \

@@ -3,7 +3,7 @@
 use pool::Mpm;
 
 use crate::config::configuration::{Budget, Policy};
-use crate::config::spec::{Kind, Opt, ROW, Section, narrow};
+use crate::config::spec::{Change, Kind, Makes, Opt, ROW, Section, narrow};
 
 /// Far above what can hold. What cannot is corrected by Apache's rules and logged, and not refused: a table that Apache takes
 /// is taken here, too.
@@ -12,6 +12,9 @@ const MOST: u64 = 1 << 20;
 /// A number of children or of threads.
 const NUMBER: Opt = Opt {
     section: Section::Pool,
+    change: Change::WithReload,
+    makes: Some(Makes::ElasticPool),
+    may_be_unset: true,
     value: "N",
     ..ROW
 };
@@ -27,6 +30,8 @@ pub(crate) const MPM: Opt = Opt {
     name: "mpm",
     elsewhere: &[("Apache", "MPM")],
     section: Section::Pool,
+    makes: Some(Makes::ElasticPool),
+    may_be_unset: true,
     value: "prefork|worker",
     short: "Keep a pool as Apache's prefork or worker does, with its defaults",
     long: "An elastic pool: it grows when too few application threads are idle, and shrinks when too many are. \
@@ -112,6 +117,8 @@ pub(crate) const SERVER_LIMIT: Opt = Opt {
     short: "Most children that there can be without a restart",
     long: "By default 256 with prefork, 16 with worker, and of a fixed pool twice its size, at least four more. \
         Memory is reserved for as many, but not used.",
+    change: Change::AfterRestart,
+    makes: None,
     kind: Kind::Count(0..=MOST, |config, number| {
         config.elastic.server_limit = Some(narrow(number))
     }),
@@ -121,6 +128,7 @@ pub(crate) const SERVER_LIMIT: Opt = Opt {
 pub(crate) const POOL_POLICY: Opt = Opt {
     name: "pool-policy",
     section: Section::Pool,
+    change: Change::WithReload,
     value: "safe|apache",
     default: Some("safe"),
     short: "How an elastic pool grows: without a snowball, or to Apache's letter",
@@ -143,6 +151,7 @@ pub(crate) const MEMORY_BUDGET: Opt = Opt {
     name: "memory-budget",
     elsewhere: &[("uWSGI", "cheaper-rss-limit-soft")],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "SIZE|auto|off",
     default: Some("off"),
     short: "Memory that the server may use: the pool does not grow past it",

@@ -1,5 +1,7 @@
 //! Rows of the table: where the server listens, and for how many connections.
 
+use supervisor::{Address, AddressError};
+
 use crate::config::spec::{Kind, Opt, ROW, Section, narrow};
 
 pub(crate) const BIND: Opt = Opt {
@@ -18,11 +20,15 @@ pub(crate) const BIND: Opt = Opt {
         a listening socket that the server inherits. When systemd passes sockets and `--bind` is not given, those \
         are used. The file of a unix socket, whose path has at most 107 bytes, is `--user`'s. In a folder that this user \
         can change, or below one, it is made with this user's rights; links that the user may have made are refused.",
-    kind: Kind::List(|config, text| {
-        config.bind.push(
-            text.parse()
-                .map_err(|error: supervisor::AddressError| error.to_string())?,
-        );
+    given: Some(|config| config.bind_given = true),
+    kind: Kind::List(|config, text, folder| {
+        let mut address = text
+            .parse()
+            .map_err(|error: AddressError| error.to_string())?;
+        if let Address::Unix(path) = &mut address {
+            *path = folder.join(&*path);
+        }
+        config.bind.push(address);
         Ok(())
     }),
     ..ROW

@@ -1,9 +1,8 @@
 //! Rows of the table: what is written about requests and about the server.
 
-use std::path::PathBuf;
-
 use crate::config::configuration::{AccessTarget, LogFormat, LogLevel};
 use crate::config::spec::{Kind, Opt, ROW};
+use crate::config::values::descriptor;
 
 pub(crate) const ACCESS_LOG: Opt = Opt {
     name: "access-log",
@@ -21,12 +20,17 @@ pub(crate) const ACCESS_LOG: Opt = Opt {
         themselves, whatever they are. Lines that cannot be written, or for which the disk or a reader is too slow, are \
         lost and counted rather than waited for. Where `--reload` is on and standard error is a terminal, each request \
         has a short line there unless this option is given.",
-    kind: Kind::Text(|config, text| {
+    given: Some(|config| config.access_log_given = true),
+    kind: Kind::Text(|config, text, folder| {
         config.access_log = match text {
             "" => return Err("must be a path, `-` or `off`".to_owned()),
             "off" => None,
             "-" => Some(AccessTarget::Descriptor(1)),
-            path => Some(AccessTarget::File(PathBuf::from(path))),
+            path => {
+                let path = folder.join(path);
+                let number = descriptor::named(&path);
+                Some(number.map_or(AccessTarget::File(path), AccessTarget::Descriptor))
+            }
         };
         Ok(())
     }),
@@ -42,7 +46,7 @@ pub(crate) const ACCESS_LOG_FORMAT: Opt = Opt {
     long: "`%h %a %l %u %t %{strftime}t %r %m %U %q %H %s %>s %b %B %T %{s}T %{ms}T %{us}T %D %{Field}i \
         %{Field}o %p %P %%`, as Apache's mod_log_config has them. `%b` and `%B` count the bytes of the body that \
         were sent.",
-    kind: Kind::Text(|config, text| {
+    kind: Kind::Text(|config, text, _| {
         config.access_log_format =
             front::access_log::Format::parse(text).map_err(|error| error.to_string())?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::spec::{DAY, Kind, Opt, ROW, Section, TICK, narrow};
+use crate::config::spec::{Change, DAY, Kind, Makes, Opt, ROW, Section, TICK, narrow};
 
 pub(crate) const PROCESSES: Opt = Opt {
     name: "processes",
@@ -13,6 +13,8 @@ pub(crate) const PROCESSES: Opt = Opt {
         ("uWSGI", "processes"),
     ],
     section: Section::Pool,
+    change: Change::WithReload,
+    makes: Some(Makes::FixedPool),
     value: "N|auto",
     default: Some("1"),
     short: "Children in the pool: a fixed number, or auto",
@@ -51,6 +53,7 @@ pub(crate) const STACK_SIZE: Opt = Opt {
     apache: &["ThreadStackSize"],
     elsewhere: &[("mod_wsgi", "stack-size"), ("uWSGI", "thread-stacksize")],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "SIZE",
     default: Some("8M"),
     short: "Stack of each application thread",
@@ -67,6 +70,7 @@ pub(crate) const STARTUP_TIMEOUT: Opt = Opt {
     name: "startup-timeout",
     elsewhere: &[("mod_wsgi", "startup-timeout")],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "TIME",
     default: Some("60s"),
     short: "Time for the application to be loaded and the first child to be ready",
@@ -82,6 +86,7 @@ pub(crate) const SHUTDOWN_TIMEOUT: Opt = Opt {
         ("gunicorn", "graceful_timeout"),
     ],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "TIME",
     default: Some("30s"),
     short: "Time for requests in flight to finish when a child retires or the server stops",

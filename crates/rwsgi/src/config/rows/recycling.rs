@@ -1,9 +1,9 @@
 //! Rows of the table: when children are replaced, and when all of them are.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::config::spec::{DAY, Kind, Opt, ROW, Section};
+use crate::config::spec::{Change, DAY, Kind, Opt, ROW, Section};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -17,6 +17,7 @@ pub(crate) const MAX_REQUESTS_PER_CHILD: Opt = Opt {
         ("uWSGI", "max-requests"),
     ],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "N",
     default: Some("0"),
     short: "Replace a child after so many requests",
@@ -35,6 +36,7 @@ pub(crate) const RESTART_INTERVAL: Opt = Opt {
         ("uWSGI", "max-worker-lifetime"),
     ],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "TIME",
     default: Some("0"),
     short: "Replace a child after this time",
@@ -50,6 +52,7 @@ pub(crate) const INACTIVITY_TIMEOUT: Opt = Opt {
     name: "inactivity-timeout",
     elsewhere: &[("mod_wsgi", "inactivity-timeout"), ("uWSGI", "idle")],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "TIME",
     default: Some("0"),
     short: "Replace a child that has had requests, and then none for this time",
@@ -65,6 +68,7 @@ pub(crate) const MAX_CHILD_MEMORY: Opt = Opt {
     name: "max-child-memory",
     elsewhere: &[("uWSGI", "reload-on-uss")],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "SIZE",
     default: Some("0"),
     short: "Replace a child with more memory of its own than this",
@@ -83,6 +87,7 @@ pub(crate) const TOUCH_RELOAD: Opt = Opt {
         ("mod_wsgi", "WSGIScriptReloading"),
     ],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "PATH",
     short: "Reload when this file, or anything in this folder, changes",
     long: "When it is touched, written, replaced, or comes to be there; of a folder, also when something in it or below is \
@@ -91,11 +96,11 @@ pub(crate) const TOUCH_RELOAD: Opt = Opt {
         `--touch-reload /srv/site/current` reloads with each deploy. What Python, editors and version control write \
         aside (`__pycache__`, `.git`, swap files) is none. Each folder below takes a watch of `fs.inotify.max_user_watches`; \
         10000 are looked into at most.",
-    kind: Kind::List(|config, text| {
+    kind: Kind::List(|config, text, folder| {
         if text.is_empty() {
             return Err("must not be empty".to_owned());
         }
-        config.touch_reload.push(PathBuf::from(text));
+        config.touch_reload.push(folder.join(text));
         Ok(())
     }),
     ..ROW
@@ -105,6 +110,7 @@ pub(crate) const RELOAD: Opt = Opt {
     name: "reload",
     elsewhere: &[("gunicorn", "reload"), ("uWSGI", "py-autoreload")],
     section: Section::Pool,
+    change: Change::WithReload,
     default: Some("off"),
     short: "Reload when a module of the application changes",
     long: "For development. Watches the files of all modules that have been imported, by the application when it is loaded \
@@ -121,13 +127,14 @@ pub(crate) const RELOAD_INCLUDE: Opt = Opt {
         ("uvicorn", "reload-include"),
     ],
     section: Section::Pool,
+    change: Change::WithReload,
     value: "PATTERN",
     short: "With --reload, reload also when one of these files changes",
     long: "A path, or a pattern of a shell such as `*.env` or `templates/**/*.html`, taken from the application's folder \
         (`--chdir`). `*` stays within a folder, `**` stands for any number of folders. Folders whose names begin with a \
         dot, `node_modules` and virtual environments are not looked into unless a pattern names them. A path that is a \
         folder stands for everything in it. Without `--reload` it has no effect.",
-    kind: Kind::List(|config, text| {
+    kind: Kind::List(|config, text, _| {
         supervisor::Include::matching(Path::new("/"), text)?;
         config.reload_include.push(text.to_owned());
         Ok(())
@@ -138,6 +145,7 @@ pub(crate) const RELOAD_INCLUDE: Opt = Opt {
 pub(crate) const SHUTDOWN_DELAY: Opt = Opt {
     name: "shutdown-delay",
     section: Section::Pool,
+    change: Change::WithReload,
     value: "TIME",
     default: Some("0"),
     short: "How long to serve on after TERM, before the server drains",

@@ -120,7 +120,7 @@ pub(crate) const BUFFER_DIR: Opt = Opt {
     short: "Folder of these files",
     long: "Without the option, the folder for temporary files (`TMPDIR`, `/tmp`). The user of the front must be able to make \
         files there; a disk is better than a file system in memory.",
-    kind: Kind::Path(|config, path| config.front.buffer_dir = Some(path)),
+    kind: Kind::Folder(|config, path| config.front.buffer_dir = Some(path)),
     ..ROW
 };
 

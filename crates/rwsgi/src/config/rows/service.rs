@@ -1,7 +1,5 @@
 //! Rows of the table: who the server is on its machine, and where it is found and asked.
 
-use std::path::PathBuf;
-
 use crate::config::configuration::ControlPlace;
 use crate::config::spec::{Kind, Opt, ROW};
 
@@ -15,7 +13,7 @@ pub(crate) const USER: Opt = Opt {
         nothing is served. The supervisor keeps its own, so that a server started as root listens below port 1024 and \
         still reloads. Unix sockets and the log files that the server makes belong to this user, and `HOME`, `USER` and \
         `LOGNAME` are set, unless `--env` gives them. A number without an entry in the user database needs `--group`.",
-    kind: Kind::Text(|config, text| {
+    kind: Kind::Text(|config, text, _| {
         config.user = Some(supervisor::User::find(text)?);
         Ok(())
     }),
@@ -34,7 +32,7 @@ pub(crate) const GROUP: Opt = Opt {
     short: "The group that the application and the front run as",
     long: "A name or a number, instead of the group that the user database gives to `--user`. The user's other groups are \
         kept.",
-    kind: Kind::Text(|config, text| {
+    kind: Kind::Text(|config, text, _| {
         config.group = Some(supervisor::Group::find(text)?);
         Ok(())
     }),
@@ -52,7 +50,7 @@ pub(crate) const UMASK: Opt = Opt {
     short: "What the files that the server and the application make may not allow, in octal",
     long: "`027` lets the group read and others do nothing. Holds for unix sockets, too. Without it, the mask stays what it \
         was when the server was started.",
-    kind: Kind::Text(|config, text| {
+    kind: Kind::Text(|config, text, _| {
         let mask = u32::from_str_radix(text, 8)
             .ok()
             .filter(|mask| *mask <= 0o777);
@@ -77,7 +75,7 @@ pub(crate) const HEALTH: Opt = Opt {
         (`live`) for as long as connections are answered at all. Both take GET and HEAD, hold no application thread, \
         do not wait in the queue, and leave lines in the access log as any request does. The path is the server's, \
         whatever `--script-name` says; the application does not see its requests.",
-    kind: Kind::Text(|config, text| {
+    kind: Kind::Text(|config, text, _| {
         config.front.health = match text {
             "off" => None,
             path => Some(front::Health::at(path).map_err(|error| error.to_string())?),
@@ -98,11 +96,11 @@ pub(crate) const CONTROL: Opt = Opt {
         `$RUNTIME_DIRECTORY`, which systemd sets; else in `$XDG_RUNTIME_DIR`; else in `/run/rwsgi` for root, and in \
         `/tmp/rwsgi-UID` for others, a folder that nobody else may enter. Where `--user` could put another socket in its \
         place, a warning says so. Where it is not possible, a server without the option warns and does without.",
-    kind: Kind::Text(|config, text| {
+    kind: Kind::Text(|config, text, folder| {
         config.control = match text {
             "" => return Err("must be a path or `off`".to_owned()),
             "off" => ControlPlace::Off,
-            path => ControlPlace::At(PathBuf::from(path)),
+            path => ControlPlace::At(folder.join(path)),
         };
         Ok(())
     }),
@@ -115,7 +113,7 @@ pub(crate) const CONTROL_GROUP: Opt = Opt {
     short: "A group that may use rwsgictl, beside the server's own user and root",
     long: "A name or a number. Whoever is in it can stop, reload and scale the server. The application can, too, if the group is \
         one of `--user`'s.",
-    kind: Kind::Text(|config, text| {
+    kind: Kind::Text(|config, text, _| {
         config.control_group = Some(supervisor::Group::find(text)?);
         Ok(())
     }),

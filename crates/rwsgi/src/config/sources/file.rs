@@ -8,7 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::given::{Entries, Value};
 use crate::config::error::{Error, Origin};
-use crate::config::spec::Opt;
+use crate::config::rows::meta::CONFIG;
+use crate::config::spec::{Kind, Opt};
 use crate::config::table::{OPTIONS, nearest_to};
 
 /// Bytes of the largest file with settings or variables that is read.
@@ -19,7 +20,7 @@ pub(crate) fn read(place: &Path, named: &Value, user: Option<&Identity>) -> Resu
     let path = PathBuf::from(&named.text);
     let read = Place::find_target(place, user).and_then(|place| place.read(LONGEST));
     let text = read.map_err(|source| Error::Unreadable {
-        option: "config",
+        option: CONFIG.name,
         path: path.clone(),
         place: named.origin.clone(),
         source,
@@ -86,7 +87,7 @@ impl File<'_> {
                     given.push((row, self.one(row, item)?));
                 }
             }
-            DeValue::Table(pairs) if row.name == "env" => {
+            DeValue::Table(pairs) if matches!(row.kind, Kind::Pairs(_)) => {
                 for (name, item) in pairs {
                     let Value { text, origin } = self.one(row, item)?;
                     given.push((

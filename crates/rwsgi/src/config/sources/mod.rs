@@ -12,6 +12,7 @@ use std::path::Path;
 use supervisor::Identity;
 
 use super::error::{Error, Origin};
+use super::rows::meta::CONFIG;
 use super::spec::{Opt, Switch};
 use super::table::OPTIONS;
 use given::{Entries, Value};
@@ -47,22 +48,28 @@ impl Given {
         given.add(entries);
         given.add(environment::read(env)?);
         if let Some(value) = given
-            .of("config")
+            .of(&CONFIG)
             .last()
             .cloned()
             .or_else(|| default_file(start))
         {
             let entries = file::read(&start.join(&value.text), &value, user)?;
             given.add(entries);
-            given.add(vec![(row("config"), value)]);
+            given.add(vec![(&CONFIG, value)]);
         }
         given.add(defaults());
         Ok(given)
     }
 
     /// The values of an option: at most one, when it is no list.
-    pub(crate) fn of(&self, name: &str) -> &[Value] {
-        self.values.get(name).map_or(&[], Vec::as_slice)
+    pub(crate) fn of(&self, row: &Opt) -> &[Value] {
+        self.values.get(row.name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of an option, the last if it is a list; nothing when it has its default.
+    pub(crate) fn given(&self, row: &Opt) -> Option<&Value> {
+        let last = self.of(row).last();
+        last.filter(|value| value.origin != Origin::Default)
     }
 
     /// Takes over, from what was given at the start, the options that need a restart; gives back those that have changed.
@@ -71,7 +78,7 @@ impl Given {
         for row in OPTIONS.iter().filter(|row| row.needs_restart()) {
             let texts = |given: &Self| -> Vec<String> {
                 given
-                    .of(row.name)
+                    .of(row)
                     .iter()
                     .map(|value| value.text.clone())
                     .collect()
@@ -102,14 +109,6 @@ impl Given {
             self.values.entry(name).or_insert(values);
         }
     }
-}
-
-/// The option of this name.
-fn row(name: &str) -> &'static Opt {
-    OPTIONS
-        .iter()
-        .find(|row| row.name == name)
-        .expect("only names of the table are asked for")
 }
 
 fn default_file(start: &Path) -> Option<Value> {

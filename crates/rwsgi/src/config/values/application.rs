@@ -4,10 +4,15 @@ use std::path::{Path, PathBuf};
 
 use crate::config::configuration::Target;
 
+/// Reads APP, whose path is taken from `folder`.
+pub(crate) fn find(text: &str, folder: &Path) -> Result<Target, String> {
+    settle(parse(text)?, folder)
+}
+
 /// Reads APP. The error is the end of a sentence, here and below.
 ///
 /// `mysite.wsgi` may be a module or a file: it is a module here, and [`settle`] looks.
-pub(crate) fn parse(text: &str) -> Result<Target, String> {
+fn parse(text: &str) -> Result<Target, String> {
     let is_file = |end: &str| text.strip_suffix(end).is_some_and(|stem| !stem.is_empty());
     if is_file(".py") || (is_file(".wsgi") && !is_dotted(text)) {
         return Ok(Target::File(PathBuf::from(text)));
@@ -28,7 +33,7 @@ pub(crate) fn parse(text: &str) -> Result<Target, String> {
 }
 
 /// Makes the path of a file absolute, and a file of what is the name of one in `folder`.
-pub(crate) fn settle(app: Target, folder: &Path) -> Result<Target, String> {
+fn settle(app: Target, folder: &Path) -> Result<Target, String> {
     let path = match &app {
         Target::File(path) => folder.join(path),
         Target::Module {
