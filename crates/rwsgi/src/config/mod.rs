@@ -8,7 +8,7 @@
 
 mod configuration;
 mod error;
-mod print;
+pub(crate) mod print;
 mod resolve;
 mod rows;
 mod sources;

@@ -3,6 +3,7 @@
 mod ask;
 mod measure;
 mod show;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,31 +14,6 @@ use supervisor::exit;
 
 use super::output::{complain, print};
 use crate::log;
-
-const HELP: &str = "\
-rwsgictl [--control PATH] COMMAND
-
-Asks a running rwsgi.
-
-Commands:
-  status [--json]   what it consists of and how busy it is
-  reload            load the application anew, and wait until that serves or has failed; standard error says
-                    what it waits for, and Ctrl-C leaves the reload alone
-  scale N           keep N processes (of an elastic pool: at most), until the next reload
-  stop [--now]      let it finish the requests in flight and end; --now breaks them off
-
-Options:
-      --control PATH   the server's control socket; without it, the one in the runtime folder
-                       ($RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR, /run/rwsgi or /tmp/rwsgi-UID)
-  -h, --help           print this and exit
-  -V, --version        print the version and exit
-
-In the environment: RWSGI_CONTROL for --control.
-
-Exits with 0; 1 when the server has not done it; 64 for a wrong command line; 69 when no server answers.
-";
-
-const COMMANDS: &str = "status, reload, scale and stop";
 
 /// What was typed.
 #[derive(Debug, PartialEq, Eq)]
@@ -132,7 +108,7 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, String> 
             }
             Arg::Long("json") => json = true,
             Arg::Long("now") => now = true,
-            Arg::Short('h') | Arg::Long("help") => return Ok(Typed::Print(HELP.to_owned())),
+            Arg::Short('h') | Arg::Long("help") => return Ok(Typed::Print(words::help())),
             Arg::Short('V') | Arg::Long("version") => {
                 return Ok(Typed::Print(format!(
                     "rwsgictl {}\n",
@@ -155,8 +131,13 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, String> 
         Some("scale") => Command::Scale {
             children: number.ok_or("scale needs a number of processes")?,
         },
-        Some(other) => return Err(format!("unknown command {other:?}: there are {COMMANDS}")),
-        None => return Err(format!("no command: there are {COMMANDS}")),
+        Some(other) => {
+            return Err(format!(
+                "unknown command {other:?}: there are {}",
+                words::names()
+            ));
+        }
+        None => return Err(format!("no command: there are {}", words::names())),
     };
     if json && command != Command::Status {
         return Err("--json goes with status".to_owned());

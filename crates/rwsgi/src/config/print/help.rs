@@ -1,5 +1,6 @@
 //! What `--help` and `--version` print.
 
+use super::fill::fill;
 use crate::config::spec::{Opt, Place, SECTIONS, Section};
 use crate::config::table::OPTIONS;
 
@@ -67,31 +68,17 @@ fn entry(row: &Opt) -> String {
         (_, Some(letter)) => format!("-{letter}, "),
         (_, None) => "    ".to_owned(),
     };
-    let mut line = format!(
+    let line = format!(
         "  {letter}{}{}",
         row.usage(),
         if row.is_list() { " +" } else { "" }
     );
-    let mut entry = String::new();
-    if line.len() + 2 > COLUMN {
-        entry += &line;
-        entry.push('\n');
-        line.clear();
-    }
     let default = row.default.filter(|default| !default.is_empty());
     let text = default.map_or_else(
         || row.short.to_owned(),
         |default| format!("{} [{default}]", row.short),
     );
-    line = format!("{line:<width$}", width = COLUMN - 1);
-    for word in text.split(' ') {
-        if line.len() + 1 + word.len() > WIDTH {
-            entry += &line;
-            entry.push('\n');
-            line = " ".repeat(COLUMN - 1);
-        }
-        line.push(' ');
-        line += word;
-    }
-    entry + &line + "\n"
+    let mut entry = String::new();
+    fill(&mut entry, &line, COLUMN, &text, WIDTH);
+    entry
 }

@@ -1,0 +1,139 @@
+//! What may be typed after `rwsgictl`, and the page that lists it.
+
+use crate::config::print::fill;
+
+/// A command.
+#[derive(Debug)]
+pub(super) struct Word {
+    pub(super) name: &'static str,
+    /// What stands for its value; empty when it takes none.
+    pub(super) value: &'static str,
+    /// The option that goes with it; empty when there is none.
+    pub(super) option: &'static str,
+    pub(super) about: &'static str,
+}
+
+/// An option of every command.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) name: &'static str,
+    pub(super) letter: Option<char>,
+    pub(super) value: &'static str,
+    pub(super) about: &'static str,
+}
+
+pub(super) const COMMANDS: &[Word] = &[
+    Word {
+        name: "status",
+        value: "",
+        option: "--json",
+        about: "what it consists of and how busy it is",
+    },
+    Word {
+        name: "reload",
+        value: "",
+        option: "",
+        about: "load the application anew, and wait until that serves or has failed; standard error says what it waits \
+            for, and Ctrl-C leaves the reload alone",
+    },
+    Word {
+        name: "scale",
+        value: "N",
+        option: "",
+        about: "keep N processes (of an elastic pool: at most), until the next reload",
+    },
+    Word {
+        name: "stop",
+        value: "",
+        option: "--now",
+        about: "let it finish the requests in flight and end; --now breaks them off",
+    },
+];
+
+pub(super) const COMMON: &[Common] = &[
+    Common {
+        name: "control",
+        letter: None,
+        value: "PATH",
+        about: "the server's control socket; without it, the one in the runtime folder ($RUNTIME_DIRECTORY, \
+            $XDG_RUNTIME_DIR, /run/rwsgi or /tmp/rwsgi-UID)",
+    },
+    Common {
+        name: "help",
+        letter: Some('h'),
+        value: "",
+        about: "print this and exit",
+    },
+    Common {
+        name: "version",
+        letter: Some('V'),
+        value: "",
+        about: "print the version and exit",
+    },
+];
+
+pub(super) const ENVIRONMENT: &str = "RWSGI_CONTROL for --control";
+
+pub(super) const EXIT_CODES: &str =
+    "0; 1 when the server has not done it; 64 for a wrong command line; 69 when no server answers";
+
+/// No line of the page is longer.
+const WIDTH: usize = 108;
+
+impl Word {
+    /// The command with what goes with it.
+    pub(super) fn usage(&self) -> String {
+        let option = match self.option {
+            "" => String::new(),
+            option => format!("[{option}]"),
+        };
+        format!("{} {}{option}", self.name, self.value)
+            .trim_end()
+            .to_owned()
+    }
+}
+
+impl Common {
+    /// The option with what stands for its value.
+    pub(super) fn usage(&self) -> String {
+        let letter = self
+            .letter
+            .map_or_else(|| " ".repeat(4), |letter| format!("-{letter}, "));
+        format!("{letter}--{} {}", self.name, self.value)
+            .trim_end()
+            .to_owned()
+    }
+}
+
+/// The names of the commands, for a sentence.
+pub(super) fn names() -> String {
+    let names: Vec<_> = COMMANDS.iter().map(|word| word.name).collect();
+    let (last, others) = names.split_last().expect("there are commands");
+    format!("{} and {last}", others.join(", "))
+}
+
+/// The page of `--help`.
+pub(super) fn help() -> String {
+    let mut page =
+        "rwsgictl [--control PATH] COMMAND\n\nAsks a running rwsgi.\n\nCommands:\n".to_owned();
+    for word in COMMANDS {
+        fill(
+            &mut page,
+            &format!("  {}", word.usage()),
+            20,
+            word.about,
+            WIDTH,
+        );
+    }
+    page += "\nOptions:\n";
+    for option in COMMON {
+        fill(
+            &mut page,
+            &format!("  {}", option.usage()),
+            23,
+            option.about,
+            WIDTH,
+        );
+    }
+    page + &format!("\nIn the environment: {ENVIRONMENT}.\n\nExits with {EXIT_CODES}.\n")
+}
