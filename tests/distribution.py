@@ -14,6 +14,12 @@ from tests.server import ROOT
 
 TAGS = ("manylinux_2_17", "manylinux_2_34")
 LICENSES = {"LICENSE-MIT", "LICENSE-APACHE"}
+# What is installed beside the package: `deploy/wheel/data`, where `man` and shells look for it.
+SHARED = {
+    str(path.relative_to(ROOT / "deploy" / "wheel" / "data"))
+    for path in (ROOT / "deploy" / "wheel" / "data").rglob("*")
+    if path.is_file()
+}
 # What of the repository is nobody's who builds from the source distribution.
 LEFT_OUT = {".gitignore"}
 
@@ -42,7 +48,7 @@ def look_into_source(path: Path) -> None:
 
 
 def look_into_wheel(path: Path) -> None:
-    """It has the package, both licences and a page whose links lead somewhere, and nothing of the builder."""
+    """It has the package and its pages, both licences, no broken link, and nothing of the builder."""
     ours = [str(ROOT), str(Path.home()), os.environ.get("CARGO_HOME", "")]
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -54,7 +60,9 @@ def look_into_wheel(path: Path) -> None:
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
     (info,) = {name.partition("/")[0] for name in names if ".dist-info/" in name}
     assert {f"{info}/licenses/{name}" for name in LICENSES} <= set(names), names
-    others = [name for name in names if not name.startswith(("rwsgi/", f"{info}/"))]
+    share = info.replace(".dist-info", ".data/data/")
+    assert {name.removeprefix(share) for name in names if name.startswith(share)} == SHARED
+    others = [name for name in names if not name.startswith(("rwsgi/", f"{info}/", share))]
     assert not others, f"{path.name} has {others}"
     assert not relative_links(metadata)
 
@@ -74,6 +82,7 @@ def install(path: Path) -> None:
         for program in ("rwsgi", "rwsgictl"):
             said = subprocess.run([f"{folder}/bin/{program}", "--version"], capture_output=True, text=True)
             assert re.match(r"rwsgi(ctl)? \d+\.\d+\.\d+", said.stdout), said
+        assert not [name for name in SHARED if not (Path(folder) / name).is_file()]
 
 
 if __name__ == "__main__":

@@ -137,3 +137,37 @@ pub(super) fn help() -> String {
     }
     page + &format!("\nIn the environment: {ENVIRONMENT}.\n\nExits with {EXIT_CODES}.\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::print::man::Page;
+    use crate::config::print::{SHARE, check_fresh};
+
+    fn man() -> String {
+        let about = "asks a running rwsgi";
+        let mut page = Page::new("rwsgictl", about);
+        page.section("SYNOPSIS")
+            .paragraph("`rwsgictl` [`--control` PATH] COMMAND")
+            .section("COMMANDS");
+        for word in COMMANDS {
+            page.item(&word.usage(), &[word.about.to_owned()]);
+        }
+        page.section("OPTIONS");
+        for option in COMMON {
+            page.item(option.usage().trim_start(), &[option.about.to_owned()]);
+        }
+        page.section("ENVIRONMENT")
+            .paragraph(&format!("{ENVIRONMENT}."))
+            .section("EXIT STATUS")
+            .paragraph(&format!("{EXIT_CODES}."))
+            .section("SEE ALSO")
+            .paragraph("`rwsgi`(1)");
+        page.render()
+    }
+
+    #[test]
+    fn the_man_page_is_fresh() {
+        check_fresh(&format!("{SHARE}/man/man1/rwsgictl.1"), &man());
+    }
+}

@@ -6,7 +6,7 @@ use crate::config::table::OPTIONS;
 const INTRODUCTION: &str = "\
 # Options
 
-<!-- Generated from the table of options: BLESS=1 cargo test -p rwsgi reference -->
+<!-- Generated from the table of options: BLESS=1 cargo test -p rwsgi fresh -->
 
 `rwsgi [OPTIONS] [APP]` serves the application APP.
 
@@ -58,7 +58,8 @@ fn entry(row: &Opt) -> String {
     entry + "\n"
 }
 
-fn facts(row: &Opt) -> Vec<(&'static str, String)> {
+/// What there is to know of an option in a word or two.
+pub(crate) fn facts(row: &Opt) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     if row.is_list() {
         facts.push(("May be given", "more than once".to_owned()));

@@ -7,7 +7,7 @@ mod sources;
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use supervisor::Address;
@@ -18,7 +18,7 @@ use super::configuration::{
     Target,
 };
 use super::error::Error;
-use super::print::{help, reference};
+use super::print::{SHARE, check_fresh, help, man, reference};
 use super::table::OPTIONS;
 use super::{Command, read};
 

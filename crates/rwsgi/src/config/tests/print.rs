@@ -60,16 +60,10 @@ fn help_shows_every_option_in_80_columns() {
 
 #[test]
 fn the_reference_page_is_fresh() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/options.md");
-    let page = reference::page();
-    if std::env::var_os("BLESS").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, page).unwrap();
-        return;
-    }
-    let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == page,
-        "docs/options.md is stale: run BLESS=1 cargo test -p rwsgi reference"
-    );
+    check_fresh("docs/options.md", &reference::page());
+}
+
+#[test]
+fn the_man_page_is_fresh() {
+    check_fresh(&format!("{SHARE}/man/man1/rwsgi.1"), &man::page());
 }
