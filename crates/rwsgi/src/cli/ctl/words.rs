@@ -140,7 +140,10 @@ pub(super) fn help() -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Arg, ArgAction, Command};
+
     use super::*;
+    use crate::config::print::completions::{command, hint, scripts};
     use crate::config::print::man::Page;
     use crate::config::print::{SHARE, check_fresh};
 
@@ -169,5 +172,44 @@ mod tests {
     #[test]
     fn the_man_page_is_fresh() {
         check_fresh(&format!("{SHARE}/man/man1/rwsgictl.1"), &man());
+    }
+
+    fn flag(name: &'static str) -> Arg {
+        Arg::new(name).long(name).action(ArgAction::SetTrue)
+    }
+
+    fn clap() -> Command {
+        let options = COMMON.iter().map(|option| {
+            let arg = flag(option.name).help(option.about).global(true);
+            let arg = option
+                .letter
+                .into_iter()
+                .fold(arg, |arg, letter| arg.short(letter));
+            if option.value.is_empty() {
+                arg
+            } else {
+                arg.action(ArgAction::Set)
+                    .value_name(option.value)
+                    .value_hint(hint(option.value))
+            }
+        });
+        let commands = COMMANDS.iter().map(|word| {
+            let mut command = command(word.name).about(word.about);
+            if !word.value.is_empty() {
+                command = command.arg(Arg::new(word.value).value_hint(hint(word.value)));
+            }
+            if let Some(option) = word.option.strip_prefix("--") {
+                command = command.arg(flag(option));
+            }
+            command
+        });
+        command("rwsgictl").args(options).subcommands(commands)
+    }
+
+    #[test]
+    fn the_completions_are_fresh() {
+        for (file, script) in scripts(&clap()) {
+            check_fresh(&file, &script);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What is made of the table for those who read it.
 
+#[cfg(test)]
+pub(crate) mod completions;
 mod fill;
 pub(crate) mod help;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::configuration::{
     Target,
 };
 use super::error::Error;
-use super::print::{SHARE, check_fresh, help, man, reference};
+use super::print::{SHARE, check_fresh, completions, help, man, reference};
 use super::table::OPTIONS;
 use super::{Command, read};
 

@@ -67,3 +67,10 @@ fn the_reference_page_is_fresh() {
 fn the_man_page_is_fresh() {
     check_fresh(&format!("{SHARE}/man/man1/rwsgi.1"), &man::page());
 }
+
+#[test]
+fn the_completions_are_fresh() {
+    for (file, script) in completions::scripts(&completions::rwsgi()) {
+        check_fresh(&file, &script);
+    }
+}
