@@ -11,9 +11,9 @@ use crate::app::App;
 use crate::file_wrapper;
 use crate::input::{Fetched, Input};
 use crate::prelude;
-use crate::said::Said;
-use crate::start::Start;
+use crate::response_start::ResponseStart;
 use crate::start_response::{Refused, StartResponse, Wants, with_reply};
+use crate::start_response_cache::StartResponsePair;
 
 /// Why an answer was not completed.
 enum Failure {
@@ -45,7 +45,7 @@ impl App {
         fetched: Fetched<'_>,
         reply: &mut dyn Reply,
     ) -> Option<String> {
-        let start = match Start::of(py, request.method == b"HEAD") {
+        let start = match StartResponsePair::of(py, request.method == b"HEAD") {
             Ok(start) => start,
             // No memory is left: without a last part, the carrier breaks the answer off.
             Err(raised) => return Some(log(py, request, &Failure::Raised(raised))),
@@ -68,12 +68,12 @@ impl App {
         py: Python<'py>,
         request: &Request<'_>,
         fetched: Fetched<'py>,
-        start: &Start<'_>,
+        start: &StartResponsePair<'_>,
     ) -> Result<Option<String>, Failure> {
         let input = Input::open(py, request.body, fetched)?;
         let Some(environ) = self.environs.make(py, request, input.object())? else {
             let mut response = start.response.borrow_mut();
-            response.say(Said::plain(404, "Not Found"));
+            response.say(ResponseStart::plain(404, "Not Found"));
             response.whole(py, b"Nothing is mounted at this path.\n")?;
             return Ok(None);
         };
@@ -89,7 +89,7 @@ impl App {
         py: Python<'_>,
         request: &Request<'_>,
         environ: Bound<'_, PyDict>,
-        start: &Start<'_>,
+        start: &StartResponsePair<'_>,
     ) -> Result<Option<String>, Failure> {
         let body = self
             .callable

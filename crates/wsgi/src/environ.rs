@@ -11,9 +11,9 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::names::{Field, Names};
-use crate::recent::{Found, Recent, Secret};
-use crate::text::{Last, characters, text};
+use crate::environ_cache::{EnvironCache, Found, Secret};
+use crate::header_keys::{Field, HeaderKeys};
+use crate::text::{CachedStr, characters, text};
 
 /// What is the same for every request of an application.
 pub(crate) struct Fixed<'a, 'py> {
@@ -38,11 +38,11 @@ pub(crate) struct Environs {
 /// What is kept from one request for the next ones.
 #[derive(Debug)]
 struct Memory {
-    recent: Recent,
-    names: Names,
-    server_name: Last,
-    server_port: Last,
-    remote_addr: Last,
+    recent: EnvironCache,
+    names: HeaderKeys,
+    server_name: CachedStr,
+    server_port: CachedStr,
+    remote_addr: CachedStr,
 }
 
 impl Environs {
@@ -83,11 +83,11 @@ impl Environs {
             template: template.unbind(),
             script_name,
             memory: Mutex::new(Memory {
-                recent: Recent::default(),
-                names: Names::new(py),
-                server_name: Last::new(),
-                server_port: Last::new(),
-                remote_addr: Last::new(),
+                recent: EnvironCache::default(),
+                names: HeaderKeys::new(py),
+                server_name: CachedStr::new(),
+                server_port: CachedStr::new(),
+                remote_addr: CachedStr::new(),
             }),
         })
     }
@@ -109,7 +109,7 @@ impl Environs {
             .memory
             .lock_py_attached(py)
             .unwrap_or_else(PoisonError::into_inner);
-        memory.recent = Recent::default();
+        memory.recent = EnvironCache::default();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The application's functions that are called at the turning points of processes.
+//! Hooks: the application's functions that are called at certain points in the life of a process.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -7,9 +7,9 @@ use tracing::{error, warn};
 use crate::app::App;
 use crate::prelude;
 
-/// A turning point at which the application must do its part, or the process is of no use.
+/// A point at which the application must do its part, or the process is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum HookPoint {
     /// A child is about to be forked from this process.
     BeforeFork,
     /// This process is a child, and has not taken a request.
@@ -21,14 +21,14 @@ impl App {
     ///
     /// # Errors
     /// The traceback of the first function that failed, which has been logged; those after it have not been called.
-    pub fn turn(&self, py: Python<'_>, turn: Turn) -> Result<(), String> {
-        let name = match turn {
-            Turn::BeforeFork => "before_fork",
-            Turn::AfterFork => "after_fork",
+    pub fn call_hooks(&self, py: Python<'_>, point: HookPoint) -> Result<(), String> {
+        let name = match point {
+            HookPoint::BeforeFork => "before_fork",
+            HookPoint::AfterFork => "after_fork",
         };
         let called = prelude::module(py)
             .and_then(|module| module.call_method1(intern!(py, "turn"), (name,)));
-        if turn == Turn::BeforeFork {
+        if point == HookPoint::BeforeFork {
             prelude::flush_kept(py);
         }
         called.map(drop).map_err(|raised| {

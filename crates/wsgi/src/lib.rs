@@ -11,24 +11,24 @@
 mod answer;
 mod app;
 mod environ;
+mod environ_cache;
 mod file_wrapper;
+mod header_keys;
 mod hooks;
 mod input;
 mod interpreter;
-mod names;
 mod package;
 mod prelude;
-mod recent;
+mod response_start;
 mod running;
-mod said;
 mod serve;
-mod start;
 mod start_response;
+mod start_response_cache;
 mod text;
 mod warmup;
 
 pub use app::{App, Audit, LoadError, Spec, Target, dump_stacks_after, watch};
-pub use hooks::Turn;
+pub use hooks::HookPoint;
 pub use input::Fetched;
 #[cfg(feature = "embed")]
 pub use interpreter::Start;

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use scoped_tls_hkt::scoped_thread_local;
 
-use crate::said::Said;
+use crate::response_start::ResponseStart;
 
 scoped_thread_local!(
     /// Where the answer of the request that runs on this thread goes.
@@ -63,9 +63,9 @@ pub(crate) enum Wants {
 pub(crate) struct StartResponse {
     /// The request is HEAD: its answer has no body, whatever the application gives.
     head_only: bool,
-    said: Option<Said>,
+    said: Option<ResponseStart>,
     /// Memory for what will be said.
-    spare: Said,
+    spare: ResponseStart,
     phase: Phase,
     /// Bytes beyond the announced length, which were not sent.
     surplus: u64,
@@ -148,7 +148,7 @@ impl StartResponse {
         Self {
             head_only,
             said: None,
-            spare: Said::default(),
+            spare: ResponseStart::default(),
             phase: Phase::Before,
             surplus: 0,
             thread: std::thread::current().id(),
@@ -166,7 +166,7 @@ impl StartResponse {
     }
 
     /// An answer of the server's own in the place of the application's.
-    pub(crate) fn say(&mut self, said: Said) {
+    pub(crate) fn say(&mut self, said: ResponseStart) {
         self.said = Some(said);
     }
 

@@ -20,12 +20,12 @@ pub(crate) fn characters(bytes: &[u8]) -> String {
 
 /// The last text of its kind. The next request mostly has the same, and then nothing is made.
 #[derive(Debug)]
-pub(crate) struct Last {
+pub(crate) struct CachedStr {
     bytes: Vec<u8>,
     text: Option<Py<PyString>>,
 }
 
-impl Last {
+impl CachedStr {
     pub(crate) const fn new() -> Self {
         Self {
             bytes: Vec::new(),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use tracing::error;
-use wsgi::{Python, Turn, Waits};
+use wsgi::{HookPoint, Python, Waits};
 
 use crate::config::Config;
 use crate::host::identity;
@@ -41,7 +41,7 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
             return exit::CONFIGURATION;
         };
         let took = began.elapsed();
-        if app.turn(py, Turn::BeforeFork).is_err() {
+        if app.call_hooks(py, HookPoint::BeforeFork).is_err() {
             return exit::CONFIGURATION;
         }
         let audit = app.audit(py);

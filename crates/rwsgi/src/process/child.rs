@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use exchange::{Exchange, Original, Seat};
 use supervisor::{ChildLink, ChildOrder, ChildReport, Unloadable, end_copy, exit};
 use tracing::{error, info};
-use wsgi::{App, Python, Spec, Turn, Waits};
+use wsgi::{App, HookPoint, Python, Spec, Waits};
 
 use super::stop::Stop;
 use super::{loading, threads};
@@ -58,9 +58,9 @@ pub(crate) fn live(
         }
     };
     app.place(py, Some(link.child().slot), link.generation());
-    let turned = app.turn(py, Turn::AfterFork);
+    let hooked = app.call_hooks(py, HookPoint::AfterFork);
     end_copy(&original);
-    if let Err(why) = turned {
+    if let Err(why) = hooked {
         return unloadable(&link, loading::raised(why));
     }
 

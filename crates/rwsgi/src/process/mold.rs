@@ -8,7 +8,7 @@ use std::time::Instant;
 use exchange::{Exchange, Original};
 use supervisor::{MoldBirth, MoldLink, MoldReport, Order, Unloadable, end_copy, exit};
 use tracing::warn;
-use wsgi::{App, Python, Spec, Turn, Waits};
+use wsgi::{App, HookPoint, Python, Spec, Waits};
 
 use super::child;
 use super::loading::{exit_code, load, raised, report_modules, spec, warm_up};
@@ -81,9 +81,11 @@ pub(crate) fn live(
             return exit::OK;
         }
         while let Some(Order::Spawn(spawn)) = py.detach(|| link.next_order()) {
-            let turned = app.as_ref().map(|app| app.turn(py, Turn::BeforeFork));
+            let hooked = app
+                .as_ref()
+                .map(|app| app.call_hooks(py, HookPoint::BeforeFork));
             end_copy(&original);
-            if let Some(Err(why)) = turned {
+            if let Some(Err(why)) = hooked {
                 return unloadable(link, raised(why));
             }
             let mut live = |link| child::live(py, app.as_ref(), config, &spec, exchange, link);
@@ -117,7 +119,7 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Pr
     };
     let took = began.elapsed();
     // Once more than there are forks: what the application lets go of here is not found to be in the way.
-    if let Err(why) = app.turn(py, Turn::BeforeFork) {
+    if let Err(why) = app.call_hooks(py, HookPoint::BeforeFork) {
         return Preloaded::Unloadable(raised(why));
     }
     let audit = app.audit(py);

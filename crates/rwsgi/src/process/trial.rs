@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use supervisor::Tried;
 use tracing::{info, warn};
-use wsgi::{App, Python, Turn};
+use wsgi::{App, HookPoint, Python};
 
 use crate::config::Config;
 use crate::python::interpreter::Hooks;
@@ -93,7 +93,7 @@ impl<'a> Trial<'a> {
         wsgi::dump_stacks_after(py, self.patience.saturating_sub(STACKS_BEFORE));
         app.renew(py);
         // A hook that raises does so in each child, too, which says so.
-        if app.turn(py, Turn::AfterFork).is_err() {
+        if app.call_hooks(py, HookPoint::AfterFork).is_err() {
             return 0;
         }
         let warmed = app.warm_up(py, &self.urls);

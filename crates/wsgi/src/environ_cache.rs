@@ -20,7 +20,7 @@ const LONGEST: usize = 2048;
 
 /// The blocks that came last.
 #[derive(Debug, Default)]
-pub(crate) struct Recent(Vec<Set>);
+pub(crate) struct EnvironCache(Vec<Set>);
 
 /// Blocks of connections, the one that came first in the first place.
 type Set = Vec<Block>;
@@ -54,7 +54,7 @@ pub(crate) struct Found<'py> {
     pub(crate) framed: bool,
 }
 
-impl Recent {
+impl EnvironCache {
     /// An environ with all that a request of the same connection and block had.
     pub(crate) fn find<'py>(
         &self,

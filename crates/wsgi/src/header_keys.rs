@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::text::{Last, text};
+use crate::text::{CachedStr, text};
 
 /// How many names are kept. What comes later, from clients that invent names, is made anew each time.
 const LIMIT: usize = 256;
@@ -88,20 +88,20 @@ pub(crate) enum Field<'py> {
 
 /// The names that have been seen, with their keys and last values.
 #[derive(Debug)]
-pub(crate) struct Names(HashMap<Box<[u8]>, Known>);
+pub(crate) struct HeaderKeys(HashMap<Box<[u8]>, Known>);
 
 #[derive(Debug)]
 struct Known {
     key: Py<PyString>,
     /// `None` where values are not to be kept.
-    last: Option<Last>,
+    last: Option<CachedStr>,
 }
 
-impl Names {
+impl HeaderKeys {
     pub(crate) fn new(py: Python<'_>) -> Self {
         let mut names = Self(HashMap::with_capacity(LIMIT));
         for name in COMMON {
-            let last = (!SECRET.contains(&name)).then(Last::new);
+            let last = (!SECRET.contains(&name)).then(CachedStr::new);
             names.learn(name.as_bytes(), interned(py, name.as_bytes()), last);
         }
         names
@@ -163,7 +163,7 @@ impl Names {
         })
     }
 
-    fn learn(&mut self, name: &[u8], key: Bound<'_, PyString>, last: Option<Last>) {
+    fn learn(&mut self, name: &[u8], key: Bound<'_, PyString>, last: Option<CachedStr>) {
         let key = key.unbind();
         self.0.insert(name.into(), Known { key, last });
     }

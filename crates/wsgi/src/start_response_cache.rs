@@ -16,13 +16,13 @@ thread_local! {
 
 /// What one request is answered through.
 #[derive(Debug)]
-pub(crate) struct Start<'py> {
+pub(crate) struct StartResponsePair<'py> {
     pub(crate) response: Bound<'py, StartResponse>,
     /// Its method of that name.
     pub(crate) start_response: Bound<'py, PyAny>,
 }
 
-impl<'py> Start<'py> {
+impl<'py> StartResponsePair<'py> {
     /// That of a request.
     pub(crate) fn of(py: Python<'py>, head_only: bool) -> PyResult<Self> {
         if let Some((response, start_response)) = SPARE.take() {

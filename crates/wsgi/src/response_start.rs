@@ -23,7 +23,7 @@ const HOP_BY_HOP: [&str; 10] = [
 
 /// Status and header fields of an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct ResponseStart {
     status: u16,
     reason: Vec<u8>,
     /// All fields but Content-Length, until the head is asked for.
@@ -32,7 +32,7 @@ pub(crate) struct Said {
     pub(crate) length: Option<u64>,
 }
 
-impl Said {
+impl ResponseStart {
     /// Reads the arguments of `start_response`, in the memory of a former answer.
     pub(crate) fn check(
         mut self,
