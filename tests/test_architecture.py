@@ -31,6 +31,9 @@ KEPT_IN = {
 # Crates in whose folders arrows between files run one way.
 WITHOUT_CIRCLES = {"front", "rwsgi", "wsgi"}
 
+# Crates of which ARCHITECTURE.md names every file.
+NAMED = {"rwsgi", "wsgi"}
+
 # The folders of a crate whose arrows run only to those that come later.
 LAYERS = {"rwsgi": ["cli", "process", "python", "host", "config", "log"]}
 
@@ -107,6 +110,15 @@ def test_the_folders_of_a_crate_know_only_those_below_them(crate: str) -> None:
         if not used or layers.index(used[0]) < layers.index(module[0])
     ]
     assert upwards == []
+
+
+@pytest.mark.parametrize("crate", sorted(NAMED))
+def test_every_file_of_a_crate_is_named_in_architecture(crate: str) -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    found = sources(f"crates/{crate}/src")
+    names = {path.stem for path in found if "tests" not in path.parts} - {"mod", "tests"}
+    assert len(names) > 10
+    assert [name for name in sorted(names) if not re.search(rf"[`/]{name}(?:`|\.rs`)", text)] == []
 
 
 def test_unsafe_code_is_where_it_is_argued() -> None:
