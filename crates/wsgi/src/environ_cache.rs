@@ -1,7 +1,7 @@
 //! What the requests of one connection have in common: its addresses, and mostly the whole block of header fields. What was
 //! made of them for one request serves the next.
 //!
-//! Credentials, and fields of which nobody knows whether they are such, are kept for no request but their own: their
+//! Credentials, and fields that may be such, are kept for no request but their own: their
 //! values are blank in what is kept, and made anew.
 
 use std::ops::Range;

@@ -37,7 +37,7 @@ impl<'py> Input<'py> {
             (Body::Apart(_), Fetched::Bytes(bytes)) => Self::from_bytes(bytes),
             (Body::File(_), Fetched::File(file)) => {
                 let mut file = File::from(file);
-                // Whoever wrote the body has left the position at its end.
+                // The front has written the body, which leaves the position at its end.
                 file.rewind()?;
                 let io = py.import(intern!(py, "io"))?;
                 let raw = io

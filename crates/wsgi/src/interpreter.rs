@@ -433,7 +433,7 @@ mod embed {
 
     impl Drop for Config {
         fn drop(&mut self) {
-            // SAFETY: `new` has initialised the struct, and nobody uses its texts any more.
+            // SAFETY: `new` has initialised the struct, and its texts are used no more.
             unsafe { ffi::PyConfig_Clear(&raw mut *self.0) };
         }
     }

@@ -6,7 +6,7 @@
 //! What needs no speed is Python: loading and taking leave in `prelude.py`, looking for what a fork would break in
 //! `audit.py`, and what each child makes anew in `renew.py`.
 //!
-//! Deliberately not here: making threads, processes, sockets. Whoever calls owns them.
+//! Threads, processes and sockets are made by the caller, never here.
 
 mod answer;
 mod app;

@@ -120,7 +120,7 @@ pub fn name_thread(py: Python<'_>, name: &str) {
 }
 
 /// Takes a thread that is about to end, and was named, off the list of those that are alive: before 3.12, CPython leaves one
-/// there that it has not started. Whoever waits for all threads, as a debugger does, would wait for it.
+/// there that it has not started. What waits for all threads, as a debugger does, would wait for it.
 pub fn forget_thread(py: Python<'_>) {
     let forgotten = py.import(intern!(py, "threading")).and_then(|threading| {
         let ident = threading.call_method0(intern!(py, "get_ident"))?;
@@ -141,7 +141,7 @@ fn answer(py: Python<'_>, app: &App, claim: &mut Claim<'_>) {
     match fetch(py, request.body, reply) {
         // What went wrong has been logged.
         Ok(fetched) => drop(app.answer(py, &request, fetched, reply)),
-        // The front has let go of the request, so that nobody waits for an answer; or there is no memory for its body.
+        // The front has given the request up and wants no answer; or there is no memory for its body.
         Err(error) => error!(%error, "a request without its body is not run"),
     }
 }

@@ -31,7 +31,7 @@ enum Phase {
     Streaming { left: Option<u64> },
     /// The last part has been sent.
     Ended,
-    /// Nobody wants the answer any more.
+    /// The client has gone, or the front has given the request up.
     Gone,
 }
 

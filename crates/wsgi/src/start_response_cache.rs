@@ -42,7 +42,7 @@ impl<'py> StartResponsePair<'py> {
         })
     }
 
-    /// Keeps it for the next request, if nobody else has it.
+    /// Keeps it for the next request, unless the application still has it.
     pub(crate) fn keep(self) {
         // The object is held here and by its method.
         if references(&self.start_response) == 1 && references(&self.response) == 2 {

@@ -16,7 +16,7 @@ pub(crate) fn without_descriptors(program: &str, error: &std::io::Error) -> u8 {
     exit::CANNOT_START
 }
 
-/// What was asked for goes to standard output, unless nobody reads it any more.
+/// Writes what was asked for to standard output. A reader that has gone is no error.
 pub(crate) fn print(text: &str) -> u8 {
     match supervisor::sink::print(text.as_bytes()) {
         Ok(()) => exit::OK,

@@ -54,8 +54,8 @@ pub(crate) fn assume(config: &Config) -> Result<(), u8> {
     })
 }
 
-/// What whoever serves must be able to open. The front opens it again for itself; only here a mistake can still be told
-/// before anything is started.
+/// Opens what the user that serves must be able to open. The front opens it once more; a mistake is found here before
+/// anything is started.
 fn look(config: &Config) -> Result<(), u8> {
     access_log::check(config)?;
     if let Some(folder) = &config.chdir

@@ -25,8 +25,8 @@ impl PidFile {
         };
         let text = format!("{}\n", std::process::id());
         let written = Place::find(&path, config.identity.as_ref()).and_then(|place| {
-            // There whole or not at all: whoever waits for it reads it at once. And whatever the umask is: whoever may write
-            // it may have another process killed by whoever reads it.
+            // Whole or not at all, since programs that wait for it read it at once. The mode does not depend on the umask:
+            // who can write the file chooses the process that its readers send signals to.
             place.replace(0o644, |file| file.write_all(text.as_bytes()))?;
             Ok(place)
         });

@@ -59,7 +59,7 @@ pub(crate) fn own_folder() -> PathBuf {
     format!("/tmp/rwsgi-{}", supervisor::own_uid()).into()
 }
 
-/// The folder is a folder, this user's, and nobody else may do anything in it: in /tmp anybody could have made it.
+/// The folder is a folder, this user's, and closed to others: any user could have made it in /tmp.
 pub(crate) fn is_own(folder: &Path) -> bool {
     fs::symlink_metadata(folder).is_ok_and(|found| {
         found.is_dir() && found.uid() == supervisor::own_uid() && found.mode() & 0o077 == 0

@@ -1,7 +1,7 @@
 //! The server's own log: `2026-11-23T20:15:00.123456Z INFO child=3 gen=2 pid=71 ready`.
 //!
 //! A line for a change of state is an interface: its fields come first, its message last, and tests read it. How a line
-//! looks is said in `style`; that writing one stops nobody is seen to by [`supervisor::sink`].
+//! looks is decided in `style`; [`supervisor::sink`] writes it without waiting.
 
 mod panic;
 mod style;

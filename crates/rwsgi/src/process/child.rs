@@ -112,7 +112,7 @@ pub(crate) fn live(
         Ok(()) => exit::OK,
         Err(problem) => {
             error!(child = child.slot, error = %problem, "cannot begin to serve");
-            // Without a supervisor there is nobody to tell.
+            // It fails when the supervisor has gone.
             let _ = link.report(ChildReport::Short);
             exit::CANNOT_START
         }
@@ -121,7 +121,7 @@ pub(crate) fn live(
 
 fn unloadable(link: &ChildLink, unloadable: Unloadable) -> u8 {
     let code = loading::exit_code(&unloadable);
-    // Without a supervisor there is nobody to tell; the exit code says the same.
+    // It fails when the supervisor has gone. The exit code says the same.
     let _ = link.report(ChildReport::Unloadable(unloadable));
     code
 }

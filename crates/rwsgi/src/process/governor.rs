@@ -16,7 +16,7 @@ use super::stop::Stop;
 
 /// Time between looks: while the limit changes, and at most.
 const PACES: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(8));
-/// The same while all threads may run and the child idles for half of its time: nobody can be held back then.
+/// The same while all threads may run and the child idles for half of its time: no thread is held back then.
 const SLOWEST: Duration = Duration::from_millis(24);
 /// Looks without anything to see after which the governor sleeps.
 const QUIET: u32 = 4;

@@ -94,7 +94,7 @@ pub(crate) fn report_modules(
     report: impl FnOnce(&[PathBuf]) -> std::io::Result<()>,
 ) {
     if config.reload {
-        // Without a supervisor there is nobody to tell, which the next report finds.
+        // It fails when the supervisor has gone; then so does the next report, which is looked at.
         let _ = report(&wsgi::module_files(py));
     }
 }

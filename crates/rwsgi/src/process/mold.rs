@@ -50,7 +50,7 @@ pub(crate) fn live(
         let spec = spec(config);
         let original = Original::here();
         let app = if birth.preload {
-            // Without a supervisor there is nobody to tell, which the next report finds.
+            // It fails when the supervisor has gone; then so does the next report, which is looked at.
             let _ = link.report(MoldReport::Loading);
             let preloaded = preload(py, config, &spec, birth);
             end_copy(&original);
@@ -61,7 +61,7 @@ pub(crate) fn live(
                     return unloadable(link, why);
                 }
                 Preloaded::Unshareable(why) => {
-                    // Without a supervisor, there is nobody to make another mold either.
+                    // It fails when the supervisor has gone, which makes the other mold.
                     let _ = link.report(MoldReport::Unshareable { why });
                     return exit::OK;
                 }
@@ -143,7 +143,7 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Pr
 
 fn unloadable(link: &MoldLink, unloadable: Unloadable) -> u8 {
     let code = exit_code(&unloadable);
-    // Without a supervisor there is nobody to tell; the exit code says the same.
+    // It fails when the supervisor has gone. The exit code says the same.
     let _ = link.report(MoldReport::Unloadable(unloadable));
     code
 }

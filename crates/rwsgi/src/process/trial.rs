@@ -32,7 +32,7 @@ pub(crate) struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    /// `None` when there is nothing to try: an application of which all is known gets no request that nobody asked for.
+    /// `None` when there is nothing to try: an application of which all is known gets no request beyond those of `--warmup`.
     ///
     /// `warmed`: no warm-up has failed, and they took so long.
     pub(crate) fn of(

@@ -11,7 +11,7 @@ use supervisor::control::{Answer, Command, PROGRESS_EVERY};
 
 use crate::host::runtime_dir;
 
-/// How long the server may take for an answer: its loop waits for nobody.
+/// How long the server may take for an answer: its loop does not block.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// There is no answer.
