@@ -30,7 +30,8 @@ class Answer:
 class Client:
     """One connection to a server."""
 
-    def __init__(self, address: tuple[str, int] | str) -> None:
+    def __init__(self, address: tuple[str, int] | str, receives: int | None = None) -> None:
+        """Connect; the kernel keeps at most about `receives` bytes for it that have not been read."""
         family = (
             socket.AF_UNIX
             if isinstance(address, str)
@@ -40,6 +41,8 @@ class Client:
         )
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(PATIENCE)
+        if receives is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
         self._responses: list[HTTPResponse] = []
         try:
             self.socket.connect(address)

@@ -249,9 +249,9 @@ class Server:
         host, _, port = self.url.removeprefix("http://").rpartition(":")
         return host.strip("[]"), int(port)
 
-    def client(self) -> Client:
+    def client(self, receives: int | None = None) -> Client:
         """A new connection, closed with the server."""
-        return self._ending.enter_context(Client(self.address))
+        return self._ending.enter_context(Client(self.address, receives))
 
     def get(self, target: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Ask by a connection of its own."""

@@ -1,6 +1,7 @@
 """Clients that take their answers slowly, or not: no thread of the application waits for them."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +127,48 @@ def test_a_client_that_goes_gives_back_what_it_has_used(start: Start) -> None:
         until_equal(lambda: len(processes.descriptors(server.front())) <= before, True)
     assert "is used up" not in str(server.log)
     server.stop()
+
+
+KIB_100 = 100 * 1024
+ALL_OF_THEM = 200 * KIB_100
+
+
+@pytest.mark.parametrize("target", [f"/whole/{KIB_100}", f"/parts/{KIB_100}/1000"])
+def test_responses_have_a_bounded_amount_of_memory_together(start: Start, target: str) -> None:
+    server = start("--buffer-memory", "1M", "large")
+    front = server.front()
+    server.get(target)
+    before = processes.private(front)
+    clients = [server.client(receives=8192) for _ in range(200)]
+    for client in clients:
+        client.send(target)
+    server.wait_for_all(GIVEN.format(KIB_100), 201)
+    assert processes.private(front) - before < ALL_OF_THEM // 2
+    for client in clients:
+        takes_all(client, KIB_100)
+
+
+def unread(server: Server) -> int:
+    """Bytes that have come for a server and that it has not read."""
+    assert isinstance(server.address, tuple)
+    port = f":{server.address[1]:04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(line[4].split(":")[1], 16) for line in lines if line[1].endswith(port))
+
+
+def test_bodies_have_a_bounded_amount_of_memory_together(start: Start) -> None:
+    server = start("--buffer-memory", "1M", "leaver")
+    front = server.front()
+    before = processes.private(front)
+    body = content(KIB_100)
+    clients = [server.client() for _ in range(200)]
+    for client in clients:
+        client.send("/body", method="POST", body=body[:-1], headers={"Content-Length": str(KIB_100)})
+    until_equal(lambda: unread(server), 0)
+    assert processes.private(front) - before < ALL_OF_THEM // 2
+    for client in clients:
+        client.socket.sendall(body[-1:])
+        assert client.answer().body == b"%d\n" % KIB_100
 
 
 def test_pieces_of_one_byte_cost_about_a_byte(start: Start) -> None:

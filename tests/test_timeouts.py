@@ -4,12 +4,13 @@ import select
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests import processes
-from tests.client import PATIENCE, Client
+from tests.client import Client
 from tests.conftest import Start
 from tests.server import Server
 from tests.waiting import until_equal
@@ -236,14 +237,7 @@ def test_a_body_faster_than_the_least_rate_may_take_longer_than_a_pause(start: S
 
 def reader(server: Server) -> Client:
     """A client for whom the kernel keeps little."""
-    assert isinstance(server.address, tuple)
-    client = server.client()
-    client.socket.close()
-    client.socket = socket.socket()
-    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    client.socket.settimeout(PATIENCE)
-    client.socket.connect(server.address)
-    return client
+    return server.client(receives=8192)
 
 
 def test_a_reader_that_takes_nothing_is_cut_off_and_its_thread_freed(start: Start) -> None:
@@ -284,13 +278,13 @@ def test_a_mebibyte_of_an_answer_frees_its_thread_and_waits_for_its_reader(start
     assert client.answer().body == b"x" * (1 << 20)
 
 
-def test_of_an_answer_that_is_larger_no_more_is_taken_than_is_read(start: Start) -> None:
-    server = start("--send-timeout", "1s", "leaver")
+def test_of_an_answer_that_fits_nowhere_no_more_is_taken_than_is_read(start: Start) -> None:
+    server = start("--send-timeout", "1s", "--buffer-disk", "0", "leaver")
     client = reader(server)
     client.send("/counted")
     given = int(server.wait_for(r"^gave (\d+) bytes$")[1])
-    # Beyond the mebibyte: what is on its way from the child, in the kernel, and in our own few KiB.
-    assert 1 << 20 <= given < 3 << 20
+    # What is kept in memory, is on its way from the child, and in the kernel.
+    assert 640 << 10 <= given < 3 << 20
     assert client.socket.recv(4) == b"HTTP"
 
 
@@ -313,6 +307,24 @@ def test_a_reader_that_is_slow_but_steady_is_not_cut_off(start: Start) -> None:
     client.send("/endless")
     read_slowly(client, seconds=4, size=1 << 18, pause=0.05)
     assert "closed /endless" not in server.log.lines
+
+
+@pytest.mark.parametrize("disk", ["0", "1G"])
+def test_a_reader_that_takes_less_than_the_least_rate_is_cut_off(start: Start, disk: str) -> None:
+    server = start("--send-timeout", "1s", "--min-rate", "1M", "--buffer-disk", disk, "leaver")
+    front = server.front()
+    before = processes.descriptors(front)
+    client = reader(server)
+    client.send("/large?pieces=64")
+    # Some 80 kB a second. The pause is what makes the reader slow.
+    taken = 0
+    with suppress(ConnectionResetError):
+        while part := client.socket.recv(8192):
+            taken += len(part)
+            time.sleep(0.1)
+    assert taken < 64 * 65536
+    until_equal(lambda: processes.descriptors(front), before)
+    assert server.get("/").body == b"here\n"
 
 
 def test_a_reader_is_not_cut_off_that_takes_little_at_a_time(start: Start) -> None:

@@ -44,7 +44,7 @@ pub struct Settings {
     /// The longest pause in a body.
     pub body_timeout: Duration,
     /// Bytes a second that a body must have brought on average once `body_timeout` has passed since it began; 0 allows
-    /// any rate.
+    /// any rate. The same of an answer that its client has been slow to take for `send_timeout`.
     pub min_rate: u64,
     /// How long a client may take nothing of its answer.
     pub send_timeout: Duration,
@@ -58,6 +58,8 @@ pub struct Settings {
     pub limit_request_field_size: usize,
     /// Bytes of a body, above which the answer is 413.
     pub limit_request_body: u64,
+    /// Bytes of memory that bodies and answers for slow clients may take together.
+    pub buffer_memory: usize,
     /// Where bodies and answers for slow clients lie that are too large for memory; the folder for temporary files when none
     /// is given.
     pub buffer_dir: Option<PathBuf>,

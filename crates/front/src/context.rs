@@ -1,6 +1,7 @@
 //! What all connections share.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use tokio::sync::watch;
 
@@ -9,6 +10,7 @@ use crate::config::{Settings, Untaken};
 use crate::disk::Disk;
 use crate::http::Date;
 use crate::http::parse::Limits;
+use crate::memory::Memory;
 use crate::timing::Clock;
 
 /// Memory for messages that is kept for the next one.
@@ -25,6 +27,7 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) date: Date,
     pub(crate) disk: Disk,
+    pub(crate) memory: Rc<Memory>,
     pub(crate) log: Option<Log>,
     /// Becomes true when no further request is wanted.
     pub(crate) draining: watch::Receiver<bool>,
@@ -44,6 +47,7 @@ impl Context {
         Self {
             limits: limits(&settings),
             disk: Disk::new(settings.buffer_dir.clone(), settings.buffer_disk),
+            memory: Memory::new(settings.buffer_memory),
             settings,
             untaken,
             clock: Clock::new(),

@@ -24,6 +24,7 @@ mod handler;
 mod http;
 mod http1;
 mod http2;
+mod memory;
 mod net;
 mod park;
 mod respond;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::io::DuplexStream;
 
 use crate::config::{Settings, Untaken};
 use crate::handler::Handler;
-use crate::http::{Next, Parts, Request, Response};
+use crate::http::{Body, Next, Parts, Request, Response};
 use crate::net::Stream;
 
 impl Stream for DuplexStream {
@@ -124,6 +125,19 @@ pub(crate) fn response(status: u16, fields: &[(&str, &str)], body: &[&[u8]], way
     Response::new(Part { bytes, head, after }, script)
 }
 
+/// The bytes of a request's body, wherever they are.
+pub(crate) fn content(body: &Body) -> Vec<u8> {
+    match body {
+        Body::Empty => Vec::new(),
+        Body::Memory(bytes, _) => bytes.clone(),
+        Body::File(file, length) => {
+            let mut bytes = vec![0; usize::try_from(*length).unwrap()];
+            file.file().read_exact_at(&mut bytes, 0).unwrap();
+            bytes
+        }
+    }
+}
+
 pub(crate) fn settings() -> Settings {
     let second = Duration::from_secs(1);
     Settings {
@@ -137,6 +151,7 @@ pub(crate) fn settings() -> Settings {
         limit_request_fields: 100,
         limit_request_field_size: 8190,
         limit_request_body: 1 << 20,
+        buffer_memory: 1 << 20,
         buffer_dir: None,
         buffer_disk: 1 << 30,
         http2: false,

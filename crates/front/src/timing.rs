@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Settings;
-use crate::net::SlowReader;
+use crate::net::{Patience, SlowReader};
 
 /// How long idle connections are kept once no further request is wanted, counted from the last response where that is later:
 /// a request that is already on its way is still answered, instead of meeting a closed connection.
@@ -72,7 +72,7 @@ impl Verdict {
         let (deadline, late) = match (reader, phase) {
             // The kernel has all of a response before its client does: until then, the connection is not idle.
             (Some(reader), _) if reader.writing || drain_since.is_none() => {
-                return match reader.deadline(settings.send_timeout, now) {
+                return match reader.deadline(settings.send_patience(), now) {
                     Some(deadline) => Self::Until(Some(deadline)),
                     None => Self::Gone,
                 };
@@ -108,19 +108,25 @@ fn sooner(
     }
 }
 
-/// How long a body may pause that has brought so many bytes since it began: never longer than `--body-timeout`, and not
-/// beyond the time at which so many bytes are too few for `--min-rate`; `None` when that is over.
+/// How long a body may pause that has brought so many bytes since it began; `None` when that is over.
 pub(crate) fn body_pause(
     settings: &Settings,
     began: std::time::Instant,
     so_far: u64,
 ) -> Option<Duration> {
-    let Some(earned) = so_far.saturating_mul(1000).checked_div(settings.min_rate) else {
-        return Some(settings.body_timeout);
+    let patience = Patience {
+        pause: settings.body_timeout,
+        least: settings.min_rate,
     };
-    let allowed = settings
-        .body_timeout
-        .saturating_add(Duration::from_millis(earned));
-    let left = allowed.checked_sub(began.elapsed())?;
-    Some(left.min(settings.body_timeout))
+    patience.left(began.elapsed(), so_far)
+}
+
+impl Settings {
+    /// How slowly a client may take its response.
+    pub(crate) fn send_patience(&self) -> Patience {
+        Patience {
+            pause: self.send_timeout,
+            least: self.min_rate,
+        }
+    }
 }

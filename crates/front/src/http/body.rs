@@ -8,14 +8,18 @@ use std::sync::Arc;
 use tracing::error;
 
 use crate::disk::{Disk, DiskFile};
+use crate::memory::Share;
 
 /// Bytes of a body that are kept in memory.
 pub(crate) const IN_MEMORY: usize = 128 * 1024;
+/// Bytes that are collected before they are stored, as long as there is room for them.
+const COLLECTED: usize = 64 * 1024;
 
 /// A whole body.
 #[derive(Debug)]
 pub(crate) enum Body {
-    Memory(Vec<u8>),
+    Empty,
+    Memory(Vec<u8>, Share),
     /// A file and how many bytes it holds; read from its beginning.
     File(Arc<DiskFile>, u64),
 }
@@ -25,22 +29,21 @@ pub(crate) enum Body {
 pub(crate) struct NoStorage;
 
 /// A body that is being read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Spool {
+    /// What it has of all memory for bodies.
+    share: Share,
     memory: Vec<u8>,
     file: Option<Arc<DiskFile>>,
     length: u64,
 }
 
 impl Body {
-    pub(crate) fn empty() -> Self {
-        Self::Memory(Vec::new())
-    }
-
     /// Where the application finds it.
     pub(crate) fn place(&self) -> exchange::Body<'_> {
         match self {
-            Self::Memory(bytes) => exchange::Body::Memory(bytes),
+            Self::Empty => exchange::Body::Memory(&[]),
+            Self::Memory(bytes, _) => exchange::Body::Memory(bytes),
             Self::File(_, size) => exchange::Body::File(*size),
         }
     }
@@ -48,17 +51,38 @@ impl Body {
     /// The same body in a file.
     pub(crate) async fn into_file(self, disk: &Disk) -> Result<Self, NoStorage> {
         match self {
-            Self::Memory(mut memory) => {
-                let mut spool = Spool::default();
+            Self::Memory(mut memory, share) => {
+                let mut spool = Spool::new(share);
                 spool.write(&mut memory, disk).await?;
                 Ok(spool.finish())
             }
-            Self::File(..) => Ok(self),
+            Self::Empty | Self::File(..) => Ok(self),
         }
     }
 }
 
 impl Spool {
+    pub(crate) fn new(share: Share) -> Self {
+        Self::begun(Vec::new(), share)
+    }
+
+    /// One that has this already.
+    pub(crate) fn begun(memory: Vec<u8>, share: Share) -> Self {
+        let length = memory.len() as u64;
+        Self {
+            share,
+            memory,
+            file: None,
+            length,
+        }
+    }
+
+    /// Whether so many bytes are to be stored now, rather than with more behind them.
+    pub(crate) fn is_to_be_stored(&mut self, collected: usize) -> bool {
+        let has_room = self.share.hold(self.memory.len() + collected);
+        collected >= COLLECTED || !has_room
+    }
+
     /// Bytes that it holds.
     pub(crate) fn length(&self) -> u64 {
         self.length
@@ -66,7 +90,9 @@ impl Spool {
 
     /// Adds what has come, and leaves `data` empty.
     pub(crate) async fn push(&mut self, data: &mut Vec<u8>, disk: &Disk) -> Result<(), NoStorage> {
-        if self.file.is_none() && self.memory.len() + data.len() <= IN_MEMORY {
+        let bytes = self.memory.len() + data.len();
+        let has_room = self.share.hold(bytes);
+        if self.file.is_none() && bytes <= IN_MEMORY && has_room {
             self.length += data.len() as u64;
             self.memory.append(data);
             return Ok(());
@@ -76,24 +102,31 @@ impl Spool {
             self.length = 0;
             self.write(&mut memory, disk).await?;
         }
+        if data.is_empty() {
+            return Ok(());
+        }
         self.write(data, disk).await
     }
 
-    /// Writes this behind what the file holds.
+    /// Writes this behind what the file holds, and gives its memory back as long as there is room.
     async fn write(&mut self, data: &mut Vec<u8>, disk: &Disk) -> Result<(), NoStorage> {
         let bytes = mem::take(data);
         let (mut bytes, written) = disk.write(self.file.take(), self.length, bytes).await;
         self.file = Some(written.map_err(|error| NoStorage::log(&error, disk))?);
         self.length += bytes.len() as u64;
-        bytes.clear();
-        *data = bytes;
+        if !self.share.is_beyond() {
+            bytes.clear();
+            *data = bytes;
+        }
+        self.share.hold(self.memory.len());
         Ok(())
     }
 
     /// The whole body.
     pub(crate) fn finish(self) -> Body {
         match self.file {
-            None => Body::Memory(self.memory),
+            None if self.memory.is_empty() => Body::Empty,
+            None => Body::Memory(self.memory, self.share),
             Some(file) => Body::File(file, self.length),
         }
     }
@@ -119,10 +152,16 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::memory::{FREE, Memory};
+
+    fn share() -> Share {
+        Memory::new(1 << 20).share()
+    }
 
     fn bytes(body: Body) -> (bool, Vec<u8>) {
         match body {
-            Body::Memory(bytes) => (false, bytes),
+            Body::Empty => (false, Vec::new()),
+            Body::Memory(bytes, _) => (false, bytes),
             Body::File(file, length) => {
                 let mut bytes = Vec::new();
                 file.file().read_to_end(&mut bytes).unwrap();
@@ -142,7 +181,7 @@ mod tests {
             (129, true),
             (300, true),
         ] {
-            let (mut spool, mut sent) = (Spool::default(), Vec::new());
+            let (mut spool, mut sent) = (Spool::new(share()), Vec::new());
             for piece in 0..pieces {
                 let mut piece = vec![u8::try_from(piece % 251).unwrap(); 1024];
                 sent.extend_from_slice(&piece);
@@ -155,9 +194,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_body_goes_to_a_file_when_there_is_no_memory_left() {
+        let disk = Disk::new(None, 1 << 20);
+        let memory = Memory::new(2 * FREE);
+        let (mut one, mut other) = (Spool::new(memory.share()), Spool::new(memory.share()));
+        let mut data = vec![1; FREE + 1];
+        assert!(!one.is_to_be_stored(data.len()));
+        one.push(&mut data, &disk).await.unwrap();
+        data.resize(FREE + 1, 2);
+        assert!(other.is_to_be_stored(data.len()));
+        other.push(&mut data, &disk).await.unwrap();
+        assert_eq!(bytes(one.finish()), (false, vec![1; FREE + 1]));
+        assert_eq!(bytes(other.finish()), (true, vec![2; FREE + 1]));
+        // What was held has been given back.
+        assert!(memory.share().hold(2 * FREE));
+    }
+
+    #[tokio::test]
     async fn a_body_in_memory_becomes_a_file() {
         let disk = Disk::new(None, 1 << 20);
-        let body = Body::Memory(b"body".to_vec());
+        let body = Body::Memory(b"body".to_vec(), share());
         let body = body.into_file(&disk).await.unwrap();
         let body = body.into_file(&disk).await.unwrap();
         assert_eq!(bytes(body), (true, b"body".to_vec()));

@@ -30,9 +30,19 @@ impl FilePiece {
     ///
     /// # Errors
     /// Also when the file has become shorter.
-    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.length];
+    pub(crate) fn read(mut self) -> io::Result<Vec<u8>> {
+        self.read_begin(usize::MAX)
+    }
+
+    /// At most so many of its bytes, which are no part of it afterwards.
+    ///
+    /// # Errors
+    /// Also when the file has become shorter.
+    pub(crate) fn read_begin(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.length.min(most)];
         self.file.file().read_exact_at(&mut bytes, self.offset)?;
+        self.offset += bytes.len() as u64;
+        self.length -= bytes.len();
         Ok(bytes)
     }
 }

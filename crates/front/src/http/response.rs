@@ -107,6 +107,11 @@ impl Response {
         &self.bytes[self.head..]
     }
 
+    /// The bytes of which the body begins at this position, and what follows them.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, usize, Rest) {
+        (self.bytes, self.head, self.rest)
+    }
+
     /// Bytes of the whole body, when that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         let begin = self.begin().len() as u64;

@@ -14,9 +14,6 @@ use crate::http::{Body, ErrorResponse, IN_MEMORY, RequestHead, Spool};
 use crate::net::Stream;
 use crate::timing::body_pause;
 
-/// Bytes that are collected before they are stored.
-const COLLECTED: usize = 64 * 1024;
-
 /// Reads the body that follows this head. An error says that its end is not read either.
 pub(super) async fn read<S: Stream>(
     io: &RefCell<Http1Io<S>>,
@@ -28,7 +25,7 @@ pub(super) async fn read<S: Stream>(
     }
     let left = io.borrow().body_left();
     match left {
-        Some(0) => return Ok(Body::empty()),
+        Some(0) => return Ok(Body::Empty),
         Some(length) if length > context.settings.limit_request_body => {
             return Err(ErrorResponse::BodyTooLarge);
         }
@@ -39,7 +36,10 @@ pub(super) async fn read<S: Stream>(
     }
     match left.and_then(|length| usize::try_from(length).ok()) {
         Some(length) if length <= IN_MEMORY => read_length(io, length, context).await,
-        _ => read_any(io, context).await,
+        _ => {
+            let spool = Spool::new(context.memory.share());
+            read_any(io, spool, Instant::now(), context).await
+        }
     }
 }
 
@@ -53,35 +53,45 @@ async fn go_on<S: Stream>(io: &RefCell<Http1Io<S>>) -> Result<(), ErrorResponse>
         .map_err(|_| ErrorResponse::BodyBroken)
 }
 
-/// Reads a body of this length, which needs no decoding, to where it stays.
+/// Reads a body of this length, which needs no decoding, to where it stays as long as there is memory for it.
 async fn read_length<S: Stream>(
     io: &RefCell<Http1Io<S>>,
     length: usize,
     context: &Context,
 ) -> Result<Body, ErrorResponse> {
-    let mut body = Vec::with_capacity(length);
+    let mut share = context.memory.share();
+    let mut body = Vec::with_capacity(length.min(share.limit()));
     let began = Instant::now();
     while body.len() < length {
+        let limit = share.limit().min(length);
+        if body.len() >= limit {
+            let spool = Spool::begun(body, share);
+            return read_any(io, spool, began, context).await;
+        }
         let pause = body_pause(&context.settings, began, body.len() as u64)
             .ok_or(ErrorResponse::BodyTooSlow)?;
-        let more = poll_fn(|task| io.borrow_mut().poll_body_of(task, &mut body, length));
+        let more = poll_fn(|task| io.borrow_mut().poll_body_of(task, &mut body, limit));
         match timeout(pause, more).await {
             Err(_) => return Err(ErrorResponse::BodyTooSlow),
             Ok(Err(_)) => return Err(ErrorResponse::BodyBroken),
-            Ok(Ok(())) => {}
-        }
+            Ok(Ok(())) => share.hold(body.len()),
+        };
     }
-    Ok(Body::Memory(body))
+    Ok(Body::Memory(body, share))
 }
 
-/// Reads a body of any framing and length.
+/// Reads what is left of a body of any framing and length, of which `spool` has what has come since `began`.
 async fn read_any<S: Stream>(
     io: &RefCell<Http1Io<S>>,
+    mut spool: Spool,
+    began: Instant,
     context: &Context,
 ) -> Result<Body, ErrorResponse> {
-    let (mut spool, mut data) = (Spool::default(), Vec::new());
-    let began = Instant::now();
+    let mut data = Vec::new();
     while io.borrow().in_body() {
+        if spool.is_to_be_stored(data.len()) {
+            spool.push(&mut data, &context.disk).await?;
+        }
         let so_far = spool.length() + data.len() as u64;
         let pause =
             body_pause(&context.settings, began, so_far).ok_or(ErrorResponse::BodyTooSlow)?;
@@ -93,9 +103,6 @@ async fn read_any<S: Stream>(
         }
         if spool.length() + data.len() as u64 > context.settings.limit_request_body {
             return Err(ErrorResponse::BodyTooLarge);
-        }
-        if data.len() >= COLLECTED {
-            spool.push(&mut data, &context.disk).await?;
         }
     }
     spool.push(&mut data, &context.disk).await?;

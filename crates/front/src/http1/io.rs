@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::context::Context;
 use crate::http::parse::{Fault, HeadIndex, Parser};
 use crate::http::{FilePiece, RequestHead};
-use crate::net::{SlowReader, Stream};
+use crate::net::{Pace, SlowReader, Stream};
 use crate::timing::Phase;
 
 /// How much is read of a further request while one is served.
@@ -39,6 +39,10 @@ pub(crate) struct Http1Io<S> {
     end: Option<End>,
     /// The client has not taken what there is for it.
     reader: Option<SlowReader>,
+    /// How it has taken the response so far, if it has been slow before.
+    pace: Option<Pace>,
+    /// Bytes that the kernel has been given.
+    sent: u64,
     /// The stream takes as much ahead as of a file.
     takes_file: bool,
 }
@@ -61,6 +65,8 @@ impl<S> Http1Io<S> {
             waiting: begun,
             end: None,
             reader: None,
+            pace: None,
+            sent: 0,
             takes_file: false,
         }
     }
@@ -108,7 +114,7 @@ impl<S> Http1Io<S> {
             self.end = Some(End::Broken);
         }
         self.waiting.drain(..good.bytes);
-        if self.waiting.is_empty() && self.waiting.capacity() > BODY_PIECE {
+        if self.waiting.is_empty() && self.waiting.capacity() > HEAD_PIECE {
             self.waiting = Vec::new();
         }
     }
@@ -151,6 +157,7 @@ impl<S: AsyncRead + Unpin> Http1Io<S> {
             length if length == index.length => Vec::new(),
             _ => self.waiting.split_off(index.length),
         };
+        self.pace = None;
         RequestHead::new(std::mem::replace(&mut self.waiting, behind), index)
     }
 
@@ -305,17 +312,26 @@ impl<S: Stream> Http1Io<S> {
 
     /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
     fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(sent)) = result {
+            self.sent += sent as u64;
+        }
         match (result.is_pending(), &mut self.reader) {
             (false, None) => {}
             (true, Some(reader)) => reader.writing = true,
-            (true, None) => self.reader = Some(SlowReader::new(true, self.untaken(), self.now())),
+            (true, None) => self.wait_for_reader(true, self.untaken()),
             (false, Some(_)) => self.catch_up(),
         }
         result
     }
 
+    fn wait_for_reader(&mut self, writing: bool, untaken: usize) {
+        let (pace, now) = (self.pace, self.now());
+        self.reader = Some(SlowReader::new(writing, self.sent, untaken, pace, now));
+    }
+
     fn catch_up(&mut self) {
-        self.reader = None;
+        let now = self.now();
+        self.pace = self.reader.take().map(|reader| reader.pace(now));
         match self.phase {
             Phase::Idle(_) => self.phase = Phase::Idle(self.now()),
             Phase::Head(_) => self.phase = Phase::Head(self.now()),
@@ -350,7 +366,7 @@ impl<S: Stream> Http1Io<S> {
     pub(crate) fn is_still_taken(&mut self) -> bool {
         let untaken = self.untaken();
         if untaken > 0 && self.reader.is_none() {
-            self.reader = Some(SlowReader::new(false, untaken, self.now()));
+            self.wait_for_reader(false, untaken);
         }
         untaken > 0
     }

@@ -12,6 +12,7 @@ use super::io::Http1Io;
 use crate::access_log::Record;
 use crate::context::Context;
 use crate::http::{ErrorResponse, FilePiece, Piece, Response};
+use crate::memory::{FREE, Share};
 use crate::net::Stream;
 
 /// Pieces up to this size are copied behind those before them, so that the kernel is given one piece.
@@ -46,6 +47,7 @@ pub(super) async fn send<S: Stream>(
     }
     let mut message = Message {
         io,
+        context,
         out,
         form,
         left: match form.framing {
@@ -99,6 +101,7 @@ fn encode(
 /// A response on its way.
 struct Message<'m, S> {
     io: &'m RefCell<Http1Io<S>>,
+    context: &'m Context,
     /// What is written next.
     out: Vec<u8>,
     form: Form,
@@ -114,14 +117,14 @@ impl<S: Stream> Message<'_, S> {
     /// When the client has gone.
     async fn send(&mut self, response: Response) -> io::Result<bool> {
         if self.form.framing == Framing::NoBody {
-            self.flush(&[]).await?;
+            self.flush(Vec::new(), 0).await?;
             return Ok(true);
         }
-        if !response.begin().is_empty() && !self.push(response.begin()).await? {
-            self.flush(&[]).await?;
+        let (begin, from, mut rest) = response.into_parts();
+        if begin.len() > from && !self.push(begin, from).await? {
+            self.flush(Vec::new(), 0).await?;
             return Ok(false);
         }
-        let mut rest = response.rest;
         loop {
             let is_empty = self.out.is_empty();
             let next = |task: &mut std::task::Context<'_>| match rest.poll_next(task) {
@@ -132,36 +135,38 @@ impl<S: Stream> Message<'_, S> {
             };
             let goes_on = match poll_fn(next).await {
                 None => {
-                    self.flush(&[]).await?;
+                    self.flush(Vec::new(), 0).await?;
                     true
                 }
-                Some(Piece::Bytes(bytes)) => self.push(&bytes).await?,
+                Some(Piece::Bytes(bytes)) => self.push(bytes, 0).await?,
                 Some(Piece::File(piece)) => self.push_file(piece).await?,
                 Some(Piece::End) => return self.finish().await,
                 Some(Piece::Broken) => false,
             };
             if !goes_on {
-                self.flush(&[]).await?;
+                self.flush(Vec::new(), 0).await?;
                 return Ok(false);
             }
         }
     }
 
-    /// Adds a piece of the body; `false` when it is more than the head has announced.
-    async fn push(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        let fitting = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
-        let (bytes, surplus) = bytes.split_at(fitting);
-        self.begin_piece(bytes.len());
-        if bytes.len() > COPIED {
-            self.flush(bytes).await?;
+    /// Adds a piece of the body, which is all from `from` on; `false` when it is more than the head has announced.
+    async fn push(&mut self, mut bytes: Vec<u8>, from: usize) -> io::Result<bool> {
+        let length = bytes.len() - from;
+        let fitting = usize::try_from(self.left).map_or(length, |left| left.min(length));
+        bytes.truncate(from + fitting);
+        self.begin_piece(fitting);
+        if fitting > COPIED {
+            self.flush(bytes, from).await?;
         } else {
-            self.out.extend_from_slice(bytes);
+            self.out.extend_from_slice(&bytes[from..]);
+            drop(bytes);
         }
         self.end_piece();
         if self.out.len() >= COLLECTED {
-            self.flush(&[]).await?;
+            self.flush(Vec::new(), 0).await?;
         }
-        Ok(surplus.is_empty())
+        Ok(fitting == length)
     }
 
     /// The same of a piece of a file.
@@ -171,12 +176,12 @@ impl<S: Stream> Message<'_, S> {
         let has_surplus = fitting < piece.length;
         piece.length = fitting;
         self.begin_piece(fitting);
-        self.flush(&[]).await?;
+        self.flush(Vec::new(), 0).await?;
         let sent = poll_fn(|task| self.io.borrow_mut().poll_send_file(task, &mut piece)).await;
         match sent {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => match piece.read() {
-                Ok(bytes) => self.flush(&bytes).await?,
+                Ok(bytes) => self.flush(bytes, 0).await?,
                 Err(error) => return Ok(unreadable(&error)),
             },
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -210,22 +215,74 @@ impl<S: Stream> Message<'_, S> {
         if self.form.framing == Framing::Chunked {
             self.out.extend_from_slice(LAST_CHUNK);
         }
-        self.flush(&[]).await?;
+        self.flush(Vec::new(), 0).await?;
         Ok(!matches!(self.form.framing, Framing::Length(_)) || self.left == 0)
     }
 
-    /// Writes what has been collected, and then these bytes.
-    async fn flush(&mut self, more: &[u8]) -> io::Result<()> {
-        {
-            let mut slices = [IoSlice::new(&self.out), IoSlice::new(more)];
-            let mut slices = match more {
-                [] => &mut slices[..1],
-                _ => &mut slices[..],
-            };
-            poll_fn(|task| self.io.borrow_mut().poll_write_all(task, &mut slices)).await?;
+    /// Writes what has been collected, and then these bytes from `from` on. What the client does not take is put aside when
+    /// there is no memory for it.
+    async fn flush(&mut self, more: Vec<u8>, from: usize) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&self.out), IoSlice::new(&more[from..])];
+        let mut slices = match &more[from..] {
+            [] => &mut slices[..1],
+            _ => &mut slices[..],
+        };
+        // What waits for the client counts as long as it does so.
+        let mut share = None;
+        let write = |task: &mut std::task::Context<'_>| {
+            let written = self.io.borrow_mut().poll_write_all(task, &mut slices);
+            if let Poll::Ready(written) = written {
+                return Poll::Ready(written.map(|()| true));
+            }
+            if share.is_none() {
+                let share = share.insert(self.context.memory.share());
+                if !share.hold(slices.iter().map(|slice| slice.len()).sum()) {
+                    return Poll::Ready(Ok(false));
+                }
+            }
+            Poll::Pending
+        };
+        if !poll_fn(write).await? {
+            let mut left = Vec::new();
+            slices
+                .iter()
+                .for_each(|slice| left.extend_from_slice(slice));
+            drop((more, std::mem::take(&mut self.out)));
+            self.put_aside(left, share).await?;
         }
         self.out.clear();
         Ok(())
+    }
+
+    /// Writes these bytes from a file, so that they need no memory while the client is slow; from memory where that fails.
+    async fn put_aside(&self, bytes: Vec<u8>, share: Option<Share>) -> io::Result<()> {
+        let length = bytes.len();
+        let (bytes, file) = self.context.disk.write(None, 0, bytes).await;
+        let Ok(file) = file else {
+            return self.write_all(&bytes).await;
+        };
+        drop((bytes, share));
+        let mut piece = FilePiece {
+            file,
+            offset: 0,
+            length,
+        };
+        let sent = poll_fn(|task| self.io.borrow_mut().poll_send_file(task, &mut piece)).await;
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            sent => return sent,
+        }
+        while piece.length > 0 {
+            let bytes = piece.read_begin(FREE)?;
+            self.write_all(&bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut slices = [IoSlice::new(bytes)];
+        let mut slices = &mut slices[..];
+        poll_fn(|task| self.io.borrow_mut().poll_write_all(task, &mut slices)).await
     }
 }
 

@@ -12,9 +12,6 @@ use crate::http::parse::Expects;
 use crate::http::{Body, ErrorResponse, RequestHead, Spool};
 use crate::timing::body_pause;
 
-/// Bytes that are collected before they are stored.
-const COLLECTED: usize = 64 * 1024;
-
 /// Reads the body behind this head. An error says that its end is not read either.
 pub(super) async fn read(
     mut incoming: Incoming,
@@ -28,7 +25,8 @@ pub(super) async fn read(
     if incoming.size_hint().lower() > settings.limit_request_body {
         return Err(ErrorResponse::BodyTooLarge);
     }
-    let (mut spool, mut data, began) = (Spool::default(), Vec::new(), Instant::now());
+    let mut spool = Spool::new(context.memory.share());
+    let (mut data, began) = (Vec::new(), Instant::now());
     while !incoming.is_end_stream() {
         let so_far = spool.length() + data.len() as u64;
         let pause = body_pause(settings, began, so_far).ok_or(ErrorResponse::BodyTooSlow)?;
@@ -41,7 +39,7 @@ pub(super) async fn read(
         if spool.length() + data.len() as u64 > settings.limit_request_body {
             return Err(ErrorResponse::BodyTooLarge);
         }
-        if data.len() >= COLLECTED {
+        if spool.is_to_be_stored(data.len()) {
             spool.push(&mut data, disk).await?;
         }
     }

@@ -131,8 +131,13 @@ impl Body for ResponseBody {
         let this = &mut *self;
         this.stream.go_on(this.context.clock.now());
         let given = ready!(this.poll_given(context));
-        if let Some(Ok(_)) = given {
-            this.stream.wait_for_client(this.context.clock.now());
+        if let Some(Ok(frame)) = &given {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            let (patience, now) = (
+                this.context.settings.send_patience(),
+                this.context.clock.now(),
+            );
+            this.stream.wait_for_client(bytes, patience, now);
         } else {
             this.has_ended = true;
         }

@@ -3,10 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::Settings;
+use crate::net::Patience;
 use crate::timing::{Phase, Verdict};
 
 /// The streams of one connection.
@@ -17,7 +19,7 @@ pub(super) struct Streams {
     /// How many have been opened so far.
     opened: Cell<u64>,
     open: Cell<usize>,
-    /// Since when each of those that wait for their client has done so.
+    /// Until when each of those that wait for their client does so.
     waiting: RefCell<BTreeMap<u64, Instant>>,
 }
 
@@ -27,6 +29,9 @@ pub(super) struct OpenStream {
     streams: Rc<Streams>,
     number: u64,
     now: Instant,
+    /// How long the client has been waited for before the last piece, and the bytes of all pieces.
+    waited: Duration,
+    given: u64,
 }
 
 impl Streams {
@@ -48,6 +53,8 @@ impl Streams {
             streams: Rc::clone(self),
             number,
             now,
+            waited: Duration::ZERO,
+            given: 0,
         }
     }
 
@@ -68,23 +75,37 @@ impl Streams {
         }
         match self.waiting.borrow().values().min() {
             None => Verdict::Until(None),
-            Some(&since) if since + settings.send_timeout <= now => Verdict::Gone,
-            Some(&since) => Verdict::Until(Some(since + settings.send_timeout)),
+            Some(&deadline) if deadline <= now => Verdict::Gone,
+            Some(&deadline) => Verdict::Until(Some(deadline)),
         }
     }
 }
 
 impl OpenStream {
-    /// The client has a piece to take before it is given the next.
-    pub(super) fn wait_for_client(&mut self, now: Instant) {
+    /// The client has a piece of so many bytes to take before it is given the next.
+    pub(super) fn wait_for_client(&mut self, bytes: usize, patience: Patience, now: Instant) {
+        let left = patience.left(self.waited, self.given).unwrap_or_default();
         self.now = now;
-        self.streams.waiting.borrow_mut().insert(self.number, now);
+        self.given += bytes as u64;
+        let deadline = now + left;
+        self.streams
+            .waiting
+            .borrow_mut()
+            .insert(self.number, deadline);
     }
 
     /// It has taken it.
     pub(super) fn go_on(&mut self, now: Instant) {
+        if self
+            .streams
+            .waiting
+            .borrow_mut()
+            .remove(&self.number)
+            .is_some()
+        {
+            self.waited += now - self.now;
+        }
         self.now = now;
-        self.streams.waiting.borrow_mut().remove(&self.number);
     }
 }
 

@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{first_bytes, is_preface, serve};
 use crate::config::Settings;
 use crate::context::Context;
-use crate::http::{Body, Peer, Request, Response};
-use crate::testing::{Answers, Way, response, settings};
+use crate::http::{Peer, Request, Response};
+use crate::testing::{Answers, Way, content, response, settings};
 
 type Client = SendRequest<Full<Bytes>>;
 
@@ -305,17 +305,18 @@ proptest! {
             prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20_000), 0..5),
             prop_oneof![Just(Way::Whole), Just(Way::Streamed), Just(Way::File)],
         ), 1..6),
+        buffer_memory in prop_oneof![Just(0), Just(1 << 20)],
     ) {
         let expected = requests.clone();
         let answer = move |request: Request| {
             let number: usize = std::str::from_utf8(&request.head.raw_target()[1..]).unwrap().parse().unwrap();
             let (sent, body, way) = &expected[number];
-            let Body::Memory(got) = &request.body else { panic!() };
-            assert_eq!(got, sent);
+            assert_eq!(content(&request.body), *sent);
             let body: Vec<&[u8]> = body.iter().map(Vec::as_slice).collect();
             response(200, &[], &body, *way)
         };
-        run(settings(), answer, async |stream, _| {
+        let settings = Settings { buffer_memory, ..settings() };
+        run(settings, answer, async |stream, _| {
             let client = connect(stream).await;
             let all = requests.into_iter().enumerate().map(|(number, (sent, body, _))| {
                 let mut client = client.clone();

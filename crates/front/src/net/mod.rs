@@ -5,5 +5,5 @@ mod progress;
 mod stream;
 
 pub(crate) use begun::Begun;
-pub(crate) use progress::SlowReader;
+pub(crate) use progress::{Pace, Patience, SlowReader};
 pub(crate) use stream::{Stream, UNSENT};

@@ -28,10 +28,7 @@ pub(crate) async fn respond(
 /// Hands the request over to the children; a body for which there is no memory goes to a file.
 async fn offer(upstream: &Rc<Upstream>, mut request: Request) -> Result<Pending, ErrorResponse> {
     let offered = match try_offer(upstream, &request) {
-        Err(Full::Memory | Full::TooLarge)
-            if let Body::Memory(bytes) = &request.body
-                && !bytes.is_empty() =>
-        {
+        Err(Full::Memory | Full::TooLarge) if matches!(request.body, Body::Memory(..)) => {
             request.body = request.body.into_file(upstream.disk()).await?;
             try_offer(upstream, &request)
         }

@@ -9,6 +9,7 @@ use exchange::{After, Extent, Part};
 
 use crate::disk::DiskFile;
 use crate::http::{FileBody, Next};
+use crate::memory::Share;
 
 /// Bytes of one response that are kept in memory; the rest of it overflows into a file.
 const IN_MEMORY: usize = 128 * 1024;
@@ -20,8 +21,10 @@ const AHEAD: usize = 512 * 1024;
 const SMALL: usize = 4 * 1024;
 
 /// What has come of a response and has not been sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Buffer {
+    /// What it has of all memory for responses.
+    share: Share,
     parts: VecDeque<Part>,
     /// Bytes of these parts.
     bytes: usize,
@@ -67,17 +70,31 @@ pub(super) struct Write {
 }
 
 impl Buffer {
+    pub(super) fn new(share: Share) -> Self {
+        Self {
+            share,
+            parts: VecDeque::new(),
+            bytes: 0,
+            overflow: None,
+            end: None,
+            extent: None,
+            waker: None,
+        }
+    }
+
     /// Adds what has come. `true` when something is to be written.
     pub(super) fn push(&mut self, part: Part) -> bool {
-        if self.overflow.is_none() && self.bytes + part.bytes.len() > IN_MEMORY && part.head == 0 {
+        let bytes = self.bytes + part.bytes.len();
+        let has_room = self.hold(part.bytes.len());
+        if self.overflow.is_none() && part.head == 0 && (bytes > IN_MEMORY || !has_room) {
             self.overflow = Some(Overflow::default());
         }
         if let Some(overflow) = &mut self.overflow {
             overflow.waiting.extend_from_slice(&part.bytes);
             overflow.after = (part.after != After::More).then_some(part.after);
-            return overflow.is_to_be_written();
+            return overflow.is_to_be_written(has_room);
         }
-        self.bytes += part.bytes.len();
+        self.bytes = bytes;
         match self.parts.back_mut() {
             Some(last)
                 if part.head == 0 && part.bytes.len() <= SMALL && last.bytes.len() <= SMALL =>
@@ -94,6 +111,7 @@ impl Buffer {
     pub(super) fn next(&mut self) -> Option<Next> {
         if let Some(part) = self.parts.pop_front() {
             self.bytes -= part.bytes.len();
+            self.hold(0);
             return Some(Next::Part(part));
         }
         let Some(overflow) = &mut self.overflow else {
@@ -113,6 +131,7 @@ impl Buffer {
         }
         // The client has caught up.
         let overflow = self.overflow.take()?;
+        self.hold(0);
         if overflow.waiting.is_empty() && overflow.after.is_none() {
             return self.next();
         }
@@ -125,14 +144,18 @@ impl Buffer {
 
     /// Whether the application's thread has to wait.
     pub(super) fn has_enough(&self) -> bool {
-        let overflow = self.overflow.as_ref();
-        overflow.is_some_and(|overflow| overflow.waiting.len() + overflow.on_its_way >= AHEAD)
+        let Some(overflow) = &self.overflow else {
+            return false;
+        };
+        let ahead = if self.share.is_beyond() { 1 } else { AHEAD };
+        overflow.in_memory() >= ahead
     }
 
     /// What is to be written now, if anything. To be followed by [`Self::written`].
     pub(super) fn write(&mut self) -> Option<Write> {
+        let has_room = self.hold(0);
         let overflow = self.overflow.as_mut()?;
-        if !overflow.is_to_be_written() {
+        if !overflow.is_to_be_written(has_room) {
             return None;
         }
         let bytes = std::mem::take(&mut overflow.waiting);
@@ -158,22 +181,33 @@ impl Buffer {
             let behind = std::mem::replace(&mut overflow.waiting, bytes);
             overflow.waiting.extend_from_slice(&behind);
         }
+        self.hold(0);
     }
 
-    /// Forgets the response, keeps the memory.
+    /// Forgets the response, keeps the room for its parts.
     pub(super) fn empty(&mut self) {
-        let mut parts = std::mem::take(&mut self.parts);
-        parts.clear();
-        *self = Self {
-            parts,
-            ..Self::default()
-        };
+        self.parts.clear();
+        self.bytes = 0;
+        (self.overflow, self.end) = (None, None);
+        (self.extent, self.waker) = (None, None);
+        self.hold(0);
+    }
+
+    /// Has what is in memory counted, and so many bytes more; tells whether there is room for them.
+    fn hold(&mut self, more: usize) -> bool {
+        let behind = self.overflow.as_ref().map_or(0, Overflow::in_memory);
+        self.share.hold(self.bytes + behind + more)
     }
 }
 
 impl Overflow {
-    fn is_to_be_written(&self) -> bool {
-        self.on_its_way == 0 && !self.is_full && self.waiting.len() >= WRITTEN
+    fn in_memory(&self) -> usize {
+        self.waiting.len() + self.on_its_way
+    }
+
+    fn is_to_be_written(&self, has_room: bool) -> bool {
+        let least = if has_room { WRITTEN } else { 1 };
+        self.on_its_way == 0 && !self.is_full && self.waiting.len() >= least
     }
 }
 
@@ -184,6 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::memory::Memory;
 
     /// What happens to a buffer.
     #[derive(Clone, Debug)]
@@ -246,8 +281,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_is_what_goes_however_the_disk_and_the_client_take_turns(steps in steps()) {
-            let mut buffer = Buffer::default();
+        fn what_comes_is_what_goes_however_the_disk_and_the_client_take_turns(
+            steps in steps(),
+            most in prop_oneof![Just(0), Just(100_000), Just(1 << 20)],
+        ) {
+            let mut buffer = Buffer::new(Memory::new(most).share());
             let (mut given, mut got, mut after) = (Vec::new(), Vec::new(), None);
             let mut writing: Option<Write> = None;
             let mut number = 0_u8;
@@ -284,7 +322,7 @@ mod tests {
 
     #[test]
     fn small_parts_are_collected() {
-        let mut buffer = Buffer::default();
+        let mut buffer = Buffer::new(Memory::new(1 << 20).share());
         for _ in 0..1000 {
             buffer.push(Part {
                 bytes: vec![1],

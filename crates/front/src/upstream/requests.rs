@@ -110,7 +110,10 @@ impl Upstream {
         if !self.is_looked_after.replace(true) {
             self.has_requests.notify_one();
         }
-        let buffer = state.spare.pop().unwrap_or_default();
+        let buffer = state.spare.pop().unwrap_or_else(|| {
+            let share = self.context.memory.share();
+            Rc::new(RefCell::new(Buffer::new(share)))
+        });
         let waiter = Waiter::new(ticket, Rc::clone(&buffer), self.context.clock.now());
         state.waiting.enter(ticket, waiter);
         Ok(Pending {

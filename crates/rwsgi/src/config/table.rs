@@ -52,6 +52,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     requests::BODY_TIMEOUT,
     requests::MIN_RATE,
     requests::SEND_TIMEOUT,
+    requests::BUFFER_MEMORY,
     requests::BUFFER_DISK,
     requests::BUFFER_DIR,
     requests::QUEUE_TIMEOUT,

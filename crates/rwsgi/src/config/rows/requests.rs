@@ -77,9 +77,10 @@ pub(crate) const MIN_RATE: Opt = Opt {
     section: Section::Requests,
     value: "SIZE",
     default: Some("500"),
-    short: "Slowest average rate of a request's body, in bytes a second",
-    long: "Counted once `--body-timeout` has passed since the body began: a client that drips its body without a \
-        pause gets 408, too. 0 allows any rate.",
+    short: "Slowest average rate of a body or response, in bytes a second",
+    long: "Counted once `--body-timeout` has passed since the body of a request began: a client that drips it without a \
+        pause gets 408, too. The same once a response has waited for its client for `--send-timeout`: one that takes less is \
+        cut off. 0 allows any rate.",
     kind: Kind::Size(0..=1 << 30, |config, bytes| config.front.min_rate = bytes),
     ..ROW
 };
@@ -93,6 +94,22 @@ pub(crate) const SEND_TIMEOUT: Opt = Opt {
     short: "How long a client may take nothing of its response",
     long: "Then the connection is cut off, and a thread that waits for the client goes on.",
     kind: Kind::Time(TICK..=DAY, |config, time| config.front.send_timeout = time),
+    ..ROW
+};
+
+pub(crate) const BUFFER_MEMORY: Opt = Opt {
+    name: "buffer-memory",
+    elsewhere: &[("nginx", "proxy_buffers, client_body_buffer_size")],
+    section: Section::Requests,
+    value: "SIZE",
+    default: Some("64M"),
+    short: "Memory for bodies, and for responses that wait for their clients",
+    long: "For all connections together; 4 KiB of each are not counted. With nothing left, what comes goes to a file \
+        (`--buffer-disk`), and where that takes no more either, a response's thread waits for its client. 0 keeps no more than \
+        these 4 KiB in memory.",
+    kind: Kind::Size(0..=1 << 40, |config, bytes| {
+        config.front.buffer_memory = narrow(bytes)
+    }),
     ..ROW
 };
 

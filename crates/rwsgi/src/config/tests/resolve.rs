@@ -41,6 +41,7 @@ fn the_defaults_are_those_of_the_contract() {
             front: front::Settings {
                 keep_alive: Duration::from_secs(5),
                 http2: false,
+                buffer_memory: 64 << 20,
                 buffer_disk: 1 << 30,
                 buffer_dir: None,
                 header_timeout: Duration::from_secs(15),

@@ -45,8 +45,9 @@ off\t''"
 complete -c rwsgi -l keep-alive -d 'How long a connection may stay idle between two requests' -r -f
 complete -c rwsgi -l header-timeout -d 'Time for the head of a request to arrive' -r -f
 complete -c rwsgi -l body-timeout -d 'Longest pause while the body of a request arrives' -r -f
-complete -c rwsgi -l min-rate -d 'Slowest average rate of a request\'s body, in bytes a second' -r -f
+complete -c rwsgi -l min-rate -d 'Slowest average rate of a body or response, in bytes a second' -r -f
 complete -c rwsgi -l send-timeout -d 'How long a client may take nothing of its response' -r -f
+complete -c rwsgi -l buffer-memory -d 'Memory for bodies, and for responses that wait for their clients' -r -f
 complete -c rwsgi -l buffer-disk -d 'Disk space for bodies and responses that are too large for memory' -r -f
 complete -c rwsgi -l buffer-dir -d 'Folder of these files' -r -f -a "(__fish_complete_directories)"
 complete -c rwsgi -l queue-timeout -d 'How long a request waits for an application thread' -r -f
