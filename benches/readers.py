@@ -54,6 +54,7 @@ def main() -> None:
     )
     print(f"{read / MEBIBYTE:.0f} MiB read by all of them\n")
     print(table(["", "requests a second", "99 % within (ms)"], [row("alone", alone), row("beside", beside)]))
+    print()
     head = ["front, private", "MiB"]
     print(
         table(

@@ -148,6 +148,21 @@ def test_responses_have_a_bounded_amount_of_memory_together(start: Start, target
         takes_all(client, KIB_100)
 
 
+def test_memory_is_given_back_when_a_crowd_has_gone(start: Start) -> None:
+    server = start("large")
+    front = server.front()
+    server.get("/")
+    before = processes.private(front)
+    clients = [server.client(receives=8192) for _ in range(200)]
+    for client in clients:
+        client.send(f"/whole/{KIB_100}")
+    server.wait_for_all(GIVEN.format(KIB_100), 200)
+    assert processes.private(front) - before > ALL_OF_THEM // 4
+    for client in clients:
+        client.close()
+    until_equal(lambda: processes.private(front) - before < ALL_OF_THEM // 10, True)
+
+
 def unread(server: Server) -> int:
     """Bytes that have come for a server and that it has not read."""
     assert isinstance(server.address, tuple)

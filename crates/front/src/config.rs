@@ -78,6 +78,8 @@ pub struct Settings {
 pub struct Surroundings {
     /// How it is found out whether a client takes its answer, which is the kernel's to tell.
     pub untaken: Untaken,
+    /// Gives memory that is free back to the kernel. Called some time after connections have ended.
+    pub give_back_memory: fn(),
     /// Where each request leaves a line, if anywhere.
     pub access_log: Option<AccessLog>,
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::access_log::Log;
 use crate::config::{Settings, Untaken};
@@ -33,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) draining: watch::Receiver<bool>,
     /// Each response is the last of its connection, also while further connections are wanted.
     pub(crate) closing: Cell<bool>,
+    /// Notified when a connection has ended.
+    pub(crate) ended: Notify,
     /// Memory for messages, used again and again.
     scratch: RefCell<Vec<u8>>,
 }
@@ -55,6 +57,7 @@ impl Context {
             log,
             draining,
             closing: Cell::new(false),
+            ended: Notify::new(),
             scratch: RefCell::default(),
         }
     }

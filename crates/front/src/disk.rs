@@ -17,6 +17,8 @@ use tokio::task::spawn_blocking;
 pub(crate) const THREADS: usize = 16;
 /// Those of them that may write at once: the others are left to those who read.
 const WRITERS: usize = 4;
+/// Bytes that may wait to be written before no more are read for which no client is ready.
+const BEHIND: u64 = 2 * 1024 * 1024;
 /// Bytes of their stacks.
 pub(crate) const STACK: usize = 256 * 1024;
 
@@ -27,6 +29,8 @@ pub(crate) struct Disk {
     folder: Option<PathBuf>,
     /// Also held by work whose connection has gone meanwhile, so that what it holds in memory is bounded.
     permits: Arc<Semaphore>,
+    /// Bytes that wait to be written, or are being written.
+    unwritten: Arc<AtomicU64>,
     budget: Arc<Budget>,
 }
 
@@ -44,6 +48,7 @@ impl Disk {
         Self {
             folder,
             permits: Arc::new(Semaphore::new(WRITERS)),
+            unwritten: Arc::default(),
             budget: Arc::new(Budget { most, used }),
         }
     }
@@ -56,21 +61,47 @@ impl Disk {
         at: u64,
         bytes: Vec<u8>,
     ) -> (Vec<u8>, io::Result<Arc<DiskFile>>) {
+        let unwritten = Unwritten::new(&self.unwritten, bytes.len());
         let permits = Arc::clone(&self.permits);
         let (folder, budget) = (self.folder.clone(), Arc::clone(&self.budget));
         let permit = permits.acquire_owned().await;
         let done = spawn_blocking(move || {
             let written = write(file, at, &bytes, folder.as_deref(), &budget);
-            drop(permit);
+            drop((permit, unwritten));
             (bytes, written)
         });
         done.await
             .unwrap_or_else(|lost| (Vec::new(), Err(io::Error::other(lost))))
     }
 
+    /// Whether more waits to be written than should.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.unwritten.load(Ordering::Relaxed) >= BEHIND
+    }
+
     /// The folder, to be named to people.
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.clone().unwrap_or_else(std::env::temp_dir)
+    }
+}
+
+/// Bytes that count as unwritten until this is dropped.
+struct Unwritten {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Unwritten {
+    fn new(all: &Arc<AtomicU64>, bytes: usize) -> Self {
+        let (all, bytes) = (Arc::clone(all), bytes as u64);
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Self { all, bytes }
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

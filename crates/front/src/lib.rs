@@ -43,6 +43,7 @@ use std::sync::Arc;
 use exchange::{ChildId, Exchange};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
+use tokio::task::spawn_local;
 
 pub use config::{Listening, Place, Settings, Surroundings, Untaken};
 pub use respond::{Health, HealthError};
@@ -79,6 +80,7 @@ pub fn serve(
     alloc::keep();
     let Surroundings {
         untaken,
+        give_back_memory,
         access_log,
     } = surroundings;
     let log = access_log.map(Log::open).transpose()?;
@@ -96,6 +98,7 @@ pub fn serve(
             context: Rc::clone(&context),
             upstream: Rc::clone(&upstream),
         };
+        spawn_local(alloc::give_back(Rc::clone(&context), give_back_memory));
         let drain = server::start(site, listeners, say)?;
         supervisor_link::follow(&link, &context, &upstream, drain).await
     });

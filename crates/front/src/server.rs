@@ -157,6 +157,7 @@ where
         })
         .await;
         drop(permit);
+        shared.context.ended.notify_one();
     });
 }
 

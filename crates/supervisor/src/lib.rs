@@ -69,6 +69,7 @@ pub use places::Place;
 pub use signals::withhold as withhold_signals;
 pub use sys::descriptors::{copy_of_inherited, open_standard};
 pub use sys::fork::threads;
+pub use sys::heap::give_back_memory;
 pub use sys::socket::untaken;
 pub use trial::{Tried, try_out};
 pub use upgrade::{Inheritance, Predecessor, Program, VARIABLE as TAKE_OVER};

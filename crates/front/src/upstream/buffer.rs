@@ -142,8 +142,12 @@ impl Buffer {
         }))
     }
 
-    /// Whether the application's thread has to wait.
-    pub(super) fn has_enough(&self) -> bool {
+    /// Whether the application's thread has to wait, for the client or for the disk. While the disk is behind, it waits unless
+    /// the client does.
+    pub(super) fn has_enough(&self, is_behind: bool) -> bool {
+        if is_behind && self.waker.is_none() {
+            return true;
+        }
         let Some(overflow) = &self.overflow else {
             return false;
         };

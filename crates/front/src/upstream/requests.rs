@@ -74,7 +74,11 @@ impl Upstream {
         Self {
             state: RefCell::new(State {
                 dispatcher: Dispatcher::open(Arc::clone(&exchange)),
-                waiting: Waiting::new(Rc::clone(&supervisor), Rc::clone(&overflow)),
+                waiting: Waiting::new(
+                    Rc::clone(&context),
+                    Rc::clone(&supervisor),
+                    Rc::clone(&overflow),
+                ),
                 mended_told: 0,
                 spare: Vec::new(),
                 scratch: Vec::new(),
@@ -302,9 +306,10 @@ impl Parts for Pending {
 
     fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Next> {
         let mut buffer = self.buffer.borrow_mut();
-        let had_enough = buffer.has_enough();
+        let is_behind = self.upstream.disk().is_behind();
+        let had_enough = buffer.has_enough(is_behind);
         if let Some(next) = buffer.next() {
-            if had_enough && !buffer.has_enough() {
+            if had_enough && !buffer.has_enough(is_behind) {
                 drop(buffer);
                 let upstream = &self.upstream;
                 upstream.turn(&mut upstream.state.borrow_mut());
@@ -315,6 +320,12 @@ impl Parts for Pending {
         let is_known = |known: &Waker| known.will_wake(waker);
         if !buffer.waker.as_ref().is_some_and(is_known) {
             buffer.waker = Some(waker.clone());
+            if is_behind {
+                // Its thread may wait for that.
+                drop(buffer);
+                let upstream = &self.upstream;
+                upstream.turn(&mut upstream.state.borrow_mut());
+            }
         }
         Poll::Pending
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::buffer::{Buffer, End};
+use crate::context::Context;
 use crate::disk::DiskFile;
 
 /// The supervisor, as the front reaches it.
@@ -27,6 +28,7 @@ pub(crate) trait Supervisor {
 /// The requests that have been offered, by their slots.
 pub(super) struct Waiting {
     waiters: Vec<Option<Waiter>>,
+    context: Rc<Context>,
     supervisor: Rc<dyn Supervisor>,
     /// Buffers of which something is to be written into a file, and what wakes the task that does so.
     pub(super) overflowing: Vec<Rc<RefCell<Buffer>>>,
@@ -56,9 +58,14 @@ impl Waiter {
 }
 
 impl Waiting {
-    pub(super) fn new(supervisor: Rc<dyn Supervisor>, overflow: Rc<Notify>) -> Self {
+    pub(super) fn new(
+        context: Rc<Context>,
+        supervisor: Rc<dyn Supervisor>,
+        overflow: Rc<Notify>,
+    ) -> Self {
         Self {
             waiters: Vec::new(),
+            context,
             supervisor,
             overflowing: Vec::new(),
             overflow,
@@ -126,8 +133,9 @@ impl Waiting {
 
 impl Sink for Waiting {
     fn wish(&mut self, ticket: Ticket) -> Wish {
+        let is_behind = self.context.disk.is_behind();
         match self.get(ticket) {
-            Some(waiter) if waiter.buffer.borrow().has_enough() => Wish::Later,
+            Some(waiter) if waiter.buffer.borrow().has_enough(is_behind) => Wish::Later,
             _ => Wish::More,
         }
     }

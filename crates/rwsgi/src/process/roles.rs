@@ -74,6 +74,7 @@ impl supervisor::Roles for Roles {
         let served = access_log::of(config).and_then(|access_log| {
             let surroundings = front::Surroundings {
                 untaken: supervisor::untaken,
+                give_back_memory: supervisor::give_back_memory,
                 access_log,
             };
             let exchange = Arc::clone(&self.exchange);

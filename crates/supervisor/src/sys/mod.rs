@@ -2,6 +2,7 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod fork;
+pub(crate) mod heap;
 pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod socket;
