@@ -28,7 +28,7 @@ DONE := $(VENV)/done
 export PYO3_PYTHON := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(IN)/python
 
 RUST   := $(shell find crates -name '*.rs' -o -name '*.py' -o -name Cargo.toml) $(wildcard Cargo.toml Cargo.lock)
-PYTHON_PACKAGE := $(wildcard python/rwsgi/*)
+PYTHON_PACKAGE := $(wildcard python/rwsgi/*) $(shell find deploy/wheel -type f)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
