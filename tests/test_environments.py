@@ -28,6 +28,15 @@ ACTS["/environment"] = lambda environ, query: [sys.prefix, sys.executable, mine.
 """
 
 
+PLAIN = """
+import sys
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [repr(sys.modules.get("fcntl", "not loaded")).encode()]
+"""
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
     """One with packages of its own, and without rwsgi."""
@@ -120,6 +129,33 @@ def test_the_release_that_a_link_leads_to_brings_its_own(start: Start, tmp_path:
     assert server.process.wait(PATIENCE) == 0
     assert of_release("2")
     stop(server, pid)
+
+
+OUT_OF_REACH = """
+import sys
+
+# What is no part of the interpreter itself in some builds of CPython.
+for name in ("fcntl", "select", "_struct", "math", "_random", "array", "_datetime", "_json", "_socket"):
+    if name not in sys.modules:
+        sys.modules[name] = None
+"""
+
+
+@pytest.mark.parametrize("preload", ["on", "auto", "off"])
+def test_an_application_is_loaded_where_extension_modules_are_out_of_reach(
+    start: Start, tmp_path: Path, preload: str
+) -> None:
+    """As where `--user` may not read the folder of the interpreter."""
+    (tmp_path / "sitecustomize.py").write_text(OUT_OF_REACH)
+    (tmp_path / "plain.py").write_text(PLAIN)
+    server = start(
+        *("--preload", preload, "--processes", "2", "plain"),
+        environment={"PYTHONPATH": str(tmp_path)},
+        children=2,
+    )
+    assert server.get("/").body == b"None"
+    assert "ERROR" not in str(server.log)
+    server.stop()
 
 
 def test_a_check_is_made_in_it(run: Run, environment: Path) -> None:

@@ -1,17 +1,18 @@
 """What of a loaded application a fork would break.
 
 Runs as the module ``_rwsgi_audit``, once before the application is loaded: what is open then is the server's.
+
+It imports nothing that the interpreter may have as a file of its own (`lib-dynload`), unless it does without:
+that file may be out of reach for the user of the application.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import gc
 import io
 import os
-import select
 import signal
 import stat
 import sys
@@ -496,13 +497,18 @@ def _look_at_anonymous(report: Report, holders: _Holders, fd: int, place: str) -
         report.unknown.append(f"file descriptor {fd} is open: {kind}{holders.by(fd)}")
 
 
+def _flags(fd: int) -> int:
+    try:
+        import fcntl
+    except ImportError:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+            return next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
+    return fcntl.fcntl(fd, fcntl.F_GETFL)
+
+
 def _look_at_pipe(report: Report, holders: _Holders, fd: int, place: str) -> None:
-    mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-    ends = {
-        fcntl.fcntl(other, fcntl.F_GETFL) & os.O_ACCMODE
-        for other, its_place in list(_descriptors())
-        if its_place == place
-    }
+    mode = _flags(fd) & os.O_ACCMODE
+    ends = {_flags(other) & os.O_ACCMODE for other, its_place in list(_descriptors()) if its_place == place}
     if mode == os.O_RDWR or len(ends) > 1:
         report.notes.append(
             f"file descriptor {fd} ({place}) is a pipe with both ends in this process{holders.by(fd)}"
@@ -517,10 +523,12 @@ def _look_at_pipe(report: Report, holders: _Holders, fd: int, place: str) -> Non
 
 
 def _is_hung_up(fd: int) -> bool:
-    # gevent and eventlet take `poll` away.
-    if not hasattr(select, "poll"):
+    try:
+        from select import poll as new_poll
+    except ImportError:
+        # gevent and eventlet take `poll` away.
         return False
-    poll = select.poll()
+    poll = new_poll()
     poll.register(fd, 0)
     return bool(poll.poll(0))
 
@@ -569,7 +577,7 @@ def _address(address: Any) -> str:
 
 def _look_at_file(report: Report, holders: _Holders, fd: int, place: str) -> None:
     name = f"file descriptor {fd} ({place})"
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    flags = _flags(fd)
     mode = flags & os.O_ACCMODE
     base = os.path.basename(place)
     if place.startswith(("/memfd:", "/dev/shm/")) or base.startswith("ffi"):

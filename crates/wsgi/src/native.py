@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import signal
-import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -107,7 +106,7 @@ def _library_of(task: int, regions: list[tuple[int, int, str, str]]) -> str:
     code = [
         (begin, end, name) for begin, end, rights, name in regions if "x" in rights and name.startswith("/")
     ]
-    for (word,) in reversed(list(struct.iter_unpack("Q", stack))):
+    for word in reversed(memoryview(stack).cast("Q")):
         for begin, end, name in code:
             if begin <= word < end and not _CARRIERS.match(os.path.basename(name)):
                 return name

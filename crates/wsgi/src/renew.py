@@ -6,28 +6,34 @@ Runs as the module ``_rwsgi_renew``, from before the application is loaded.
 from __future__ import annotations
 
 import gc
-import random
 import sys
+from contextlib import suppress
 from typing import Any
+
+# Where what it needs is out of reach for the user of the application, no generator is made either.
+with suppress(ImportError):
+    import random
 
 # Those that were given a seed, by their identity, and kept so that no other takes that.
 _seeded: dict[int, random.Random] = {}
 _to_renew: list[Any] = []
-_seed = random.Random.seed
-_setstate = random.Random.setstate
+_originals: dict[str, Any] = {}
 # A generator of numpy that was given no seed has this many bits from the system.
 _SMALLEST_ENTROPY = 1 << 64
 
 
 def watch() -> None:
     """Note which generators are given a seed, until `find`."""
+    if "random" not in globals():
+        return
+    _originals.update(seed=random.Random.seed, setstate=random.Random.setstate)
 
     def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
-        _seed(self, a, version)
+        _originals["seed"](self, a, version)
         _note(self, a is not None)
 
     def setstate(self: random.Random, state: Any) -> None:
-        _setstate(self, state)
+        _originals["setstate"](self, state)
         _note(self, True)
 
     random.Random.seed = seed  # type: ignore[method-assign]
@@ -43,8 +49,10 @@ def _note(generator: random.Random, is_seeded: bool) -> None:
 
 def find() -> list[str]:
     """Find the generators that are to be seeded anew in each child; one sentence for each kind."""
-    random.Random.seed = _seed  # type: ignore[method-assign]
-    random.Random.setstate = _setstate  # type: ignore[method-assign]
+    if not _originals:
+        return []
+    random.Random.seed = _originals["seed"]  # type: ignore[method-assign]
+    random.Random.setstate = _originals["setstate"]  # type: ignore[method-assign]
     gc.collect()
     found = [thing for thing in gc.get_objects() if _is_generator(type(thing)) and _is_unseeded(thing)]
     # What a generator of numpy draws from is renewed with it.
