@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::Reason;
-
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -45,6 +43,21 @@ pub enum Action {
         /// When.
         at: Duration,
     },
+}
+
+/// Why a child is replaced. Shown as the option that asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It belongs to an earlier generation.
+    Reload,
+    /// It has answered enough requests.
+    MaxRequests,
+    /// It is old enough.
+    RestartInterval,
+    /// It has had nothing to do for long enough.
+    InactivityTimeout,
+    /// It has become too large.
+    MaxChildMemory,
 }
 
 /// What the operator should know. Shown in Apache's words, where Apache has some.
@@ -127,6 +140,18 @@ impl fmt::Display for GiveUp {
                 f.write_str("a resource shortage was met before any child started successfully")
             }
         }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reload => "reload",
+            Self::MaxRequests => "max-requests",
+            Self::RestartInterval => "restart-interval",
+            Self::InactivityTimeout => "inactivity-timeout",
+            Self::MaxChildMemory => "max-child-memory",
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! The fixed pool: so many children, and one that is gone is replaced at once.
 
+use crate::paces::Paces;
 use crate::plan::{ORDERS_AHEAD, Plan};
-use crate::{Child, Memory, Observed};
+use crate::{Child, Observed};
 
 /// Starts what is lacking, or tells those to go that are too many. Tells whether all are there and ready.
-pub(crate) fn look(processes: u16, memory: &Memory, seen: &Observed<'_>, plan: &mut Plan) -> bool {
+pub(crate) fn look(processes: u16, paces: &Paces, seen: &Observed<'_>, plan: &mut Plan) -> bool {
     let count = |is: fn(&Child) -> bool| seen.children.iter().filter(|child| is(child)).count();
     let wanted = usize::from(processes);
     let ready = count(|child| matches!(child, Child::Ready { .. }));
@@ -12,7 +13,7 @@ pub(crate) fn look(processes: u16, memory: &Memory, seen: &Observed<'_>, plan: &
     // A slot that is not cleared yet will be in a moment: its own next child takes the place of the last.
     let gone = count(|child| *child == Child::Gone);
     if ready + coming + gone < wanted {
-        grow(wanted - ready - coming - gone, memory, seen, plan);
+        grow(wanted - ready - coming - gone, paces, seen, plan);
     } else if ready + coming > wanted && seen.lives.iter().all(|life| life.is_current) {
         // While a generation is replaced by the next, there is one child more, and the turnover says who goes.
         shrink(ready.min(ready + coming - wanted), seen, plan);
@@ -20,18 +21,18 @@ pub(crate) fn look(processes: u16, memory: &Memory, seen: &Observed<'_>, plan: &
     ready >= wanted && coming == 0
 }
 
-fn grow(lacking: usize, memory: &Memory, seen: &Observed<'_>, plan: &mut Plan) {
+fn grow(lacking: usize, paces: &Paces, seen: &Observed<'_>, plan: &mut Plan) {
     let mut vacant = (0..)
         .zip(seen.children)
         .filter(|(_, child)| **child == Child::Vacant)
         .map(|(slot, _)| slot)
         .take(lacking)
         .peekable();
-    if vacant.peek().is_none() || !plan.can_fork() || !plan.due(memory.next_birth()) {
+    if vacant.peek().is_none() || !plan.can_fork() || !plan.due(paces.next_birth()) {
         return;
     }
     // While forks fail, one child at a time finds out whether they work again.
-    let ahead = if memory.forks.is_troubled() {
+    let ahead = if paces.forks.is_troubled() {
         1
     } else {
         ORDERS_AHEAD

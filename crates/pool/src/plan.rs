@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Action, Child, Front, Limits, Memory, Mold, Observed};
+use crate::paces::Paces;
+use crate::{Action, Child, Front, Limits, Mold, Observed};
 
 /// Children that may be ordered and not yet born: a mold forks one after the other, so more would only wait in line.
 pub(crate) const ORDERS_AHEAD: usize = 32;
@@ -20,7 +21,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// What front, mold and late children call for.
-    pub(crate) fn begin(limits: &Limits, memory: &Memory, seen: &Observed<'_>) -> Self {
+    pub(crate) fn begin(limits: &Limits, paces: &Paces, seen: &Observed<'_>) -> Self {
         let mut plan = Self {
             now: seen.now,
             actions: Vec::new(),
@@ -30,8 +31,8 @@ impl Plan {
             startup_timeout: limits.startup_timeout,
             shutdown_timeout: limits.shutdown_timeout,
         };
-        plan.front(memory, seen);
-        plan.mold(memory, seen);
+        plan.front(paces, seen);
+        plan.mold(paces, seen);
         plan.late_children(seen);
         plan.can_fork =
             matches!(seen.mold, Mold::Ready { .. }) && !plan.actions.contains(&Action::KillMold);
@@ -98,16 +99,16 @@ impl Plan {
         self.actions
     }
 
-    fn front(&mut self, memory: &Memory, seen: &Observed<'_>) {
-        if seen.front == Front::Absent && self.due(memory.fronts.not_before()) {
+    fn front(&mut self, paces: &Paces, seen: &Observed<'_>) {
+        if seen.front == Front::Absent && self.due(paces.fronts.not_before()) {
             self.add(Action::StartFront);
         }
     }
 
-    fn mold(&mut self, memory: &Memory, seen: &Observed<'_>) {
+    fn mold(&mut self, paces: &Paces, seen: &Observed<'_>) {
         match seen.mold {
             Mold::Absent => {
-                if self.due(memory.molds.not_before()) {
+                if self.due(paces.molds.not_before()) {
                     self.add(Action::BuildMold);
                 }
             }

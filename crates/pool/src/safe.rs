@@ -8,8 +8,9 @@
 
 use std::time::Duration;
 
+use crate::paces::Paces;
 use crate::plan::{ORDERS_AHEAD, Plan};
-use crate::{Action, Child, Memory, Message, Observed, Safe};
+use crate::{Action, Child, Message, Observed, Safe};
 
 /// How often the pool is looked at when nothing happens.
 const TICK: Duration = Duration::from_millis(250);
@@ -63,25 +64,6 @@ struct Count {
     starting: u16,
     /// Threads without a request, those of starting children included.
     idle: u32,
-}
-
-/// Grows or shrinks. Tells whether the pool has what it wants, as far as it may.
-pub(crate) fn look(
-    limits: &Safe,
-    memory: &mut Memory,
-    seen: &Observed<'_>,
-    plan: &mut Plan,
-) -> bool {
-    let view = View::of(limits, seen);
-    let lacking = memory.safe.lacking(&view);
-    if lacking == 0 {
-        memory.safe.shrink(&view, plan);
-    } else {
-        memory.safe.surplus_since = None;
-        memory.grow(&view, lacking, plan);
-    }
-    plan.due(seen.now + TICK);
-    view.count.starting == 0 && (lacking == 0 || view.count.alive >= view.most())
 }
 
 impl<'a> View<'a> {
@@ -154,6 +136,26 @@ impl Count {
 }
 
 impl Growth {
+    /// Grows or shrinks. Tells whether the pool has what it wants, as far as it may.
+    pub(crate) fn look(
+        &mut self,
+        limits: &Safe,
+        paces: &Paces,
+        seen: &Observed<'_>,
+        plan: &mut Plan,
+    ) -> bool {
+        let view = View::of(limits, seen);
+        let lacking = self.lacking(&view);
+        if lacking == 0 {
+            self.shrink(&view, plan);
+        } else {
+            self.surplus_since = None;
+            self.grow(paces, &view, lacking, plan);
+        }
+        plan.due(seen.now + TICK);
+        view.count.starting == 0 && (lacking == 0 || view.count.alive >= view.most())
+    }
+
     /// Children that are lacking, whether they may be started or not.
     fn lacking(&mut self, view: &View<'_>) -> u32 {
         let elastic = &view.limits.elastic;
@@ -220,23 +222,21 @@ impl Growth {
             }));
         }
     }
-}
 
-impl Memory {
     /// Starts what is lacking, as far as the bounds, the cores and earlier failures allow.
-    fn grow(&mut self, view: &View<'_>, lacking: u32, plan: &mut Plan) {
+    fn grow(&mut self, paces: &Paces, view: &View<'_>, lacking: u32, plan: &mut Plan) {
         let room = view.most().saturating_sub(view.count.present);
         if room == 0 {
-            self.safe.report(view, plan);
+            self.report(view, plan);
             return;
         }
-        if !plan.can_fork() || !plan.due(self.next_birth()) {
+        if !plan.can_fork() || !plan.due(paces.next_birth()) {
             return;
         }
-        let at_once = if self.births.is_troubled() || self.forks.is_troubled() {
+        let at_once = if paces.births.is_troubled() || paces.forks.is_troubled() {
             // After a failure one child at a time finds out whether the next will do better.
             1
-        } else if self.safe.started {
+        } else if self.started {
             view.cores_to_start_with()
         } else {
             view.limits.cores.max(1)

@@ -3,39 +3,10 @@
 //! One after the other, whatever the reason. A child that is being replaced still takes requests and is counted
 //! nowhere, so that the pool starts another in the way in which it starts any; there is a slot to spare for it.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::plan::Plan;
-use crate::{Action, Child, Life, Observed};
-
-/// When a child has lived long enough. Zero stands for never.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recycling {
-    /// `MaxRequestsPerChild`: after so many requests.
-    pub max_requests: u64,
-    /// After so long.
-    pub restart_interval: Duration,
-    /// When it has had no request for so long. A child that has never had any has nothing to be rid of.
-    pub inactivity_timeout: Duration,
-    /// When more bytes than these are its own.
-    pub max_memory: u64,
-}
-
-/// Why a child is replaced. Shown as the option that asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It belongs to an earlier generation.
-    Reload,
-    /// It has answered enough requests.
-    MaxRequests,
-    /// It is old enough.
-    RestartInterval,
-    /// It has had nothing to do for long enough.
-    InactivityTimeout,
-    /// It has become too large.
-    MaxChildMemory,
-}
+use crate::{Action, Child, Life, Observed, Reason, Recycling};
 
 /// Lets children go that are replaced, or chooses the next. `complete`: the pool has what it wants without those.
 pub(crate) fn look(recycling: &Recycling, seen: &Observed<'_>, complete: bool, plan: &mut Plan) {
@@ -127,16 +98,4 @@ fn slots(seen: &Observed<'_>, is: fn(&Child) -> bool) -> Vec<u16> {
         .filter(|(_, child)| is(child))
         .map(|(slot, _)| slot)
         .collect()
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reload => "reload",
-            Self::MaxRequests => "max-requests",
-            Self::RestartInterval => "restart-interval",
-            Self::InactivityTimeout => "inactivity-timeout",
-            Self::MaxChildMemory => "max-child-memory",
-        })
-    }
 }

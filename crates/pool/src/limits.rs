@@ -1,0 +1,58 @@
+//! The bounds that the operator has set.
+
+use std::time::Duration;
+
+use crate::Elastic;
+
+/// The bounds that the operator has set.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many children there should be.
+    pub pool: Pool,
+    /// When a child has lived long enough.
+    pub recycling: Recycling,
+    /// How long a mold or a child may take until it is ready.
+    pub startup_timeout: Duration,
+    /// How long a child that has been told to go may take until it has gone.
+    pub shutdown_timeout: Duration,
+}
+
+/// How many children there should be.
+#[derive(Clone, Copy, Debug)]
+pub enum Pool {
+    /// Always the same number.
+    Fixed {
+        /// Children to keep.
+        processes: u16,
+    },
+    /// As many as Apache's prefork or worker would have, pass for pass, once a second.
+    Apache(Elastic),
+    /// As many as are needed, without Apache's snowball.
+    Safe(Safe),
+}
+
+/// The bounds of an elastic pool that cannot snowball.
+#[derive(Clone, Copy, Debug)]
+pub struct Safe {
+    /// When to grow and to shrink, and how far.
+    pub elastic: Elastic,
+    /// Cores that the children may use. Starting a child takes one, so no more children start at a time. Once `StartServers`
+    /// are there it is as many as [`crate::Observed::computing`] leaves; half of them do in any case, and at least one.
+    pub cores: u16,
+    /// Bytes that the server may use. The pool grows up to the number of children that fit in, and gives up idle ones above
+    /// it. One child always fits in, and no other before [`crate::Observed::weight`] is known. Nothing: no budget.
+    pub memory_budget: Option<u64>,
+}
+
+/// When a child has lived long enough. Zero stands for never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recycling {
+    /// `MaxRequestsPerChild`: after so many requests.
+    pub max_requests: u64,
+    /// After so long.
+    pub restart_interval: Duration,
+    /// When it has had no request for so long. A child that has never had any has nothing to be rid of.
+    pub inactivity_timeout: Duration,
+    /// When more bytes than these are its own.
+    pub max_memory: u64,
+}
