@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use crate::family::{Mold, Slot};
-use crate::monitor::Monitor;
+use crate::config::Settings;
 use crate::watch::{MOST_FOLDERS, Problem, Target, Watcher, refusal};
 
 /// How long no file must have changed: whoever deploys or saves changes several, one after the other.
@@ -31,7 +30,7 @@ pub(crate) struct Changes {
     modules: BTreeMap<u32, BTreeSet<PathBuf>>,
     burst: Option<Burst>,
     /// Nothing has been served yet, since the application cannot be loaded before something changes.
-    waits: bool,
+    pub(crate) waits: bool,
 }
 
 /// Changes close together.
@@ -42,17 +41,17 @@ struct Burst {
     files: BTreeSet<PathBuf>,
 }
 
-impl Monitor<'_> {
+impl Changes {
     /// Watches over what is to be watched from now on, and over nothing else: names may lead elsewhere, and modules of
     /// former generations are nobody's concern.
-    pub(crate) fn watch_anew(&mut self) {
-        let touched = self.settings.touch_reload.iter().cloned();
+    pub(crate) fn watch_anew(&mut self, settings: &Settings, now: Duration) {
+        let touched = settings.touch_reload.iter().cloned();
         let mut targets: BTreeMap<PathBuf, Target> = touched
             .map(|path| (path.clone(), Target::Path(path)))
             .collect();
         let mut patterns = Vec::new();
-        if self.settings.watch_modules {
-            for include in &self.settings.reload_include {
+        if settings.watch_modules {
+            for include in &settings.reload_include {
                 match &include.0 {
                     Target::Path(path) => {
                         targets.insert(path.clone(), include.0.clone());
@@ -60,16 +59,16 @@ impl Monitor<'_> {
                     Target::Matching { .. } => patterns.push(include.0.clone()),
                 }
             }
-            let modules = self.changes.modules.values().flatten();
+            let modules = self.modules.values().flatten();
             targets.extend(modules.map(|path| (path.clone(), Target::Path(path.clone()))));
         }
         let targets: Vec<_> = targets.into_values().chain(patterns).collect();
-        if let Some(watcher) = &mut self.changes.watcher {
+        if let Some(watcher) = &mut self.watcher {
             watcher.set(targets);
         } else if !targets.is_empty() {
             self.watch_more(targets, None);
         }
-        self.hear_of_changes();
+        self.hear(now);
     }
 
     /// Watches over the files of modules that a mold or a child of this generation tells of. What has been written since
@@ -79,23 +78,15 @@ impl Monitor<'_> {
         generation: u32,
         files: Vec<PathBuf>,
         since: Option<Duration>,
+        now: Duration,
     ) {
-        // Children of a former one may still import.
-        if !self.settings.watch_modules || generation < self.generation {
-            return;
-        }
         let known: Vec<_> = files
             .iter()
-            .map(|file| {
-                self.changes
-                    .modules
-                    .values()
-                    .any(|files| files.contains(file))
-            })
+            .map(|file| self.modules.values().any(|files| files.contains(file)))
             .collect();
         let new = files.iter().zip(known).filter(|(_, known)| !known);
         let new: Vec<_> = new.map(|(file, _)| Target::Path(file.clone())).collect();
-        let modules = self.changes.modules.entry(generation).or_default();
+        let modules = self.modules.entry(generation).or_default();
         modules.extend(
             files
                 .into_iter()
@@ -103,34 +94,38 @@ impl Monitor<'_> {
         );
         let files = new.len();
         let since =
-            since.and_then(|since| SystemTime::now().checked_sub(self.now().saturating_sub(since)));
+            since.and_then(|since| SystemTime::now().checked_sub(now.saturating_sub(since)));
         self.watch_more(new, since);
         debug!(r#gen = generation, files, "watching modules");
-        self.hear_of_changes();
+        self.hear(now);
     }
 
     /// Of modules, only those of these generations count from now on.
-    pub(crate) fn keep_modules_of(&mut self, generations: &[u32]) {
-        self.changes
-            .modules
+    pub(crate) fn keep_modules_of(
+        &mut self,
+        generations: &[u32],
+        settings: &Settings,
+        now: Duration,
+    ) {
+        self.modules
             .retain(|generation, _| generations.contains(generation));
-        self.watch_anew();
+        self.watch_anew(settings, now);
     }
 
     fn watch_more(&mut self, targets: Vec<Target>, since: Option<SystemTime>) {
-        if self.changes.watcher.is_none() {
+        if self.watcher.is_none() {
             match Watcher::new() {
-                Ok(watcher) => self.changes.watcher = Some(watcher),
+                Ok(watcher) => self.watcher = Some(watcher),
                 Err(errno) => warn!(error = %refusal(errno), "files cannot be watched"),
             }
         }
-        if let Some(watcher) = &mut self.changes.watcher {
+        if let Some(watcher) = &mut self.watcher {
             watcher.add(targets, since);
         }
     }
 
     fn tell_problems(&mut self) {
-        let Some(watcher) = &mut self.changes.watcher else {
+        let Some(watcher) = &mut self.watcher else {
             return;
         };
         for problem in watcher.problems() {
@@ -151,9 +146,8 @@ impl Monitor<'_> {
     }
 
     /// Hears of changed files.
-    pub(crate) fn hear_of_changes(&mut self) {
-        let now = self.now();
-        let Some(watcher) = &mut self.changes.watcher else {
+    pub(crate) fn hear(&mut self, now: Duration) {
+        let Some(watcher) = &mut self.watcher else {
             return;
         };
         let changed = watcher.changed();
@@ -161,7 +155,7 @@ impl Monitor<'_> {
             warn!("more has changed than the kernel could tell of");
         }
         if changed.lost || !changed.files.is_empty() {
-            let burst = self.changes.burst.get_or_insert_with(|| Burst {
+            let burst = self.burst.get_or_insert_with(|| Burst {
                 first: now,
                 last: now,
                 files: BTreeSet::new(),
@@ -177,63 +171,27 @@ impl Monitor<'_> {
         self.tell_problems();
     }
 
+    /// Forgets the modules of all generations.
+    pub(crate) fn forget_modules(&mut self) {
+        self.modules.clear();
+    }
+
     /// When a reload is due.
-    pub(crate) fn changes_due(&self) -> Option<Duration> {
-        let burst = self.changes.burst.as_ref()?;
+    pub(crate) fn due(&self) -> Option<Duration> {
+        let burst = self.burst.as_ref()?;
         Some((burst.last + QUIET).min(burst.first + LONGEST))
     }
 
-    /// Asks for the reload that is due.
-    pub(crate) fn reload_changed(&mut self) {
-        if self.changes_due().is_none_or(|due| self.now() < due) {
-            return;
+    /// Whether a reload is due. It is told once.
+    pub(crate) fn take_due(&mut self, now: Duration) -> bool {
+        if self.due().is_none_or(|due| now < due) {
+            return false;
         }
-        if let Some(burst) = self.changes.burst.take()
+        if let Some(burst) = self.burst.take()
             && burst.files.len() > NAMED
         {
             info!(files = burst.files.len(), "changed");
         }
-        if self.changes.waits {
-            self.try_start_again("files have changed");
-        } else {
-            self.ask_for_reload("files have changed", None);
-        }
-    }
-
-    /// The first generation waits for a change.
-    pub(crate) fn waits_for_change(&self) -> bool {
-        self.changes.waits
-    }
-
-    /// In development, an application that cannot be loaded is about to be mended. Until then, requests wait.
-    pub(crate) fn wait_for_change(&mut self) {
-        if !self.changes.waits {
-            info!("waiting for a change of the application's files");
-        }
-        self.changes.waits = true;
-        self.break_off_reload("the application cannot be loaded: the log says why");
-        self.molds_mut().for_each(Mold::kill);
-        for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
-            child.kill();
-        }
-    }
-
-    /// Loads the first generation once more, as it is configured by now.
-    pub(crate) fn try_start_again(&mut self, cause: &str) {
-        info!(cause, "loading the application again");
-        match self.roles.reread() {
-            Ok(read) => {
-                self.roles.settle(true);
-                self.settings = read.settings;
-                self.preload = self.settings.preload != crate::Preload::Off;
-                self.changes.modules.clear();
-                self.changes.waits = false;
-                self.startup.progress = self.now();
-            }
-            Err(why) => {
-                error!(reason = why, "the configuration cannot be read");
-                self.break_off_reload(&why);
-            }
-        }
+        true
     }
 }

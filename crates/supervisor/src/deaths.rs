@@ -45,7 +45,7 @@ impl Monitor<'_> {
                     self.bury_child(slot, exit);
                 }
                 Some(Who::Successor) => self.bury_successor(exit),
-                Some(Who::LogWriter) => self.bury_log_writer(pid, exit),
+                Some(Who::LogWriter) => self.logging.writer_ended(pid, exit, self.now()),
                 None if self.logging.maker == Some(pid) => {
                     self.logging.maker = None;
                     self.have_logs_reopened();

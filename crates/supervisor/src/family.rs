@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use exchange::ChildId;
 use exchange::notice::{FromFront, ToFront};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use tracing::debug;
 
 use crate::channel::Channel;
 use crate::message::{ChildOrder, ChildReport, MoldReport, Order};
-use crate::sys::process::Handle;
+use crate::sys::process::{Handle, kill_now};
 use crate::sys::wait;
 
 /// The front.
@@ -294,12 +293,5 @@ impl Child {
         }
         let handle = self.unadopted.as_ref();
         handle.is_some_and(|handle| handle.signal(Some(Signal::SIGKILL)).is_ok())
-    }
-}
-
-/// Kills a process of ours. It has not been reaped, or nobody would know it any more, so the number is its own.
-pub(crate) fn kill_now(pid: Pid) {
-    if let Err(errno) = kill(pid, Signal::SIGKILL) {
-        debug!(pid = pid.as_raw(), %errno, "cannot be killed");
     }
 }

@@ -1,23 +1,19 @@
 //! Who the processes that serve are: groups, then the group, then the user, each looked at once more when it is set.
 
 use std::ffi::CString;
-use std::io;
-use std::os::unix::fs::fchown;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
-    Gid, Pid, Uid, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid,
+    Gid, Uid, geteuid, getgrouplist, getgroups, getresgid, getresuid, setgroups, setresgid,
     setresuid,
 };
-use tracing::{error, warn};
+use tracing::error;
 
-use crate::places::Place;
 use crate::sys::fork::{Side, fork, leave};
 use crate::sys::wait::{Exit, until_ended};
 use crate::verdict::Verdict;
-use crate::{Settings, sink};
 
 /// A user, as `--user` names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,19 +230,6 @@ impl Identity {
         }
     }
 
-    /// Makes a log file that does not exist yet, for this user to open.
-    ///
-    /// # Errors
-    /// When it cannot be made. That there is something already is no error, whatever it is: it is left alone.
-    pub fn provide_file(&self, path: &Path) -> io::Result<()> {
-        // Only what is made here changes hands: in a folder of the user's, a link could lead anywhere.
-        let made = match Place::find(path, Some(self))?.make(0o640) {
-            Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            made => made?,
-        };
-        fchown(made, Some(self.user.uid.as_raw()), Some(self.gid.as_raw()))
-    }
-
     /// The user and group that files of this user have.
     pub(crate) fn owner(&self) -> (Uid, Gid) {
         (self.user.uid, self.gid)
@@ -273,31 +256,6 @@ impl Identity {
         let (uid, gid) = (self.user.uid, self.gid);
         Ok([users.real, users.effective, users.saved] == [uid; 3]
             && [groups.real, groups.effective, groups.saved] == [gid; 3])
-    }
-}
-
-impl Settings {
-    /// Makes the log files that do not exist, when the front could not: in a process of its own, since a disk may not
-    /// answer. Nothing where there is nothing to do.
-    pub(crate) fn provide_logs(&self) -> Option<Pid> {
-        let identity = self.identity.as_ref().filter(|_| !self.logs.is_empty())?;
-        match fork() {
-            Ok(Side::Child) => {
-                // What is said of a failure goes the way of all lines; nothing else of the server is needed.
-                sink::keep_alone();
-                for path in &self.logs {
-                    if let Err(problem) = identity.provide_file(path) {
-                        warn!(log = %path.display(), error = %problem, "cannot make the log file");
-                    }
-                }
-                leave(0)
-            }
-            Ok(Side::Parent(pid)) => Some(pid),
-            Err(errno) => {
-                warn!(%errno, "cannot make the log file");
-                None
-            }
-        }
     }
 }
 

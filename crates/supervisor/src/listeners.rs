@@ -1,6 +1,5 @@
 //! Sockets that listen: opened by the supervisor before anything is forked, and kept as long as the server lives.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -9,15 +8,16 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, bind, getsockname,
-    getsockopt, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockType, SockaddrLike, SockaddrStorage, bind, getsockname, getsockopt,
+    listen, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::Mode;
 
 use crate::address::Address;
+use crate::bind_error::BindError;
 use crate::identity::Identity;
 use crate::sys::socket::inherited;
-use crate::unix_socket::{self, Whose};
+use crate::unix_socket::{self, Whose, listener_flags};
 
 /// The first descriptor that systemd hands over.
 const FIRST_FROM_SYSTEMD: RawFd = 3;
@@ -37,70 +37,6 @@ pub enum Local {
     Tcp(SocketAddr),
     /// A unix socket; an abstract one begins with `@`, one without a name is empty.
     Unix(PathBuf),
-}
-
-/// Why an address cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Somebody else listens there.
-    #[error("{0} is in use")]
-    InUse(String),
-    /// There is something else than a socket, which is left alone.
-    #[error("{} exists and is not a socket", .0.display())]
-    NotASocket(PathBuf),
-    /// The host has no address.
-    #[error("{host} cannot be resolved")]
-    Unresolved {
-        /// The host.
-        host: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The descriptor is not a stream socket that listens.
-    #[error("descriptor {0} is not a socket that listens")]
-    NotListening(RawFd),
-    /// The system refuses.
-    #[error("cannot listen on {address}")]
-    Refused {
-        /// The address.
-        address: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl BindError {
-    /// Somebody or something else is there already.
-    #[must_use]
-    pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::InUse(_) | Self::NotASocket(_))
-    }
-
-    /// The address is taken, or not there: a name that nobody resolves, an interface that is not up. That may change
-    /// without anything being done about the configuration.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::InUse(_) | Self::NotASocket(_) | Self::Unresolved { .. } => true,
-            Self::NotListening(_) => false,
-            Self::Refused { source, .. } => {
-                let errno = source.raw_os_error().map(Errno::from_raw);
-                matches!(errno, Some(Errno::EADDRNOTAVAIL | Errno::ENODEV))
-            }
-        }
-    }
-
-    pub(crate) fn refused(address: &impl fmt::Display, errno: Errno) -> Self {
-        match errno {
-            Errno::EADDRINUSE => Self::InUse(address.to_string()),
-            errno => Self::Refused {
-                address: address.to_string(),
-                source: errno.into(),
-            },
-        }
-    }
 }
 
 impl Listener {
@@ -310,11 +246,6 @@ fn open_tcp(address: SocketAddr, backlog: u32) -> nix::Result<Listener> {
         local,
         file: None,
     })
-}
-
-/// What every listening socket is made with.
-pub(crate) fn listener_flags() -> SockFlag {
-    SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK
 }
 
 /// The kernel cuts a backlog to its own limit without a word; what is above the highest limit there is, is the same.

@@ -5,9 +5,6 @@ use std::time::Duration;
 use nix::unistd::Pid;
 use tracing::warn;
 
-use crate::family::Slot;
-use crate::message::ChildOrder;
-use crate::monitor::Monitor;
 use crate::sink;
 use crate::sys::wait::Exit;
 
@@ -32,57 +29,49 @@ pub(crate) struct Logging {
 /// How long after its beginning, and how often then, a stop sees to it that no application waits to print.
 const MUTE: Duration = Duration::from_secs(1);
 
-impl Monitor<'_> {
+impl Logging {
     /// Does what is due.
-    pub(crate) fn tend_log(&mut self) {
-        let now = self.now();
-        if self.logging.tell.is_none_or(|due| due <= now) {
-            self.logging.tell = sink::tell_lost().map(|pause| now + pause);
+    pub(crate) fn tend(&mut self, now: Duration) {
+        if self.tell.is_none_or(|due| due <= now) {
+            self.tell = sink::tell_lost().map(|pause| now + pause);
         }
-        if self.logging.replace.is_some_and(|due| due <= now) {
+        if self.replace.is_some_and(|due| due <= now) {
             let started = sink::restart_relay();
-            self.logging.replaced = Some(now);
-            self.logging.replace = started.is_err().then_some(now + PACE);
+            self.replaced = Some(now);
+            self.replace = started.is_err().then_some(now + PACE);
         }
     }
 
-    /// In a stop, has children give up output that nobody reads.
-    pub(crate) fn mute_children(&mut self) {
-        let now = self.now();
-        let due = *self.logging.mute.get_or_insert(now + MUTE);
-        if now < due {
-            return;
+    /// Whether it is time, in a stop, to see to it that no application waits to print.
+    pub(crate) fn is_time_to_mute(&mut self, now: Duration) -> bool {
+        let due = *self.mute.get_or_insert(now + MUTE);
+        let is_time = now >= due;
+        if is_time {
+            self.mute = Some(now + MUTE);
         }
-        self.logging.mute = Some(now + MUTE);
-        for child in self.slots.iter().filter_map(Slot::child) {
-            // One that has no room for it has heard it before.
-            let _ = child
-                .link
-                .as_ref()
-                .map(|link| link.say_now(ChildOrder::GiveUpOutput));
-        }
+        is_time
     }
 
     /// Whether lost lines are something to wait for: not while it is known that they cannot be told.
     pub(crate) fn waits_for_lost_lines(&self) -> bool {
-        self.logging.tell.is_none()
+        self.tell.is_none()
     }
 
-    pub(crate) fn log_due(&self) -> Option<Duration> {
-        let Logging {
+    pub(crate) fn due(&self) -> Option<Duration> {
+        let Self {
             tell,
             mute,
             replace,
             ..
-        } = self.logging;
+        } = *self;
         [tell, mute, replace].into_iter().flatten().min()
     }
 
     /// The process that writes the log has ended: another one takes its place.
-    pub(crate) fn bury_log_writer(&mut self, pid: Pid, exit: Exit) {
+    pub(crate) fn writer_ended(&mut self, pid: Pid, exit: Exit, now: Duration) {
         let (pid, cause) = (pid.as_raw(), exit.to_string());
         warn!(pid, cause, "the process that writes the log died");
-        let soonest = self.logging.replaced.map(|last| last + PACE);
-        self.logging.replace = Some(soonest.unwrap_or_default().max(self.now()));
+        let soonest = self.replaced.map(|last| last + PACE);
+        self.replace = Some(soonest.unwrap_or_default().max(now));
     }
 }

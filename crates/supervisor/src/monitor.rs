@@ -22,10 +22,10 @@ use crate::family::{Front, Mold, Place, Slot};
 use crate::listeners::Listener;
 use crate::logging::Logging;
 use crate::notify::Notify;
-use crate::reload::Reloads;
+use crate::reloads::Reloads;
 use crate::signals::Signals;
-use crate::stopping::Stage;
-use crate::upgrade::Successor;
+use crate::stage::Stage;
+use crate::successor::Successor;
 use crate::verdict::Verdict;
 use crate::{MoldBirth, Preload, Roles, Serving, Settings, sink};
 
@@ -189,14 +189,15 @@ impl<'a> Monitor<'a> {
             preload: settings.preload != Preload::Off,
             about: String::new(),
         };
-        monitor.watch_anew();
+        let now = monitor.now();
+        monitor.changes.watch_anew(settings, now);
         Ok(monitor)
     }
 
     /// The loop. Everything that the supervisor holds is let go when it returns.
     pub(crate) fn watch(mut self) -> End {
         loop {
-            self.tend_log();
+            self.logging.tend(self.now());
             if !self.stage.serves() {
                 self.mute_children();
             }
@@ -248,11 +249,11 @@ impl<'a> Monitor<'a> {
             self.stage.due(),
             self.startup_due(),
             self.reload_due(),
-            self.changes_due(),
+            self.changes.due(),
             self.former_molds_due(),
             self.successor_due(),
             self.control_due(),
-            self.log_due(),
+            self.logging.due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -456,7 +457,7 @@ impl<'a> Monitor<'a> {
             let fd = PollFd::new(report, PollFlags::POLLIN);
             sources.push((Source::Successor, fd));
         }
-        if let Some(lost) = sink::has_lost().filter(|_| self.waits_for_lost_lines()) {
+        if let Some(lost) = sink::has_lost().filter(|_| self.logging.waits_for_lost_lines()) {
             sources.push((Source::LostLines, PollFd::new(lost, PollFlags::POLLIN)));
         }
         if let Some(control) = &self.control {
@@ -480,7 +481,7 @@ impl<'a> Monitor<'a> {
             Source::Front => self.hear_front(),
             Source::Mold(pid) => self.hear_mold(pid),
             Source::Child(slot) => self.hear_child(slot),
-            Source::Changes => self.hear_of_changes(),
+            Source::Changes => self.changes.hear(self.now()),
             Source::Successor => self.hear_successor(),
             // It is done before the next wait.
             Source::LostLines => {}

@@ -11,10 +11,6 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use tracing::warn;
 
-use crate::family::{Child, Phase, Slot};
-use crate::monitor::Monitor;
-use crate::stopping::Stage;
-
 /// How long the counts of the status may be out of date.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// What happens in between is told at most so often.
@@ -92,6 +88,18 @@ impl Notify {
         if let Some(mut manager) = self.manager.take() {
             manager.tell(format!("MAINPID={successor}\n"));
         }
+    }
+
+    /// Tells what it has to know; returns when it has to be told something next. `serving`: as far as the server knows.
+    pub(crate) fn inform(
+        &mut self,
+        now: Duration,
+        serving: bool,
+        status: impl FnOnce() -> String,
+    ) -> Option<Duration> {
+        let manager = self.manager.as_mut()?;
+        let serving = serving && manager.told_ready;
+        Some(manager.keep_informed(now, serving, status))
     }
 
     /// The server is about to end.
@@ -198,33 +206,6 @@ fn watchdog(variable: &impl Fn(&str) -> Option<OsString>) -> Option<Duration> {
     let meant = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
     let micros = number("WATCHDOG_USEC").filter(|micros| meant && *micros > 0)?;
     Some(Duration::from_micros(micros) / 2)
-}
-
-impl Monitor<'_> {
-    /// Tells the service manager what it has to know; returns when it has to be told something next.
-    pub(crate) fn inform(&mut self) -> Option<Duration> {
-        if self.stage != Stage::Up {
-            self.notify.stopping();
-        }
-        let mut manager = self.notify.manager.take()?;
-        let serving = self.startup.announced && self.stage == Stage::Up && manager.told_ready;
-        let due = manager.keep_informed(self.now(), serving, || self.status_line());
-        self.notify.manager = Some(manager);
-        Some(due)
-    }
-
-    /// How busy the server is, in one line.
-    fn status_line(&self) -> String {
-        let load = self.exchange.load();
-        let busy: usize = load.busy.iter().copied().map(usize::from).sum();
-        let is_ready = |child: &&Child| child.phase == Phase::Ready && !child.leaving;
-        let children = self.slots.iter().filter_map(Slot::child);
-        let ready = children.filter(is_ready).count();
-        let threads = ready * usize::from(self.exchange.geometry().threads);
-        let idle = threads.saturating_sub(busy);
-        let waiting = load.waiting();
-        format!("Serving: {busy} busy, {idle} idle, {waiting} waiting; {ready} processes ready")
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::computing::used;
 use crate::family::{Child, Phase, Slot};
 use crate::memory::Taken;
 use crate::monitor::Monitor;
+use crate::stage::Stage;
 
 /// How often memory is measured, when somebody wants to know.
 const WEIGHING: Duration = Duration::from_secs(1);
@@ -149,5 +150,31 @@ impl Monitor<'_> {
             self.weight = Some(Weight { shared, private });
         }
         self.weight
+    }
+
+    /// Tells the service manager what it has to know; returns when it has to be told something next.
+    pub(crate) fn inform(&mut self) -> Option<Duration> {
+        let is_up = self.stage == Stage::Up;
+        if !is_up {
+            self.notify.stopping();
+        }
+        let mut notify = std::mem::take(&mut self.notify);
+        let serving = self.startup.announced && is_up;
+        let due = notify.inform(self.now(), serving, || self.status_line());
+        self.notify = notify;
+        due
+    }
+
+    /// How busy the server is, in one line.
+    fn status_line(&self) -> String {
+        let load = self.exchange.load();
+        let busy: usize = load.busy.iter().copied().map(usize::from).sum();
+        let is_ready = |child: &&Child| child.phase == Phase::Ready && !child.leaving;
+        let children = self.slots.iter().filter_map(Slot::child);
+        let ready = children.filter(is_ready).count();
+        let threads = ready * usize::from(self.exchange.geometry().threads);
+        let idle = threads.saturating_sub(busy);
+        let waiting = load.waiting();
+        format!("Serving: {busy} busy, {idle} idle, {waiting} waiting; {ready} processes ready")
     }
 }

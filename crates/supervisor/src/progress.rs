@@ -5,71 +5,10 @@ use std::time::Duration;
 use crate::control::PROGRESS_EVERY;
 use crate::family::Child;
 use crate::monitor::Monitor;
-use crate::reload::{Reload, Step, children};
+use crate::reloads::{News, Reload, Step, Subject, children};
 
 /// Something new is told after this time, so that a reload which takes no longer is done without a word.
 const SOON: Duration = Duration::from_secs(1);
-
-/// What came of a reload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reloaded {
-    /// All children that take new requests belong to the new generation.
-    Done {
-        /// Its number.
-        generation: u32,
-        /// Options that have changed and do not hold before the server is started again.
-        need_restart: Vec<&'static str>,
-    },
-    /// The old generation serves on.
-    Failed {
-        /// The number of the generation that came to nothing, if it came to one.
-        generation: Option<u32>,
-        /// Why: the traceback, or another reason.
-        why: String,
-    },
-    /// The new generation serves, and so do some of the old one.
-    Unfinished {
-        /// Why.
-        why: String,
-    },
-}
-
-/// What somebody who waits for a reload is told.
-#[derive(Debug)]
-pub(crate) enum News<'a> {
-    /// What it waits for.
-    GoesOn(&'a str),
-    /// It has ended.
-    Ended(&'a Reloaded),
-}
-
-/// Somebody who wants to know what comes of a reload.
-pub(crate) type Waiter = Box<dyn FnMut(News<'_>)>;
-
-/// What has been told.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// What the reload waited for when that was last told, if it was, and when; nothing while nobody waits.
-    told: Option<(Option<Subject>, Duration)>,
-}
-
-/// What a reload waits for, without how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subject {
-    /// The server has just been started.
-    Start,
-    /// A step of the generation that is coming.
-    Step(u32, Step),
-}
-
-impl Reloaded {
-    /// Tells everybody.
-    pub(crate) fn tell(&self, waiters: impl IntoIterator<Item = Waiter>) {
-        for mut waiter in waiters {
-            waiter(News::Ended(self));
-        }
-    }
-}
 
 impl Monitor<'_> {
     /// When those who wait are to be told how far the reload is; never when nobody waits.

@@ -4,7 +4,6 @@
 //! the new generation is the current one, and the rules replace the other children one by one. If anything fails before,
 //! the old generation stays, with its mold and with what was configured.
 
-use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -14,59 +13,9 @@ use tracing::{error, info};
 
 use crate::family::{Mold, Phase, Place, Slot};
 use crate::monitor::{Monitor, Newborn};
-use crate::progress::{Progress, Reloaded, Waiter};
-use crate::stopping::Stage;
-use crate::{MoldBirth, Preload, Reread, Settings};
-
-/// Reloads: one at a time, and whoever asks meanwhile asks for one more.
-#[derive(Default)]
-pub(crate) struct Reloads {
-    pub(crate) running: Option<Reload>,
-    /// Who has asked for one that has not begun.
-    pub(crate) asked: Option<Vec<Waiter>>,
-    pub(crate) progress: Progress,
-    /// The number of the newest generation, whatever has come of it.
-    newest: u32,
-}
-
-/// A generation on its way.
-pub(crate) struct Reload {
-    pub(crate) generation: u32,
-    pub(crate) stage: Step,
-    /// The last step forward, from which timeouts count.
-    pub(crate) since: Duration,
-    /// What was configured, to hold with the new generation.
-    settings: Settings,
-    /// What has changed and does not hold with it.
-    need_restart: Vec<&'static str>,
-    /// Whether its mold loads the application.
-    preload: bool,
-    pub(crate) waiters: Vec<Waiter>,
-}
-
-/// How far a new generation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Its mold is to be forked.
-    Mold,
-    /// Its mold loads the application.
-    Loading,
-    /// Its mold is ready, and no slot is free for its first child.
-    WaitsForSlot,
-    /// Its first child starts.
-    Trial(ChildId),
-    /// It is the current one; of the old one, so many children still take requests.
-    Replacing(usize),
-}
-
-impl fmt::Debug for Reloads {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reloads")
-            .field("running", &self.running.as_ref().map(|reload| reload.stage))
-            .field("asked", &self.asked.is_some())
-            .finish()
-    }
-}
+use crate::reloads::{Reload, Reloaded, Step, Waiter, children};
+use crate::stage::Stage;
+use crate::{MoldBirth, Preload, Reread};
 
 impl Monitor<'_> {
     /// Asks for a reload. `waiter` is told what came of it.
@@ -431,13 +380,5 @@ impl Monitor<'_> {
     /// There is a mold that has not been reaped.
     pub(crate) fn has_mold(&self) -> bool {
         self.mold.is_some() || self.next_mold.is_some() || !self.former_molds.is_empty()
-    }
-}
-
-/// So many children, in words.
-pub(crate) fn children(count: usize) -> String {
-    match count {
-        1 => "1 child".to_owned(),
-        count => format!("{count} children"),
     }
 }

@@ -12,7 +12,7 @@ use crate::channel::Channel;
 use crate::family::{Child, Drain, Front, Mold, Phase, Place, Record, Slot, Word};
 use crate::message::{Order, Spawn};
 use crate::monitor::{Monitor, Newborn};
-use crate::stopping::Stage;
+use crate::stage::Stage;
 use crate::sys::fork::{Side, fork};
 
 impl Monitor<'_> {

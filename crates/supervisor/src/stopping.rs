@@ -7,9 +7,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tracing::{error, info, warn};
 
-use crate::family::{Child, Drain, Mold, Phase, Slot, kill_now};
+use crate::family::{Child, Drain, Mold, Phase, Slot};
 use crate::message::ChildOrder;
 use crate::monitor::Monitor;
+use crate::stage::Stage;
+use crate::sys::process::kill_now;
 use crate::verdict::Verdict;
 
 /// How long the front and the mold may take to leave when nothing is left to do.
@@ -17,62 +19,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How long those that were killed may take to end. What waits for a disk that does not answer ends when it does.
 const KILLED: Duration = Duration::from_secs(2);
-
-/// How far the server is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// It serves, or is about to.
-    Up,
-    /// It serves as before, but each answer is the last of its connection, so that others hear of the stop in time.
-    Delay {
-        /// Until then.
-        until: Duration,
-    },
-    /// The front finishes its connections. Children are replaced as before: requests may still wait for them.
-    FrontDrains {
-        /// At most until then.
-        until: Duration,
-    },
-    /// Children finish what nobody waits for any more.
-    ChildrenDrain {
-        /// At most until then.
-        until: Duration,
-    },
-    /// The front and the mold leave.
-    Farewell {
-        /// At most until then.
-        until: Duration,
-    },
-    /// Whoever is left has been killed, and is waited for.
-    Killing {
-        /// At most until then.
-        until: Duration,
-    },
-}
-
-impl Stage {
-    /// When it ends at the latest.
-    pub(crate) fn due(self) -> Option<Duration> {
-        match self {
-            Self::Up => None,
-            Self::Delay { until }
-            | Self::FrontDrains { until }
-            | Self::ChildrenDrain { until }
-            | Self::Farewell { until }
-            | Self::Killing { until } => Some(until),
-        }
-    }
-
-    /// Whether dead processes are replaced.
-    pub(crate) fn keeps_pool(self) -> bool {
-        self.serves() || matches!(self, Self::FrontDrains { .. })
-    }
-
-    /// Whether connections are taken.
-    pub(crate) fn serves(self) -> bool {
-        matches!(self, Self::Up | Self::Delay { .. })
-    }
-}
 
 impl Monitor<'_> {
     /// A signal asks for the end: QUIT at once, TERM and INT gracefully, INT at once the second time.
@@ -264,6 +210,21 @@ impl Monitor<'_> {
                 continue;
             }
             drain(child, self.exchange, now);
+        }
+    }
+
+    /// In a stop, has children give up output that nobody reads.
+    pub(crate) fn mute_children(&mut self) {
+        let now = self.now();
+        if !self.logging.is_time_to_mute(now) {
+            return;
+        }
+        for child in self.slots.iter().filter_map(Slot::child) {
+            // One that has no room for it has heard it before.
+            let _ = child
+                .link
+                .as_ref()
+                .map(|link| link.say_now(ChildOrder::GiveUpOutput));
         }
     }
 

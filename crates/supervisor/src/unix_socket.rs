@@ -11,13 +11,20 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{AddressFamily, Backlog, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
 use nix::sys::stat::{Mode, fchmod};
 
+use crate::bind_error::BindError;
 use crate::identity::{Group, Identity};
-use crate::listeners::{BindError, listener_flags};
 use crate::places::{Place, replaced};
 use crate::verdict::Verdict;
+
+/// What every listening socket is made with.
+pub(crate) fn listener_flags() -> SockFlag {
+    SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK
+}
 
 /// The file of a socket that we have made.
 #[derive(Debug)]
@@ -193,7 +200,8 @@ fn too_long(path: &Path) -> io::Error {
 #[cfg(test)]
 mod tests {
     use crate::address::Address;
-    use crate::listeners::{BindError, Listener};
+    use crate::bind_error::BindError;
+    use crate::listeners::Listener;
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::path::Path;
 

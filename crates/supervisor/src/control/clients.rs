@@ -13,9 +13,9 @@ use nix::sys::socket::{Backlog, getsockopt, sockopt};
 use nix::sys::stat::Mode;
 use tracing::{debug, warn};
 
+use crate::bind_error::BindError;
 use crate::control::{Answer, Command};
 use crate::identity::{Group, Identity};
-use crate::listeners::BindError;
 use crate::unix_socket::{self, Whose};
 
 /// Clients at the same time that say a command or take an answer; further ones wait in the backlog.

@@ -13,8 +13,8 @@ use crate::control::{
 use crate::family::{Child, Drain, Front, Mold, Phase, Slot};
 use crate::listeners::Listener;
 use crate::monitor::Monitor;
-use crate::progress::{News, Reloaded};
-use crate::stopping::Stage;
+use crate::reloads::{News, Reloaded};
+use crate::stage::Stage;
 
 impl Monitor<'_> {
     /// Serves whoever is connected to the control socket.

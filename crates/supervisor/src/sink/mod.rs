@@ -6,6 +6,7 @@
 //! socket. What is not taken at once is lost and counted, and the count is told as soon as something is taken again.
 
 mod counts;
+mod notice;
 mod relay;
 mod target;
 
@@ -20,6 +21,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use counts::{Counts, Lost};
+pub use notice::Notice;
+use notice::{RETRY, lines, tell};
 use relay::Relay;
 use target::Target;
 pub(crate) use target::identity;
@@ -30,13 +33,7 @@ use crate::sys::descriptors::close_all_but;
 const GRACE: Duration = Duration::from_millis(100);
 /// How long the end of a process waits for its last lines to be taken.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How often it is tried to tell of what was lost.
-const RETRY: Duration = Duration::from_secs(1);
-
 static STANDARD: OnceLock<Sink> = OnceLock::new();
-
-/// Turns a number of lost lines into the lines that say so.
-pub type Notice = fn(u64) -> String;
 
 /// Where lines go, in this process and all that are forked from it.
 #[derive(Debug)]
@@ -247,20 +244,4 @@ impl Sink {
             torn,
         });
     }
-}
-
-/// What was lost in words; after a torn line, on a line of its own.
-fn tell(lost: Lost, notice: Notice) -> String {
-    let newline = if lost.torn { "\n" } else { "" };
-    let notice = if lost.lines > 0 {
-        notice(lost.lines)
-    } else {
-        String::new()
-    };
-    format!("{newline}{notice}")
-}
-
-/// How many lines these are, a last one without its end included.
-fn lines(entry: &[u8]) -> u64 {
-    entry.split_inclusive(|byte| *byte == b'\n').count() as u64
 }

@@ -19,11 +19,11 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket
 use nix::unistd::{Pid, getppid, pipe2};
 
 use super::counts::{Counts, Lost};
+use super::notice::{Notice, RETRY, lines, tell};
 use super::target::{MESSAGE, Target, timeout};
-use super::{Notice, RETRY, lines, tell};
-use crate::family::kill_now;
 use crate::sys::descriptors::{close_all_but, open_output_anew, replace_standard};
 use crate::sys::fork::{Side, fork, leave};
+use crate::sys::process::kill_now;
 use crate::sys::title;
 
 /// Told by the supervisor: nothing comes after this. No line begins with it.

@@ -7,8 +7,9 @@
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tracing::debug;
 
 /// A process that another one reaps: its number may come to be another's, this descriptor does not.
 #[derive(Debug)]
@@ -58,6 +59,13 @@ pub(crate) fn parent_of(pid: Pid) -> Option<Pid> {
         .split_ascii_whitespace();
     let parent = fields.nth(1)?.parse().ok()?;
     (parent > 0).then(|| Pid::from_raw(parent))
+}
+
+/// Kills a process of ours. It has not been reaped, or nobody would know it any more, so the number is its own.
+pub(crate) fn kill_now(pid: Pid) {
+    if let Err(errno) = kill(pid, Signal::SIGKILL) {
+        debug!(pid = pid.as_raw(), %errno, "cannot be killed");
+    }
 }
 
 #[cfg(test)]
