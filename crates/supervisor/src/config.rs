@@ -5,8 +5,8 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::identity::Identity;
-use crate::watch::Include;
+use crate::process::identity::Identity;
+use crate::site::watch::Include;
 
 /// What the operator has set.
 #[derive(Clone, Debug)]

@@ -7,50 +7,20 @@
 //! Each process that it starts begins with an empty table: signals back to harmless, the supervisor's descriptors
 //! closed, and the kernel told to kill it should the supervisor die.
 
-mod address;
-mod bind_error;
-mod birth;
-mod changes;
-mod channel;
-mod computing;
 mod config;
 pub mod control;
-mod deaths;
-mod demand;
-pub mod exit;
-mod family;
-mod hearing;
-mod identity;
-mod limits;
-mod listeners;
-mod log_files;
-mod logging;
-mod memory;
-mod message;
-mod monitor;
-mod notify;
-mod observing;
-mod output;
-mod places;
-mod progress;
-mod reload;
-mod reloads;
-mod retiring;
-mod retry;
+mod ipc;
+mod listen;
+mod process;
 mod roles;
-mod scaling;
-mod signals;
+mod server;
 pub mod sink;
-mod stage;
-mod starting;
-mod stopping;
-mod successor;
+mod site;
 mod sys;
-mod trial;
-mod unix_socket;
-mod upgrade;
-mod verdict;
-mod watch;
+mod systemd;
+
+/// Exit codes.
+pub use process::exit;
 
 /// Titles of processes.
 pub mod title {
@@ -61,29 +31,30 @@ use exchange::Exchange;
 use nix::unistd::getpid;
 use tracing::{error, warn};
 
-pub use address::{Address, AddressError};
-pub use bind_error::BindError;
-pub use birth::{AroundFork, ChildLink, MoldLink, end_copy, fork_child};
 pub use config::{Preload, Program, Reread, Settings};
-pub use identity::{Group, Identity, IdentityError, User, is_root, own_uid, set_umask};
-pub use limits::{allow_descriptors, limit_main_stack, processor_time};
-pub use listeners::{Listener, Local};
-pub use memory::memory_limit;
-pub use message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, Unloadable};
-pub use output::give_up_unread_output;
-pub use places::Place;
+pub use ipc::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, Unloadable};
+pub use listen::address::{Address, AddressError};
+pub use listen::error::BindError;
+pub use listen::{Listener, Local};
+pub use process::exit::ExitReason;
+pub use process::identity::{Group, Identity, IdentityError, User, is_root, own_uid, set_umask};
+pub use process::limits::{allow_descriptors, limit_main_stack, processor_time};
+pub use process::memory::memory_limit;
+pub use process::output::give_up_unread_output;
+pub use process::places::Place;
+pub use process::signals::withhold as withhold_signals;
+pub use process::spawn::{ChildLink, ForkHooks, MoldLink, end_copy, fork_child};
+pub use process::trial::{Tried, try_out};
 pub use roles::{MoldBirth, Roles, Serving};
-pub use signals::withhold as withhold_signals;
-pub use successor::{Inheritance, Predecessor, VARIABLE as TAKE_OVER};
+pub use server::successor::{Inheritance, Predecessor, VARIABLE as TAKE_OVER};
+pub use site::watch::Include;
 pub use sys::descriptors::{copy_of_inherited, open_standard};
 pub use sys::fork::threads;
 pub use sys::heap::give_back_memory;
 pub use sys::socket::untaken;
-pub use trial::{Tried, try_out};
-pub use verdict::Verdict;
-pub use watch::Include;
 
-use monitor::{End, Monitor, Newborn};
+use process::{signals, spawn};
+use server::{End, Monitor, Newborn};
 
 /// Serves until told to stop, by signals or over `control`, and returns when no process is left. `announce` is called once, when the front accepts
 /// and the first child takes requests.
@@ -96,7 +67,7 @@ pub fn run(
     control: Option<control::Control>,
     announce: &dyn Fn(&Serving),
     roles: &dyn Roles,
-) -> Verdict {
+) -> ExitReason {
     let supervisor = getpid();
     let application = &settings.title;
     let identity = settings.identity.as_ref();
@@ -112,7 +83,7 @@ pub fn run(
         Ok(monitor) => monitor.watch(),
         Err(errno) => {
             error!(%errno, "cannot start");
-            End::Stopped(Verdict::CannotStart)
+            End::Stopped(ExitReason::CannotStart)
         }
     };
     // In a process just forked, too, the monitor is gone here, and with it every descriptor that is the supervisor's.
@@ -124,7 +95,7 @@ pub fn run(
             children,
         }) => {
             let title = format!("rwsgi: front ({application})");
-            birth::be(supervisor, identity, &title, "rwsgi:front", || {
+            spawn::be(supervisor, identity, &title, "rwsgi:front", || {
                 sink::hurry(true);
                 signals::write_in_background();
                 roles.front(link, listeners, &children)
@@ -133,7 +104,7 @@ pub fn run(
         End::Became(Newborn::Mold { link, birth }) => {
             let generation = birth.generation;
             let title = format!("rwsgi: mold gen {generation} ({application})");
-            birth::be(
+            spawn::be(
                 supervisor,
                 identity,
                 &title,

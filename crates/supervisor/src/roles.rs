@@ -4,9 +4,9 @@ use std::os::fd::OwnedFd;
 
 use exchange::ChildId;
 
-use crate::birth::MoldLink;
 use crate::config::Reread;
-use crate::listeners::Listener;
+use crate::listen::Listener;
+use crate::process::spawn::MoldLink;
 
 /// The lives of the processes that are not the supervisor. Each runs in a fresh process of its own and returns its
 /// exit code; what must happen at the end of that process is up to it.

@@ -1,6 +1,6 @@
 //! CPython, as a mold and `--check` start it, and what it is to do around a fork.
 
-use supervisor::AroundFork;
+use supervisor::ForkHooks;
 use tracing::{error, warn};
 use wsgi::{Interpreter, Python, StartError};
 
@@ -59,7 +59,7 @@ fn warn_of_small_stack(stack_size: u64, (major, minor): (u8, u8)) {
 /// CPython's fork hooks.
 pub(crate) struct Hooks<'py>(pub(crate) Python<'py>);
 
-impl AroundFork for Hooks<'_> {
+impl ForkHooks for Hooks<'_> {
     fn before(&self) {
         wsgi::before_fork(self.0);
     }

@@ -4,12 +4,12 @@
 //! It is served from the supervisor's loop, which must not wait for anybody: sockets do not block, clients are few, what
 //! they may send is short, and who takes too long is left.
 
-mod clients;
-mod obey;
+mod commands;
 mod protocol;
+pub(crate) mod server;
 
-pub use clients::{Control, listener_of};
 pub use protocol::{
     Answer, ChildStatus, Command, FrontStatus, MoldStatus, PROGRESS_EVERY, Process, Status,
     SupervisorStatus,
 };
+pub use server::{Control, listener_of};

@@ -34,7 +34,7 @@ const LAST: c_int = 64;
 
 /// Which handlers give way to the one that does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Give {
+pub(crate) enum Scope {
     /// Every handler: none of them was made for this process.
     All,
     /// No handler that the application has set up, only the default and "ignored".
@@ -45,13 +45,13 @@ pub(crate) enum Give {
 ///
 /// A handler that does nothing, not "ignored": programs that this process starts get the default back, where
 /// "ignored" would stay.
-pub(crate) fn calm(give: Give) {
+pub(crate) fn reset_handlers(give: Scope) {
     for signal in 1..=LAST {
         let Some(now) = handler(signal) else { continue };
         let unhandled = now == libc::SIG_DFL || now == libc::SIG_IGN;
         let passed_on = now == pass_on as extern "C" fn(c_int) as sighandler_t;
         if CALMED.contains(&signal) {
-            if unhandled || give == Give::All {
+            if unhandled || give == Scope::All {
                 set(signal, nothing as extern "C" fn(c_int) as sighandler_t);
             }
         } else if now == libc::SIG_IGN || passed_on {
@@ -61,7 +61,7 @@ pub(crate) fn calm(give: Give) {
 }
 
 /// Makes the signals that are withheld from the application do nothing here, whatever handles them.
-pub(crate) fn calm_withheld() {
+pub(crate) fn reset_withheld() {
     for signal in WITHHELD {
         set(
             signal as c_int,

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 /// One message.
 #[derive(Debug)]
-pub(crate) struct Received {
+pub(crate) struct Datagram {
     /// Its length; 0 means the end.
     pub(crate) length: usize,
     /// It was longer than the buffer.
@@ -30,7 +30,7 @@ pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     flags: MsgFlags,
-) -> nix::Result<Received> {
+) -> nix::Result<Datagram> {
     let mut control = nix::cmsg_space!([RawFd; 1], UnixCredentials);
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
@@ -51,7 +51,7 @@ pub(crate) fn receive(
             _ => {}
         }
     }
-    Ok(Received {
+    Ok(Datagram {
         length: message.bytes,
         cut: message.flags.contains(MsgFlags::MSG_TRUNC),
         descriptor,

@@ -4,14 +4,10 @@
     reason = "waitid: nix loses a process that died from a realtime signal"
 )]
 
-use std::fmt;
 use std::mem::MaybeUninit;
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-
-use crate::exit;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,37 +21,6 @@ pub(crate) enum Exit {
         /// And its memory was written to a core file.
         core: bool,
     },
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Code(code) => {
-                write!(f, "exit {code}")?;
-                match code {
-                    exit::INTERNAL => f.write_str(" (internal error)"),
-                    exit::CANNOT_START => f.write_str(" (cannot start)"),
-                    exit::NOT_LOADED => f.write_str(" (application cannot be loaded)"),
-                    exit::CUT_OFF => {
-                        f.write_str(" (the application has closed the server's descriptors)")
-                    }
-                    exit::CONFIGURATION => f.write_str(" (no such application or Python)"),
-                    _ => Ok(()),
-                }
-            }
-            Self::Signal { number, core } => {
-                write!(f, "signal {number}")?;
-                if let Ok(signal) = Signal::try_from(number) {
-                    write!(f, " ({signal})")?;
-                }
-                if core {
-                    f.write_str(", core dumped")
-                } else {
-                    Ok(())
-                }
-            }
-        }
-    }
 }
 
 /// Some child process that has ended and stays a zombie, so that its number is still its own, until [`release`].

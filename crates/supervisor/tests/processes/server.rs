@@ -13,7 +13,7 @@ use std::time::Duration;
 use exchange::notice::{FromFront, ToFront};
 use exchange::{ChildId, Exchange, Geometry};
 use rwsgi_supervisor::{
-    AroundFork, ChildLink, ChildOrder, ChildReport, Listener, MoldBirth, MoldLink, MoldReport,
+    ChildLink, ChildOrder, ChildReport, ForkHooks, Listener, MoldBirth, MoldLink, MoldReport,
     Order, Preload, Program, Reread, Roles, Settings, Unloadable, fork_child, run, title,
 };
 
@@ -259,7 +259,7 @@ struct Hooks {
     hangs: bool,
 }
 
-impl AroundFork for Hooks {
+impl ForkHooks for Hooks {
     fn before(&self) {
         if self.hangs {
             println!("hangs {}", std::process::id());

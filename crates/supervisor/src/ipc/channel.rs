@@ -1,0 +1,355 @@
+//! A line between two processes: whole messages of known types, each with at most one descriptor.
+
+use std::io::{self, IoSlice};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use exchange::notice::{FromFront, ToFront};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, setsockopt,
+    shutdown, socketpair, sockopt,
+};
+use nix::unistd::Pid;
+
+use crate::sink::identity;
+use crate::sys::socket::{Datagram, receive};
+
+/// No message is longer; texts are cut to fit.
+pub(crate) const LONGEST: usize = 16 * 1024;
+
+/// Something that can be said over a channel.
+pub(crate) trait Message: Sized {
+    /// The message as it travels.
+    fn encode(self) -> Envelope;
+
+    /// The message, or `None` when this is none.
+    fn decode(bytes: &[u8], descriptor: Option<OwnedFd>) -> Option<Self>;
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    /// At least one byte and at most [`LONGEST`].
+    pub(crate) bytes: Vec<u8>,
+    /// The descriptor that goes with it. Our copy closes once it is sent.
+    pub(crate) descriptor: Option<OwnedFd>,
+}
+
+/// One end of a line: says `Out`, hears `In`. No process that we start inherits it by accident.
+#[derive(Debug)]
+pub(crate) struct Channel<Out, In> {
+    socket: OwnedFd,
+    /// Its device and inode. In a child, code of the application may close descriptors that it does not know, and then the
+    /// number may be another's.
+    is: Option<(u64, u64)>,
+    types: PhantomData<fn(Out) -> In>,
+}
+
+/// What was heard without waiting.
+#[derive(Debug)]
+pub(crate) enum Received<In> {
+    /// A message.
+    Message(In),
+    /// What is no message: whoever has the other end does not speak as a process of ours does.
+    Malformed,
+    /// Nothing for now.
+    Empty,
+    /// The other end is closed: its process, and whoever it gave the end to, is gone.
+    Closed,
+}
+
+impl<Out: Message, In: Message> Channel<Out, In> {
+    /// A new line: our end, and the other as it is handed over. On our end the kernel tells who speaks.
+    pub(crate) fn pair() -> nix::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        setsockopt(&ours, sockopt::PassCred, &true)?;
+        Ok((Self::over(ours), theirs))
+    }
+
+    /// The end that was handed over.
+    pub(crate) fn over(socket: OwnedFd) -> Self {
+        Self {
+            is: identity(&socket),
+            socket,
+            types: PhantomData,
+        }
+    }
+
+    /// A second handle of this end: the other side hears the end when both are closed.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::over(self.socket.try_clone()?))
+    }
+
+    /// Says something, waiting while the line is full.
+    pub(crate) fn send(&self, message: Out) -> nix::Result<()> {
+        self.send_with(message, MsgFlags::empty())
+    }
+
+    /// Says something if the line has room for it; `EAGAIN` if not.
+    pub(crate) fn try_send(&self, message: Out) -> nix::Result<()> {
+        self.send_with(message, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Says that nothing more will be said: the other side hears the end, and can still say something itself.
+    ///
+    /// Closing would instead have it hear an error, if words of its own are on the way.
+    pub(crate) fn finish(&self) {
+        // It fails only when the other side is gone.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Waits for a message. `None` when there will be no more.
+    pub(crate) fn recv(&self) -> Option<In> {
+        match self.recv_with(MsgFlags::empty()) {
+            (Received::Message(message), _) => Some(message),
+            (Received::Malformed | Received::Empty | Received::Closed, _) => None,
+        }
+    }
+
+    /// A message that is there already.
+    pub(crate) fn try_recv(&self) -> Received<In> {
+        self.try_recv_from().0
+    }
+
+    /// A message that is there already, and which process has sent it, as the kernel says.
+    pub(crate) fn try_recv_from(&self) -> (Received<In>, Option<Pid>) {
+        self.recv_with(MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn is_ours(&self) -> bool {
+        self.is.is_some() && identity(&self.socket) == self.is
+    }
+
+    fn send_with(&self, message: Out, flags: MsgFlags) -> nix::Result<()> {
+        if !self.is_ours() {
+            return Err(Errno::EBADF);
+        }
+        let envelope = message.encode();
+        let numbers: Vec<_> = envelope.descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+        let with = [ControlMessage::ScmRights(&numbers)];
+        let with = if numbers.is_empty() {
+            &[][..]
+        } else {
+            &with[..]
+        };
+        let parts = [IoSlice::new(&envelope.bytes)];
+        let flags = flags | MsgFlags::MSG_NOSIGNAL;
+        loop {
+            match sendmsg::<()>(self.socket.as_raw_fd(), &parts, with, flags, None) {
+                Ok(_) => return Ok(()),
+                // A peer that closed with words of ours unread is told of once; after that it is simply gone.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    fn recv_with(&self, flags: MsgFlags) -> (Received<In>, Option<Pid>) {
+        if !self.is_ours() {
+            return (Received::Closed, None);
+        }
+        let mut buffer = [0; LONGEST];
+        loop {
+            return match receive(self.socket.as_fd(), &mut buffer, flags) {
+                Ok(Datagram { length: 0, .. }) => (Received::Closed, None),
+                Ok(message) => {
+                    let bytes = &buffer[..message.length];
+                    let said = In::decode(bytes, message.descriptor).filter(|_| !message.cut);
+                    (
+                        said.map_or(Received::Malformed, Received::Message),
+                        message.sender,
+                    )
+                }
+                // A peer that closed with words of ours unread is told of once, before what it has said itself.
+                Err(Errno::EINTR | Errno::ECONNRESET) => continue,
+                Err(Errno::EAGAIN) => (Received::Empty, None),
+                Err(_) => (Received::Closed, None),
+            };
+        }
+    }
+}
+
+impl<Out, In> AsFd for Channel<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Message for ToFront {
+    fn encode(self) -> Envelope {
+        Envelope {
+            bytes: Self::encode(self).to_vec(),
+            descriptor: None,
+        }
+    }
+
+    fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
+        Self::decode(bytes)
+    }
+}
+
+impl Message for FromFront {
+    fn encode(self) -> Envelope {
+        Envelope {
+            bytes: Self::encode(self).to_vec(),
+            descriptor: None,
+        }
+    }
+
+    fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
+        Self::decode(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
+    use exchange::ChildId;
+    use std::io::{Read, Write};
+
+    type Ours = Channel<Order, MoldReport>;
+    type Theirs = Channel<MoldReport, Order>;
+
+    fn unloadable() -> MoldReport {
+        MoldReport::Unloadable(crate::Unloadable {
+            why: "Traceback".to_owned(),
+            is_final: false,
+        })
+    }
+
+    fn line() -> (Ours, Theirs) {
+        let (ours, theirs) = Ours::pair().unwrap();
+        (ours, Channel::over(theirs))
+    }
+
+    #[test]
+    fn what_is_said_is_heard_in_order() {
+        let (ours, theirs) = line();
+        theirs
+            .send(MoldReport::Ready {
+                about: "CPython 3.11".to_owned(),
+            })
+            .unwrap();
+        theirs.send(unloadable()).unwrap();
+        assert_eq!(
+            ours.recv(),
+            Some(MoldReport::Ready {
+                about: "CPython 3.11".to_owned()
+            })
+        );
+        assert!(matches!(
+            ours.try_recv(),
+            Received::Message(MoldReport::Unloadable { .. })
+        ));
+        assert!(matches!(ours.try_recv(), Received::Empty));
+    }
+
+    #[test]
+    fn a_descriptor_travels_with_its_order_and_leaves_no_copy() {
+        let (ours, theirs) = line();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let child = ChildId { slot: 3, life: 9 };
+        ours.send(Order::Spawn(Spawn {
+            child,
+            generation: 7,
+            is_first: false,
+            channel: writer.into(),
+        }))
+        .unwrap();
+        let Some(Order::Spawn(spawn)) = theirs.recv() else {
+            panic!("no order")
+        };
+        assert_eq!((spawn.child, spawn.generation), (child, 7));
+        let mut arrived = std::fs::File::from(spawn.channel);
+        arrived.write_all(b"through").unwrap();
+        drop(arrived);
+        // The end of the pipe comes only when the last copy of its writing end is closed.
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn an_order_that_nobody_reads_is_closed_with_the_line() {
+        let (ours, theirs) = line();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let child = ChildId { slot: 0, life: 0 };
+        ours.send(Order::Spawn(Spawn {
+            child,
+            generation: 1,
+            is_first: false,
+            channel: writer.into(),
+        }))
+        .unwrap();
+        drop(theirs);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn last_words_are_heard_although_the_speaker_has_not_read_ours() {
+        let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
+        let theirs = Channel::<ChildReport, ChildOrder>::over(theirs);
+        ours.send(ChildOrder::Drain).unwrap();
+        theirs.send(ChildReport::Born).unwrap();
+        drop(theirs);
+        assert_eq!(ours.recv(), Some(ChildReport::Born));
+        assert!(matches!(ours.try_recv(), Received::Closed));
+        assert_eq!(ours.send(ChildOrder::Drain), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn the_kernel_tells_who_speaks() {
+        let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
+        let theirs = Channel::<ChildReport, ChildOrder>::over(theirs);
+        theirs.send(ChildReport::Born).unwrap();
+        let (heard, who) = ours.try_recv_from();
+        assert!(matches!(heard, Received::Message(ChildReport::Born)));
+        assert_eq!(who, Some(nix::unistd::getpid()));
+    }
+
+    #[test]
+    fn what_is_no_message_is_told_from_the_end() {
+        let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
+        let too_long = vec![5; LONGEST + 1];
+        for bytes in [&b"garbage"[..], &[1, 0, 0, 0, 0], &too_long] {
+            nix::sys::socket::send(theirs.as_raw_fd(), bytes, MsgFlags::empty()).unwrap();
+            assert!(matches!(ours.try_recv(), Received::Malformed));
+        }
+        drop(theirs);
+        assert!(matches!(ours.try_recv(), Received::Closed));
+    }
+
+    #[test]
+    fn who_has_finished_speaking_still_hears() {
+        let (ours, theirs) = line();
+        theirs.send(unloadable()).unwrap();
+        ours.finish();
+        assert!(
+            matches!(theirs.try_recv(), Received::Closed),
+            "and no error, although a report has not been heard"
+        );
+        theirs.send(unloadable()).unwrap();
+        assert_eq!(ours.recv(), Some(unloadable()));
+        assert_eq!(ours.recv(), Some(unloadable()));
+    }
+
+    #[test]
+    fn a_full_line_is_told_and_nothing_is_lost() {
+        let (ours, theirs) = Channel::<ToFront, FromFront>::pair().unwrap();
+        let theirs = Channel::<FromFront, ToFront>::over(theirs);
+        let mut said = 0;
+        while ours.try_send(ToFront::Drain).is_ok() {
+            said += 1;
+        }
+        assert_eq!(ours.try_send(ToFront::Drain), Err(Errno::EAGAIN));
+        drop(ours);
+        assert_eq!(std::iter::from_fn(|| theirs.recv()).count(), said);
+    }
+}

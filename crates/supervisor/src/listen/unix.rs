@@ -1,0 +1,297 @@
+//! Unix sockets in the file system: a stale one is replaced, one that is in use or anything else is left alone.
+//!
+//! Root makes and removes them by a descriptor of the folder and a name in it. `bind` alone takes a whole path, by which others
+//! find the socket listed: where the user of the application could have that path lead elsewhere meanwhile, a process of this
+//! user binds the socket, and so nothing is made anywhere that this user could not make.
+//! The control socket, which stays root's, is bound by the descriptor.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
+use nix::sys::stat::{Mode, fchmod};
+
+use crate::listen::error::BindError;
+use crate::process::exit::ExitReason;
+use crate::process::identity::{Group, Identity};
+use crate::process::places::{Place, replaced};
+
+/// What every listening socket is made with.
+pub(crate) fn listener_flags() -> SockFlag {
+    SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK
+}
+
+/// The file of a socket that we have made.
+#[derive(Debug)]
+pub(crate) struct File {
+    path: PathBuf,
+    place: Place,
+    identity: (u64, u64),
+}
+
+impl File {
+    /// The file of a socket that another process of ours has made.
+    pub(crate) fn of(path: &Path, user: Option<&Identity>) -> Option<Self> {
+        let user = user.filter(|user| user.is_another());
+        let place = Place::find(path, user).ok()?;
+        let (_, identity) = place.socket().ok()??;
+        Some(Self {
+            path: path.to_owned(),
+            place,
+            identity,
+        })
+    }
+
+    /// Whether the user of the application can put another one in its place.
+    pub(crate) fn is_in_reach(&self) -> bool {
+        self.place.is_in_reach()
+    }
+
+    /// Takes the place of another file of the same folder.
+    pub(crate) fn rename(&mut self, path: &Path) -> io::Result<()> {
+        let name = path.file_name().ok_or(Errno::EISDIR)?;
+        self.place.rename(name)?;
+        path.clone_into(&mut self.path);
+        Ok(())
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets a group use it.
+    pub(crate) fn give_to_group(&self, group: Group, mode: Mode) -> io::Result<()> {
+        let (is, gid) = (self.identity, group.gid());
+        self.place.give_socket(is, None, gid, Some(mode))
+    }
+
+    /// Gives it to this user, unless a process of this user has made it.
+    pub(crate) fn give(&self, user: &Identity) -> io::Result<()> {
+        if self.place.is_in_reach() {
+            return Ok(());
+        }
+        let (uid, gid) = user.owner();
+        self.place.give_socket(self.identity, Some(uid), gid, None)
+    }
+
+    /// Removes the file, unless another has taken its place.
+    pub(crate) fn remove(&self) {
+        if matches!(self.place.this_socket(self.identity), Ok(Some(_))) {
+            // Where it cannot be removed, the next server replaces it.
+            let _ = self.place.remove();
+        }
+    }
+}
+
+/// Whose socket it is, where the user of the application can have the path lead elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The user's: a process of this user binds it.
+    Users,
+    /// This process's, which binds it by the folder that it holds. The kernel lists it by another name then.
+    Ours,
+}
+
+/// Listens on `path`, which is made with `mode`, less the umask. Of a root server, `user` is who its application is.
+pub(crate) fn open(
+    path: &Path,
+    mode: Mode,
+    backlog: Backlog,
+    user: Option<&Identity>,
+    whose: Whose,
+) -> Result<(OwnedFd, File), BindError> {
+    let shown = format!("unix:{}", path.display());
+    let refused = |errno| BindError::refused(&shown, errno);
+    let failed = |source| BindError::Refused {
+        address: shown.clone(),
+        source,
+    };
+    let user = user.filter(|user| user.is_another());
+    // The working directory may change before the file is removed.
+    let path = std::path::absolute(path).map_err(failed)?;
+    let address = UnixAddr::new(&path).map_err(|_| failed(too_long(&path)))?;
+    let place = Place::find(&path, user).map_err(failed)?;
+    // From looking at what is there until we listen ourselves, no other server looks: it would take our socket, which
+    // does not listen yet, for a stale one. A folder that cannot be opened for reading does without.
+    let folder = place.open_folder().ok();
+    let _guard = folder.and_then(|folder| Flock::lock(folder, FlockArg::LockExclusive).ok());
+    let flags = listener_flags();
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(refused)?;
+    // Linux makes the file with the mode of the socket: from the first moment on, and without a change of the umask, which
+    // all threads of a process share.
+    fchmod(socket.as_fd(), mode).map_err(refused)?;
+    let user = user.filter(|_| place.is_in_reach());
+    let (address, user) = match (user, whose) {
+        (Some(_), Whose::Ours) => (UnixAddr::new(&place.held()).map_err(refused)?, None),
+        _ => (address, user),
+    };
+    let take = || take(socket.as_fd(), &address, user);
+    let taken = match take() {
+        Err(Errno::EADDRINUSE) => make_room(&place).and_then(|()| take()),
+        other => other,
+    };
+    taken.map_err(|errno| match errno {
+        Errno::ENOTSOCK => BindError::NotASocket(path.clone()),
+        errno => refused(errno),
+    })?;
+    let (_, identity) = place
+        .socket()
+        .map_err(failed)?
+        .ok_or_else(|| failed(replaced()))?;
+    listen(&socket, backlog).map_err(refused)?;
+    Ok((
+        socket,
+        File {
+            path,
+            place,
+            identity,
+        },
+    ))
+}
+
+/// Binds the socket, in a process of this user if there is one.
+fn take(socket: BorrowedFd<'_>, address: &UnixAddr, user: Option<&Identity>) -> nix::Result<()> {
+    let take = || bind(socket.as_raw_fd(), address);
+    let Some(user) = user else { return take() };
+    let code = |errno: Errno| u8::try_from(errno as i32).unwrap_or(u8::MAX);
+    match user.rehearse(|| take().map_or_else(code, |()| 0)) {
+        Ok(()) => Ok(()),
+        // No error of a socket's has one of these numbers: it could not become the user, and that has been said.
+        Err(code)
+            if code == ExitReason::CannotStart.code() || code == ExitReason::Internal.code() =>
+        {
+            Err(Errno::EPERM)
+        }
+        Err(code) => Err(Errno::from_raw(code.into())),
+    }
+}
+
+/// Removes what is there if it is a socket on which nobody listens. `EADDRINUSE` when somebody does, `ENOTSOCK` when it is no
+/// socket.
+fn make_room(place: &Place) -> nix::Result<()> {
+    let errno = |problem: io::Error| Errno::from_raw(problem.raw_os_error().unwrap_or(libc::EIO));
+    let (file, seen) = place.socket().map_err(errno)?.ok_or(Errno::ENOTSOCK)?;
+    let flags = listener_flags();
+    let client = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // This very file, whatever has its name by now.
+    let address = UnixAddr::new(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
+    // A server with a full backlog answers EAGAIN, one of another socket type EPROTOTYPE: both are alive.
+    if connect(client.as_raw_fd(), &address) != Err(Errno::ECONNREFUSED) {
+        return Err(Errno::EADDRINUSE);
+    }
+    if place.this_socket(seen).map_err(errno)?.is_none() {
+        return Err(Errno::EADDRINUSE);
+    }
+    place.remove().map_err(errno)
+}
+
+fn too_long(path: &Path) -> io::Error {
+    let length = path.as_os_str().len();
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("the path has {length} bytes, and that of a socket at most 107"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::listen::Listener;
+    use crate::listen::address::Address;
+    use crate::listen::error::BindError;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::Path;
+
+    use tempfile::tempdir;
+
+    fn open(path: &Path) -> Result<Listener, BindError> {
+        Listener::open(&Address::Unix(path.to_path_buf()), 511, None)
+            .map(|mut listeners| listeners.remove(0))
+    }
+
+    #[test]
+    fn a_socket_is_made_and_removed() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = open(&path).unwrap();
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(listener.url(), format!("unix:{}", path.display()));
+        listener.remove_file();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let _listener = open(&path).unwrap();
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_in_use_is_left_alone() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _first = open(&path).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(error.is_in_use());
+        assert_eq!(
+            error.to_string(),
+            format!("unix:{} is in use", path.display())
+        );
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_regular_file_is_never_touched() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
+        std::fs::write(&path, "precious").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for path in [&path, &link] {
+            let error = open(path).unwrap_err();
+            assert!(error.is_in_use());
+            assert_eq!(
+                error.to_string(),
+                format!("{} exists and is not a socket", path.display())
+            );
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn the_socket_of_a_successor_is_not_removed() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
+        let first = open(&path).unwrap();
+        // The new file is made while the old one exists, so that it cannot get the same number.
+        let other = folder.path().join("t");
+        let _second = UnixListener::bind(&other).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        first.remove_file();
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn of_many_servers_that_replace_a_stale_socket_one_wins() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let servers: Vec<_> = (0..8).map(|_| scope.spawn(|| open(&path))).collect();
+            servers
+                .into_iter()
+                .map(|server| server.join().unwrap())
+                .collect()
+        });
+        assert_eq!(opened.iter().filter(|result| result.is_ok()).count(), 1);
+        UnixStream::connect(&path).unwrap();
+    }
+}

@@ -1,0 +1,12 @@
+//! Processes as such: how they come to be, who they are, what they may have, and how they end.
+
+pub mod exit;
+pub(crate) mod identity;
+pub(crate) mod limits;
+mod log_files;
+pub(crate) mod memory;
+pub(crate) mod output;
+pub(crate) mod places;
+pub(crate) mod signals;
+pub(crate) mod spawn;
+pub(crate) mod trial;

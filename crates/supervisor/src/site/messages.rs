@@ -1,0 +1,498 @@
+//! What the front, the mold and the children say.
+
+use exchange::notice::{FromFront, ToFront};
+use exchange::{ChildId, ChildState};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tracing::{debug, error, info, warn};
+
+use crate::Preload;
+use crate::ipc::channel::Received;
+use crate::ipc::message::{ChildReport, MoldReport, Unloadable};
+use crate::process::exit::ExitReason;
+use crate::server::Monitor;
+use crate::server::stage::Stage;
+use crate::site::reap::Who;
+use crate::site::slots::{Child, Delivery, Drain, Mold, Phase, Place, Slot};
+use crate::sys::process::kill_now;
+use crate::sys::process::{Handle, parent_of};
+use crate::sys::wait::is_ours;
+
+/// Messages of one line that are heard before others have their turn. More than a line holds, so that of a process that has
+/// ended nothing is left unheard.
+const MOST_AT_ONCE: usize = 512;
+
+/// As often may a process say what makes no sense.
+const MOST_NONSENSE: u8 = 16;
+
+/// What becomes of an application that cannot be shared.
+const LOADED_BY_EACH: &str = "what the application has set up cannot be shared by children, so each of them loads it \
+    itself: --preload off saves loading it once more, --preload on shares it all the same, and a function noted with \
+    rwsgi.before_fork can let go of it first";
+
+impl Monitor<'_> {
+    /// Hears all that the front has to say.
+    pub(crate) fn receive_front(&mut self) {
+        while let Some(front) = &mut self.front
+            && let Some(link) = &front.link
+        {
+            match link.try_recv() {
+                Received::Message(word) => self.front_message(word),
+                Received::Empty => return,
+                Received::Malformed | Received::Closed => {
+                    front.link = None;
+                    // A front that cannot be told of a child's death would keep its requests waiting for ever.
+                    if self.stage.serves() {
+                        kill_now(front.pid);
+                    }
+                }
+            }
+        }
+    }
+
+    fn front_message(&mut self, word: FromFront) {
+        let now = self.now();
+        match word {
+            FromFront::Serving => {
+                if let Some(front) = &mut self.front {
+                    info!(pid = front.pid.as_raw(), "front serving");
+                    front.serving = Some(now);
+                }
+                for slot in self.all_slots() {
+                    if let Place::Gone(_, Delivery::Inherited) = self.slots[usize::from(slot)].place
+                    {
+                        self.vacate(slot);
+                    }
+                }
+            }
+            FromFront::Cleared(id) => {
+                if self
+                    .slot_of(id)
+                    .is_some_and(|slot| matches!(slot.place, Place::Gone(..)))
+                {
+                    self.vacate(id.slot);
+                }
+            }
+            FromFront::Drained => {
+                if let Some(front) = &mut self.front {
+                    front.drain = Drain::Done;
+                }
+            }
+            FromFront::Corrupt(id) => {
+                if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
+                    let pid = child.pid.map(Pid::as_raw);
+                    error!(
+                        child = id.slot,
+                        r#gen = child.generation,
+                        pid,
+                        "wrote what no child writes"
+                    );
+                    if let Some(pid) = child.pid {
+                        kill_now(pid);
+                    }
+                }
+            }
+        }
+    }
+
+    /// There is something that the front has to be told as soon as its line has room.
+    pub(crate) fn owes_front(&self) -> bool {
+        let word = self
+            .front
+            .as_ref()
+            .is_some_and(|front| front.drain == Drain::Owed || front.reopen || front.close);
+        word || self.slots.iter().any(|slot| match &slot.place {
+            Place::Gone(_, word) => *word == Delivery::Owed,
+            Place::Taken(child) => child.is_to_be_told_of(),
+            Place::Vacant => false,
+        })
+    }
+
+    /// Has the log files opened anew. A front that is not there opens them anyway when it comes.
+    pub(crate) fn reopen_logs(&mut self) {
+        info!(signal = %Signal::SIGUSR1, "reopening logs");
+        self.logging.maker = self.settings.provide_logs();
+        if self.logging.maker.is_none() {
+            self.have_logs_reopened();
+        }
+    }
+
+    /// The files are there: the front opens them.
+    pub(crate) fn have_logs_reopened(&mut self) {
+        if let Some(front) = &mut self.front {
+            front.reopen = true;
+        }
+        self.inform_front();
+    }
+
+    /// Tells the front what it has to know, as far as its line has room.
+    pub(crate) fn inform_front(&mut self) {
+        let children = self.slots.iter_mut().filter_map(Slot::child_mut);
+        let unknown = children.filter(|child| child.is_to_be_told_of());
+        let Some(front) = &mut self.front else {
+            unknown.for_each(Child::let_serve);
+            return;
+        };
+        let Some(link) = &front.link else { return };
+        for child in unknown {
+            let Some(process) = child.process() else {
+                continue;
+            };
+            if link.try_send(ToFront::Born(child.id, process)).is_err() {
+                return;
+            }
+            // In this order: the front looks for what it has been told when somebody asks whom it does not know.
+            child.let_serve();
+        }
+        for slot in &mut self.slots {
+            if let Place::Gone(id, word @ Delivery::Owed) = &mut slot.place {
+                if link.try_send(ToFront::Gone(*id)).is_err() {
+                    return;
+                }
+                *word = Delivery::Sent;
+            }
+        }
+        if front.reopen && link.try_send(ToFront::Reopen).is_ok() {
+            front.reopen = false;
+        }
+        if front.close && link.try_send(ToFront::Close).is_ok() {
+            front.close = false;
+        }
+        if front.drain == Drain::Owed && link.try_send(ToFront::Drain).is_ok() {
+            front.drain = Drain::Asked;
+        }
+    }
+
+    /// Hears what a mold has to say, but not for ever: what is left is heard in the next turn.
+    pub(crate) fn receive_mold(&mut self, pid: Pid) {
+        for _ in 0..MOST_AT_ONCE {
+            let heard = match self.molds_mut().find(|mold| mold.pid == pid) {
+                Some(Mold {
+                    link: Some(link), ..
+                }) => link.try_recv(),
+                _ => return,
+            };
+            match heard {
+                Received::Message(report) => self.mold_message(pid, report),
+                Received::Empty => return,
+                Received::Malformed => {
+                    let pid = pid.as_raw();
+                    warn!(pid, "the mold says what no mold says: killed");
+                    self.mold_line_ended(Pid::from_raw(pid));
+                }
+                Received::Closed => self.mold_line_ended(pid),
+            }
+        }
+    }
+
+    /// It can be told nothing any more; mostly it is about to end anyway.
+    fn mold_line_ended(&mut self, pid: Pid) {
+        let silent = self.molds_mut().filter(|mold| mold.pid == pid);
+        silent.for_each(|mold| mold.link = None);
+        kill_now(pid);
+    }
+
+    /// A mold has said what makes no sense.
+    fn mold_is_confused(&mut self, pid: Pid, report: &'static str) {
+        warn!(
+            pid = pid.as_raw(),
+            report, "the mold said what makes no sense"
+        );
+        let mut molds = self.molds_mut().filter(|mold| mold.pid == pid);
+        if molds.any(|mold| has_said_enough(&mut mold.nonsense)) {
+            drop(molds);
+            self.mold_line_ended(pid);
+        }
+    }
+
+    fn mold_message(&mut self, from: Pid, report: MoldReport) {
+        let now = self.now();
+        let is_next = self.next_mold.as_ref().is_some_and(|mold| mold.pid == from);
+        // What a mold that has been given up still says is about nothing that is waited for.
+        let Some(mold) = self
+            .molds_mut()
+            .find(|mold| mold.pid == from && !mold.leaving)
+        else {
+            return;
+        };
+        let (generation, pid) = (mold.generation, mold.pid.as_raw());
+        match report {
+            MoldReport::Ready { .. } if mold.ready.is_some() => {
+                self.mold_is_confused(from, "ready");
+            }
+            MoldReport::Loading if mold.loads => self.mold_is_confused(from, "loading"),
+            MoldReport::Ready { about } => {
+                info!(r#gen = generation, pid, "mold ready");
+                mold.ready = Some(now);
+                self.startup.progress = now;
+                self.about = about;
+            }
+            MoldReport::Loading => mold.loads = true,
+            MoldReport::Unloadable(unloadable) if is_next => self.reload_failed(unloadable.why),
+            MoldReport::Unloadable(unloadable) => self.application_unloadable(&unloadable),
+            MoldReport::Modules { files } => {
+                let since = mold.since;
+                self.watch_modules(generation, files, Some(since));
+            }
+            MoldReport::Unshareable { why } => {
+                warn!(r#gen = generation, pid, why, "{LOADED_BY_EACH}");
+                if is_next {
+                    self.next_cannot_be_shared();
+                } else if self.settings.preload == Preload::Auto && self.preload {
+                    self.preload = false;
+                    self.molds_mut()
+                        .filter(|mold| mold.pid == from)
+                        .for_each(Mold::kill);
+                }
+            }
+            MoldReport::ForkFailed { child, errno } => {
+                self.fork_failed(from, generation, child, errno);
+            }
+        }
+    }
+
+    fn fork_failed(&mut self, from: Pid, generation: u32, id: ChildId, errno: i32) {
+        let ordered = self.slot_of(id).and_then(|slot| slot.child());
+        let is_ordered = ordered
+            .is_some_and(|child| child.generation == generation && child.phase == Phase::Ordered);
+        if !is_ordered {
+            return self.mold_is_confused(from, "a fork that failed");
+        }
+        let errno = nix::errno::Errno::from_raw(errno);
+        warn!(child = id.slot, r#gen = generation, %errno, "cannot be forked");
+        self.startup.forks_failed = true;
+        self.events.push(pool::Event::ForkFailed);
+        self.vacate(id.slot);
+        if self.is_trial(id) {
+            self.reload_failed(format!(
+                "the first child of the new generation cannot be forked: {errno}"
+            ));
+        }
+    }
+
+    fn application_unloadable(&mut self, unloadable: &Unloadable) {
+        error!("the application cannot be loaded");
+        if self.startup.child_was_ready {
+            return;
+        }
+        if self.settings.watch_modules && self.stage == Stage::Up {
+            self.wait_for_change();
+        } else {
+            self.fail(if unloadable.is_final {
+                ExitReason::NoApplication
+            } else {
+                ExitReason::NotLoaded
+            });
+        }
+    }
+
+    /// Hears what a child has to say, but not for ever: what is left is heard in the next turn.
+    pub(crate) fn receive_child(&mut self, slot: u16) {
+        for _ in 0..MOST_AT_ONCE {
+            let Some(child) = self.slots[usize::from(slot)].child_mut() else {
+                return;
+            };
+            let Some(link) = &child.link else { return };
+            let id = child.id;
+            match link.try_recv_from() {
+                (Received::Message(report), Some(speaker)) => {
+                    self.child_message(id, report, speaker)
+                }
+                (Received::Empty, _) => return,
+                (Received::Message(_) | Received::Malformed, _) => self.cut_off(id),
+                // It is about to end, or has closed what it does not know: then it can be told nothing any more.
+                (Received::Closed, _) => self.line_ended(id),
+            }
+        }
+    }
+
+    /// What has come on a child's line is nothing that a child says: it is ended.
+    fn cut_off(&mut self, id: ChildId) {
+        if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
+            warn!(
+                child = id.slot,
+                r#gen = child.generation,
+                pid = child.pid.map(Pid::as_raw),
+                "says what no child says: killed"
+            );
+        }
+        self.line_ended(id);
+    }
+
+    fn line_ended(&mut self, id: ChildId) {
+        let Some(child) = self.slot_of(id).and_then(Slot::child_mut) else {
+            return;
+        };
+        child.link = None;
+        if !child.end_process() {
+            self.never_born(id);
+        }
+    }
+
+    /// The line of a child has ended before its birth.
+    fn never_born(&mut self, id: ChildId) {
+        // The mold may have told why, or may be on its way out: then its own end is what counts.
+        let pids: Vec<_> = self.molds_mut().map(|mold| mold.pid).collect();
+        pids.into_iter().for_each(|pid| self.receive_mold(pid));
+        if let Some(child) = self.slot_of(id).and_then(|slot| slot.child()) {
+            let generation = child.generation;
+            if self
+                .molds_mut()
+                .any(|mold| mold.generation == generation && mold.link.is_some() && !mold.leaving)
+            {
+                warn!(child = id.slot, "died before it was born");
+                self.events.push(pool::Event::DiedStarting);
+            }
+            self.vacate(id.slot);
+            if self.is_trial(id) {
+                self.reload_failed("the first child of the new generation was not born".to_owned());
+            }
+        }
+    }
+
+    fn child_message(&mut self, id: ChildId, report: ChildReport, speaker: Pid) {
+        let now = self.now();
+        let is_trial = self.is_trial(id);
+        let Some(child) = self.slots[usize::from(id.slot)].child_mut() else {
+            return;
+        };
+        let generation = child.generation;
+        let place = self.exchange.board().child(id.slot);
+        let is_child = child.born && child.pid == Some(speaker);
+        match (report, child.phase) {
+            (ChildReport::Forked { pid }, Phase::Ordered) => {
+                self.child_was_forked(id, Pid::from_raw(pid.cast_signed()), speaker);
+            }
+            // Born overtook it.
+            (ChildReport::Forked { .. }, _) => {}
+            (ChildReport::Born, Phase::Ordered | Phase::Starting) if !child.born => {
+                self.child_was_born(id, speaker);
+            }
+            (ChildReport::Short, Phase::Ordered | Phase::Starting) => child.is_short = true,
+            // A process that the application has forked has the line, too, and no say.
+            (_, _) if child.born && !is_child => {
+                debug!(child = id.slot, pid = speaker.as_raw(), "is not the child");
+            }
+            (ChildReport::Ready, Phase::Starting) if is_child => {
+                let pid = child.pid.map(Pid::as_raw);
+                (child.phase, child.since) = (Phase::Ready, now);
+                // Before it is said: whoever has read that the child is ready finds it so.
+                if !child.leaving {
+                    place.set_state(ChildState::Ready);
+                }
+                info!(child = id.slot, r#gen = generation, pid, "ready");
+                self.startup.child_was_ready = true;
+            }
+            (ChildReport::Unloadable(unloadable), Phase::Starting) if is_child && is_trial => {
+                self.reload_failed(unloadable.why);
+            }
+            (ChildReport::Unloadable(unloadable), Phase::Starting) if is_child => {
+                self.application_unloadable(&unloadable);
+            }
+            (ChildReport::Modules { files }, phase) if is_child => {
+                let since = (phase == Phase::Starting).then_some(child.since);
+                self.watch_modules(generation, files, since);
+            }
+            // It only wakes us: the rules count for themselves.
+            (ChildReport::Spent, Phase::Ready) if !child.spent => child.spent = true,
+            (ChildReport::Draining, Phase::Ready) => child.drains = true,
+            // Nobody is born or ready twice, and whoever has been ready has loaded the application.
+            (report, phase) => {
+                let report = report.name();
+                let child = id.slot;
+                warn!(
+                    child,
+                    r#gen = generation,
+                    report,
+                    ?phase,
+                    "said what makes no sense"
+                );
+                self.count_nonsense(id);
+            }
+        }
+    }
+
+    fn count_nonsense(&mut self, id: ChildId) {
+        let child = self.slot_of(id).and_then(Slot::child_mut);
+        if child.is_some_and(|child| has_said_enough(&mut child.nonsense)) {
+            self.cut_off(id);
+        }
+    }
+
+    /// The process between the mold and a child tells of the child, which cannot yet speak for itself. It is believed when
+    /// the kernel has it as a child of ours, or as one of the process that says so, which is the mold's own.
+    fn child_was_forked(&mut self, id: ChildId, pid: Pid, speaker: Pid) {
+        let generation = self
+            .slot_of(id)
+            .and_then(|slot| slot.child())
+            .map(|child| child.generation);
+        if self.who(pid).is_some() {
+            return self.count_nonsense(id);
+        }
+        let of_mold = |between| {
+            let mold = parent_of(between);
+            let mut molds = self.molds();
+            molds.any(|known| Some(known.generation) == generation && Some(known.pid) == mold)
+        };
+        let unadopted = if is_ours(pid) {
+            None
+        } else {
+            // In this order: what the handle stands for has had the number all the while.
+            let handle = Handle::open(pid).ok();
+            let found = handle.filter(|handle| {
+                parent_of(pid) == Some(speaker) && of_mold(speaker) && handle.signal(None).is_ok()
+            });
+            // It may have been adopted meanwhile.
+            if found.is_none() && !is_ours(pid) {
+                debug!(
+                    child = id.slot,
+                    pid = pid.as_raw(),
+                    "is no process of a mold's"
+                );
+                return self.count_nonsense(id);
+            }
+            found
+        };
+        let now = self.now();
+        if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
+            (child.pid, child.unadopted) = (Some(pid), unadopted);
+            (child.phase, child.since) = (Phase::Starting, now);
+            if child.leaving {
+                child.kill();
+            }
+        }
+    }
+
+    /// A process says that it is the child: it has to be a child of ours that is nothing else.
+    fn child_was_born(&mut self, id: ChildId, speaker: Pid) {
+        let known = self.who(speaker);
+        let is_itself = matches!(known, None | Some(Who::Child(_)));
+        let now = self.now();
+        let Some(child) = self.slot_of(id).and_then(Slot::child_mut) else {
+            return;
+        };
+        let is_new = match child.pid {
+            Some(pid) => pid == speaker,
+            None => known.is_none(),
+        };
+        if !(is_itself && is_new && is_ours(speaker)) {
+            return self.cut_off(id);
+        }
+        let (pid, generation) = (speaker.as_raw(), child.generation);
+        info!(child = id.slot, r#gen = generation, pid, "started");
+        (child.pid, child.unadopted, child.born) = (Some(speaker), None, true);
+        (child.phase, child.since) = (Phase::Starting, now);
+        if child.leaving {
+            child.kill();
+        }
+        let place = self.exchange.board().child(id.slot);
+        place.set_pid(pid.cast_unsigned());
+        self.events.push(pool::Event::Born);
+    }
+}
+
+/// Counts what makes no sense, and tells whether it has been enough: each costs a line of the log.
+fn has_said_enough(nonsense: &mut u8) -> bool {
+    *nonsense = nonsense.saturating_add(1);
+    *nonsense >= MOST_NONSENSE
+}

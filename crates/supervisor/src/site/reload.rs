@@ -1,0 +1,384 @@
+//! A new generation takes the place of the one that serves, or it does not and leaves everything as it was.
+//!
+//! The new mold loads the application while the old generation serves, then forks one child. Once that takes requests,
+//! the new generation is the current one, and the rules replace the other children one by one. If anything fails before,
+//! the old generation stays, with its mold and with what was configured.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use exchange::ChildId;
+use nix::errno::Errno;
+use tracing::{error, info};
+
+use crate::server::stage::Stage;
+use crate::server::{Monitor, Newborn};
+use crate::site::reloads::{Reload, Reloaded, Step, Waiter, children};
+use crate::site::slots::{Mold, Phase, Place, Slot};
+use crate::{MoldBirth, Preload, Reread};
+
+impl Monitor<'_> {
+    /// Asks for a reload. `waiter` is told what came of it.
+    pub(crate) fn ask_for_reload(&mut self, cause: &str, waiter: Option<Waiter>) {
+        // One that begins later does what was asked for until then, however often that was.
+        let goes_on = self.reloads.running.as_ref();
+        let goes_on = goes_on.map(|reload| reload.generation);
+        info!(goes_on, cause, "reload asked for");
+        if self.stage != Stage::Up {
+            let failed = Reloaded::Failed {
+                generation: None,
+                why: "the server is stopping".to_owned(),
+            };
+            failed.tell(waiter);
+            return;
+        }
+        if self.waits_for_change() {
+            // Nothing is served yet. Who waits for the reload has one once the start has succeeded.
+            if let Some(waiter) = waiter {
+                self.reloads.asked.get_or_insert_default().push(waiter);
+            }
+            self.try_start_again(cause);
+            return;
+        }
+        self.reloads.asked.get_or_insert_default().extend(waiter);
+    }
+
+    /// Goes on with a reload as far as it comes now. Breaks in a process that was forked.
+    pub(crate) fn go_on_with_reload(&mut self) -> ControlFlow<Newborn> {
+        if self.stage != Stage::Up || !self.startup.announced {
+            return ControlFlow::Continue(());
+        }
+        if self.reloads.running.is_none()
+            && let Some(waiters) = self.reloads.asked.take()
+        {
+            self.begin_reload(waiters);
+        }
+        let now = self.now();
+        let Some(reload) = &self.reloads.running else {
+            return ControlFlow::Continue(());
+        };
+        let is_over = self.step_ends().is_some_and(|end| now >= end);
+        match reload.stage {
+            Step::Mold => {
+                // Without preload, the one that could not share has to be gone first: there is one new mold at a time.
+                if self.next_mold.is_none() {
+                    return self.build_next_mold();
+                }
+            }
+            Step::Loading
+                if self
+                    .next_mold
+                    .as_ref()
+                    .is_some_and(|mold| mold.ready.is_some()) =>
+            {
+                self.next_step(Step::WaitsForSlot);
+                self.try_first_child();
+            }
+            Step::Loading if is_over => {
+                self.reload_failed(
+                    "the new mold was not ready within the startup timeout".to_owned(),
+                );
+            }
+            Step::WaitsForSlot if is_over => self.reload_failed(self.why_no_slot()),
+            Step::WaitsForSlot if self.vacant_slot().is_some() => self.try_first_child(),
+            Step::Trial(id) => {
+                let child = self.slot_of(id).and_then(|slot| slot.child());
+                if child.is_some_and(|child| child.phase == Phase::Ready) {
+                    self.take_over();
+                } else if is_over {
+                    self.reload_failed(
+                        "the first child of the new generation was not ready within the startup timeout"
+                            .to_owned(),
+                    );
+                }
+            }
+            Step::Loading | Step::WaitsForSlot => {}
+            Step::Replacing(left) => self.finish_reload(left, is_over),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// When a reload has taken too long, or those who wait for it are to be told how far it is.
+    pub(crate) fn reload_due(&self) -> Option<Duration> {
+        let due = self.step_ends().into_iter().chain(self.progress_due());
+        due.min()
+    }
+
+    /// When the present step of a reload has taken too long. A process may take the startup timeout to be ready, and one that
+    /// is to go may take the shutdown timeout.
+    fn step_ends(&self) -> Option<Duration> {
+        let reload = self.reloads.running.as_ref()?;
+        let starts = reload.settings.startup_timeout;
+        let starts_and_leaves = starts + self.settings.shutdown_timeout;
+        match reload.stage {
+            Step::Mold => None,
+            Step::Loading | Step::Trial(_) => Some(reload.since + starts),
+            // A child that is about to be replaced has a slot, too.
+            Step::WaitsForSlot | Step::Replacing(_) => Some(reload.since + starts_and_leaves),
+        }
+    }
+
+    fn why_no_slot(&self) -> String {
+        let leaving = self.leaving_children().len();
+        let is_gone = |slot: &&Slot| matches!(slot.place, Place::Gone(..));
+        let gone = self.slots.iter().filter(is_gone).count();
+        let mut why = Vec::new();
+        if leaving > 0 {
+            let is = if leaving == 1 { "is" } else { "are" };
+            why.push(format!("{} {is} still leaving", children(leaving)));
+        }
+        if gone > 0 {
+            why.push(format!(
+                "the front has not cleared what {} left",
+                children(gone)
+            ));
+        }
+        format!("no slot is free: {}", why.join(", and "))
+    }
+
+    fn next_step(&mut self, step: Step) {
+        let since = self.now();
+        if let Some(reload) = &mut self.reloads.running {
+            (reload.stage, reload.since) = (step, since);
+        }
+    }
+
+    /// A generation is on its way and has not taken over: the mold that serves is not built anew from what it may have
+    /// been replaced by.
+    pub(crate) fn is_loading_next(&self) -> bool {
+        let running = self.reloads.running.as_ref();
+        running.is_some_and(|reload| !matches!(reload.stage, Step::Replacing(_)))
+    }
+
+    /// A reload is going on.
+    pub(crate) fn is_reloading(&self) -> bool {
+        self.reloads.running.is_some()
+    }
+
+    /// This child is the first of a generation that has not taken over.
+    pub(crate) fn is_trial(&self, id: ChildId) -> bool {
+        let running = self.reloads.running.as_ref();
+        running.is_some_and(|reload| reload.stage == Step::Trial(id))
+    }
+
+    /// What the new generation's application has set up cannot be shared.
+    pub(crate) fn next_cannot_be_shared(&mut self) {
+        let Some(reload) = &mut self.reloads.running else {
+            return;
+        };
+        if reload.settings.preload != Preload::Auto || !reload.preload {
+            return;
+        }
+        reload.preload = false;
+        reload.stage = Step::Mold;
+        self.discard_next_mold();
+    }
+
+    /// The new generation comes to nothing.
+    pub(crate) fn reload_failed(&mut self, why: String) {
+        let Some(reload) = self.reloads.running.take() else {
+            return;
+        };
+        self.discard_next_mold();
+        if let Step::Trial(id) = reload.stage
+            && let Some(child) = self.slot_of(id).and_then(Slot::child_mut)
+        {
+            child.kill();
+        }
+        self.roles.settle(false);
+        self.notify.ready();
+        let generation = reload.generation;
+        // Those of the one that failed are about to be mended.
+        self.keep_modules_of(&[self.generation, generation]);
+        let reason = why.trim_end().lines().last().unwrap_or_default();
+        error!(
+            r#gen = generation,
+            serving = self.generation,
+            reason,
+            "reload failed: the old generation serves on"
+        );
+        Reloaded::Failed {
+            generation: Some(generation),
+            why,
+        }
+        .tell(reload.waiters);
+    }
+
+    /// Nothing comes of what has been asked for any more.
+    pub(crate) fn break_off_reload(&mut self, why: &str) {
+        if self.is_loading_next() {
+            self.reload_failed(why.to_owned());
+        }
+        let waiters = self.reloads.running.take().into_iter();
+        let waiters = waiters.flat_map(|reload| reload.waiters);
+        let waiters = waiters.chain(self.reloads.asked.take().into_iter().flatten());
+        let failed = Reloaded::Failed {
+            generation: None,
+            why: why.to_owned(),
+        };
+        failed.tell(waiters);
+    }
+
+    fn begin_reload(&mut self, waiters: Vec<Waiter>) {
+        self.notify.reloading();
+        let Reread {
+            settings,
+            need_restart,
+        } = match self.roles.reread() {
+            Ok(reread) => reread,
+            Err(why) => {
+                error!(reason = why, "reload failed: the old generation serves on");
+                let generation = None;
+                self.notify.ready();
+                Reloaded::Failed { generation, why }.tell(waiters);
+                return;
+            }
+        };
+        self.reloads.newest = self.reloads.newest.max(self.generation) + 1;
+        let (generation, since) = (self.reloads.newest, self.now());
+        info!(r#gen = generation, serving = self.generation, "reloading");
+        self.reloads.running = Some(Reload {
+            generation,
+            stage: Step::Mold,
+            since,
+            preload: settings.preload != Preload::Off,
+            settings,
+            need_restart,
+            waiters,
+        });
+    }
+
+    fn build_next_mold(&mut self) -> ControlFlow<Newborn> {
+        let since = self.now();
+        let Some(reload) = &mut self.reloads.running else {
+            return ControlFlow::Continue(());
+        };
+        let birth = MoldBirth {
+            generation: reload.generation,
+            preload: reload.preload,
+            is_first: true,
+        };
+        (reload.stage, reload.since) = (Step::Loading, since);
+        match self.fork_mold(birth)? {
+            Ok(mold) => self.next_mold = Some(mold),
+            Err(errno) => self.reload_failed(format!("the new mold cannot be forked: {errno}")),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The mold may be able to fork, and the child to serve, or not.
+    fn try_first_child(&mut self) {
+        let Some(slot) = self.vacant_slot() else {
+            // All slots are held by children that leave: one of them will be gone first.
+            return;
+        };
+        match self.order_of(slot, true) {
+            Ok(id) => self.next_step(Step::Trial(id)),
+            // The mold has just died; that will be heard.
+            Err(Errno::EPIPE) => {}
+            Err(errno) => self.reload_failed(format!(
+                "the first child of the new generation cannot be ordered: {errno}"
+            )),
+        }
+    }
+
+    /// From here on the new generation is the one that serves.
+    fn take_over(&mut self) {
+        let Some(reload) = &mut self.reloads.running else {
+            return;
+        };
+        let (generation, preload) = (reload.generation, reload.preload);
+        self.settings = reload.settings.clone();
+        self.generation = generation;
+        self.preload = preload;
+        self.scaled = None;
+        self.heaviest = 0;
+        self.roles.settle(true);
+        // It stays for as long as it has children: see `dismiss_former_molds`.
+        let former = std::mem::replace(&mut self.mold, self.next_mold.take());
+        self.former_molds.extend(former);
+        self.events.push(pool::Event::GracefulRestart);
+        self.keep_modules_of(&[generation]);
+        info!(r#gen = generation, "takes over");
+        // How many there are is counted when it is looked next.
+        self.next_step(Step::Replacing(usize::MAX));
+    }
+
+    /// The reload ends when no child of an earlier generation takes requests. `left` did when it was looked last; `is_over`:
+    /// that was long ago, so that something is in the way, and the next reload is not to wait for it.
+    fn finish_reload(&mut self, left: usize, is_over: bool) {
+        let generation = self.generation;
+        let former = self.of_former_generations().len();
+        if former > 0 && former < left {
+            self.next_step(Step::Replacing(former));
+            return;
+        }
+        if former > 0 && !is_over {
+            return;
+        }
+        let Some(reload) = self.reloads.running.take() else {
+            return;
+        };
+        self.notify.ready();
+        if former == 0 {
+            info!(r#gen = generation, "reloaded");
+            let need_restart = reload.need_restart;
+            Reloaded::Done {
+                generation,
+                need_restart,
+            }
+            .tell(reload.waiters);
+            return;
+        }
+        let why = format!(
+            "generation {generation} serves beside {} of earlier ones: no further one could be replaced within the \
+             startup timeout and the shutdown timeout",
+            children(former)
+        );
+        error!(
+            r#gen = generation,
+            children = former,
+            reason = why,
+            "reload not finished"
+        );
+        Reloaded::Unfinished { why }.tell(reload.waiters);
+    }
+
+    fn discard_next_mold(&mut self) {
+        if let Some(mut mold) = self.next_mold.take() {
+            mold.kill();
+            self.former_molds.push(mold);
+        }
+    }
+
+    /// All molds that have not been reaped.
+    pub(crate) fn molds_mut(&mut self) -> impl Iterator<Item = &mut Mold> {
+        self.mold
+            .iter_mut()
+            .chain(&mut self.next_mold)
+            .chain(&mut self.former_molds)
+    }
+
+    /// The same, to look at.
+    pub(crate) fn molds(&self) -> impl Iterator<Item = &Mold> {
+        self.mold
+            .iter()
+            .chain(&self.next_mold)
+            .chain(&self.former_molds)
+    }
+
+    /// A mold has been reaped.
+    pub(crate) fn take_mold(&mut self, pid: nix::unistd::Pid) -> Option<Mold> {
+        let is = |mold: &mut Mold| mold.pid == pid;
+        let found = self.mold.take_if(is).or_else(|| self.next_mold.take_if(is));
+        found.or_else(|| {
+            let index = self.former_molds.iter().position(|mold| mold.pid == pid)?;
+            Some(self.former_molds.swap_remove(index))
+        })
+    }
+
+    /// There is a mold that has not been reaped.
+    pub(crate) fn has_mold(&self) -> bool {
+        self.mold.is_some() || self.next_mold.is_some() || !self.former_molds.is_empty()
+    }
+}

@@ -1,0 +1,204 @@
+//! How processes are started, and what is done about those that do not get up.
+
+use std::ops::ControlFlow;
+
+use exchange::ChildId;
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use tracing::{info, warn};
+
+use crate::MoldBirth;
+use crate::ipc::channel::Channel;
+use crate::ipc::message::{Order, Spawn};
+use crate::server::stage::Stage;
+use crate::server::{Monitor, Newborn};
+use crate::site::slots::{Child, Delivery, Drain, Front, Mold, Phase, Place, Record, Slot};
+use crate::sys::fork::{Side, fork};
+
+impl Monitor<'_> {
+    pub(crate) fn start_front(&mut self) -> ControlFlow<Newborn> {
+        let born = Channel::pair().and_then(|ends| Ok((ends, fork()?)));
+        match born {
+            Ok(((_, link), Side::Child)) => ControlFlow::Break(Newborn::Front {
+                link,
+                listeners: std::mem::take(&mut self.listeners),
+                children: self.born().collect(),
+            }),
+            Ok(((link, _), Side::Parent(pid))) => {
+                info!(pid = pid.as_raw(), "front started");
+                self.front = Some(Front {
+                    pid,
+                    link: Some(link),
+                    serving: None,
+                    drain: Drain::Unasked,
+                    reopen: false,
+                    close: matches!(self.stage, Stage::Delay { .. }),
+                });
+                for slot in &mut self.slots {
+                    if let Place::Gone(_, word) = &mut slot.place {
+                        *word = Delivery::Inherited;
+                    }
+                }
+                ControlFlow::Continue(())
+            }
+            Err(errno) => {
+                warn!(%errno, "front cannot be forked");
+                self.startup.forks_failed = true;
+                self.events.push(pool::Event::FrontDied);
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    /// The children that have been born, with the numbers of their processes.
+    fn born(&self) -> impl Iterator<Item = (ChildId, u32)> {
+        let children = self.slots.iter().filter_map(Slot::child);
+        children.filter_map(|child| Some((child.id, child.process()?)))
+    }
+
+    pub(crate) fn build_mold(&mut self) -> ControlFlow<Newborn> {
+        let birth = MoldBirth {
+            generation: self.generation,
+            preload: self.preload,
+            is_first: !self.startup.child_was_ready,
+        };
+        match self.fork_mold(birth)? {
+            Ok(mold) => {
+                self.startup.progress = mold.since;
+                self.mold = Some(mold);
+            }
+            Err(_) => {
+                self.startup.forks_failed = true;
+                self.events.push(pool::Event::MoldDied);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Forks a mold, and breaks in it.
+    pub(crate) fn fork_mold(&self, birth: MoldBirth) -> ControlFlow<Newborn, nix::Result<Mold>> {
+        let generation = birth.generation;
+        let born = Channel::pair().and_then(|ends| Ok((ends, fork()?)));
+        ControlFlow::Continue(match born {
+            Ok(((_, link), Side::Child)) => {
+                return ControlFlow::Break(Newborn::Mold { link, birth });
+            }
+            Ok(((link, _), Side::Parent(pid))) => {
+                info!(r#gen = generation, pid = pid.as_raw(), "mold loading");
+                Ok(Mold::new(pid, generation, link, self.now()))
+            }
+            Err(errno) => {
+                warn!(r#gen = generation, %errno, "mold cannot be forked");
+                Err(errno)
+            }
+        })
+    }
+
+    pub(crate) fn kill_late_mold(&mut self) {
+        if let Some(mold) = &mut self.mold {
+            warn!(
+                r#gen = mold.generation,
+                pid = mold.pid.as_raw(),
+                "mold takes longer than the startup timeout"
+            );
+            mold.kill();
+            // It is not gone by its own will, and so another one waits as after a death.
+            self.events.push(pool::Event::MoldDied);
+        }
+    }
+
+    /// Kills a child that has taken too long to be ready, or to leave.
+    pub(crate) fn kill_late_child(&mut self, slot: u16) {
+        let child = self.slots[usize::from(slot)].child();
+        if child.is_some_and(|child| child.draining.is_some()) {
+            self.kill_overdue_child(slot);
+            return;
+        }
+        if let Some(child) = self.slots[usize::from(slot)].child_mut() {
+            let pid = child.pid.map(Pid::as_raw);
+            warn!(
+                child = slot,
+                r#gen = child.generation,
+                pid,
+                "takes longer than the startup timeout"
+            );
+            child.kill();
+            self.events.push(pool::Event::DiedStarting);
+        }
+    }
+
+    pub(crate) fn order_child(&mut self, slot: u16) {
+        // What stands in the way is told to the rules, or heard.
+        let _ = self.order_of(slot, false);
+    }
+
+    /// Tells a mold to fork a child, and gives back who that will be. Its line is made before: the end of that is how we
+    /// hear that it is gone, or was never born.
+    ///
+    /// # Errors
+    /// `EPIPE` when the mold has just died, which will be heard.
+    pub(crate) fn order_of(&mut self, slot: u16, next: bool) -> nix::Result<ChildId> {
+        let is_first = next || !self.startup.child_was_ready;
+        let since = self.now();
+        let served_before = self.exchange.board().served(slot);
+        let mold = if next { &self.next_mold } else { &self.mold };
+        let (Some(mold), place) = (mold, &mut self.slots[usize::from(slot)]) else {
+            return Err(Errno::EPIPE);
+        };
+        let to_mold = mold.link.as_ref().ok_or(Errno::EPIPE)?;
+        let id = ChildId {
+            slot,
+            life: place.life.wrapping_add(1),
+        };
+        let generation = mold.generation;
+        let ordered = Channel::pair().and_then(|(link, channel)| {
+            to_mold.try_send(Order::Spawn(Spawn {
+                child: id,
+                generation,
+                is_first,
+                channel,
+            }))?;
+            Ok(link)
+        });
+        match ordered {
+            Ok(link) => {
+                self.exchange.board().child(slot).begin(id.life, generation);
+                let (link, phase) = (Some(link), Phase::Ordered);
+                place.life = id.life;
+                place.place = Place::Taken(Child {
+                    id,
+                    generation,
+                    pid: None,
+                    unadopted: None,
+                    born: false,
+                    serves: false,
+                    link,
+                    since,
+                    phase,
+                    leaving: false,
+                    draining: None,
+                    overdue: false,
+                    is_short: false,
+                    outgoing: false,
+                    drains: false,
+                    spent: false,
+                    nonsense: 0,
+                    record: Record {
+                        served_before,
+                        served: (0, since),
+                        private: None,
+                    },
+                });
+                Ok(id)
+            }
+            Err(Errno::EPIPE) => Err(Errno::EPIPE),
+            Err(errno) => {
+                warn!(child = slot, r#gen = generation, %errno, "cannot be ordered");
+                if !next {
+                    self.events.push(pool::Event::ForkFailed);
+                }
+                Err(errno)
+            }
+        }
+    }
+}
