@@ -6,8 +6,6 @@ use std::time::Duration;
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start a front.
-    StartFront,
     /// Build a mold.
     BuildMold,
     /// Kill the mold: it has taken too long.

@@ -7,6 +7,8 @@
 //! A child that has lived long enough, or belongs to an earlier generation, is replaced in the same way by all of them:
 //! `turnover`.
 //!
+//! The front, which is one for all sites, is decided about by [`decide_front`].
+//!
 //! There are three kinds of [`Pool`]: one of a fixed size, one that grows and shrinks to the letter of Apache's prefork
 //! and worker, and one with the same directives that cannot snowball.
 
@@ -16,6 +18,7 @@ mod action;
 mod apache;
 mod directives;
 mod fixed;
+mod front;
 mod limits;
 mod observed;
 mod pace;
@@ -31,8 +34,9 @@ mod turnover;
 
 pub use action::{Action, GiveUp, Message, Reason};
 pub use directives::{Correction, Directive, Directives, Elastic, Mpm};
+pub use front::{Front, FrontAction, FrontMemory, decide_front};
 pub use limits::{Limits, Pool, Recycling, Safe};
-pub use observed::{Child, Demand, Event, Exit, Front, Generation, Life, Mold, Observed, Weight};
+pub use observed::{Child, Demand, Event, Exit, Generation, Life, Mold, Observed, Weight};
 pub use threads::{Seen, Threads};
 
 use paces::Paces;

@@ -7,8 +7,6 @@ use std::time::Duration;
 pub struct Observed<'a> {
     /// The present.
     pub now: Duration,
-    /// The front.
-    pub front: Front,
     /// The mold.
     pub mold: Mold,
     /// The children by slot.
@@ -24,20 +22,6 @@ pub struct Observed<'a> {
     pub computing: Option<u32>,
     /// What has happened since the last look, in that order.
     pub events: &'a [Event],
-}
-
-/// The front as the supervisor sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Front {
-    /// There is none.
-    Absent,
-    /// It has been started and does not accept connections yet.
-    Starting,
-    /// It accepts connections.
-    Serving {
-        /// Since when.
-        since: Duration,
-    },
 }
 
 /// The mold as the supervisor sees it.
@@ -142,8 +126,6 @@ pub enum Event {
     },
     /// A child could not be forked.
     ForkFailed,
-    /// The front died or could not be forked.
-    FrontDied,
     /// The mold died or could not be forked.
     MoldDied,
     /// A new generation has become the current one (`USR1` of Apache), of which at least the first child takes requests.

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// No attempt waits longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// A process that has been up for so long ends the back-off that its predecessors have earned.
+pub(crate) const SETTLED: Duration = Duration::from_secs(5);
+
 /// Keeps attempts apart that fail again and again: each wait is twice the one before.
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {

@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
-use crate::pace::Pace;
-use crate::{Child, Event, Front, Mold, Observed};
-
-/// A process that has been up for so long ends the back-off that its predecessors have earned.
-const SETTLED: Duration = Duration::from_secs(5);
+use crate::pace::{Pace, SETTLED};
+use crate::{Child, Event, Mold, Observed};
 
 /// The waits after failures, one for each thing that can fail.
 #[derive(Clone, Debug)]
 pub(crate) struct Paces {
     pub(crate) births: Pace,
     pub(crate) forks: Pace,
-    pub(crate) fronts: Pace,
     pub(crate) molds: Pace,
 }
 
@@ -22,7 +18,6 @@ impl Default for Paces {
         Self {
             births: Pace::at_once(),
             forks: Pace::in_a_second(),
-            fronts: Pace::at_once(),
             molds: Pace::at_once(),
         }
     }
@@ -45,11 +40,6 @@ impl Paces {
         {
             self.molds.succeeded(since);
         }
-        if let Front::Serving { since } = seen.front
-            && settled(since)
-        {
-            self.fronts.succeeded(since);
-        }
         if seen.events.contains(&Event::Born) {
             self.forks.succeeded(now);
         }
@@ -57,7 +47,6 @@ impl Paces {
         for (event, pace) in [
             (Event::DiedStarting, &mut self.births),
             (Event::ForkFailed, &mut self.forks),
-            (Event::FrontDied, &mut self.fronts),
             (Event::MoldDied, &mut self.molds),
         ] {
             if seen.events.contains(&event) {

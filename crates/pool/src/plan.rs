@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::paces::Paces;
-use crate::{Action, Child, Front, Limits, Mold, Observed};
+use crate::{Action, Child, Limits, Mold, Observed};
 
 /// Children that may be ordered and not yet born: a mold forks one after the other, so more would only wait in line.
 pub(crate) const ORDERS_AHEAD: usize = 32;
@@ -20,7 +20,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What front, mold and late children call for.
+    /// What mold and late children call for.
     pub(crate) fn begin(limits: &Limits, paces: &Paces, seen: &Observed<'_>) -> Self {
         let mut plan = Self {
             now: seen.now,
@@ -31,7 +31,6 @@ impl Plan {
             startup_timeout: limits.startup_timeout,
             shutdown_timeout: limits.shutdown_timeout,
         };
-        plan.front(paces, seen);
         plan.mold(paces, seen);
         plan.late_children(seen);
         plan.can_fork =
@@ -97,12 +96,6 @@ impl Plan {
         self.actions
             .extend(self.next.map(|at| Action::LookAgain { at }));
         self.actions
-    }
-
-    fn front(&mut self, paces: &Paces, seen: &Observed<'_>) {
-        if seen.front == Front::Absent && self.due(paces.fronts.not_before()) {
-            self.add(Action::StartFront);
-        }
     }
 
     fn mold(&mut self, paces: &Paces, seen: &Observed<'_>) {

@@ -1,31 +1,22 @@
-//! The rules as scenarios. A scene is written as text: `F` front, `M` mold, then a letter for each child slot.
+//! The rules as scenarios. A scene is written as text: `M` mold, then a letter for each child slot.
 //!
-//! Front: `-` absent, `s` starting, `F` serving. Mold: `-` absent, `l` loading, `M` ready, `x` leaving.
+//! Mold: `-` absent, `l` loading, `M` ready, `x` leaving.
 //! Child: `.` vacant, `o` ordered, `s` starting, `R` ready, `x` leaving, `g` gone. All since second 0.
 
 use std::time::Duration;
 
-use crate::Event::{self, Born, DiedStarting, ForkFailed, FrontDied, MoldDied};
-use crate::{
-    Action, Child, Demand, Front, Limits, Memory, Mold, Observed, Pool, Recycling, decide,
-};
+use crate::Event::{self, Born, DiedStarting, ForkFailed, MoldDied};
+use crate::{Action, Child, Demand, Limits, Memory, Mold, Observed, Pool, Recycling, decide};
 
 const SINCE: Duration = Duration::ZERO;
 
 struct Scene {
-    front: Front,
     mold: Mold,
     children: Vec<Child>,
 }
 
 fn scene(text: &str) -> Scene {
     let mut letters = text.chars();
-    let front = match letters.next() {
-        Some('-') => Front::Absent,
-        Some('s') => Front::Starting,
-        Some('F') => Front::Serving { since: SINCE },
-        other => panic!("{other:?} is no front"),
-    };
     let mold = match letters.next() {
         Some('-') => Mold::Absent,
         Some('l') => Mold::Loading { since: SINCE },
@@ -47,17 +38,12 @@ fn scene(text: &str) -> Scene {
             other => panic!("{other:?} is no child"),
         })
         .collect();
-    Scene {
-        front,
-        mold,
-        children,
-    }
+    Scene { mold, children }
 }
 
-/// The decision as text: `front`, `mold`, `kill-mold`, `+slot`, `-slot`, `@milliseconds`.
+/// The decision as text: `mold`, `kill-mold`, `+slot`, `-slot`, `@milliseconds`.
 fn text(actions: &[Action]) -> String {
     let words = actions.iter().map(|action| match action {
-        Action::StartFront => "front".to_owned(),
         Action::BuildMold => "mold".to_owned(),
         Action::KillMold => "kill-mold".to_owned(),
         Action::Spawn { slot } => format!("+{slot}"),
@@ -72,11 +58,7 @@ fn text(actions: &[Action]) -> String {
 fn check(looks: &[(f64, &str, &[Event], &str)]) {
     let mut memory = Memory::default();
     for (index, (seconds, letters, events, expected)) in looks.iter().enumerate() {
-        let Scene {
-            front,
-            mold,
-            children,
-        } = scene(letters);
+        let Scene { mold, children } = scene(letters);
         let processes = u16::try_from(children.len()).unwrap();
         let limits = Limits {
             pool: Pool::Fixed { processes },
@@ -90,7 +72,6 @@ fn check(looks: &[(f64, &str, &[Event], &str)]) {
             &mut memory,
             &Observed {
                 now,
-                front,
                 mold,
                 children: &children,
                 lives: &[],
@@ -109,54 +90,54 @@ fn check(looks: &[(f64, &str, &[Event], &str)]) {
 }
 
 #[test]
-fn at_the_start_front_and_mold_come_at_once_and_children_wait_for_the_mold() {
+fn at_the_start_the_mold_comes_at_once_and_children_wait_for_the_mold() {
     check(&[
-        (0.0, "--...", &[], "front mold"),
-        (0.1, "sl...", &[], "@60000"),
-        (1.0, "FM...", &[], "+0 +1 +2 @61000"),
+        (0.0, "-...", &[], "mold"),
+        (0.1, "l...", &[], "@60000"),
+        (1.0, "M...", &[], "+0 +1 +2 @61000"),
     ]);
 }
 
 #[test]
 fn a_full_pool_is_left_alone() {
-    check(&[(1.0, "FMRRR", &[], ""), (100.0, "FMRRR", &[], "")]);
+    check(&[(1.0, "MRRR", &[], ""), (100.0, "MRRR", &[], "")]);
 }
 
 #[test]
 fn a_child_that_died_serving_is_replaced_at_once_however_often() {
     check(&[
-        (1.0, "FMR.R", &[], "+1 @61000"),
-        (1.1, "FMR.R", &[], "+1 @61100"),
-        (1.2, "FM.R.", &[], "+0 +2 @61200"),
+        (1.0, "MR.R", &[], "+1 @61000"),
+        (1.1, "MR.R", &[], "+1 @61100"),
+        (1.2, "M.R.", &[], "+0 +2 @61200"),
     ]);
 }
 
 #[test]
 fn a_slot_that_is_not_cleared_has_no_other_life() {
     check(&[
-        (1.0, "FMRgR", &[], ""),
-        (1.1, "FMRxR", &[], ""),
-        (1.2, "FMR.R", &[], "+1 @61200"),
+        (1.0, "MRgR", &[], ""),
+        (1.1, "MRxR", &[], ""),
+        (1.2, "MR.R", &[], "+1 @61200"),
     ]);
 }
 
 #[test]
 fn an_ordered_or_starting_child_is_not_ordered_twice() {
     check(&[
-        (1.0, "FMoR.", &[], "+2 @60000"),
-        (1.1, "FMsRo", &[], "@60000"),
+        (1.0, "MoR.", &[], "+2 @60000"),
+        (1.1, "MsRo", &[], "@60000"),
     ]);
 }
 
 #[test]
 fn children_that_die_while_starting_are_ordered_again_more_and_more_slowly() {
     check(&[
-        (1.0, "FM.", &[DiedStarting], "+0 @61000"),
-        (1.5, "FM.", &[DiedStarting], "@1600"),
-        (1.6, "FM.", &[], "+0 @61600"),
-        (2.0, "FM.", &[DiedStarting], "@2200"),
-        (2.2, "FM.", &[], "+0 @62200"),
-        (3.0, "FM.", &[DiedStarting], "@3400"),
+        (1.0, "M.", &[DiedStarting], "+0 @61000"),
+        (1.5, "M.", &[DiedStarting], "@1600"),
+        (1.6, "M.", &[], "+0 @61600"),
+        (2.0, "M.", &[DiedStarting], "@2200"),
+        (2.2, "M.", &[], "+0 @62200"),
+        (3.0, "M.", &[DiedStarting], "@3400"),
     ]);
 }
 
@@ -165,22 +146,22 @@ fn children_that_die_together_count_once() {
     check(&[
         (
             1.0,
-            "FM...",
+            "M...",
             &[DiedStarting, DiedStarting, DiedStarting],
             "+0 +1 +2 @61000",
         ),
-        (2.0, "FM.s.", &[DiedStarting, DiedStarting], "@2100"),
-        (2.05, "FM...", &[DiedStarting], "@2100"),
-        (2.1, "FM...", &[], "+0 +1 +2 @62100"),
+        (2.0, "M.s.", &[DiedStarting, DiedStarting], "@2100"),
+        (2.05, "M...", &[DiedStarting], "@2100"),
+        (2.1, "M...", &[], "+0 +1 +2 @62100"),
     ]);
 }
 
 #[test]
 fn a_child_that_was_ready_before_the_trouble_does_not_end_the_back_off() {
     check(&[
-        (10.0, "FMR.", &[DiedStarting], "+1 @70000"),
-        (10.1, "FMR.", &[DiedStarting], "@10200"),
-        (30.0, "FMR.", &[DiedStarting], "@30200"),
+        (10.0, "MR.", &[DiedStarting], "+1 @70000"),
+        (10.1, "MR.", &[DiedStarting], "@10200"),
+        (30.0, "MR.", &[DiedStarting], "@30200"),
     ]);
 }
 
@@ -196,13 +177,12 @@ fn a_child_that_stays_up_ends_the_back_off() {
     let mut look = |millis: u64, child: Child, events: &[Event]| {
         let (now, since) = (Duration::from_millis(millis), SINCE);
         let children = [child, Child::Vacant];
-        let (front, mold) = (Front::Serving { since }, Mold::Ready { since });
+        let mold = Mold::Ready { since };
         text(&decide(
             &limits,
             &mut memory,
             &Observed {
                 now,
-                front,
                 mold,
                 children: &children,
                 lives: &[],
@@ -238,53 +218,43 @@ fn a_child_that_stays_up_ends_the_back_off() {
 #[test]
 fn failed_forks_are_tried_again_one_at_a_time_and_at_a_pace() {
     check(&[
-        (1.0, "FM...", &[], "+0 +1 +2 @61000"),
-        (1.1, "FM...", &[ForkFailed, ForkFailed, ForkFailed], "@2100"),
-        (2.1, "FM...", &[], "+0 @62100"),
-        (2.2, "FM.o.", &[], "@60000"),
-        (2.3, "FM...", &[ForkFailed], "@4300"),
-        (4.3, "FM...", &[], "+0 @64300"),
-        (4.4, "FMs..", &[Born], "+1 +2 @60000"),
+        (1.0, "M...", &[], "+0 +1 +2 @61000"),
+        (1.1, "M...", &[ForkFailed, ForkFailed, ForkFailed], "@2100"),
+        (2.1, "M...", &[], "+0 @62100"),
+        (2.2, "M.o.", &[], "@60000"),
+        (2.3, "M...", &[ForkFailed], "@4300"),
+        (4.3, "M...", &[], "+0 @64300"),
+        (4.4, "Ms..", &[Born], "+1 +2 @60000"),
     ]);
 }
 
 #[test]
 fn a_dead_mold_is_rebuilt_at_once_then_more_and_more_slowly() {
     check(&[
-        (1.0, "F-RR", &[MoldDied], "mold"),
-        (1.5, "F-RR", &[MoldDied], "@1600"),
-        (1.6, "F-RR", &[], "mold"),
-        (1.7, "F-RR", &[MoldDied], "@1900"),
+        (1.0, "-RR", &[MoldDied], "mold"),
+        (1.5, "-RR", &[MoldDied], "@1600"),
+        (1.6, "-RR", &[], "mold"),
+        (1.7, "-RR", &[MoldDied], "@1900"),
     ]);
 }
 
 #[test]
 fn a_mold_that_leaves_is_waited_for() {
-    check(&[(1.0, "Fx..", &[], ""), (1.1, "F-..", &[], "mold")]);
-}
-
-#[test]
-fn a_dead_front_is_started_again_at_once_then_more_and_more_slowly() {
-    check(&[
-        (1.0, "-MRR", &[FrontDied], "front"),
-        (1.1, "-MRR", &[FrontDied], "@1200"),
-        (1.2, "-MRR", &[], "front"),
-        (1.3, "-MRR", &[FrontDied], "@1500"),
-    ]);
+    check(&[(1.0, "x..", &[], ""), (1.1, "-..", &[], "mold")]);
 }
 
 #[test]
 fn who_takes_longer_than_the_startup_timeout_is_killed() {
     check(&[
-        (59.0, "Fl..", &[], "@60000"),
-        (60.0, "Fl..", &[], "kill-mold"),
+        (59.0, "l..", &[], "@60000"),
+        (60.0, "l..", &[], "kill-mold"),
     ]);
-    check(&[(59.0, "FMsR", &[], "@60000"), (60.0, "FMsR", &[], "-0")]);
+    check(&[(59.0, "MsR", &[], "@60000"), (60.0, "MsR", &[], "-0")]);
 }
 
 #[test]
 fn a_mold_that_carries_out_no_order_is_killed_and_gets_no_further_one() {
-    check(&[(60.0, "FMo.", &[], "kill-mold")]);
+    check(&[(60.0, "Mo.", &[], "kill-mold")]);
 }
 
 #[test]
@@ -294,8 +264,8 @@ fn a_long_line_of_orders_is_handed_over_in_portions() {
         .map(|slot| format!("+{slot}"))
         .collect::<Vec<_>>()
         .join(" ");
-    check(&[(1.0, &format!("FM{vacant}"), &[], &format!("{first} @61000"))]);
-    let rest = format!("FM{}{}{}", "s".repeat(10), "o".repeat(22), ".".repeat(68));
+    check(&[(1.0, &format!("M{vacant}"), &[], &format!("{first} @61000"))]);
+    let rest = format!("M{}{}{}", "s".repeat(10), "o".repeat(22), ".".repeat(68));
     let next = (32..42)
         .map(|slot| format!("+{slot}"))
         .collect::<Vec<_>>()
@@ -327,20 +297,12 @@ fn whatever_is_observed_the_decision_is_sound() {
             let letters: String = (0..6)
                 .map(|_| ['.', 'o', 's', 'R', 'x', 'g'][dice.below(6)])
                 .collect();
-            let (front, mold) = (
-                ['-', 's', 'F'][dice.below(3)],
-                ['-', 'l', 'M', 'x'][dice.below(4)],
-            );
-            let all = [Born, DiedStarting, ForkFailed, FrontDied, MoldDied];
-            let events: Vec<_> = (0..dice.below(3)).map(|_| all[dice.below(5)]).collect();
-            let Scene {
-                front,
-                mold,
-                children,
-            } = scene(&format!("{front}{mold}{letters}"));
+            let mold = ['-', 'l', 'M', 'x'][dice.below(4)];
+            let all = [Born, DiedStarting, ForkFailed, MoldDied];
+            let events: Vec<_> = (0..dice.below(3)).map(|_| all[dice.below(4)]).collect();
+            let Scene { mold, children } = scene(&format!("{mold}{letters}"));
             let seen = Observed {
                 now,
-                front,
                 mold,
                 children: &children,
                 lives: &[],
@@ -400,10 +362,6 @@ fn sound(seen: &Observed<'_>, actions: &[Action]) {
     );
     let idle =
         |missing: bool, action: Action| missing && !actions.contains(&action) && again.is_none();
-    assert!(
-        !idle(seen.front == Front::Absent, Action::StartFront),
-        "a missing front is started now or later"
-    );
     assert!(
         !idle(seen.mold == Mold::Absent, Action::BuildMold),
         "a missing mold is built now or later"

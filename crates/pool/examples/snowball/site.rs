@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use rwsgi_pool::{
-    Action, Child, Demand, Event, Exit, Front, Limits, Memory, Mold, Observed, Pool, Recycling,
-    Safe, Weight, decide,
+    Action, Child, Demand, Event, Exit, Limits, Memory, Mold, Observed, Pool, Recycling, Safe,
+    Weight, decide,
 };
 
 use crate::machine::{MIB, Machine, SYSTEM};
@@ -361,7 +361,6 @@ impl Site {
         let waits = self.queue.front().map_or(0, |arrived| self.now - arrived);
         let seen = Observed {
             now,
-            front: Front::Serving { since },
             mold: Mold::Ready { since },
             children: &children,
             lives: &[],

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::{
-    Action, Child, Demand, Directives, Elastic, Event, Exit, Front, GiveUp, Limits, Memory,
-    Message, Mold, Observed, Pool, Recycling, Weight, decide,
+    Action, Child, Demand, Directives, Elastic, Event, Exit, GiveUp, Limits, Memory, Message, Mold,
+    Observed, Pool, Recycling, Weight, decide,
 };
 
 const SINCE: Duration = Duration::ZERO;
@@ -62,7 +62,6 @@ impl Bench {
         let children = children(board, &self.elastic);
         let seen = Observed {
             now: Duration::from_secs_f64(seconds),
-            front: Front::Serving { since: SINCE },
             mold: self.mold,
             children: &children,
             lives: &[],

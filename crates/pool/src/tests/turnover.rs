@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::scoreboard::uncorrected;
 use crate::{
-    Action, Child, Demand, Directives, Event, Front, Life, Limits, Memory, Mold, Mpm, Observed,
-    Pool, Recycling, Safe, decide,
+    Action, Child, Demand, Directives, Event, Life, Limits, Memory, Mold, Mpm, Observed, Pool,
+    Recycling, Safe, decide,
 };
 
 /// A pool with its slots, in which what is decided happens at once.
@@ -61,11 +61,9 @@ impl Site {
     }
 
     fn look(&mut self) -> String {
-        let since = Duration::ZERO;
         let events = std::mem::take(&mut self.events);
         let seen = Observed {
             now: self.now,
-            front: Front::Serving { since },
             mold: self.mold,
             children: &self.children,
             lives: &self.lives,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Action, Child, Demand, Event, Exit, Front, Limits, Memory, Mold, Observed, Pool, Recycling,
-    Safe, Weight, decide,
+    Action, Child, Demand, Event, Exit, Limits, Memory, Mold, Observed, Pool, Recycling, Safe,
+    Weight, decide,
 };
 
 /// From one look to the next.
@@ -156,7 +156,6 @@ impl World {
         let events = std::mem::take(&mut self.events);
         let seen = Observed {
             now: self.now,
-            front: Front::Serving { since },
             mold: Mold::Ready { since },
             children: &self.slots,
             lives: &[],

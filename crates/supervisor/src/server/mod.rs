@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use pool::Action;
+use pool::{Action, FrontAction};
 use tracing::{error, info, warn};
 
 use crate::control::Control;
@@ -77,6 +77,9 @@ pub(crate) struct Monitor<'a> {
     pub(crate) notify: Notify,
     pub(crate) control: Option<Control>,
     pub(crate) listeners: Vec<Listener>,
+    front_memory: pool::FrontMemory,
+    /// A front has died, or could not be started, since the rule was asked last.
+    pub(crate) front_died: bool,
     memory: pool::Memory,
     /// What has happened since the rules were asked last.
     pub(crate) events: Vec<pool::Event>,
@@ -167,6 +170,8 @@ impl<'a> Monitor<'a> {
             control,
             notify: Notify::from_environment(|name| std::env::var_os(name)),
             listeners,
+            front_memory: pool::FrontMemory::default(),
+            front_died: false,
             memory: pool::Memory::default(),
             events: Vec::new(),
             front: None,
@@ -228,15 +233,16 @@ impl<'a> Monitor<'a> {
             self.tell_progress();
             let mut due = self.due().into_iter().chain(informed).min();
             if self.stage.keeps_pool() {
-                match self.decide_and_perform() {
+                match self.keep_front_and_pool() {
                     ControlFlow::Break(newborn) => return End::Became(newborn),
                     ControlFlow::Continue(again) => due = due.into_iter().chain(again).min(),
                 }
             } else {
                 self.events.clear();
+                self.front_died = false;
             }
             // What has just failed is told to the rules at once: they know when to try again.
-            let due = if self.events.is_empty() {
+            let due = if self.events.is_empty() && !self.front_died {
                 due
             } else {
                 Some(Duration::ZERO)
@@ -295,6 +301,30 @@ impl<'a> Monitor<'a> {
         self.notify.ready();
     }
 
+    /// Sees to it that there is a front and that the pool is as the rules want it. Returns when to look again, and breaks in a
+    /// process that was forked.
+    fn keep_front_and_pool(&mut self) -> ControlFlow<Newborn, Option<Duration>> {
+        let front = self.keep_front()?;
+        let pool = self.decide_and_perform()?;
+        ControlFlow::Continue(front.into_iter().chain(pool).min())
+    }
+
+    /// Starts a front when the rule says so.
+    fn keep_front(&mut self) -> ControlFlow<Newborn, Option<Duration>> {
+        let died = std::mem::take(&mut self.front_died);
+        let seen = Front::observed(self.front.as_ref());
+        let now = self.now();
+        match pool::decide_front(&mut self.front_memory, now, seen, died) {
+            // Until then its predecessor takes the connections: they would be lost should no child be ready.
+            Some(FrontAction::Start)
+                if self.settings.takes_over && !self.startup.child_was_ready => {}
+            Some(FrontAction::Start) => self.start_front()?,
+            Some(FrontAction::LookAgain { at }) => return ControlFlow::Continue(Some(at)),
+            None => {}
+        }
+        ControlFlow::Continue(None)
+    }
+
     /// Asks the rules and does what they say. Returns when to ask again, and breaks in a process that was forked.
     fn decide_and_perform(&mut self) -> ControlFlow<Newborn, Option<Duration>> {
         let events = std::mem::take(&mut self.events);
@@ -315,7 +345,6 @@ impl<'a> Monitor<'a> {
             .collect();
         let seen = pool::Observed {
             now: self.now(),
-            front: Front::observed(self.front.as_ref()),
             mold: match &self.mold {
                 None if self.is_loading_next() || self.waits_for_change() => pool::Mold::Leaving,
                 mold => Mold::observed(mold.as_ref()),
@@ -336,10 +365,6 @@ impl<'a> Monitor<'a> {
         let mut again = self.look_due(demand.waiting > 0);
         for action in pool::decide(&limits, &mut self.memory, &seen) {
             match action {
-                // Until then its predecessor takes the connections: they would be lost should no child be ready.
-                Action::StartFront if self.settings.takes_over && !self.startup.child_was_ready => {
-                }
-                Action::StartFront => self.start_front()?,
                 Action::BuildMold => self.build_mold()?,
                 Action::KillMold => self.kill_late_mold(),
                 Action::Spawn { slot } => self.order_child(slot),

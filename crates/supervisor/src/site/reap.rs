@@ -100,7 +100,7 @@ impl Monitor<'_> {
         let (pid, cause) = (front.pid.as_raw(), exit.to_string());
         if self.stage.serves() {
             warn!(pid, cause, "front died");
-            self.events.push(pool::Event::FrontDied);
+            self.front_died = true;
         } else {
             info!(pid, cause, "front left");
         }

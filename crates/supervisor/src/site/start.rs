@@ -44,7 +44,7 @@ impl Monitor<'_> {
             Err(errno) => {
                 warn!(%errno, "front cannot be forked");
                 self.startup.forks_failed = true;
-                self.events.push(pool::Event::FrontDied);
+                self.front_died = true;
                 ControlFlow::Continue(())
             }
         }
