@@ -5,8 +5,15 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::process::identity::Identity;
 use crate::site::watch::Include;
+
+/// A site: an application with its own exchange, molds and children.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SiteId(pub u16);
 
 /// What the operator has set.
 #[derive(Clone, Debug)]

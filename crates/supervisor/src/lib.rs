@@ -31,7 +31,7 @@ use exchange::Exchange;
 use nix::unistd::getpid;
 use tracing::{error, warn};
 
-pub use config::{Preload, Program, Reread, Settings};
+pub use config::{Preload, Program, Reread, Settings, SiteId};
 pub use ipc::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, Unloadable};
 pub use listen::address::{Address, AddressError};
 pub use listen::error::BindError;
@@ -54,7 +54,8 @@ pub use sys::heap::give_back_memory;
 pub use sys::socket::untaken;
 
 use process::{signals, spawn};
-use server::{End, Monitor, Newborn};
+use roles::MoldNewborn;
+use server::{End, Newborn, Server};
 
 /// Serves until told to stop, by signals or over `control`, and returns when no process is left. `announce` is called once, when the front accepts
 /// and the first child takes requests.
@@ -79,14 +80,14 @@ pub fn run(
         &format!("rwsgi: supervisor ({application})"),
         "rwsgi:supervisr",
     );
-    let end = match Monitor::begin(settings, listeners, exchange, control, announce, roles) {
-        Ok(monitor) => monitor.watch(),
+    let end = match Server::begin(settings, listeners, exchange, control, announce, roles) {
+        Ok(server) => server.run(),
         Err(errno) => {
             error!(%errno, "cannot start");
             End::Stopped(ExitReason::CannotStart)
         }
     };
-    // In a process just forked, too, the monitor is gone here, and with it every descriptor that is the supervisor's.
+    // In a process just forked, too, the server is gone here, and with it every descriptor that is the supervisor's.
     match end {
         End::Stopped(verdict) => verdict,
         End::Became(Newborn::Front {
@@ -101,7 +102,7 @@ pub fn run(
                 roles.front(link, listeners, &children)
             })
         }
-        End::Became(Newborn::Mold { link, birth }) => {
+        End::Became(Newborn::Mold(MoldNewborn { link, birth })) => {
             let generation = birth.generation;
             let title = format!("rwsgi: mold gen {generation} ({application})");
             spawn::be(

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use exchange::ChildId;
 
-use crate::config::Reread;
+use crate::config::{Reread, SiteId};
 use crate::listen::Listener;
 use crate::process::spawn::MoldLink;
 
@@ -32,6 +32,8 @@ pub trait Roles {
 /// What a mold is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MoldBirth {
+    /// The site whose application it loads.
+    pub site: SiteId,
     /// The generation.
     pub generation: u32,
     /// The application is to be loaded, audited and frozen here; if not, children load it.
@@ -49,4 +51,13 @@ pub struct Serving {
     pub urls: Vec<String>,
     /// The application was loaded before the children were forked.
     pub preload: bool,
+}
+
+/// A process that was just forked, and is to become a mold.
+#[derive(Debug)]
+pub(crate) struct MoldNewborn {
+    /// Its line to the supervisor.
+    pub(crate) link: OwnedFd,
+    /// What it is for.
+    pub(crate) birth: MoldBirth,
 }

@@ -4,12 +4,12 @@
 //! It is served from the supervisor's loop, which must not wait for anybody: sockets do not block, clients are few, what
 //! they may send is short, and who takes too long is left.
 
-mod commands;
+pub(crate) mod commands;
 mod protocol;
 pub(crate) mod server;
 
 pub use protocol::{
-    Answer, ChildStatus, Command, FrontStatus, MoldStatus, PROGRESS_EVERY, Process, Status,
-    SupervisorStatus,
+    Answer, ChildStatus, Command, FrontStatus, MoldStatus, PROGRESS_EVERY, Process, SiteStatus,
+    Status, SupervisorStatus,
 };
 pub use server::{Control, listener_of};

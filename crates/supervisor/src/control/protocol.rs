@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::SiteId;
+
 /// Whoever waits for an answer is told at least so often that it is still to come.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
@@ -88,6 +90,30 @@ pub struct Status {
     pub next_mold: Option<MoldStatus>,
     /// The processes that run the application, by slot.
     pub children: Vec<ChildStatus>,
+    /// Each site by itself; what stands above is of all of them together, and of the first where it cannot be of all.
+    #[serde(default)]
+    pub sites: Vec<SiteStatus>,
+}
+
+/// A site: an application with processes of its own, which name it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// Its number.
+    pub site: SiteId,
+    /// The application.
+    pub application: String,
+    /// The generation that serves.
+    pub generation: u32,
+    /// Children that the pool is to have; of an elastic one, at most.
+    pub size: u16,
+    /// Application threads of each child.
+    pub threads: u16,
+    /// Threads that have a request.
+    pub busy: u32,
+    /// Threads of ready children that have none.
+    pub idle: u32,
+    /// Requests that wait for a thread.
+    pub waiting: u32,
 }
 
 /// The supervisor.
@@ -114,6 +140,9 @@ pub struct MoldStatus {
     /// The process.
     #[serde(flatten)]
     pub process: Process,
+    /// The site.
+    #[serde(default)]
+    pub site: SiteId,
     /// The generation.
     pub generation: u32,
     /// `loading`, `ready` or `leaving`.
@@ -128,6 +157,9 @@ pub struct ChildStatus {
     /// The process.
     #[serde(flatten)]
     pub process: Process,
+    /// The site.
+    #[serde(default)]
+    pub site: SiteId,
     /// The generation.
     pub generation: u32,
     /// `starting`, `ready` or `leaving`.

@@ -10,16 +10,16 @@ use std::time::Duration;
 use nix::unistd::Pid;
 use tracing::{error, info, warn};
 
-use crate::server::Monitor;
+use crate::server::Server;
 use crate::server::stage::Stage;
 use crate::server::successor::start;
 use crate::sys::process::kill_now;
 use crate::sys::wait::Exit;
 
-impl Monitor<'_> {
+impl Server<'_> {
     /// Starts another server.
-    pub(crate) fn upgrade(&mut self) {
-        if self.stage != Stage::Up || !self.startup.announced || self.successor.is_some() {
+    pub(super) fn upgrade(&mut self) {
+        if self.stage != Stage::Up || !self.announced || self.successor.is_some() {
             warn!(
                 "no other server is started: this one does not serve, or has started one already"
             );
@@ -39,12 +39,12 @@ impl Monitor<'_> {
     }
 
     /// The end of the pipe on which the other server reports.
-    pub(crate) fn successor_report(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn successor_report(&self) -> Option<BorrowedFd<'_>> {
         Some(self.successor.as_ref()?.report.as_ref()?.as_fd())
     }
 
     /// Hears that the other server serves, or has closed the pipe.
-    pub(crate) fn receive_successor(&mut self) {
+    pub(super) fn receive_successor(&mut self) {
         let Some(successor) = &mut self.successor else {
             return;
         };
@@ -54,7 +54,7 @@ impl Monitor<'_> {
         match report.read(&mut [0; 8]) {
             Ok(1..) => {
                 info!(pid = successor.pid.as_raw(), "another server serves");
-                self.notify.hand_over(successor.pid);
+                self.systemd.hand_over(successor.pid);
                 self.successor = None;
                 self.leave_to_successor();
             }
@@ -65,25 +65,25 @@ impl Monitor<'_> {
     }
 
     /// When the other server has taken too long.
-    pub(crate) fn successor_due(&self) -> Option<Duration> {
+    pub(super) fn successor_due(&self) -> Option<Duration> {
         let successor = self.successor.as_ref()?;
         Some(successor.since + self.settings.startup_timeout)
     }
 
     /// Gives up on another server that does not come to serve in time.
-    pub(crate) fn judge_successor(&mut self) {
+    pub(super) fn judge_successor(&mut self) {
         if self.successor_due().is_some_and(|due| due <= self.now()) {
             self.give_successor_up("it does not serve within the startup timeout");
         }
     }
 
-    pub(crate) fn is_successor(&self, pid: Pid) -> bool {
+    pub(super) fn is_successor(&self, pid: Pid) -> bool {
         self.successor
             .as_ref()
             .is_some_and(|successor| successor.pid == pid)
     }
 
-    pub(crate) fn reaped_successor(&mut self, exit: Exit) {
+    pub(super) fn reaped_successor(&mut self, exit: Exit) {
         self.receive_successor();
         if self.successor.take().is_some() {
             let cause = exit.to_string();
@@ -94,7 +94,7 @@ impl Monitor<'_> {
         }
     }
 
-    pub(crate) fn break_off_upgrade(&mut self) {
+    pub(super) fn break_off_upgrade(&mut self) {
         self.give_successor_up("this one is stopping");
     }
 

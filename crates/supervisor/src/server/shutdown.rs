@@ -6,12 +6,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tracing::{error, info, warn};
 
-use crate::ipc::message::ChildOrder;
 use crate::process::exit::ExitReason;
-use crate::server::Monitor;
+use crate::server::Server;
+use crate::server::front::Drain;
 use crate::server::stage::Stage;
-use crate::site::retire::drain;
-use crate::site::slots::{Drain, Mold, Phase, Slot};
+use crate::site::{Course, Site};
 use crate::sys::process::kill_now;
 
 /// How long the front and the mold may take to leave when nothing is left to do.
@@ -20,12 +19,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long those that were killed may take to end. What waits for a disk that does not answer ends when it does.
 const KILLED: Duration = Duration::from_secs(2);
 
-impl Monitor<'_> {
+impl Server<'_> {
     /// A signal asks for the end: QUIT at once, TERM and INT gracefully, INT at once the second time.
-    pub(crate) fn asked_to_stop(&mut self, signal: Signal) {
+    pub(super) fn asked_to_stop(&mut self, signal: Signal) {
         let gracefully = match signal {
             // Before anything has been served there is nothing to finish.
-            _ if !self.startup.announced => false,
+            _ if !self.announced => false,
             Signal::SIGQUIT => false,
             Signal::SIGINT => self.stage == Stage::Up,
             _ => true,
@@ -55,16 +54,16 @@ impl Monitor<'_> {
                 if let Some(front) = &mut self.front {
                     front.close = true;
                 }
-                self.stage = Stage::Delay {
+                self.enter(Stage::Delay {
                     until: self.now() + delay,
-                };
+                });
                 self.inform_front();
             }
         }
     }
 
     /// Another server has taken over: this one finishes what it has begun.
-    pub(crate) fn leave_to_successor(&mut self) {
+    pub(super) fn leave_to_successor(&mut self) {
         info!("stopping: another server has taken over");
         self.abandon_what_begins("another server has taken over");
         // The files of its unix sockets are the other one's now.
@@ -78,15 +77,17 @@ impl Monitor<'_> {
         if let Some(front) = &mut self.front {
             front.drain = Drain::Owed;
         }
-        self.stage = Stage::FrontDrains {
+        self.enter(Stage::FrontDrains {
             until: self.now() + self.settings.shutdown_timeout,
-        };
+        });
         self.inform_front();
     }
 
     /// Whoever is not there yet is not wanted any more.
     fn abandon_what_begins(&mut self, why: &str) {
-        self.break_off_reload(why);
+        for site in &mut self.sites {
+            site.break_off_reload(why);
+        }
         self.break_off_upgrade();
     }
 
@@ -98,30 +99,40 @@ impl Monitor<'_> {
         }
     }
 
+    /// The server goes to another stage: no site begins anything any more.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        for site in &mut self.sites {
+            site.set_course(Course::Stopping);
+        }
+    }
+
     /// The server cannot go on.
-    pub(crate) fn fail(&mut self, verdict: ExitReason) {
+    pub(super) fn fail(&mut self, reason: ExitReason) {
         // A stop that was asked for stays one, whatever breaks on the way.
         if self.stage == Stage::Up {
-            self.verdict = verdict;
+            self.reason = reason;
             self.kill_all();
         }
     }
 
     /// When the start is judged next.
-    pub(crate) fn startup_due(&self) -> Option<Duration> {
-        let open = !self.startup.announced && self.stage == Stage::Up && !self.waits_for_change();
-        open.then(|| self.startup.progress + self.settings.startup_timeout)
+    pub(super) fn startup_due(&self) -> Option<Duration> {
+        let open = !self.announced && self.stage == Stage::Up;
+        let due = self.sites.iter().filter_map(Site::startup_due);
+        due.min().filter(|_| open)
     }
 
     /// Gives up when the server does not come to serve.
-    pub(crate) fn judge_startup(&mut self) {
+    pub(super) fn judge_startup(&mut self) {
         if self.startup_due().is_none_or(|due| self.now() < due) {
             return;
         }
-        if self.startup.child_was_ready {
+        let forks_failed = self.forks_failed || self.sites.iter().any(Site::has_failed_to_fork);
+        if self.sites.iter().all(Site::has_served) {
             error!("the front does not come to serve within the startup timeout");
             self.fail(ExitReason::CannotStart);
-        } else if self.startup.forks_failed {
+        } else if forks_failed {
             error!("no child could be started within the startup timeout");
             self.fail(ExitReason::CannotStart);
         } else {
@@ -131,7 +142,7 @@ impl Monitor<'_> {
     }
 
     /// Goes from stage to stage as far as possible. True when no process is left.
-    pub(crate) fn stop_by_stages(&mut self) -> bool {
+    pub(super) fn stop_by_stages(&mut self) -> bool {
         loop {
             let now = self.now();
             match self.stage {
@@ -154,14 +165,10 @@ impl Monitor<'_> {
                         warn!("connections are left at the end of the shutdown timeout");
                     }
                     self.drain_children();
-                    self.stage = Stage::ChildrenDrain { until };
+                    self.enter(Stage::ChildrenDrain { until });
                 }
                 Stage::ChildrenDrain { until } => {
-                    let left = self
-                        .slots
-                        .iter()
-                        .filter(|slot| slot.child().is_some())
-                        .count();
+                    let left: usize = self.sites.iter().map(Site::count_children).sum();
                     if left > 0 && now < until {
                         return false;
                     }
@@ -170,16 +177,20 @@ impl Monitor<'_> {
                             children = left,
                             "not finished at the end of the shutdown timeout"
                         );
-                        self.kill_overdue_children();
+                        self.sites.iter_mut().for_each(Site::kill_overdue_children);
                     }
                     // The mold is told to leave and not killed: it removes what the application has made at load.
                     self.dismiss_front();
                     let until = now + FAREWELL;
-                    self.molds_mut().for_each(|mold| mold.dismiss(until));
-                    self.stage = Stage::Farewell { until };
+                    for site in &mut self.sites {
+                        site.dismiss_molds(until);
+                    }
+                    self.enter(Stage::Farewell { until });
                 }
                 Stage::Farewell { until } => {
-                    if (self.front.is_some() || self.has_mold()) && now < until {
+                    if (self.front.is_some() || self.sites.iter().any(Site::has_mold))
+                        && now < until
+                    {
                         return false;
                     }
                     self.kill_all();
@@ -199,43 +210,32 @@ impl Monitor<'_> {
         }
     }
 
-    /// Tells every child to finish. One that is not ready has nothing to finish, and may not listen for long.
+    /// Tells every child to finish.
     fn drain_children(&mut self) {
-        // It may have become ready since it was heard last.
-        self.all_slots().for_each(|slot| self.receive_child(slot));
-        let now = self.now();
-        for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
-            if child.phase != Phase::Ready {
-                child.kill();
-                continue;
-            }
-            drain(child, self.exchange, now);
+        for index in 0..self.sites.len() {
+            let strangers = self.strangers_to(index);
+            self.sites[index].drain_children(&strangers);
+            self.heed_sites();
         }
     }
 
     /// In a stop, has children give up output that nobody reads.
-    pub(crate) fn mute_children(&mut self) {
+    pub(super) fn mute_children(&mut self) {
         let now = self.now();
         if !self.logging.is_time_to_mute(now) {
             return;
         }
-        for child in self.slots.iter().filter_map(Slot::child) {
-            // One that has no room for it has heard it before.
-            let _ = child
-                .link
-                .as_ref()
-                .map(|link| link.try_send(ChildOrder::GiveUpOutput));
-        }
+        self.sites.iter().for_each(Site::mute_children);
     }
 
     /// Ends what is not finished. The front is told to leave and not killed: the access log is to have a line for each
     /// request that is broken off.
     fn break_off(&mut self) {
         self.dismiss_front();
-        self.kill_mold_and_children();
-        self.stage = Stage::Farewell {
+        self.sites.iter_mut().for_each(Site::kill_all);
+        self.enter(Stage::Farewell {
             until: self.now() + FAREWELL,
-        };
+        });
     }
 
     fn dismiss_front(&self) {
@@ -245,32 +245,22 @@ impl Monitor<'_> {
     }
 
     /// The processes that have not ended.
-    fn left(&mut self) -> Vec<i32> {
+    fn left(&self) -> Vec<i32> {
         let front = self.front.as_ref().map(|front| front.pid);
-        let molds: Vec<_> = self.molds_mut().map(|mold| mold.pid).collect();
-        let children = self.slots.iter().filter_map(Slot::child);
-        // One that was never born has no number.
-        let children = children.map(|child| child.pid.unwrap_or(Pid::from_raw(0)));
-        let all = front.into_iter().chain(molds).chain(children);
-        all.map(Pid::as_raw).collect()
+        let front = front.into_iter().map(Pid::as_raw);
+        front
+            .chain(self.sites.iter().flat_map(Site::left))
+            .collect()
     }
 
     /// Kills whoever is left.
     fn kill_all(&mut self) {
-        self.stage = Stage::Killing {
+        self.enter(Stage::Killing {
             until: self.now() + KILLED,
-        };
+        });
         if let Some(front) = &self.front {
             kill_now(front.pid);
         }
-        self.kill_mold_and_children();
-    }
-
-    /// Who is not born yet is killed at birth, and is not born once the mold is dead.
-    fn kill_mold_and_children(&mut self) {
-        self.molds_mut().for_each(Mold::kill);
-        for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
-            child.kill();
-        }
+        self.sites.iter_mut().for_each(Site::kill_all);
     }
 }

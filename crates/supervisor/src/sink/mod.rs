@@ -146,7 +146,12 @@ pub(crate) fn tell_lost() -> Option<Duration> {
 
 /// The process that writes for all others has this number.
 pub(crate) fn is_relay(pid: Pid) -> bool {
-    relay().is_some_and(|(relay, _)| relay.is(pid))
+    relay_process() == Some(pid)
+}
+
+/// The process that writes for all others, if there is one.
+pub(crate) fn relay_process() -> Option<Pid> {
+    relay()?.0.process()
 }
 
 /// Another process writes for all others.

@@ -79,9 +79,10 @@ impl Relay {
         }
     }
 
-    pub(super) fn is(&self, pid: Pid) -> bool {
-        let process = self.process.lock();
-        process.is_ok_and(|process| process.as_ref().is_some_and(|process| process.pid == pid))
+    /// The process that writes.
+    pub(super) fn process(&self) -> Option<Pid> {
+        let process = self.process.lock().ok()?;
+        Some(process.as_ref()?.pid)
     }
 
     /// Has it write what has been sent, and end.

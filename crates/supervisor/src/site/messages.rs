@@ -1,8 +1,6 @@
-//! What the front, the mold and the children say.
+//! What molds and children say.
 
-use exchange::notice::{FromFront, ToFront};
 use exchange::{ChildId, ChildState};
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tracing::{debug, error, info, warn};
 
@@ -10,10 +8,8 @@ use crate::Preload;
 use crate::ipc::channel::Received;
 use crate::ipc::message::{ChildReport, MoldReport, Unloadable};
 use crate::process::exit::ExitReason;
-use crate::server::Monitor;
-use crate::server::stage::Stage;
-use crate::site::reap::Who;
-use crate::site::slots::{Child, Delivery, Drain, Mold, Phase, Place, Slot};
+use crate::site::slots::{Mold, Phase, Slot, Who};
+use crate::site::{Course, Site};
 use crate::sys::process::kill_now;
 use crate::sys::process::{Handle, parent_of};
 use crate::sys::wait::is_ours;
@@ -30,143 +26,11 @@ const LOADED_BY_EACH: &str = "what the application has set up cannot be shared b
     itself: --preload off saves loading it once more, --preload on shares it all the same, and a function noted with \
     rwsgi.before_fork can let go of it first";
 
-impl Monitor<'_> {
-    /// Hears all that the front has to say.
-    pub(crate) fn receive_front(&mut self) {
-        while let Some(front) = &mut self.front
-            && let Some(link) = &front.link
-        {
-            match link.try_recv() {
-                Received::Message(word) => self.front_message(word),
-                Received::Empty => return,
-                Received::Malformed | Received::Closed => {
-                    front.link = None;
-                    // A front that cannot be told of a child's death would keep its requests waiting for ever.
-                    if self.stage.serves() {
-                        kill_now(front.pid);
-                    }
-                }
-            }
-        }
-    }
-
-    fn front_message(&mut self, word: FromFront) {
-        let now = self.now();
-        match word {
-            FromFront::Serving => {
-                if let Some(front) = &mut self.front {
-                    info!(pid = front.pid.as_raw(), "front serving");
-                    front.serving = Some(now);
-                }
-                for slot in self.all_slots() {
-                    if let Place::Gone(_, Delivery::Inherited) = self.slots[usize::from(slot)].place
-                    {
-                        self.vacate(slot);
-                    }
-                }
-            }
-            FromFront::Cleared(id) => {
-                if self
-                    .slot_of(id)
-                    .is_some_and(|slot| matches!(slot.place, Place::Gone(..)))
-                {
-                    self.vacate(id.slot);
-                }
-            }
-            FromFront::Drained => {
-                if let Some(front) = &mut self.front {
-                    front.drain = Drain::Done;
-                }
-            }
-            FromFront::Corrupt(id) => {
-                if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
-                    let pid = child.pid.map(Pid::as_raw);
-                    error!(
-                        child = id.slot,
-                        r#gen = child.generation,
-                        pid,
-                        "wrote what no child writes"
-                    );
-                    if let Some(pid) = child.pid {
-                        kill_now(pid);
-                    }
-                }
-            }
-        }
-    }
-
-    /// There is something that the front has to be told as soon as its line has room.
-    pub(crate) fn owes_front(&self) -> bool {
-        let word = self
-            .front
-            .as_ref()
-            .is_some_and(|front| front.drain == Drain::Owed || front.reopen || front.close);
-        word || self.slots.iter().any(|slot| match &slot.place {
-            Place::Gone(_, word) => *word == Delivery::Owed,
-            Place::Taken(child) => child.is_to_be_told_of(),
-            Place::Vacant => false,
-        })
-    }
-
-    /// Has the log files opened anew. A front that is not there opens them anyway when it comes.
-    pub(crate) fn reopen_logs(&mut self) {
-        info!(signal = %Signal::SIGUSR1, "reopening logs");
-        self.logging.maker = self.settings.provide_logs();
-        if self.logging.maker.is_none() {
-            self.have_logs_reopened();
-        }
-    }
-
-    /// The files are there: the front opens them.
-    pub(crate) fn have_logs_reopened(&mut self) {
-        if let Some(front) = &mut self.front {
-            front.reopen = true;
-        }
-        self.inform_front();
-    }
-
-    /// Tells the front what it has to know, as far as its line has room.
-    pub(crate) fn inform_front(&mut self) {
-        let children = self.slots.iter_mut().filter_map(Slot::child_mut);
-        let unknown = children.filter(|child| child.is_to_be_told_of());
-        let Some(front) = &mut self.front else {
-            unknown.for_each(Child::let_serve);
-            return;
-        };
-        let Some(link) = &front.link else { return };
-        for child in unknown {
-            let Some(process) = child.process() else {
-                continue;
-            };
-            if link.try_send(ToFront::Born(child.id, process)).is_err() {
-                return;
-            }
-            // In this order: the front looks for what it has been told when somebody asks whom it does not know.
-            child.let_serve();
-        }
-        for slot in &mut self.slots {
-            if let Place::Gone(id, word @ Delivery::Owed) = &mut slot.place {
-                if link.try_send(ToFront::Gone(*id)).is_err() {
-                    return;
-                }
-                *word = Delivery::Sent;
-            }
-        }
-        if front.reopen && link.try_send(ToFront::Reopen).is_ok() {
-            front.reopen = false;
-        }
-        if front.close && link.try_send(ToFront::Close).is_ok() {
-            front.close = false;
-        }
-        if front.drain == Drain::Owed && link.try_send(ToFront::Drain).is_ok() {
-            front.drain = Drain::Asked;
-        }
-    }
-
+impl Site<'_> {
     /// Hears what a mold has to say, but not for ever: what is left is heard in the next turn.
-    pub(crate) fn receive_mold(&mut self, pid: Pid) {
+    pub(super) fn receive_mold(&mut self, pid: Pid) {
         for _ in 0..MOST_AT_ONCE {
-            let heard = match self.molds_mut().find(|mold| mold.pid == pid) {
+            let heard = match self.molds.iter_mut().find(|mold| mold.pid == pid) {
                 Some(Mold {
                     link: Some(link), ..
                 }) => link.try_recv(),
@@ -187,7 +51,7 @@ impl Monitor<'_> {
 
     /// It can be told nothing any more; mostly it is about to end anyway.
     fn mold_line_ended(&mut self, pid: Pid) {
-        let silent = self.molds_mut().filter(|mold| mold.pid == pid);
+        let silent = self.molds.iter_mut().filter(|mold| mold.pid == pid);
         silent.for_each(|mold| mold.link = None);
         kill_now(pid);
     }
@@ -198,7 +62,7 @@ impl Monitor<'_> {
             pid = pid.as_raw(),
             report, "the mold said what makes no sense"
         );
-        let mut molds = self.molds_mut().filter(|mold| mold.pid == pid);
+        let mut molds = self.molds.iter_mut().filter(|mold| mold.pid == pid);
         if molds.any(|mold| has_said_enough(&mut mold.nonsense)) {
             drop(molds);
             self.mold_line_ended(pid);
@@ -207,10 +71,15 @@ impl Monitor<'_> {
 
     fn mold_message(&mut self, from: Pid, report: MoldReport) {
         let now = self.now();
-        let is_next = self.next_mold.as_ref().is_some_and(|mold| mold.pid == from);
+        let is_next = self
+            .molds
+            .next
+            .as_ref()
+            .is_some_and(|mold| mold.pid == from);
         // What a mold that has been given up still says is about nothing that is waited for.
         let Some(mold) = self
-            .molds_mut()
+            .molds
+            .iter_mut()
             .find(|mold| mold.pid == from && !mold.leaving)
         else {
             return;
@@ -240,7 +109,8 @@ impl Monitor<'_> {
                     self.next_cannot_be_shared();
                 } else if self.settings.preload == Preload::Auto && self.preload {
                     self.preload = false;
-                    self.molds_mut()
+                    self.molds
+                        .iter_mut()
                         .filter(|mold| mold.pid == from)
                         .for_each(Mold::kill);
                 }
@@ -275,7 +145,7 @@ impl Monitor<'_> {
         if self.startup.child_was_ready {
             return;
         }
-        if self.settings.watch_modules && self.stage == Stage::Up {
+        if self.settings.watch_modules && self.course != Course::Stopping {
             self.wait_for_change();
         } else {
             self.fail(if unloadable.is_final {
@@ -287,7 +157,7 @@ impl Monitor<'_> {
     }
 
     /// Hears what a child has to say, but not for ever: what is left is heard in the next turn.
-    pub(crate) fn receive_child(&mut self, slot: u16) {
+    pub(super) fn receive_child(&mut self, slot: u16, strangers: &[Pid]) {
         for _ in 0..MOST_AT_ONCE {
             let Some(child) = self.slots[usize::from(slot)].child_mut() else {
                 return;
@@ -296,7 +166,7 @@ impl Monitor<'_> {
             let id = child.id;
             match link.try_recv_from() {
                 (Received::Message(report), Some(speaker)) => {
-                    self.child_message(id, report, speaker)
+                    self.child_message(id, report, speaker, strangers);
                 }
                 (Received::Empty, _) => return,
                 (Received::Message(_) | Received::Malformed, _) => self.cut_off(id),
@@ -332,12 +202,13 @@ impl Monitor<'_> {
     /// The line of a child has ended before its birth.
     fn never_born(&mut self, id: ChildId) {
         // The mold may have told why, or may be on its way out: then its own end is what counts.
-        let pids: Vec<_> = self.molds_mut().map(|mold| mold.pid).collect();
+        let pids: Vec<_> = self.molds.iter_mut().map(|mold| mold.pid).collect();
         pids.into_iter().for_each(|pid| self.receive_mold(pid));
         if let Some(child) = self.slot_of(id).and_then(|slot| slot.child()) {
             let generation = child.generation;
             if self
-                .molds_mut()
+                .molds
+                .iter_mut()
                 .any(|mold| mold.generation == generation && mold.link.is_some() && !mold.leaving)
             {
                 warn!(child = id.slot, "died before it was born");
@@ -350,7 +221,7 @@ impl Monitor<'_> {
         }
     }
 
-    fn child_message(&mut self, id: ChildId, report: ChildReport, speaker: Pid) {
+    fn child_message(&mut self, id: ChildId, report: ChildReport, speaker: Pid, strangers: &[Pid]) {
         let now = self.now();
         let is_trial = self.is_trial(id);
         let Some(child) = self.slots[usize::from(id.slot)].child_mut() else {
@@ -361,12 +232,12 @@ impl Monitor<'_> {
         let is_child = child.born && child.pid == Some(speaker);
         match (report, child.phase) {
             (ChildReport::Forked { pid }, Phase::Ordered) => {
-                self.child_was_forked(id, Pid::from_raw(pid.cast_signed()), speaker);
+                self.child_was_forked(id, Pid::from_raw(pid.cast_signed()), speaker, strangers);
             }
             // Born overtook it.
             (ChildReport::Forked { .. }, _) => {}
             (ChildReport::Born, Phase::Ordered | Phase::Starting) if !child.born => {
-                self.child_was_born(id, speaker);
+                self.child_was_born(id, speaker, strangers);
             }
             (ChildReport::Short, Phase::Ordered | Phase::Starting) => child.is_short = true,
             // A process that the application has forked has the line, too, and no say.
@@ -421,17 +292,17 @@ impl Monitor<'_> {
 
     /// The process between the mold and a child tells of the child, which cannot yet speak for itself. It is believed when
     /// the kernel has it as a child of ours, or as one of the process that says so, which is the mold's own.
-    fn child_was_forked(&mut self, id: ChildId, pid: Pid, speaker: Pid) {
+    fn child_was_forked(&mut self, id: ChildId, pid: Pid, speaker: Pid, strangers: &[Pid]) {
         let generation = self
             .slot_of(id)
             .and_then(|slot| slot.child())
             .map(|child| child.generation);
-        if self.who(pid).is_some() {
+        if strangers.contains(&pid) || self.who(pid).is_some() {
             return self.count_nonsense(id);
         }
         let of_mold = |between| {
             let mold = parent_of(between);
-            let mut molds = self.molds();
+            let mut molds = self.molds.iter();
             molds.any(|known| Some(known.generation) == generation && Some(known.pid) == mold)
         };
         let unadopted = if is_ours(pid) {
@@ -464,9 +335,9 @@ impl Monitor<'_> {
     }
 
     /// A process says that it is the child: it has to be a child of ours that is nothing else.
-    fn child_was_born(&mut self, id: ChildId, speaker: Pid) {
+    fn child_was_born(&mut self, id: ChildId, speaker: Pid, strangers: &[Pid]) {
         let known = self.who(speaker);
-        let is_itself = matches!(known, None | Some(Who::Child(_)));
+        let is_stranger = strangers.contains(&speaker) || matches!(known, Some(Who::Mold));
         let now = self.now();
         let Some(child) = self.slot_of(id).and_then(Slot::child_mut) else {
             return;
@@ -475,7 +346,7 @@ impl Monitor<'_> {
             Some(pid) => pid == speaker,
             None => known.is_none(),
         };
-        if !(is_itself && is_new && is_ours(speaker)) {
+        if is_stranger || !is_new || !is_ours(speaker) {
             return self.cut_off(id);
         }
         let (pid, generation) = (speaker.as_raw(), child.generation);

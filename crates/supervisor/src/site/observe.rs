@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid};
 use pool::{Life, Pool, Weight};
 
 use crate::process::memory::Taken;
-use crate::server::Monitor;
-use crate::server::stage::Stage;
+use crate::site::Site;
 use crate::site::cpu::used;
 use crate::site::slots::{Child, Phase, Slot};
 
@@ -23,7 +22,7 @@ const WATCHING: Duration = Duration::from_millis(50);
 /// A child comes to about a third of what was loaded before it was forked; right after that, it has nothing of its own.
 const EXPECTED_PART: u64 = 3;
 
-impl Monitor<'_> {
+impl Site<'_> {
     /// Somebody wants to know how busy children are.
     pub(crate) fn counts_requests(&self) -> bool {
         let recycling = self.settings.recycling;
@@ -47,7 +46,7 @@ impl Monitor<'_> {
         let any_ready = self.slots.iter().any(ready);
         let looks = [
             (any_ready && !idleness.is_zero()).then(|| now + idleness / LOOKS_AT_IDLENESS),
-            (any_ready && self.weighs()).then_some(self.weighed + WEIGHING),
+            (any_ready && self.weighs()).then_some(self.observed.weighed + WEIGHING),
             (waiting && !matches!(self.pool(), Pool::Fixed { .. })).then(|| now + WATCHING),
         ];
         looks.into_iter().flatten().min()
@@ -88,7 +87,7 @@ impl Monitor<'_> {
     }
 
     /// Looks how much of the processor those that serve take, if a rule wants to know.
-    pub(crate) fn compute(&mut self) -> Option<u32> {
+    pub(super) fn compute(&mut self, front: Option<Pid>) -> Option<u32> {
         if !matches!(self.pool(), Pool::Safe(_)) {
             return None;
         }
@@ -96,12 +95,12 @@ impl Monitor<'_> {
         let ready = |child: &&Child| child.phase == Phase::Ready;
         let children = self.slots.iter().filter_map(Slot::child).filter(ready);
         let serving = children.filter_map(|child| child.pid);
-        let serving = serving.chain(self.front.as_ref().map(|front| front.pid));
-        self.computing.look(now, serving, used)
+        let serving = serving.chain(front);
+        self.observed.cpu.look(now, serving, used)
     }
 
     /// Measures what processes take, if it is time to.
-    pub(crate) fn weigh(&mut self) -> Option<Weight> {
+    pub(super) fn weigh(&mut self, front: Option<Pid>) -> Option<Weight> {
         if !self.weighs() {
             return None;
         }
@@ -112,14 +111,14 @@ impl Monitor<'_> {
             .iter()
             .filter_map(Slot::child)
             .any(|child| child.phase == Phase::Ready && child.record.private.is_none());
-        if self.weight.is_some() && now < self.weighed + WEIGHING && !has_new {
-            return self.weight;
+        if self.observed.weight.is_some() && now < self.observed.weighed + WEIGHING && !has_new {
+            return self.observed.weight;
         }
-        self.weighed = now;
+        self.observed.weighed = now;
         let others = [
             Some(getpid()),
-            self.front.as_ref().map(|front| front.pid),
-            self.mold.as_ref().map(|mold| mold.pid),
+            front,
+            self.molds.serving.as_ref().map(|mold| mold.pid),
         ];
         let others: Vec<_> = others
             .into_iter()
@@ -127,7 +126,7 @@ impl Monitor<'_> {
             .map(|pid| Taken::of(pid).unwrap_or_default())
             .collect();
         let mut shared: u64 = others.iter().map(|taken| taken.proportional).sum();
-        let loaded = match (&self.mold, self.preload) {
+        let loaded = match (&self.molds.serving, self.preload) {
             (Some(_), true) => others.last().map_or(0, |mold| mold.proportional),
             _ => 0,
         };
@@ -140,41 +139,15 @@ impl Monitor<'_> {
         {
             if let Some(taken) = child.pid.and_then(Taken::of) {
                 child.record.private = Some(taken.private);
-                self.heaviest = self.heaviest.max(taken.private);
+                self.observed.heaviest = self.observed.heaviest.max(taken.private);
                 shared += taken.proportional.saturating_sub(taken.private);
                 measured = true;
             }
         }
         if measured {
-            let private = self.heaviest.max(loaded / EXPECTED_PART);
-            self.weight = Some(Weight { shared, private });
+            let private = self.observed.heaviest.max(loaded / EXPECTED_PART);
+            self.observed.weight = Some(Weight { shared, private });
         }
-        self.weight
-    }
-
-    /// Tells the service manager what it has to know; returns when it has to be told something next.
-    pub(crate) fn inform(&mut self) -> Option<Duration> {
-        let is_up = self.stage == Stage::Up;
-        if !is_up {
-            self.notify.stopping();
-        }
-        let mut notify = std::mem::take(&mut self.notify);
-        let serving = self.startup.announced && is_up;
-        let due = notify.inform(self.now(), serving, || self.status_line());
-        self.notify = notify;
-        due
-    }
-
-    /// How busy the server is, in one line.
-    fn status_line(&self) -> String {
-        let load = self.exchange.load();
-        let busy: usize = load.busy.iter().copied().map(usize::from).sum();
-        let is_ready = |child: &&Child| child.phase == Phase::Ready && !child.leaving;
-        let children = self.slots.iter().filter_map(Slot::child);
-        let ready = children.filter(is_ready).count();
-        let threads = ready * usize::from(self.exchange.geometry().threads);
-        let idle = threads.saturating_sub(busy);
-        let waiting = load.waiting();
-        format!("Serving: {busy} busy, {idle} idle, {waiting} waiting; {ready} processes ready")
+        self.observed.weight
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::control::PROGRESS_EVERY;
-use crate::server::Monitor;
+use crate::site::Site;
 use crate::site::reloads::{News, Reload, Step, Subject, children};
 use crate::site::slots::Child;
 
 /// Something new is told after this time, so that a reload which takes no longer is done without a word.
 const SOON: Duration = Duration::from_secs(1);
 
-impl Monitor<'_> {
+impl Site<'_> {
     /// When those who wait are to be told how far the reload is; never when nobody waits.
     pub(crate) fn progress_due(&self) -> Option<Duration> {
         let (told, at) = self.reloads.progress.told?;

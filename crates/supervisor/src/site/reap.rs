@@ -2,114 +2,56 @@
 
 use exchange::ChildState;
 use nix::unistd::Pid;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::process::exit;
 use crate::process::exit::ExitReason;
-use crate::server::Monitor;
-use crate::sink;
-use crate::site::slots::{Child, Delivery, Phase, Place, Slot};
-use crate::sys::wait::{Exit, ended, release};
+use crate::site::Site;
+use crate::site::slots::{Child, Delivery, Phase, Place, Slot, Who};
+use crate::sys::wait::Exit;
 
-/// A process of the server.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Who {
-    Front,
-    Mold,
-    Child(u16),
-    Successor,
-    LogWriter,
-}
-
-impl Monitor<'_> {
-    /// Buries whoever has ended. As long as a process is not released, its number is nobody else's.
-    pub(crate) fn reap(&mut self) {
-        while let Some((pid, exit)) = ended() {
-            let who = self.who(pid).or_else(|| {
-                // It may have told of its birth just before it died.
-                self.receive_unborn();
-                self.who(pid)
-            });
-            // What it has said before its end is heard before.
-            match who {
-                Some(Who::Front) => {
-                    self.receive_front();
-                    self.reaped_front(exit);
-                }
-                Some(Who::Mold) => {
-                    self.receive_mold(pid);
-                    self.reaped_mold(pid, exit);
-                }
-                Some(Who::Child(slot)) => {
-                    self.receive_child(slot);
-                    self.reaped_child(slot, exit);
-                }
-                Some(Who::Successor) => self.reaped_successor(exit),
-                Some(Who::LogWriter) => self.logging.writer_ended(pid, exit, self.now()),
-                None if self.logging.maker == Some(pid) => {
-                    self.logging.maker = None;
-                    self.have_logs_reopened();
-                }
-                // The supervisor adopts what the application's programs leave behind.
-                None => debug!(
-                    pid = pid.as_raw(),
-                    cause = exit.to_string(),
-                    "an adopted process ended"
-                ),
+impl Site<'_> {
+    /// A process has ended. Tells whether it is one of this site's: what it has said before its end is received first.
+    pub(crate) fn reaped(&mut self, pid: Pid, exit: Exit, strangers: &[Pid]) -> bool {
+        match self.who(pid) {
+            Some(Who::Mold) => {
+                self.receive_mold(pid);
+                self.reaped_mold(pid, exit);
             }
-            release(pid);
+            Some(Who::Child(slot)) => {
+                self.receive_child(slot, strangers);
+                self.reaped_child(slot, exit);
+            }
+            None => return false,
         }
+        true
     }
 
-    pub(crate) fn who(&mut self, pid: Pid) -> Option<Who> {
-        if self.front.as_ref().is_some_and(|front| front.pid == pid) {
-            return Some(Who::Front);
-        }
-        if self.molds_mut().any(|mold| mold.pid == pid) {
+    pub(super) fn who(&self, pid: Pid) -> Option<Who> {
+        if self.molds.iter().any(|mold| mold.pid == pid) {
             return Some(Who::Mold);
         }
-        if self.is_successor(pid) {
-            return Some(Who::Successor);
-        }
-        if sink::is_relay(pid) {
-            return Some(Who::LogWriter);
-        }
-        let child = self
-            .slots
-            .iter()
-            .filter_map(Slot::child)
-            .find(|child| child.pid == Some(pid));
+        let mut children = self.slots.iter().filter_map(Slot::child);
+        let child = children.find(|child| child.pid == Some(pid));
         child.map(|child| Who::Child(child.id.slot))
     }
 
-    fn receive_unborn(&mut self) {
+    /// Receives what children say that are not known to be born: one may have told of its birth just before it died.
+    pub(crate) fn receive_unborn(&mut self, strangers: &[Pid]) {
         for slot in self.all_slots() {
             if self.slots[usize::from(slot)]
                 .child()
                 .is_some_and(|child| child.pid.is_none())
             {
-                self.receive_child(slot);
+                self.receive_child(slot, strangers);
             }
         }
     }
 
-    fn reaped_front(&mut self, exit: Exit) {
-        let Some(front) = self.front.take() else {
-            return;
-        };
-        let (pid, cause) = (front.pid.as_raw(), exit.to_string());
-        if self.stage.serves() {
-            warn!(pid, cause, "front died");
-            self.front_died = true;
-        } else {
-            info!(pid, cause, "front left");
-        }
-    }
-
     fn reaped_mold(&mut self, pid: Pid, exit: Exit) {
-        let is_next = self.next_mold.as_ref().is_some_and(|mold| mold.pid == pid);
-        let is_former = self.former_molds.iter().any(|mold| mold.pid == pid);
-        let Some(mold) = self.take_mold(pid) else {
+        let is_next = self.molds.next.as_ref().is_some_and(|mold| mold.pid == pid);
+        let is_former = self.molds.former.iter().any(|mold| mold.pid == pid);
+        let Some(mold) = self.molds.take(pid) else {
             return;
         };
         let (generation, pid, cause) = (mold.generation, mold.pid.as_raw(), exit.to_string());

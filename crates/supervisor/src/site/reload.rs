@@ -11,20 +11,20 @@ use exchange::ChildId;
 use nix::errno::Errno;
 use tracing::{error, info};
 
-use crate::server::stage::Stage;
-use crate::server::{Monitor, Newborn};
+use crate::config::{Preload, Reread};
+use crate::roles::{MoldBirth, MoldNewborn};
 use crate::site::reloads::{Reload, Reloaded, Step, Waiter, children};
-use crate::site::slots::{Mold, Phase, Place, Slot};
-use crate::{MoldBirth, Preload, Reread};
+use crate::site::slots::{Phase, Place, Slot};
+use crate::site::{Course, Effect, Site};
 
-impl Monitor<'_> {
+impl Site<'_> {
     /// Asks for a reload. `waiter` is told what came of it.
     pub(crate) fn ask_for_reload(&mut self, cause: &str, waiter: Option<Waiter>) {
         // One that begins later does what was asked for until then, however often that was.
         let goes_on = self.reloads.running.as_ref();
         let goes_on = goes_on.map(|reload| reload.generation);
         info!(goes_on, cause, "reload asked for");
-        if self.stage != Stage::Up {
+        if self.course == Course::Stopping {
             let failed = Reloaded::Failed {
                 generation: None,
                 why: "the server is stopping".to_owned(),
@@ -44,8 +44,8 @@ impl Monitor<'_> {
     }
 
     /// Goes on with a reload as far as it comes now. Breaks in a process that was forked.
-    pub(crate) fn go_on_with_reload(&mut self) -> ControlFlow<Newborn> {
-        if self.stage != Stage::Up || !self.startup.announced {
+    pub(super) fn go_on_with_reload(&mut self) -> ControlFlow<MoldNewborn> {
+        if self.course != Course::Serving {
             return ControlFlow::Continue(());
         }
         if self.reloads.running.is_none()
@@ -61,13 +61,14 @@ impl Monitor<'_> {
         match reload.stage {
             Step::Mold => {
                 // Without preload, the one that could not share has to be gone first: there is one new mold at a time.
-                if self.next_mold.is_none() {
+                if self.molds.next.is_none() {
                     return self.build_next_mold();
                 }
             }
             Step::Loading
                 if self
-                    .next_mold
+                    .molds
+                    .next
                     .as_ref()
                     .is_some_and(|mold| mold.ready.is_some()) =>
             {
@@ -186,7 +187,7 @@ impl Monitor<'_> {
             child.kill();
         }
         self.roles.settle(false);
-        self.notify.ready();
+        self.effects.push(Effect::Reloaded);
         let generation = reload.generation;
         // Those of the one that failed are about to be mended.
         self.keep_modules_of(&[self.generation, generation]);
@@ -220,7 +221,7 @@ impl Monitor<'_> {
     }
 
     fn begin_reload(&mut self, waiters: Vec<Waiter>) {
-        self.notify.reloading();
+        self.effects.push(Effect::Reloading);
         let Reread {
             settings,
             need_restart,
@@ -229,7 +230,7 @@ impl Monitor<'_> {
             Err(why) => {
                 error!(reason = why, "reload failed: the old generation serves on");
                 let generation = None;
-                self.notify.ready();
+                self.effects.push(Effect::Reloaded);
                 Reloaded::Failed { generation, why }.tell(waiters);
                 return;
             }
@@ -248,19 +249,20 @@ impl Monitor<'_> {
         });
     }
 
-    fn build_next_mold(&mut self) -> ControlFlow<Newborn> {
+    fn build_next_mold(&mut self) -> ControlFlow<MoldNewborn> {
         let since = self.now();
         let Some(reload) = &mut self.reloads.running else {
             return ControlFlow::Continue(());
         };
         let birth = MoldBirth {
+            site: self.id,
             generation: reload.generation,
             preload: reload.preload,
             is_first: true,
         };
         (reload.stage, reload.since) = (Step::Loading, since);
         match self.fork_mold(birth)? {
-            Ok(mold) => self.next_mold = Some(mold),
+            Ok(mold) => self.molds.next = Some(mold),
             Err(errno) => self.reload_failed(format!("the new mold cannot be forked: {errno}")),
         }
         ControlFlow::Continue(())
@@ -289,14 +291,16 @@ impl Monitor<'_> {
         };
         let (generation, preload) = (reload.generation, reload.preload);
         self.settings = reload.settings.clone();
+        self.effects
+            .push(Effect::Configured(Box::new(self.settings.clone())));
         self.generation = generation;
         self.preload = preload;
         self.scaled = None;
-        self.heaviest = 0;
+        self.observed.heaviest = 0;
         self.roles.settle(true);
         // It stays for as long as it has children: see `dismiss_former_molds`.
-        let former = std::mem::replace(&mut self.mold, self.next_mold.take());
-        self.former_molds.extend(former);
+        let former = std::mem::replace(&mut self.molds.serving, self.molds.next.take());
+        self.molds.former.extend(former);
         self.events.push(pool::Event::GracefulRestart);
         self.keep_modules_of(&[generation]);
         info!(r#gen = generation, "takes over");
@@ -319,7 +323,7 @@ impl Monitor<'_> {
         let Some(reload) = self.reloads.running.take() else {
             return;
         };
-        self.notify.ready();
+        self.effects.push(Effect::Reloaded);
         if former == 0 {
             info!(r#gen = generation, "reloaded");
             let need_restart = reload.need_restart;
@@ -345,40 +349,9 @@ impl Monitor<'_> {
     }
 
     fn discard_next_mold(&mut self) {
-        if let Some(mut mold) = self.next_mold.take() {
+        if let Some(mut mold) = self.molds.next.take() {
             mold.kill();
-            self.former_molds.push(mold);
+            self.molds.former.push(mold);
         }
-    }
-
-    /// All molds that have not been reaped.
-    pub(crate) fn molds_mut(&mut self) -> impl Iterator<Item = &mut Mold> {
-        self.mold
-            .iter_mut()
-            .chain(&mut self.next_mold)
-            .chain(&mut self.former_molds)
-    }
-
-    /// The same, to look at.
-    pub(crate) fn molds(&self) -> impl Iterator<Item = &Mold> {
-        self.mold
-            .iter()
-            .chain(&self.next_mold)
-            .chain(&self.former_molds)
-    }
-
-    /// A mold has been reaped.
-    pub(crate) fn take_mold(&mut self, pid: nix::unistd::Pid) -> Option<Mold> {
-        let is = |mold: &mut Mold| mold.pid == pid;
-        let found = self.mold.take_if(is).or_else(|| self.next_mold.take_if(is));
-        found.or_else(|| {
-            let index = self.former_molds.iter().position(|mold| mold.pid == pid)?;
-            Some(self.former_molds.swap_remove(index))
-        })
-    }
-
-    /// There is a mold that has not been reaped.
-    pub(crate) fn has_mold(&self) -> bool {
-        self.mold.is_some() || self.next_mold.is_some() || !self.former_molds.is_empty()
     }
 }

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use tracing::{info, warn};
 
 use crate::ipc::message::ChildOrder;
-use crate::server::Monitor;
+use crate::site::Site;
 use crate::site::slots::{Child, Mold, Phase, Slot};
 
 /// A line names no more requests than these, and no more characters of a path.
@@ -17,7 +17,7 @@ const CHARACTERS: usize = 200;
 /// How long a mold may take to leave at least: it does what the application wants to have done at its end.
 const MOLD_LEAVES: Duration = Duration::from_secs(2);
 
-impl Monitor<'_> {
+impl Site<'_> {
     /// Tells a child to finish what it has, and to leave. One that is not ready has nothing to finish.
     pub(crate) fn retire_child(&mut self, slot: u16) {
         let now = self.now();
@@ -67,7 +67,7 @@ impl Monitor<'_> {
         let children = self.slots.iter().filter_map(Slot::child);
         let generations: Vec<u32> = children.map(|child| child.generation).collect();
         let leave_by = self.now() + self.settings.shutdown_timeout.max(MOLD_LEAVES);
-        for mold in &mut self.former_molds {
+        for mold in &mut self.molds.former {
             if !mold.leaving && !generations.contains(&mold.generation) {
                 mold.dismiss(leave_by);
             }
@@ -76,7 +76,7 @@ impl Monitor<'_> {
 
     /// When a mold that has been told to go has taken too long.
     pub(crate) fn former_molds_due(&self) -> Option<Duration> {
-        let due = self.former_molds.iter().filter_map(|mold| mold.leave_by);
+        let due = self.molds.former.iter().filter_map(|mold| mold.leave_by);
         due.min()
     }
 
@@ -84,7 +84,7 @@ impl Monitor<'_> {
     pub(crate) fn kill_overdue_molds(&mut self) {
         let now = self.now();
         let overdue = |mold: &&mut Mold| mold.leave_by.is_some_and(|due| due <= now);
-        for mold in self.former_molds.iter_mut().filter(overdue) {
+        for mold in self.molds.former.iter_mut().filter(overdue) {
             warn!(
                 r#gen = mold.generation,
                 pid = mold.pid.as_raw(),

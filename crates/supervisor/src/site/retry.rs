@@ -6,10 +6,10 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use crate::Preload;
-use crate::server::Monitor;
 use crate::site::slots::{Mold, Slot};
+use crate::site::{Effect, Site};
 
-impl Monitor<'_> {
+impl Site<'_> {
     /// Watches over the files of modules that a mold or a child of this generation tells of.
     pub(crate) fn watch_modules(
         &mut self,
@@ -56,7 +56,7 @@ impl Monitor<'_> {
         }
         self.changes.waits = true;
         self.break_off_reload("the application cannot be loaded: the log says why");
-        self.molds_mut().for_each(Mold::kill);
+        self.molds.iter_mut().for_each(Mold::kill);
         for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
             child.kill();
         }
@@ -69,6 +69,8 @@ impl Monitor<'_> {
             Ok(read) => {
                 self.roles.settle(true);
                 self.settings = read.settings;
+                self.effects
+                    .push(Effect::Configured(Box::new(self.settings.clone())));
                 self.preload = self.settings.preload != Preload::Off;
                 self.changes.forget_modules();
                 self.changes.waits = false;

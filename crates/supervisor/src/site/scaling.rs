@@ -3,9 +3,9 @@
 use pool::Pool;
 use tracing::{info, warn};
 
-use crate::server::Monitor;
+use crate::site::Site;
 
-impl Monitor<'_> {
+impl Site<'_> {
     /// The pool as the rules are to keep it.
     pub(crate) fn pool(&self) -> Pool {
         match (self.scaled, self.settings.pool) {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use exchange::ChildId;
-use exchange::notice::{FromFront, ToFront};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -11,34 +10,6 @@ use crate::ipc::channel::Channel;
 use crate::ipc::message::{ChildOrder, ChildReport, MoldReport, Order};
 use crate::sys::process::{Handle, kill_now};
 use crate::sys::wait;
-
-/// The front.
-#[derive(Debug)]
-pub(crate) struct Front {
-    pub(crate) pid: Pid,
-    /// Gone once either side has closed it.
-    pub(crate) link: Option<Channel<ToFront, FromFront>>,
-    /// Since when it accepts connections.
-    pub(crate) serving: Option<Duration>,
-    pub(crate) drain: Drain,
-    /// It is to open its log files anew, as soon as the line has room.
-    pub(crate) reopen: bool,
-    /// It is to let each answer be the last of its connection, as soon as the line has room.
-    pub(crate) close: bool,
-}
-
-/// How far the front is with finishing its connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Drain {
-    /// Nobody asked for it.
-    Unasked,
-    /// To be told as soon as the line has room.
-    Owed,
-    /// Told.
-    Asked,
-    /// Every connection has ended.
-    Done,
-}
 
 /// The mold.
 #[derive(Debug)]
@@ -60,17 +31,38 @@ pub(crate) struct Mold {
     pub(crate) nonsense: u8,
 }
 
+/// A process of a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// A mold.
+    Mold,
+    /// The child in this slot.
+    Child(u16),
+}
+
+/// The molds of a site that have not been reaped.
+#[derive(Debug, Default)]
+pub(crate) struct Molds {
+    /// That of the generation that serves.
+    pub(crate) serving: Option<Mold>,
+    /// That of a generation that has not taken over.
+    pub(crate) next: Option<Mold>,
+    /// Those that have been told to go, or are to go after their last child.
+    pub(crate) former: Vec<Mold>,
+}
+
 /// A child slot. The number of its present life, or of the last one, outlives the life.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) life: u8,
     pub(crate) place: Place,
 }
 
 /// Who is in a slot.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum Place {
     /// Nobody.
+    #[default]
     Vacant,
     /// A child that has been ordered and not been reaped.
     Taken(Child),
@@ -187,17 +179,28 @@ impl Slot {
     }
 }
 
-impl Front {
-    /// The front as the rules see it.
-    pub(crate) fn observed(front: Option<&Self>) -> pool::Front {
-        match front {
-            None => pool::Front::Absent,
-            Some(Self { serving: None, .. }) => pool::Front::Starting,
-            Some(Self {
-                serving: Some(since),
-                ..
-            }) => pool::Front::Serving { since: *since },
-        }
+impl Molds {
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mold> {
+        self.serving.iter().chain(&self.next).chain(&self.former)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Mold> {
+        self.serving
+            .iter_mut()
+            .chain(&mut self.next)
+            .chain(&mut self.former)
+    }
+
+    /// One has been reaped.
+    pub(crate) fn take(&mut self, pid: Pid) -> Option<Mold> {
+        let is = |mold: &mut Mold| mold.pid == pid;
+        let found = self.serving.take_if(is).or_else(|| self.next.take_if(is));
+        found.or_else(|| {
+            let index = self.former.iter().position(|mold| mold.pid == pid)?;
+            Some(self.former.swap_remove(index))
+        })
     }
 }
 

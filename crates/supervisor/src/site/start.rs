@@ -7,57 +7,23 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use tracing::{info, warn};
 
-use crate::MoldBirth;
 use crate::ipc::channel::Channel;
 use crate::ipc::message::{Order, Spawn};
-use crate::server::stage::Stage;
-use crate::server::{Monitor, Newborn};
-use crate::site::slots::{Child, Delivery, Drain, Front, Mold, Phase, Place, Record, Slot};
+use crate::roles::{MoldBirth, MoldNewborn};
+use crate::site::Site;
+use crate::site::slots::{Child, Mold, Phase, Place, Record, Slot};
 use crate::sys::fork::{Side, fork};
 
-impl Monitor<'_> {
-    pub(crate) fn start_front(&mut self) -> ControlFlow<Newborn> {
-        let born = Channel::pair().and_then(|ends| Ok((ends, fork()?)));
-        match born {
-            Ok(((_, link), Side::Child)) => ControlFlow::Break(Newborn::Front {
-                link,
-                listeners: std::mem::take(&mut self.listeners),
-                children: self.born().collect(),
-            }),
-            Ok(((link, _), Side::Parent(pid))) => {
-                info!(pid = pid.as_raw(), "front started");
-                self.front = Some(Front {
-                    pid,
-                    link: Some(link),
-                    serving: None,
-                    drain: Drain::Unasked,
-                    reopen: false,
-                    close: matches!(self.stage, Stage::Delay { .. }),
-                });
-                for slot in &mut self.slots {
-                    if let Place::Gone(_, word) = &mut slot.place {
-                        *word = Delivery::Inherited;
-                    }
-                }
-                ControlFlow::Continue(())
-            }
-            Err(errno) => {
-                warn!(%errno, "front cannot be forked");
-                self.startup.forks_failed = true;
-                self.front_died = true;
-                ControlFlow::Continue(())
-            }
-        }
-    }
-
+impl Site<'_> {
     /// The children that have been born, with the numbers of their processes.
-    fn born(&self) -> impl Iterator<Item = (ChildId, u32)> {
+    pub(crate) fn born(&self) -> impl Iterator<Item = (ChildId, u32)> {
         let children = self.slots.iter().filter_map(Slot::child);
         children.filter_map(|child| Some((child.id, child.process()?)))
     }
 
-    pub(crate) fn build_mold(&mut self) -> ControlFlow<Newborn> {
+    pub(super) fn build_mold(&mut self) -> ControlFlow<MoldNewborn> {
         let birth = MoldBirth {
+            site: self.id,
             generation: self.generation,
             preload: self.preload,
             is_first: !self.startup.child_was_ready,
@@ -65,7 +31,7 @@ impl Monitor<'_> {
         match self.fork_mold(birth)? {
             Ok(mold) => {
                 self.startup.progress = mold.since;
-                self.mold = Some(mold);
+                self.molds.serving = Some(mold);
             }
             Err(_) => {
                 self.startup.forks_failed = true;
@@ -76,12 +42,15 @@ impl Monitor<'_> {
     }
 
     /// Forks a mold, and breaks in it.
-    pub(crate) fn fork_mold(&self, birth: MoldBirth) -> ControlFlow<Newborn, nix::Result<Mold>> {
+    pub(super) fn fork_mold(
+        &self,
+        birth: MoldBirth,
+    ) -> ControlFlow<MoldNewborn, nix::Result<Mold>> {
         let generation = birth.generation;
         let born = Channel::pair().and_then(|ends| Ok((ends, fork()?)));
         ControlFlow::Continue(match born {
             Ok(((_, link), Side::Child)) => {
-                return ControlFlow::Break(Newborn::Mold { link, birth });
+                return ControlFlow::Break(MoldNewborn { link, birth });
             }
             Ok(((link, _), Side::Parent(pid))) => {
                 info!(r#gen = generation, pid = pid.as_raw(), "mold loading");
@@ -94,8 +63,8 @@ impl Monitor<'_> {
         })
     }
 
-    pub(crate) fn kill_late_mold(&mut self) {
-        if let Some(mold) = &mut self.mold {
+    pub(super) fn kill_late_mold(&mut self) {
+        if let Some(mold) = &mut self.molds.serving {
             warn!(
                 r#gen = mold.generation,
                 pid = mold.pid.as_raw(),
@@ -108,7 +77,7 @@ impl Monitor<'_> {
     }
 
     /// Kills a child that has taken too long to be ready, or to leave.
-    pub(crate) fn kill_late_child(&mut self, slot: u16) {
+    pub(super) fn kill_late_child(&mut self, slot: u16) {
         let child = self.slots[usize::from(slot)].child();
         if child.is_some_and(|child| child.draining.is_some()) {
             self.kill_overdue_child(slot);
@@ -127,7 +96,7 @@ impl Monitor<'_> {
         }
     }
 
-    pub(crate) fn order_child(&mut self, slot: u16) {
+    pub(super) fn order_child(&mut self, slot: u16) {
         // What stands in the way is told to the rules, or heard.
         let _ = self.order_of(slot, false);
     }
@@ -137,11 +106,15 @@ impl Monitor<'_> {
     ///
     /// # Errors
     /// `EPIPE` when the mold has just died, which will be heard.
-    pub(crate) fn order_of(&mut self, slot: u16, next: bool) -> nix::Result<ChildId> {
+    pub(super) fn order_of(&mut self, slot: u16, next: bool) -> nix::Result<ChildId> {
         let is_first = next || !self.startup.child_was_ready;
         let since = self.now();
         let served_before = self.exchange.board().served(slot);
-        let mold = if next { &self.next_mold } else { &self.mold };
+        let mold = if next {
+            &self.molds.next
+        } else {
+            &self.molds.serving
+        };
         let (Some(mold), place) = (mold, &mut self.slots[usize::from(slot)]) else {
             return Err(Errno::EPIPE);
         };

@@ -128,6 +128,7 @@ fn memory(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use supervisor::SiteId;
     use supervisor::control::{ChildStatus, FrontStatus, SupervisorStatus};
 
     fn process(pid: u32, age_seconds: f64, private_bytes: u64) -> Process {
@@ -163,11 +164,13 @@ mod tests {
             children: vec![ChildStatus {
                 slot: 11,
                 process: process(1234, 59.9, 26 << 20),
+                site: SiteId::default(),
                 generation: 2,
                 state: "ready".to_owned(),
                 busy: 3,
                 served: 1002,
             }],
+            sites: Vec::new(),
         };
         let table = "\
 rwsgi 1.2.3 serving shop on http://127.0.0.1:8000

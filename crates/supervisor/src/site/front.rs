@@ -1,0 +1,93 @@
+//! What the front is told of this site's children, and what it says of them.
+
+use exchange::ChildId;
+use exchange::notice::{FromFront, ToFront};
+use nix::unistd::Pid;
+use tracing::error;
+
+use crate::ipc::channel::Channel;
+use crate::site::Site;
+use crate::site::slots::{Child, Delivery, Place, Slot};
+use crate::sys::process::kill_now;
+
+impl Site<'_> {
+    /// A front has been forked, which clears before it serves what children have left until now.
+    pub(crate) fn front_begins(&mut self) {
+        for slot in &mut self.slots {
+            if let Place::Gone(_, delivery) = &mut slot.place {
+                *delivery = Delivery::Inherited;
+            }
+        }
+    }
+
+    /// The front serves.
+    pub(crate) fn front_serves(&mut self) {
+        for slot in self.all_slots() {
+            if let Place::Gone(_, Delivery::Inherited) = self.slots[usize::from(slot)].place {
+                self.vacate(slot);
+            }
+        }
+    }
+
+    /// The front has cleared what a child has left.
+    pub(crate) fn cleared(&mut self, id: ChildId) {
+        let slot = self.slot_of(id);
+        if slot.is_some_and(|slot| matches!(slot.place, Place::Gone(..))) {
+            self.vacate(id.slot);
+        }
+    }
+
+    /// The front has found in the exchange what no child writes there.
+    pub(crate) fn kill_corrupt(&mut self, id: ChildId) {
+        if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
+            let pid = child.pid.map(Pid::as_raw);
+            error!(
+                child = id.slot,
+                r#gen = child.generation,
+                pid,
+                "wrote what no child writes"
+            );
+            if let Some(pid) = child.pid {
+                kill_now(pid);
+            }
+        }
+    }
+
+    /// There is something that the front has to be told as soon as its line has room.
+    pub(crate) fn owes_front(&self) -> bool {
+        self.slots.iter().any(|slot| match &slot.place {
+            Place::Gone(_, delivery) => *delivery == Delivery::Owed,
+            Place::Taken(child) => child.is_to_be_told_of(),
+            Place::Vacant => false,
+        })
+    }
+
+    /// Tells the front what it has to know of this site's children, as far as its line has room. Without a front nothing has to
+    /// be told.
+    pub(crate) fn inform_front(&mut self, link: Option<&Channel<ToFront, FromFront>>) {
+        let children = self.slots.iter_mut().filter_map(Slot::child_mut);
+        let unknown = children.filter(|child| child.is_to_be_told_of());
+        let Some(link) = link else {
+            unknown.for_each(Child::let_serve);
+            return;
+        };
+        for child in unknown {
+            let Some(process) = child.process() else {
+                continue;
+            };
+            if link.try_send(ToFront::Born(child.id, process)).is_err() {
+                return;
+            }
+            // In this order: the front looks for what it has been told when somebody asks whom it does not know.
+            child.let_serve();
+        }
+        for slot in &mut self.slots {
+            if let Place::Gone(id, delivery @ Delivery::Owed) = &mut slot.place {
+                if link.try_send(ToFront::Gone(*id)).is_err() {
+                    return;
+                }
+                *delivery = Delivery::Sent;
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! How a site ends, when the server does.
+
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+use crate::ipc::message::ChildOrder;
+use crate::site::Site;
+use crate::site::retire::drain;
+use crate::site::slots::{Mold, Phase, Slot};
+
+impl Site<'_> {
+    /// Children that have not been reaped.
+    pub(crate) fn count_children(&self) -> usize {
+        self.slots.iter().filter_map(Slot::child).count()
+    }
+
+    /// There is a mold that has not been reaped.
+    pub(crate) fn has_mold(&self) -> bool {
+        self.molds.iter().next().is_some()
+    }
+
+    /// Tells every child to finish. One that is not ready has nothing to finish, and may not listen for long.
+    pub(crate) fn drain_children(&mut self, strangers: &[Pid]) {
+        // It may have become ready since it was heard last.
+        for slot in self.all_slots() {
+            self.receive_child(slot, strangers);
+        }
+        let now = self.now();
+        for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
+            if child.phase != Phase::Ready {
+                child.kill();
+                continue;
+            }
+            drain(child, self.exchange, now);
+        }
+    }
+
+    /// Has children give up output that nobody reads.
+    pub(crate) fn mute_children(&self) {
+        for child in self.slots.iter().filter_map(Slot::child) {
+            // One that has no room for it has heard it before.
+            let _ = child
+                .link
+                .as_ref()
+                .map(|link| link.try_send(ChildOrder::GiveUpOutput));
+        }
+    }
+
+    /// Tells the molds to leave, and does not kill them: they remove what the application has made at load.
+    pub(crate) fn dismiss_molds(&mut self, until: Duration) {
+        self.molds.iter_mut().for_each(|mold| mold.dismiss(until));
+    }
+
+    /// The numbers of the processes that have not ended. A child that was never born has none: 0.
+    pub(crate) fn left(&self) -> impl Iterator<Item = i32> {
+        let molds = self.molds.iter().map(|mold| mold.pid.as_raw());
+        let children = self.slots.iter().filter_map(Slot::child);
+        molds.chain(children.map(|child| child.pid.map_or(0, Pid::as_raw)))
+    }
+
+    /// Kills every process. Who is not born yet is killed at birth, and is not born once the mold is dead.
+    pub(crate) fn kill_all(&mut self) {
+        self.molds.iter_mut().for_each(Mold::kill);
+        for child in self.slots.iter_mut().filter_map(Slot::child_mut) {
+            child.kill();
+        }
+    }
+}
