@@ -210,6 +210,7 @@ impl Message for FromFront {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SiteId;
     use crate::ipc::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn};
     use exchange::ChildId;
     use std::io::{Read, Write};
@@ -257,6 +258,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let child = ChildId { slot: 3, life: 9 };
         ours.send(Order::Spawn(Spawn {
+            site: SiteId(0),
             child,
             generation: 7,
             is_first: false,
@@ -282,6 +284,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let child = ChildId { slot: 0, life: 0 };
         ours.send(Order::Spawn(Spawn {
+            site: SiteId(0),
             child,
             generation: 1,
             is_first: false,

@@ -1,13 +1,19 @@
-//! What supervisor, mold and children say to each other.
+//! What supervisor, mold and children say to each other. Both ends are the same program, so that nothing is said about versions;
+//! but a child runs the application's code, and what it says may be anything.
 
-use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use exchange::ChildId;
+use serde::{Deserialize, Serialize};
 
+use crate::config::SiteId;
 use crate::ipc::channel::{Envelope, LONGEST, Message};
+
+/// The most bytes that a length takes, of what is no longer than a message.
+const LENGTH: usize = 3;
+/// What fits into a message beside its kind, a length and a flag.
+const LONGEST_TEXT: usize = LONGEST - 1 - LENGTH - 1;
 
 /// From the supervisor to the mold.
 #[derive(Debug)]
@@ -21,6 +27,8 @@ pub enum Order {
 /// A child to be born.
 #[derive(Debug)]
 pub struct Spawn {
+    /// The site it belongs to.
+    pub site: SiteId,
     /// Who it will be.
     pub child: ChildId,
     /// The generation it belongs to.
@@ -32,7 +40,7 @@ pub struct Spawn {
 }
 
 /// Why an application cannot be loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unloadable {
     /// The traceback, or another reason.
     pub why: String,
@@ -41,7 +49,7 @@ pub struct Unloadable {
 }
 
 /// From the mold to the supervisor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MoldReport {
     /// The application is being loaded: from here on its code runs.
     Loading,
@@ -55,6 +63,7 @@ pub enum MoldReport {
     /// These files belong to modules of the application.
     Modules {
         /// Some of them, all that fit into a message.
+        #[serde(with = "paths")]
         files: Vec<PathBuf>,
     },
     /// What the application has set up cannot be shared with forked children.
@@ -65,6 +74,7 @@ pub enum MoldReport {
     /// A child could not be forked.
     ForkFailed {
         /// Which.
+        #[serde(with = "ChildIdBytes")]
         child: ChildId,
         /// Why, as the kernel says it.
         errno: i32,
@@ -72,7 +82,7 @@ pub enum MoldReport {
 }
 
 /// From the supervisor to a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChildOrder {
     /// The front has been told of the child: take requests when the application is ready.
     Serve,
@@ -82,62 +92,101 @@ pub enum ChildOrder {
     GiveUpOutput,
 }
 
-/// From a child to the supervisor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// From a child to the supervisor. Tests forge some of these by their bytes: the first is the place in this list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChildReport {
-    /// The process is there. Said for it by the process between, since it may never come to speak itself: hooks of the
-    /// application run first. It is looked up before it is believed.
-    Forked {
-        /// Its number.
-        pid: u32,
-    },
+    /// It cannot begin for want of something that the machine is short of.
+    Short,
     /// The process that says it is there and the supervisor's own child. Which one that is, the kernel tells.
     Born,
     /// Requests are taken.
     Ready,
     /// The application cannot be loaded; what is told has been written, too.
     Unloadable(Unloadable),
-    /// It cannot begin for want of something that the machine is short of.
-    Short,
     /// As many requests as it may answer have been answered. Further ones are taken until the order to drain.
     Spent,
-    /// The order to drain has been heard: no further request is taken.
-    Draining,
     /// These files belong to modules of the application.
     Modules {
         /// Some of them, all that fit into a message.
+        #[serde(with = "paths")]
         files: Vec<PathBuf>,
     },
+    /// The process is there. Said for it by the process between, since it may never come to speak itself: hooks of the
+    /// application run first. It is looked up before it is believed.
+    Forked {
+        /// Its number.
+        #[serde(with = "postcard::fixint::le")]
+        pid: u32,
+    },
+    /// The order to drain has been heard: no further request is taken.
+    Draining,
+}
+
+/// An order as it travels, beside its descriptor.
+#[derive(Serialize, Deserialize)]
+enum OrderBytes {
+    Spawn {
+        site: SiteId,
+        #[serde(with = "ChildIdBytes")]
+        child: ChildId,
+        generation: u32,
+        is_first: bool,
+    },
+    Retire,
+}
+
+/// The exchange's name of a child.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ChildId")]
+struct ChildIdBytes {
+    slot: u16,
+    life: u8,
 }
 
 impl Message for Order {
     fn encode(self) -> Envelope {
-        match self {
+        let (bytes, descriptor) = match self {
             Self::Spawn(Spawn {
+                site,
                 child,
                 generation,
                 is_first,
                 channel,
-            }) => Envelope {
-                bytes: about(if is_first { 3 } else { 1 }, child, generation),
-                descriptor: Some(channel),
-            },
-            Self::Retire => bare(2),
+            }) => {
+                let bytes = OrderBytes::Spawn {
+                    site,
+                    child,
+                    generation,
+                    is_first,
+                };
+                (bytes, Some(channel))
+            }
+            Self::Retire => (OrderBytes::Retire, None),
+        };
+        Envelope {
+            bytes: pack(&bytes),
+            descriptor,
         }
     }
 
     fn decode(bytes: &[u8], descriptor: Option<OwnedFd>) -> Option<Self> {
-        match (bytes.split_first()?, descriptor) {
-            ((kind @ (1 | 3), rest), Some(channel)) => {
-                let (child, generation) = who(rest)?;
-                Some(Self::Spawn(Spawn {
+        match (unpack(bytes)?, descriptor) {
+            (
+                OrderBytes::Spawn {
+                    site,
                     child,
                     generation,
-                    is_first: *kind == 3,
-                    channel,
-                }))
-            }
-            ((2, []), None) => Some(Self::Retire),
+                    is_first,
+                },
+                Some(channel),
+            ) => Some(Self::Spawn(Spawn {
+                site,
+                child,
+                generation,
+                is_first,
+                channel,
+            })),
+            (OrderBytes::Retire, None) => Some(Self::Retire),
             _ => None,
         }
     }
@@ -145,58 +194,49 @@ impl Message for Order {
 
 impl Message for MoldReport {
     fn encode(self) -> Envelope {
-        match self {
-            Self::Loading => bare(7),
-            Self::Ready { about } => text(1, &about),
-            Self::Unloadable(unloadable) => unloadable.encode(2, 8),
-            Self::Modules { files } => paths(5, &files),
-            Self::Unshareable { why } => text(3, &why),
-            Self::ForkFailed { child, errno } => Envelope {
-                bytes: about(4, child, errno.cast_unsigned()),
-                descriptor: None,
+        bare(&match self {
+            Self::Ready { about } => Self::Ready {
+                about: beginning(about),
             },
-        }
+            Self::Unloadable(unloadable) => Self::Unloadable(unloadable.cut()),
+            Self::Unshareable { why } => Self::Unshareable {
+                why: beginning(why),
+            },
+            Self::Modules { files } => Self::Modules {
+                files: prefix_that_fits(&files).to_vec(),
+            },
+            report @ (Self::Loading | Self::ForkFailed { .. }) => report,
+        })
     }
 
     fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
-        match bytes.split_first()? {
-            (1, rest) => Some(Self::Ready {
-                about: String::from_utf8(rest.to_vec()).ok()?,
-            }),
-            (7, []) => Some(Self::Loading),
-            (kind @ (2 | 8), rest) => Unloadable::decode(*kind == 8, rest).map(Self::Unloadable),
-            (5, rest) => Some(Self::Modules { files: split(rest) }),
-            (3, rest) => Some(Self::Unshareable {
-                why: String::from_utf8(rest.to_vec()).ok()?,
-            }),
-            (4, rest) => {
-                let (child, errno) = who(rest)?;
-                Some(Self::ForkFailed {
-                    child,
-                    errno: errno.cast_signed(),
-                })
-            }
-            _ => None,
-        }
+        unpack(bytes)
     }
 }
 
 impl Message for ChildOrder {
     fn encode(self) -> Envelope {
-        match self {
-            Self::Drain => bare(1),
-            Self::GiveUpOutput => bare(2),
-            Self::Serve => bare(3),
-        }
+        bare(&self)
     }
 
     fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
-        match bytes {
-            [1] => Some(Self::Drain),
-            [2] => Some(Self::GiveUpOutput),
-            [3] => Some(Self::Serve),
-            _ => None,
-        }
+        unpack(bytes)
+    }
+}
+
+impl Message for ChildReport {
+    fn encode(self) -> Envelope {
+        bare(&match self {
+            Self::Unloadable(unloadable) => Self::Unloadable(unloadable.cut()),
+            Self::Modules { files } => Self::Modules {
+                files: prefix_that_fits(&files).to_vec(),
+            },
+            report => report,
+        })
+    }
+
+    fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
+        unpack(bytes)
     }
 }
 
@@ -216,140 +256,94 @@ impl ChildReport {
     }
 }
 
-impl Message for ChildReport {
-    fn encode(self) -> Envelope {
-        match self {
-            Self::Forked { pid } => number(6, pid),
-            Self::Born => bare(1),
-            Self::Ready => bare(2),
-            Self::Unloadable(unloadable) => unloadable.encode(3, 8),
-            Self::Short => bare(10),
-            Self::Spent => bare(4),
-            Self::Draining => bare(7),
-            Self::Modules { files } => paths(5, &files),
-        }
-    }
-
-    fn decode(bytes: &[u8], _descriptor: Option<OwnedFd>) -> Option<Self> {
-        match bytes.split_first()? {
-            (6, rest) => Some(Self::Forked {
-                pid: u32::from_le_bytes(rest.try_into().ok()?),
-            }),
-            (1, []) => Some(Self::Born),
-            (2, []) => Some(Self::Ready),
-            (kind @ (3 | 8), rest) => Unloadable::decode(*kind == 8, rest).map(Self::Unloadable),
-            (10, []) => Some(Self::Short),
-            (4, []) => Some(Self::Spent),
-            (7, []) => Some(Self::Draining),
-            (5, rest) => Some(Self::Modules { files: split(rest) }),
-            _ => None,
-        }
-    }
-}
-
 impl Unloadable {
-    fn encode(self, kind: u8, kind_of_final: u8) -> Envelope {
-        let kind = if self.is_final { kind_of_final } else { kind };
-        end_of_text(kind, &self.why)
-    }
-
-    fn decode(is_final: bool, bytes: &[u8]) -> Option<Self> {
-        let why = String::from_utf8(bytes.to_vec()).ok()?;
-        Some(Self { why, is_final })
-    }
-}
-
-/// A message that says all by its kind.
-fn bare(kind: u8) -> Envelope {
-    Envelope {
-        bytes: vec![kind],
-        descriptor: None,
+    /// The same, with the end of a text that is too long: that says most.
+    fn cut(self) -> Self {
+        let too_many = self.why.len().saturating_sub(LONGEST_TEXT);
+        let from = self.why.ceil_char_boundary(too_many);
+        Self {
+            why: self.why[from..].to_owned(),
+            ..self
+        }
     }
 }
 
-/// A message with a number.
-fn number(kind: u8, number: u32) -> Envelope {
-    let mut bytes = vec![kind];
-    bytes.extend_from_slice(&number.to_le_bytes());
-    Envelope {
-        bytes,
-        descriptor: None,
-    }
-}
-
-/// A message with a text, cut where it is too long.
-fn text(kind: u8, text: &str) -> Envelope {
-    let mut bytes = vec![kind];
-    bytes.extend_from_slice(&text.as_bytes()[..text.floor_char_boundary(LONGEST - 1)]);
-    Envelope {
-        bytes,
-        descriptor: None,
-    }
-}
-
-/// A message with a text of which the end says most, cut at its beginning where it is too long.
-fn end_of_text(kind: u8, text: &str) -> Envelope {
-    let too_many = text.len().saturating_sub(LONGEST - 1);
-    self::text(kind, &text[text.ceil_char_boundary(too_many)..])
+/// A text, cut at its end where it is too long.
+fn beginning(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+    text
 }
 
 /// As many of these paths, from the first one on, as one message holds. One that fits into none is left out.
 pub(crate) fn prefix_that_fits(files: &[PathBuf]) -> &[PathBuf] {
-    let mut bytes = 1;
+    let mut bytes = 0;
     let fit = files.iter().take_while(|file| {
-        bytes += file.as_os_str().len() + 1;
-        bytes <= LONGEST
+        bytes += file.as_os_str().len() + LENGTH;
+        bytes <= LONGEST_TEXT
     });
     &files[..fit.count()]
 }
 
-/// A message with paths.
-fn paths(kind: u8, files: &[PathBuf]) -> Envelope {
-    let mut bytes = vec![kind];
-    for file in prefix_that_fits(files) {
-        bytes.extend_from_slice(file.as_os_str().as_bytes());
-        bytes.push(0);
+/// Paths are bytes, not text.
+mod paths {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        files: &[PathBuf],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(files.iter().map(|file| file.as_os_str().as_bytes()))
     }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<PathBuf>, D::Error> {
+        let files = Vec::<&[u8]>::deserialize(deserializer)?;
+        if files
+            .iter()
+            .any(|file| file.is_empty() || file.contains(&0))
+        {
+            return Err(D::Error::custom("no file has such a path"));
+        }
+        Ok(files
+            .into_iter()
+            .map(|file| OsStr::from_bytes(file).into())
+            .collect())
+    }
+}
+
+/// A message without a descriptor.
+fn bare(message: &impl Serialize) -> Envelope {
     Envelope {
-        bytes,
+        bytes: pack(message),
         descriptor: None,
     }
 }
 
-/// Reads what [`paths`] wrote after the kind.
-fn split(bytes: &[u8]) -> Vec<PathBuf> {
-    let parts = bytes.split(|byte| *byte == 0);
-    parts
-        .filter(|part| !part.is_empty())
-        .map(|part| OsStr::from_bytes(part).into())
-        .collect()
+fn pack(message: &impl Serialize) -> Vec<u8> {
+    let mut buffer = [0; LONGEST];
+    let written = postcard::to_slice(message, &mut buffer);
+    written
+        .expect("what may be long has been cut to fit")
+        .to_vec()
 }
 
-/// The bytes of a message about a child, with a number.
-fn about(kind: u8, child: ChildId, number: u32) -> Vec<u8> {
-    let mut bytes = vec![kind, child.life];
-    bytes.extend_from_slice(&child.slot.to_le_bytes());
-    bytes.extend_from_slice(&number.to_le_bytes());
-    bytes
-}
-
-/// Reads what [`about`] wrote after the kind.
-fn who(bytes: &[u8]) -> Option<(ChildId, u32)> {
-    let &[life, low, high, a, b, c, d] = bytes else {
-        return None;
-    };
-    Some((
-        ChildId {
-            slot: u16::from_le_bytes([low, high]),
-            life,
-        },
-        u32::from_le_bytes([a, b, c, d]),
-    ))
+/// The message, if the bytes are one and nothing else.
+fn unpack<'a, M: Deserialize<'a>>(bytes: &'a [u8]) -> Option<M> {
+    let (message, rest) = postcard::take_from_bytes(bytes).ok()?;
+    rest.is_empty().then_some(message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
 
     fn there_and_back<M: Message>(message: M) -> Option<M> {
         let envelope = message.encode();
@@ -425,12 +419,12 @@ mod tests {
         }) else {
             panic!("no report")
         };
-        assert_eq!(why, "é".repeat((LONGEST - 1) / 2));
+        assert_eq!(why, "é".repeat(LONGEST_TEXT / 2));
     }
 
     #[test]
     fn of_a_traceback_that_is_too_long_the_end_is_told() {
-        let long = format!("é{}ValueError", "x".repeat(LONGEST - 11));
+        let long = format!("é{}ValueError", "x".repeat(LONGEST_TEXT - 11));
         let unloadable = Unloadable {
             why: long.clone(),
             is_final: false,
@@ -458,15 +452,66 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
-        for bytes in [&[][..], &[0], &[1, 0], &[2, 0], &[4, 1, 2, 3], &[9]] {
-            assert!(Order::decode(bytes, None).is_none());
-            assert_eq!(ChildReport::decode(bytes, None), None);
+    fn an_order_to_fork_keeps_its_descriptor_and_names_the_site() {
+        let (_, channel) = std::io::pipe().unwrap();
+        let spawn = Spawn {
+            site: SiteId(3),
+            child: ChildId { slot: 2, life: 9 },
+            generation: 7,
+            is_first: true,
+            channel: channel.into(),
+        };
+        let Some(Order::Spawn(spawn)) = there_and_back(Order::Spawn(spawn)) else {
+            panic!("no order")
+        };
+        assert_eq!(spawn.site, SiteId(3));
+        assert_eq!(spawn.child, ChildId { slot: 2, life: 9 });
+        assert_eq!((spawn.generation, spawn.is_first), (7, true));
+        assert!(matches!(there_and_back(Order::Retire), Some(Order::Retire)));
+    }
+
+    #[test]
+    fn a_path_is_bytes_and_a_file_that_none_has_is_refused() {
+        let odd = PathBuf::from(OsStr::from_bytes(b"/a/\xff.py"));
+        let report = ChildReport::Modules { files: vec![odd] };
+        assert_eq!(there_and_back(report.clone()), Some(report));
+        for path in ["", "/a\0b"] {
+            let report = ChildReport::Modules {
+                files: vec![path.into()],
+            };
+            assert_eq!(there_and_back(report), None, "{path:?}");
         }
-        assert!(MoldReport::decode(&[1, 0xff], None).is_none(), "no UTF-8");
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        // Nothing, an unknown kind, one byte too many, one too few, a text longer than the message, and text that is none.
+        for bytes in [
+            &[][..],
+            &[99],
+            &[1, 0],
+            &[6, 1, 2, 3],
+            &[3, 200, 1],
+            &[3, 1, 0xff, 0],
+        ] {
+            assert!(Order::decode(bytes, None).is_none(), "{bytes:?}");
+            assert_eq!(ChildReport::decode(bytes, None), None, "{bytes:?}");
+        }
+        let longest = [5, 0xff, 0xff, 0xff, 0xff, 0x0f];
+        assert_eq!(ChildReport::decode(&longest, None), None, "no such list");
         assert!(
-            Order::decode(&about(1, ChildId { slot: 0, life: 0 }, 1), None).is_none(),
-            "no channel"
+            MoldReport::decode(&[1, 1, 0xff], None).is_none(),
+            "no UTF-8"
         );
+        let spawn = OrderBytes::Spawn {
+            site: SiteId(0),
+            child: ChildId { slot: 0, life: 0 },
+            generation: 1,
+            is_first: false,
+        };
+        assert!(Order::decode(&pack(&spawn), None).is_none(), "no channel");
+        let (_, channel) = std::io::pipe().unwrap();
+        let retire = Order::decode(&pack(&OrderBytes::Retire), Some(channel.into()));
+        assert!(retire.is_none(), "a channel for nothing");
     }
 }

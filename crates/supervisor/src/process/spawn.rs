@@ -12,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getpid, getppid};
 use tracing::{debug, error, warn};
 
+use crate::config::SiteId;
 use crate::ipc::channel::Channel;
 use crate::ipc::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, prefix_that_fits};
 use crate::process::exit;
@@ -77,12 +78,19 @@ impl MoldLink {
 #[derive(Debug)]
 pub struct ChildLink {
     channel: Channel<ChildReport, ChildOrder>,
+    site: SiteId,
     child: ChildId,
     generation: u32,
     is_first: bool,
 }
 
 impl ChildLink {
+    /// The site it belongs to.
+    #[must_use]
+    pub fn site(&self) -> SiteId {
+        self.site
+    }
+
     /// Who this child is.
     #[must_use]
     pub fn child(&self) -> ChildId {
@@ -130,6 +138,7 @@ impl ChildLink {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             channel: self.channel.try_clone()?,
+            site: self.site,
             child: self.child,
             generation: self.generation,
             is_first: self.is_first,
@@ -234,6 +243,7 @@ fn be_child(
     live: &mut dyn FnMut(ChildLink) -> u8,
 ) -> ! {
     let Spawn {
+        site,
         child,
         generation,
         is_first,
@@ -259,6 +269,7 @@ fn be_child(
     );
     let link = ChildLink {
         channel: Channel::over(channel),
+        site,
         child,
         generation,
         is_first,

@@ -126,6 +126,7 @@ impl Site<'_> {
         let generation = mold.generation;
         let ordered = Channel::pair().and_then(|(link, channel)| {
             to_mold.try_send(Order::Spawn(Spawn {
+                site: self.id,
                 child: id,
                 generation,
                 is_first,
