@@ -150,6 +150,9 @@ impl<'a> Server<'a> {
                 self.listeners.iter().for_each(Listener::remove_file);
                 self.control.iter().for_each(Control::remove_file);
                 info!("stopped");
+                // The kernel closes the connections of those who wait for the end when this process has ended, and not before:
+                // a service manager may kill what is left as soon as they are told.
+                std::mem::forget(self.control.take());
                 return End::Stopped(self.reason);
             }
             self.judge_successor();
