@@ -49,8 +49,8 @@ pub use roles::{MoldBirth, Roles, Serving};
 pub use server::successor::{Inheritance, Predecessor, VARIABLE as TAKE_OVER};
 pub use site::watch::Include;
 pub use sys::descriptors::{copy_of_inherited, open_standard};
-pub use sys::fork::threads;
 pub use sys::heap::give_back_memory;
+pub use sys::procfs::{Memory, Stat, threads};
 pub use sys::socket::untaken;
 
 use process::{signals, spawn};

@@ -10,8 +10,9 @@ use crate::ipc::message::{ChildReport, MoldReport, Unloadable};
 use crate::process::exit::ExitReason;
 use crate::site::slots::{Mold, Phase, Slot, Who};
 use crate::site::{Course, Site};
+use crate::sys::process::Handle;
 use crate::sys::process::kill_now;
-use crate::sys::process::{Handle, parent_of};
+use crate::sys::procfs::parent_of;
 use crate::sys::wait::is_ours;
 
 /// Messages of one line that are heard before others have their turn. More than a line holds, so that of a process that has

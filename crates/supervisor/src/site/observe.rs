@@ -5,10 +5,10 @@ use std::time::Duration;
 use nix::unistd::{Pid, getpid};
 use pool::{Life, Pool, Weight};
 
-use crate::process::memory::Taken;
 use crate::site::Site;
 use crate::site::cpu::used;
 use crate::site::slots::{Child, Phase, Slot};
+use crate::sys::procfs::Memory;
 
 /// How often memory is measured, when somebody wants to know.
 const WEIGHING: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ impl Site<'_> {
         let others: Vec<_> = others
             .into_iter()
             .flatten()
-            .map(|pid| Taken::of(pid).unwrap_or_default())
+            .map(|pid| Memory::of(pid.as_raw().cast_unsigned()).unwrap_or_default())
             .collect();
         let mut shared: u64 = others.iter().map(|taken| taken.proportional).sum();
         let loaded = match (&self.molds.serving, self.preload) {
@@ -137,7 +137,10 @@ impl Site<'_> {
             .filter_map(Slot::child_mut)
             .filter(ready)
         {
-            if let Some(taken) = child.pid.and_then(Taken::of) {
+            if let Some(taken) = child
+                .pid
+                .and_then(|pid| Memory::of(pid.as_raw().cast_unsigned()))
+            {
                 child.record.private = Some(taken.private);
                 self.observed.heaviest = self.observed.heaviest.max(taken.private);
                 shared += taken.proportional.saturating_sub(taken.private);

@@ -29,9 +29,3 @@ pub(crate) fn leave(code: u8) -> ! {
     // SAFETY: `_exit` may be called at any time; it does not return.
     unsafe { libc::_exit(code.into()) }
 }
-
-/// How many threads this process has; `None` without `/proc`.
-#[must_use]
-pub fn threads() -> Option<usize> {
-    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
-}

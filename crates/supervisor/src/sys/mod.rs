@@ -4,6 +4,7 @@ pub(crate) mod descriptors;
 pub(crate) mod fork;
 pub(crate) mod heap;
 pub(crate) mod process;
+pub(crate) mod procfs;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod title;

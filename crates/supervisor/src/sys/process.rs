@@ -1,4 +1,4 @@
-//! Processes by their descriptors, and who is whose child: what the kernel knows, whatever a message says.
+//! Processes by their descriptors: what the kernel knows, whatever a message says.
 #![expect(
     unsafe_code,
     reason = "pidfd_open and pidfd_send_signal, which nix does not have"
@@ -49,18 +49,6 @@ impl Handle {
     }
 }
 
-/// The parent of a process, as far as `/proc` tells.
-pub(crate) fn parent_of(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold any bytes: what follows its last bracket are the state and the parent.
-    let behind = stat.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = std::str::from_utf8(stat.get(behind + 1..)?)
-        .ok()?
-        .split_ascii_whitespace();
-    let parent = fields.nth(1)?.parse().ok()?;
-    (parent > 0).then(|| Pid::from_raw(parent))
-}
-
 /// Kills a process of ours. It has not been reaped, or nobody would know it any more, so the number is its own.
 pub(crate) fn kill_now(pid: Pid) {
     if let Err(errno) = kill(pid, Signal::SIGKILL) {
@@ -71,6 +59,7 @@ pub(crate) fn kill_now(pid: Pid) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::procfs::parent_of;
     use std::process::Command;
 
     #[test]

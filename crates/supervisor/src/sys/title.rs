@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
-use super::fork;
+use super::procfs::{self, Stat};
 
 /// Where the title may be written, once [`prepare`] has found and emptied it.
 static SPACE: Mutex<Option<Space>> = Mutex::new(None);
@@ -31,14 +31,10 @@ unsafe extern "C" {
 ///
 /// Without `/proc`, or with several threads, titles stay as short as a thread's name.
 pub fn prepare() {
-    if fork::threads() != Some(1) {
+    if procfs::threads() != Some(1) {
         return;
     }
-    let Some(bounds) = std::fs::read_to_string("/proc/self/stat")
-        .ok()
-        .as_deref()
-        .and_then(Bounds::read)
-    else {
+    let Some(bounds) = Stat::of("self").as_ref().and_then(Bounds::read) else {
         return;
     };
     let end = if bounds.environment_start == bounds.arguments_end {
@@ -112,15 +108,13 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Reads fields 48 to 51 of `/proc/PID/stat`.
-    fn read(stat: &str) -> Option<Self> {
-        // The second field is the name in parentheses, which may hold anything; the third follows it.
-        let (_, rest) = stat.rsplit_once(')')?;
-        let mut fields = rest
-            .split_ascii_whitespace()
-            .skip(48 - 3)
-            .map(|field| field.parse().ok());
-        let mut next = || fields.next().flatten().filter(|address| *address != 0);
+    /// Reads fields 48 to 51.
+    fn read(stat: &Stat) -> Option<Self> {
+        let mut numbers = 48..=51;
+        let mut next = || {
+            let address = stat.field(numbers.next()?)?.parse().ok()?;
+            Some(address).filter(|address| *address != 0)
+        };
         Some(Self {
             arguments_start: next()?,
             arguments_end: next()?,
@@ -135,30 +129,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_found_behind_any_name() {
-        let between = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 \
-                       35 36 37 38 39 40 41 42 43 44";
-        let bounds = Bounds {
-            arguments_start: 100,
-            arguments_end: 200,
-            environment_start: 200,
-            environment_end: 300,
-        };
-        assert_eq!(
-            Bounds::read(&format!("7 (a) b) ) {between} 100 200 200 300 0\n")),
-            Some(bounds)
-        );
-        assert_eq!(
-            Bounds::read(&format!("7 (x) {between} 0 0 0 0 0\n")),
-            None,
-            "hidden by the kernel"
-        );
-        assert_eq!(Bounds::read("7 (x) S 1"), None);
-    }
-
-    #[test]
     fn the_bounds_of_this_process_enclose_its_arguments() {
-        let bounds = Bounds::read(&std::fs::read_to_string("/proc/self/stat").unwrap()).unwrap();
+        let bounds = Bounds::read(&Stat::of("self").unwrap()).unwrap();
         let typed: usize = std::env::args_os().map(|argument| argument.len() + 1).sum();
         assert_eq!(bounds.arguments_end - bounds.arguments_start, typed);
     }
