@@ -17,7 +17,8 @@ const IN_MEMORY: usize = 128 * 1024;
 const WRITTEN: usize = 128 * 1024;
 /// Bytes that may wait to be written before the application's thread has to wait for the disk.
 const AHEAD: usize = 512 * 1024;
-/// A part up to this size is copied behind the one before it: each takes memory of its own.
+/// A part up to this size is copied behind the one before it: each takes memory of its own. Not behind the first: whether that
+/// is all decides about the framing, which must not depend on who was faster.
 const SMALL: usize = 4 * 1024;
 
 /// What has come of a response and has not been sent.
@@ -97,7 +98,7 @@ impl Buffer {
         self.bytes = bytes;
         match self.parts.back_mut() {
             Some(last)
-                if part.head == 0 && part.bytes.len() <= SMALL && last.bytes.len() <= SMALL =>
+                if last.head == 0 && part.bytes.len() <= SMALL && last.bytes.len() <= SMALL =>
             {
                 last.bytes.extend_from_slice(&part.bytes);
                 last.after = part.after;
@@ -325,15 +326,19 @@ mod tests {
     }
 
     #[test]
-    fn small_parts_are_collected() {
+    fn small_parts_are_collected_behind_the_first() {
         let mut buffer = Buffer::new(Memory::new(1 << 20).share());
-        for _ in 0..1000 {
+        for number in 0..1000 {
             buffer.push(Part {
                 bytes: vec![1],
-                head: 0,
+                head: usize::from(number == 0),
                 after: After::More,
             });
         }
-        assert_eq!(buffer.parts.len(), 1);
+        assert_eq!(buffer.parts.len(), 2);
+        let Some(Next::Part(first)) = buffer.next() else {
+            panic!();
+        };
+        assert_eq!((first.head, first.bytes.len()), (1, 1));
     }
 }
