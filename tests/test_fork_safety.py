@@ -450,6 +450,7 @@ def test_nothing_unknown_is_asked_for_nothing(start: Start, tmp_path: Path) -> N
     server = start("--processes", "2", "shop", children=2)
     assert "asked" not in server.log.lines
     server.get("/")
+    server.wait_for("^asked$")
     assert server.log.lines.count("asked") == 1
 
 

@@ -256,7 +256,7 @@ def test_no_socket_is_made_where_a_folder_is_exchanged_meanwhile(
     users_folder(place / "own" / "real")
     script = "cd own; while :; do ln -s real next; mv -T next run; ln -s ../roots next; mv -T next run; done"
     swapping = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "sh", "-c", script]
-    with subprocess.Popen(swapping, cwd=place) as swapper:
+    with subprocess.Popen(swapping, cwd=place, start_new_session=True) as swapper:
         try:
             for _ in range(10):
                 # Neither application nor second address: it ends right after the sockets were made.
@@ -265,7 +265,9 @@ def test_no_socket_is_made_where_a_folder_is_exchanged_meanwhile(
                 control = ("--control", str(place / "own" / "run" / "control"), *serving(place))
                 assert run(*control, before=before).code != 0
         finally:
-            swapper.kill()
+            os.killpg(swapper.pid, signal.SIGKILL)
+    # One that it had started may still be on its way to its end.
+    until_equal(lambda: processes.of_session(swapper.pid), [])
     assert list(elsewhere.iterdir()) == []
 
 

@@ -242,7 +242,7 @@ def test_a_database_that_is_locked_is_not_written_by_several(start: Start, tmp_p
     """Who gets the lock serves, or the start fails where another has told first that it did not get it."""
     (tmp_path / "shop.py").write_text(ZODB + ANSWER)
     server = start(*RECYCLING, "shop", children=None)
-    is_ready = server.wait_for(r" pid=\d+ ready$| stopped$")[0] != " stopped"
+    is_ready = server.wait_for(r" url=\S+ .*ready$| stopped$")[0] != " stopped"
     server.wait_for("LockError: Couldn't lock .*the application cannot be loaded$")
     done = 0
     if is_ready:
