@@ -93,13 +93,34 @@ def test_a_wrong_command_line_is_explained(run: Run, arguments: list[str], messa
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("RWSGI_THREAD", "4", "unknown variable RWSGI_THREAD; did you mean RWSGI_THREADS?"),
         ("RWSGI_THREADS", "0", 'threads "0" must be a whole number from 1 to 255'),
+        ("WEB_CONCURRENCY", "many", 'processes "many" must be a whole number from 1 to 512, or auto'),
     ],
 )
 def test_a_wrong_environment_is_explained(run: Run, name: str, value: str, message: str) -> None:
     ran = run("probe", environment={name: value})
     assert (ran.code, ran.err) == (78, f"rwsgi: environment variable {name}: {message}")
+
+
+def test_variables_for_a_service_of_the_same_name_are_ignored(start: Start) -> None:
+    server = start(
+        "probe",
+        environment={
+            "RWSGI_SERVICE_HOST": "10.43.214.28",
+            "RWSGI_PORT": "tcp://10.43.214.28:8080",
+            "RWSGI_THREAD": "4",
+        },
+    )
+    names = "RWSGI_SERVICE_HOST, RWSGI_PORT, RWSGI_THREAD; did you mean RWSGI_THREADS?"
+    server.wait_for(f' WARN variables="{re.escape(names)}" no options have these variables: ignored$')
+
+
+def test_port_and_processes_are_those_of_the_platform(start: Start, run: Run) -> None:
+    platform = {"PORT": "5000", "WEB_CONCURRENCY": "2"}
+    start("probe", children=2, environment=platform)
+    # Not served: that is on all addresses of the machine.
+    lines = run("--print-config", "probe", bind=None, environment=platform).out.splitlines()
+    assert '# bind = [":5000"]  # environment variable PORT' in lines
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use supervisor::exit;
+use tracing::warn;
 
-use crate::config::{self, Command};
+use crate::config::{self, Command, Config};
 use crate::host::invocation::{self, Invocation};
 use crate::log;
 use crate::python::reexec::{self, Imported};
@@ -57,14 +58,22 @@ fn begin(arguments: impl IntoIterator<Item = OsString>, imported: Option<&Import
             &error,
         ),
         (Ok(Command::Check(config)), Ok(folder)) => {
-            log::start(config.log_level, config.log_format);
+            start_log(&config);
             check::run(*config, &folder)
         }
         (Ok(Command::Serve(config)), Ok(folder)) => {
-            log::start(config.log_level, config.log_format);
+            start_log(&config);
             serve::run(*config, Invocation::new(arguments, folder))
         }
         (Err(error), Ok(_)) => complain("rwsgi", error.exit_code(), &error.to_string(), &error),
+    }
+}
+
+fn start_log(config: &Config) {
+    log::start(config.log_level, config.log_format);
+    if !config.ignored.is_empty() {
+        let variables = config.ignored.join(", ");
+        warn!(variables, "no options have these variables: ignored");
     }
 }
 

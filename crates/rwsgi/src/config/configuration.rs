@@ -98,6 +98,8 @@ pub struct Config {
     pub pid_file: Option<PathBuf>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
+    /// Variables of the environment that look like options and are none, to be told.
+    pub ignored: Vec<String>,
 }
 
 /// Where the application is imported.

@@ -20,8 +20,17 @@ pub enum Origin {
         /// The line, from 1.
         line: usize,
     },
+    /// In the environment, by the variable of this name in which platforms tell every program something.
+    Platform(&'static str),
     /// Nowhere.
     Default,
+}
+
+impl Origin {
+    /// Somebody has given it, rather than that it is so where nothing is said.
+    pub(crate) fn is_given(&self) -> bool {
+        !matches!(self, Self::Platform(_) | Self::Default)
+    }
 }
 
 impl fmt::Display for Origin {
@@ -29,6 +38,7 @@ impl fmt::Display for Origin {
         match self {
             Self::CommandLine => f.write_str("command line"),
             Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::Platform(name) => write!(f, "environment variable {name}"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Default => f.write_str("default"),
         }
@@ -107,7 +117,7 @@ impl Error {
             | Self::Malformed { place, .. }
             | Self::Unreadable { place, .. } => match place {
                 Origin::CommandLine => USAGE,
-                Origin::Environment(_) | Origin::File { .. } | Origin::Default => CONFIGURATION,
+                _ => CONFIGURATION,
             },
         }
     }

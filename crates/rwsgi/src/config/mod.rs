@@ -61,6 +61,7 @@ pub fn read(
         Some(Switch::Check | Switch::PrintConfig) | None => {}
     }
     let mut config = Box::new(resolve::configure(&given, start)?);
+    config.ignored.clone_from(&given.ignored);
     if given.switch == Some(Switch::PrintConfig) {
         return Ok(Command::Print(print::toml::page(&given)));
     }

@@ -18,7 +18,10 @@ In the file, an option that is a directive of Apache can also be called by that 
 - Sizes are in bytes, or take `K`, `M`, `G` (powers of 1024). Times are in seconds, or take `ms`, `s`, `m`, `h`.
 - An option that can be given more than once is an array in the file, and in the environment a list separated by commas.
   The lists of two places are not joined.
-- An empty variable counts as not given. A variable `RWSGI_…` that is no option is an error.
+- An empty variable counts as not given. A variable `RWSGI_…` that is no option is ignored with a warning, since Kubernetes
+  sets such for a service of this name; so is a value as `tcp://…`, which it gives them.
+- `PORT` and `WEB_CONCURRENCY`, which Heroku, Cloud Run and others set, stand for `--bind :PORT` and `--processes` where nothing
+  else is said of them.
 - Relative paths are taken from the folder in which the server is started, if nothing else is said.
 - What is wrong is told with its place before anything is started. The exit code is 64 for the command line and 78 for
   the environment and the file.

@@ -10,7 +10,7 @@ use crate::config::values::units::number;
 
 /// The configuration in effect as a configuration file, with a comment on each line that tells where it comes from.
 ///
-/// A default is commented out: as a value of the file it would count as given, which for `bind` makes a difference.
+/// What nobody has given is commented out: as a value of the file it would count as given, which for `bind` makes a difference.
 pub(crate) fn page(given: &Given) -> String {
     let mut page = format!("# {}", version());
     for row in OPTIONS.iter().filter(|row| row.in_file()) {
@@ -19,11 +19,7 @@ pub(crate) fn page(given: &Given) -> String {
             page += &format!("# {} is not set\n", row.name);
             continue;
         };
-        let mark = if first.origin == Origin::Default {
-            "# "
-        } else {
-            ""
-        };
+        let mark = if first.origin.is_given() { "" } else { "# " };
         page += &format!(
             "{mark}{} = {}  # {}\n",
             row.name,

@@ -1,23 +1,37 @@
-//! What the variables `RWSGI_*` give.
+//! What the environment gives: our variables `RWSGI_*`, and those in which platforms tell every program something.
 
 use super::given::{Entries, Value};
-use crate::config::error::{Error, Origin};
+use crate::config::error::{Origin, hint};
+use crate::config::rows::listening::BIND;
+use crate::config::rows::processes::PROCESSES;
 use crate::config::spec::Opt;
 use crate::config::table::{OPTIONS, nearest_to};
 
 /// What the names of our variables begin with.
 pub(crate) const PREFIX: &str = "RWSGI_";
 
-/// Picks our variables. An empty one counts as not given; a list is separated by commas.
-pub(crate) fn read(env: &[(String, String)]) -> Result<Entries, Error> {
-    let mut given = Entries::new();
+/// What values begin with that Kubernetes and Docker give to variables with the names of services.
+const OF_SERVICES: [&str; 3] = ["tcp://", "udp://", "sctp://"];
+
+/// Picks our variables. An empty one counts as not given; a list is separated by commas. Names that are no option's come second:
+/// a service of the name rwsgi in Kubernetes sets several such, and so they are no error.
+pub(crate) fn read(env: &[(String, String)]) -> (Entries, Vec<String>) {
+    let (mut given, mut ignored) = (Entries::new(), Vec::new());
     for (name, text) in env {
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
         };
-        let place = Origin::Environment(name.clone());
-        let row = OPTIONS.iter().find(|row| row.is_variable(name));
-        let row = row.ok_or_else(|| unknown(rest, name, place.clone()))?;
+        if OF_SERVICES.iter().any(|begin| text.starts_with(begin)) {
+            ignored.push(name.clone());
+            continue;
+        }
+        let Some(row) = OPTIONS.iter().find(|row| row.is_variable(name)) else {
+            let typed = rest.to_lowercase().replace('_', "-");
+            let nearest = nearest_to(&typed, |row| row.variable().is_some());
+            let hint = hint(nearest.and_then(Opt::variable));
+            ignored.push(format!("{name}{hint}"));
+            continue;
+        };
         let texts: Vec<&str> = if row.is_list() {
             text.split(',').map(str::trim).collect()
         } else {
@@ -28,21 +42,26 @@ pub(crate) fn read(env: &[(String, String)]) -> Result<Entries, Error> {
                 row,
                 Value {
                     text: text.to_owned(),
-                    origin: place.clone(),
+                    origin: Origin::Environment(name.clone()),
                 },
             ));
         }
     }
-    Ok(given)
+    (given, ignored)
 }
 
-fn unknown(rest: &str, name: &str, place: Origin) -> Error {
-    let typed = rest.to_lowercase().replace('_', "-");
-    let nearest = nearest_to(&typed, |row| row.variable().is_some()).and_then(Opt::variable);
-    Error::Unknown {
-        what: "variable",
-        name: name.to_owned(),
-        place,
-        nearest,
-    }
+/// What Heroku, Cloud Run and others say: the port on which to listen, and how many processes the machine carries.
+pub(crate) fn platform(env: &[(String, String)]) -> Entries {
+    let said = |name| {
+        let (_, text) = env.iter().find(|(other, _)| other == name)?;
+        (!text.is_empty()).then_some(text)
+    };
+    let value = |name, text| Value {
+        text,
+        origin: Origin::Platform(name),
+    };
+    let port = said("PORT").map(|port| (&BIND, value("PORT", format!(":{port}"))));
+    let processes = said("WEB_CONCURRENCY")
+        .map(|number| (&PROCESSES, value("WEB_CONCURRENCY", number.clone())));
+    port.into_iter().chain(processes).collect()
 }

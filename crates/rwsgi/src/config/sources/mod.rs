@@ -20,12 +20,15 @@ use given::{Entries, Value};
 /// The configuration file that is read when it is there.
 const DEFAULT_FILE: &str = "rwsgi.toml";
 
-/// The values of each option from the first source that gives any: command line, environment, file, default.
+/// The values of each option from the first source that gives any: command line, environment, file, the platform's variables,
+/// default.
 #[derive(Debug)]
 pub(crate) struct Given {
     values: BTreeMap<&'static str, Vec<Value>>,
     /// What is asked for instead of serving.
     pub(crate) switch: Option<Switch>,
+    /// Variables of the environment that are no option's, each with the one that was probably meant.
+    pub(crate) ignored: Vec<String>,
 }
 
 impl Given {
@@ -41,12 +44,15 @@ impl Given {
         let mut given = Self {
             values: BTreeMap::new(),
             switch,
+            ignored: Vec::new(),
         };
         if matches!(switch, Some(Switch::Help | Switch::Version)) {
             return Ok(given);
         }
         given.add(entries);
-        given.add(environment::read(env)?);
+        let (entries, ignored) = environment::read(env);
+        given.ignored = ignored;
+        given.add(entries);
         if let Some(value) = given
             .of(&CONFIG)
             .last()
@@ -57,6 +63,7 @@ impl Given {
             given.add(entries);
             given.add(vec![(&CONFIG, value)]);
         }
+        given.add(environment::platform(env));
         given.add(defaults());
         Ok(given)
     }
@@ -66,10 +73,10 @@ impl Given {
         self.values.get(row.name).map_or(&[], Vec::as_slice)
     }
 
-    /// The value of an option, the last if it is a list; nothing when it has its default.
+    /// The value of an option, the last if it is a list; nothing when nobody has given it.
     pub(crate) fn given(&self, row: &Opt) -> Option<&Value> {
         let last = self.of(row).last();
-        last.filter(|value| value.origin != Origin::Default)
+        last.filter(|value| value.origin.is_given())
     }
 
     /// Takes over, from what was given at the start, the options that need a restart; gives back those that have changed.

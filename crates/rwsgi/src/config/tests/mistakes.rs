@@ -78,16 +78,6 @@ fn a_wrong_environment_is_explained() {
             "threads \"many\" must be a whole number from 1 to 255",
         ),
         (
-            "RWSGI_THREAD",
-            "4",
-            "unknown variable RWSGI_THREAD; did you mean RWSGI_THREADS?",
-        ),
-        (
-            "RWSGI_HELP",
-            "1",
-            "unknown variable RWSGI_HELP; did you mean RWSGI_HTTP2?",
-        ),
-        (
             "RWSGI_BIND",
             ":1,x",
             "bind \"x\" has no port: write HOST:PORT, :PORT, unix:PATH or fd://N",

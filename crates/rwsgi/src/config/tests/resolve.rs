@@ -70,6 +70,7 @@ fn the_defaults_are_those_of_the_contract() {
             control_group: None,
             pid_file: None,
             file: None,
+            ignored: Vec::new(),
         }
     );
 }

@@ -52,6 +52,68 @@ fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
+fn what_kubernetes_says_of_a_service_of_our_name_is_ignored() {
+    let folder = Folder::new(&[]);
+    let env = [
+        ("RWSGI_SERVICE_HOST", "10.43.214.28"),
+        ("RWSGI_PORT", "tcp://10.43.214.28:8080"),
+        ("RWSGI_BIND", "tcp://10.43.214.28:8080"),
+        ("RWSGI_THREAD", "4"),
+        ("RWSGI_THREADS", "3"),
+    ];
+    let config = folder.serve("a", &env);
+    assert_eq!((config.threads, config.bind_given), (3, false));
+    assert_eq!(
+        config.ignored,
+        [
+            "RWSGI_SERVICE_HOST",
+            "RWSGI_PORT",
+            "RWSGI_BIND",
+            "RWSGI_THREAD; did you mean RWSGI_THREADS?"
+        ]
+    );
+}
+
+#[test]
+fn what_a_platform_says_counts_where_nothing_else_is_said() {
+    let folder = Folder::new(&[]);
+    let bound = |config: &Config| config.bind[0].to_string();
+    let platform = [("PORT", "5000"), ("WEB_CONCURRENCY", "3")];
+    let config = folder.serve("a", &platform);
+    assert_eq!(
+        (bound(&config), config.processes),
+        ("0.0.0.0:5000".into(), 3)
+    );
+    // Sockets of systemd's come before it.
+    assert!(!config.bind_given);
+    let config = folder.serve("a", &[("PORT", ""), ("WEB_CONCURRENCY", "")]);
+    assert_eq!(bound(&config), "127.0.0.1:8000");
+    let given = [&platform[..], &[("RWSGI_PROCESSES", "2")]].concat();
+    let config = folder.serve("-b :1 a", &given);
+    assert_eq!((bound(&config), config.processes), ("0.0.0.0:1".into(), 2));
+    let file = Folder::new(&[("rwsgi.toml", "bind = ':2'\nprocesses = 4")]);
+    let config = file.serve("a", &platform);
+    assert_eq!((bound(&config), config.processes), ("0.0.0.0:2".into(), 4));
+    // A pool that grows is one that was asked for.
+    let elastic = folder.serve("--mpm prefork a", &platform);
+    assert_eq!(elastic.mpm(), Some(pool::Mpm::Prefork));
+    for (name, value, message) in [
+        ("PORT", "http", "bind \":http\""),
+        (
+            "WEB_CONCURRENCY",
+            "many",
+            "processes \"many\" must be a whole number",
+        ),
+    ] {
+        let (code, text) = folder.fail("a", &[(name, value)]);
+        assert!(
+            code == 78 && text.starts_with(&format!("environment variable {name}: {message}")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_table_copied_from_apache_works_in_its_units() {
     let text = "app = 'a'\nThreadsPerChild = 25\nThreadStackSize = 1048576\nlistenbacklog = 100\nKeepAliveTimeout = 5\n\
         LimitRequestLine = 4094\nLimitRequestFields = 0\nLimitRequestFieldSize = 4094\nLimitRequestBody = 0\nLogLevel = 'warn'";
