@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
@@ -26,6 +26,8 @@ DEMO = ROOT / "python" / "examples" / "demo"
 
 T = TypeVar("T")
 
+MOMENT = 5.0
+"""Seconds within which a process that was killed has ended, on a machine under load."""
 READY = re.compile(r' url="?(?P<urls>[^\s"]+)"? pid=(?P<pid>\d+) ready$')
 CHILD = re.compile(
     r" child=(?P<slot>\d+) gen=(?P<generation>\d+) pid=(?P<pid>\d+) (?:.* )?(?P<word>ready|died|left)$"
@@ -305,12 +307,10 @@ class Server:
         except subprocess.TimeoutExpired:
             tree = "\n".join(f"{process.pid} {process.title}" for process in self.tree())
             raise AssertionError(f"still there after {patience} s:\n{tree}\n{self.log}") from None
-        left = self.tree()
-        if not any(process.title for process in left):
-            # One that has just been killed has no memory any more, and is gone in a moment.
-            until_equal(lambda: [process.pid for process in self.tree() if not process.title], [])
-            left = self.tree()
-        assert not left, f"left behind: {left}\n{self.log}"
+        # One that was killed as the last, or was being forked by one that was killed, is gone in a moment.
+        with suppress(AssertionError):
+            until_equal(self.tree, [], patience=MOMENT)
+        assert not (left := self.tree()), f"left behind: {left}\n{self.log}"
         self.close()
         return code
 
