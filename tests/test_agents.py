@@ -209,7 +209,7 @@ def test_handlers_of_an_agent_are_not_called_for_the_servers_signals(
     assert server.get("/").json()["pid"] == pid
     os.kill(pid, signal.SIGUSR1)
     # What its own signals do is the agent's affair.
-    server.wait_for("^Current thread ")
+    server.wait_for("^(?:Current t|T)hread 0x")
     os.killpg(server.pid, signal.SIGTERM)
     assert server.wait() == 0
     assert not [line for line in server.log.lines if "handled" in line or "was ignored" in line]
