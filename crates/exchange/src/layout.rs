@@ -13,60 +13,12 @@ use std::ptr::NonNull;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
-use crate::bell::Bell;
-use crate::board::{ChildPlace, ThreadPlace};
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::places::{
+    BLOCK, BLOCKS, ChildPlace, Geometry, Header, INLINE, INLINE_STRIDE, RING, SlotPlace,
+    ThreadPlace,
+};
+use crate::sync::AtomicU64;
 use crate::word::{MAX_CHILDREN, SlotWord};
-
-/// How much of everything the mapping holds; fixed for the life of the server.
-#[derive(Clone, Copy, Debug)]
-pub struct Geometry {
-    /// Child slots, at most 4096.
-    pub children: u16,
-    /// Application threads of each child, 1 to 255.
-    pub threads: u8,
-    /// Requests that may wait for a thread at the same time.
-    pub queue: u32,
-}
-
-/// Bytes of a request that lie in its slot; most requests need no more.
-pub(crate) const INLINE: usize = 4096 - 256;
-/// Bytes of one block, of which a larger request takes several.
-pub(crate) const BLOCK: usize = 16 * 1024;
-/// Blocks that one request may take: room for the default head limits and a body in memory.
-pub(crate) const BLOCKS_A_SLOT: usize = 60;
-/// Bytes of the ring into which one thread writes its answers.
-pub(crate) const RING: usize = 256 * 1024;
-
-/// Blocks in all, for this many bytes of larger requests at the same time; above that, bodies go to files.
-const BLOCKS: usize = 1024;
-/// A slot's bytes keep this distance, not a power of two, so that neighbours do not share cache sets.
-const INLINE_STRIDE: usize = INLINE + 64;
-
-/// What there is once.
-#[derive(Debug)]
-#[repr(C)]
-pub(crate) struct Header {
-    pub(crate) head: AtomicU64,
-    _own_line: [u64; 7],
-    pub(crate) tail: AtomicU64,
-    _own_line_too: [u64; 7],
-    /// What the front sleeps on (its eventfd does the waking).
-    pub(crate) front: Bell,
-}
-
-/// What stands in a slot beside its word and its bytes. Written by the front before the word says "queued".
-#[derive(Debug)]
-#[repr(C)]
-pub(crate) struct SlotPlace {
-    /// Bytes of the request, and how many of them are not the body's.
-    pub(crate) length: AtomicU32,
-    pub(crate) head: AtomicU32,
-    /// The request of this number has been given up: its answer is for nobody.
-    pub(crate) given_up: AtomicU32,
-    /// The blocks that hold what the slot does not, in order.
-    pub(crate) blocks: [AtomicU32; BLOCKS_A_SLOT],
-}
 
 /// The shared memory, mapped for the life of the process and of every process forked from it.
 #[derive(Debug)]

@@ -43,6 +43,8 @@ pub mod notice;
 mod original;
 #[cfg(not(loom))]
 mod own;
+#[cfg(not(loom))]
+mod places;
 mod queue;
 mod reply;
 #[cfg(not(loom))]
@@ -69,14 +71,14 @@ pub use wire::{Body, Head, HeaderWriter, Headers, Lines, Malformed, Request, Ver
 
 #[cfg(not(loom))]
 pub use {
-    board::{Board, ChildPlace, ChildState, InFlight},
+    board::{Board, InFlight},
     desk::Asked,
     dispatcher::{Dispatcher, Full, Part, Refused, Sink, Wish},
     exchange::Exchange,
     governor::{Governor, Look},
-    layout::Geometry,
     load::Load,
     original::Original,
+    places::{ChildPlace, ChildState, Geometry},
     ring::MAX_HEAD,
     seat::{Answer, Claim, Seat, Taken, wake_child},
     store::MAX_REQUEST,

@@ -3,7 +3,8 @@
 //! A frame counts once the writer has moved `written` past it, so a writer that is killed half-way has written nothing.
 
 use crate::ids::Ticket;
-use crate::layout::{Area, RING};
+use crate::layout::Area;
+use crate::places::RING;
 use crate::reply::After;
 use crate::wire::Malformed;
 

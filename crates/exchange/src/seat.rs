@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering as Stop};
 use crate::bell::published;
 use crate::exchange::Exchange;
 use crate::ids::{ChildId, Owner, Ticket};
-use crate::layout::RING;
+
 use crate::original::Original;
+use crate::places::RING;
 use crate::reply::{After, Extent, Gone, Reply};
 use crate::ring::{self, Frame, MAX_HEAD, MAX_PAYLOAD};
 use crate::store;

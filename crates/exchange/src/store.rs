@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::layout::{Area, BLOCK, BLOCKS_A_SLOT, INLINE, Mapping};
+use crate::layout::{Area, Mapping};
+use crate::places::{BLOCK, BLOCKS_A_SLOT, INLINE};
 use crate::sync::Ordering;
 use crate::wire::Malformed;
 

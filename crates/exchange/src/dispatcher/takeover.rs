@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::{Dispatcher, Part, Refused, Sink, Slot, Wish, exists};
-use crate::board::ChildState;
+
 use crate::desk::Asked;
 use crate::exchange::Exchange;
 use crate::ids::{ChildId, Owner, Ticket};
+use crate::places::ChildState;
 use crate::reply::Extent;
 use crate::ring;
 use crate::store;
