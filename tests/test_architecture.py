@@ -53,6 +53,7 @@ LAYERS = {
 }
 UNSAFE_IN = [
     "crates/exchange/src/layout.rs",
+    "crates/exchange/src/model/memory.rs",
     "crates/exchange/src/original.rs",
     "crates/supervisor/src/sys/",
     "crates/wsgi/src/file_wrapper.rs",

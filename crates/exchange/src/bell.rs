@@ -4,22 +4,18 @@
 //! publishes the work, then looks whether somebody sleeps. Between saying and looking stands a full fence on either
 //! side, so at least one of the two sees the other.
 
-use crate::sync::{AtomicU32, Ordering, fence, futex_wait, futex_wake};
+use crate::sync::{Futex, Ordering, fence, futex_wait, futex_wake};
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 
 /// What one thread sleeps on, or the front.
 #[derive(Debug)]
+#[cfg_attr(loom, derive(Default))]
 #[repr(C)]
-pub(crate) struct Bell(AtomicU32);
+pub(crate) struct Bell(Futex);
 
 impl Bell {
-    #[cfg(loom)]
-    pub(crate) fn new() -> Self {
-        Self(AtomicU32::new(AWAKE))
-    }
-
     /// Sleeps until [`Bell::ring`], unless `something_to_do` after it has been said that we sleep.
     pub(crate) fn sleep_unless(&self, something_to_do: impl FnOnce() -> bool) {
         if self.lie_down(something_to_do) {

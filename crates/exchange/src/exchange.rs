@@ -6,14 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::pipe::{PipeFlags, pipe_with};
-
 use crate::bell::Bell;
 use crate::board::{Board, InFlight};
 use crate::desk::{Desk, Note};
+use crate::doorbell::Doorbell;
 use crate::ids::ChildId;
 use crate::layout::Mapping;
-use crate::own::Own;
 use crate::places::Geometry;
 use crate::queue::Queue;
 use crate::store;
@@ -31,8 +29,7 @@ pub struct Exchange {
     pub(crate) mapping: Mapping,
     pub(crate) desk: Desk,
     geometry: Geometry,
-    /// The writing end of a pipe, rather than an eventfd, which costs as much and fits any event loop.
-    bell: Own,
+    pub(crate) bell: Doorbell,
     /// The application of this process has closed what it does not know: the front cannot be woken any more.
     is_cut_off: AtomicBool,
     /// What is the front's alone. No mold and no child has it: who has the same open file could have the front wait in it.
@@ -52,12 +49,12 @@ impl Exchange {
     /// When the geometry is impossible, or the kernel has no memory or descriptors left.
     pub fn create(geometry: Geometry) -> io::Result<Self> {
         let mapping = Mapping::create(geometry)?;
-        let (ear, bell) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let (bell, ear) = Doorbell::open()?;
         let (children, desk) = Desk::open()?;
         Ok(Self {
             mapping,
             geometry,
-            bell: Own::new(bell)?,
+            bell,
             is_cut_off: AtomicBool::new(false),
             desk: children,
             front: Mutex::new(Some(FrontEnds { ear, desk })),
@@ -82,8 +79,8 @@ impl Exchange {
         let front = self.front();
         let of_front = front.iter().flat_map(|ends| [&ends.ear, &ends.desk]);
         let of_front = of_front.map(AsRawFd::as_raw_fd);
-        let of_all = [&self.bell, &self.desk.children].into_iter();
-        let of_all = of_all.filter_map(|end| Some(end.get().ok()?.as_raw_fd()));
+        let of_all = [self.bell.get(), self.desk.children.get()].into_iter();
+        let of_all = of_all.filter_map(|end| Some(end.ok()?.as_raw_fd()));
         of_front.chain(of_all).collect()
     }
 
@@ -108,13 +105,9 @@ impl Exchange {
 
     /// Wakes the front, unless it is awake. What it is to see has been published.
     pub(crate) fn wake_front(&self) {
-        if self.mapping.header().front.stir() {
-            match self.bell.get() {
-                // A full pipe is heard anyway.
-                Ok(bell) => drop(rustix::io::write(bell, &[0])),
-                // The front hears of the answer when this process has ended.
-                Err(_) => self.is_cut_off.store(true, Relaxed),
-            }
+        // When it cannot be woken, it hears of the answer when this process has ended.
+        if self.mapping.header().front.stir() && self.bell.ring().is_err() {
+            self.is_cut_off.store(true, Relaxed);
         }
     }
 

@@ -11,15 +11,11 @@ use crate::sync::{AtomicU32, Ordering};
 
 /// The limit of one child.
 #[derive(Debug)]
+#[cfg_attr(loom, derive(Default))]
 #[repr(transparent)]
 pub(crate) struct Gate(AtomicU32);
 
 impl Gate {
-    #[cfg(loom)]
-    pub(crate) fn new(limit: u32) -> Self {
-        Self(AtomicU32::new(limit))
-    }
-
     /// So many threads may run; 0 stands for all.
     pub(crate) fn set(&self, limit: u32) {
         self.0.store(limit, Ordering::Release);

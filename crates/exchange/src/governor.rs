@@ -1,13 +1,12 @@
 //! The seat of whoever watches over a child's limit: it sleeps while the limit matters to nobody.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering as Stop};
 use std::time::Duration;
 
 use crate::bell::published;
 use crate::exchange::Exchange;
 use crate::ids::ChildId;
-use crate::sync::Ordering;
+use crate::sync::{AtomicBool, Ordering};
 
 /// One child's governor.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ impl Governor {
     /// [`crate::wake_child`] has been called.
     pub fn sleep(&self, stop: &AtomicBool) {
         let bell = &self.exchange.board().child(self.child.slot).governor;
-        bell.sleep_unless(|| stop.load(Stop::Acquire) || self.matters());
+        bell.sleep_unless(|| stop.load(Ordering::Acquire) || self.matters());
     }
 
     /// Whether more than one thread is awake, or one is held back.

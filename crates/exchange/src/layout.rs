@@ -14,11 +14,13 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use crate::places::{
-    BLOCK, BLOCKS, ChildPlace, Geometry, Header, INLINE, INLINE_STRIDE, RING, SlotPlace,
-    ThreadPlace,
+    BLOCK, BLOCKS, ChildPlace, Geometry, Header, INLINE, RING, SlotPlace, ThreadPlace,
 };
 use crate::sync::AtomicU64;
 use crate::word::{MAX_CHILDREN, SlotWord};
+
+/// A slot's bytes keep this distance, not a power of two, so that neighbours do not share cache sets.
+const INLINE_STRIDE: usize = INLINE + 64;
 
 /// The shared memory, mapped for the life of the process and of every process forked from it.
 #[derive(Debug)]
@@ -51,9 +53,7 @@ struct Places {
 impl Places {
     fn of(geometry: Geometry) -> Self {
         let children = usize::from(geometry.children);
-        let threads = children * usize::from(geometry.threads);
-        // A thread may already run its next request while the front still sends the last one.
-        let slots = geometry.queue as usize + 2 * threads;
+        let (threads, slots) = (geometry.all_threads(), geometry.slots());
         let mut at = size_of::<Header>();
         let mut place = |count: usize, bytes: usize, align: usize| {
             let start = at.next_multiple_of(align);
@@ -62,13 +62,9 @@ impl Places {
         };
         const LINE: usize = 64;
         const PAGE: usize = 4096;
-        let dirty = place(threads.div_ceil(64), size_of::<AtomicU64>(), LINE);
+        let dirty = place(geometry.dirty_words(), size_of::<AtomicU64>(), LINE);
         let words = place(slots, size_of::<SlotWord>(), LINE);
-        let entries = place(
-            (2 * slots).next_power_of_two(),
-            size_of::<AtomicU64>(),
-            LINE,
-        );
+        let entries = place(geometry.entries(), size_of::<AtomicU64>(), LINE);
         let slots_ = place(slots, size_of::<SlotPlace>(), LINE);
         let children = place(children, size_of::<ChildPlace>(), LINE);
         let threads_ = place(threads, size_of::<ThreadPlace>(), LINE);

@@ -17,22 +17,43 @@ pub struct Geometry {
     pub queue: u32,
 }
 
-/// Bytes of a request that lie in its slot; most requests need no more.
-pub(crate) const INLINE: usize = 4096 - 256;
-/// Bytes of one block, of which a larger request takes several.
-pub(crate) const BLOCK: usize = 16 * 1024;
-/// Blocks that one request may take: room for the default head limits and a body in memory.
-pub(crate) const BLOCKS_A_SLOT: usize = 60;
-/// Bytes of the ring into which one thread writes its answers.
-pub(crate) const RING: usize = 256 * 1024;
+impl Geometry {
+    /// Application threads of all children.
+    pub(crate) fn all_threads(self) -> usize {
+        usize::from(self.children) * usize::from(self.threads)
+    }
 
+    /// Requests that can be in the exchange at the same time. A thread may already run its next request while the front
+    /// still sends the last one.
+    pub(crate) fn slots(self) -> usize {
+        self.queue as usize + 2 * self.all_threads()
+    }
+
+    /// Entries of the queue: all that waits fits in twice.
+    pub(crate) fn entries(self) -> usize {
+        (2 * self.slots()).next_power_of_two()
+    }
+
+    /// Words that have a bit for each thread.
+    pub(crate) fn dirty_words(self) -> usize {
+        self.all_threads().div_ceil(64)
+    }
+}
+
+/// Bytes of a request that lie in its slot; most requests need no more.
+pub(crate) const INLINE: usize = if cfg!(loom) { 128 } else { 4096 - 256 };
+/// Bytes of one block, of which a larger request takes several.
+pub(crate) const BLOCK: usize = if cfg!(loom) { 64 } else { 16 * 1024 };
+/// Blocks that one request may take: room for the default head limits and a body in memory.
+pub(crate) const BLOCKS_A_SLOT: usize = if cfg!(loom) { 1 } else { 60 };
+/// Bytes of the ring into which one thread writes its answers.
+pub(crate) const RING: usize = if cfg!(loom) { 256 } else { 256 * 1024 };
 /// Blocks in all, for this many bytes of larger requests at the same time; above that, bodies go to files.
-pub(crate) const BLOCKS: usize = 1024;
-/// A slot's bytes keep this distance, not a power of two, so that neighbours do not share cache sets.
-pub(crate) const INLINE_STRIDE: usize = INLINE + 64;
+pub(crate) const BLOCKS: usize = if cfg!(loom) { 1 } else { 1024 };
 
 /// What there is once.
 #[derive(Debug)]
+#[cfg_attr(loom, derive(Default))]
 #[repr(C)]
 pub(crate) struct Header {
     pub(crate) head: AtomicU64,
@@ -45,6 +66,7 @@ pub(crate) struct Header {
 
 /// What stands in a slot beside its word and its bytes. Written by the front before the word says "queued".
 #[derive(Debug)]
+#[cfg_attr(loom, derive(Default))]
 #[repr(C)]
 pub(crate) struct SlotPlace {
     /// Bytes of the request, and how many of them are not the body's.
@@ -73,6 +95,7 @@ pub enum ChildState {
 
 /// A child as everybody sees it. Written by the supervisor.
 #[derive(Debug)]
+#[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
 pub struct ChildPlace {
     state: AtomicU32,
@@ -87,6 +110,7 @@ pub struct ChildPlace {
 
 /// A thread as everybody sees it, and what it sleeps on.
 #[derive(Debug)]
+#[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
 pub(crate) struct ThreadPlace {
     /// What the thread sleeps on while no request waits.

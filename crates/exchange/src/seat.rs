@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering as Stop};
 
 use crate::bell::published;
 use crate::exchange::Exchange;
@@ -14,7 +13,7 @@ use crate::places::RING;
 use crate::reply::{After, Extent, Gone, Reply};
 use crate::ring::{self, Frame, MAX_HEAD, MAX_PAYLOAD};
 use crate::store;
-use crate::sync::{Ordering, now};
+use crate::sync::{AtomicBool, Ordering, now};
 use crate::wire::{Head, Malformed, Request};
 
 /// One application thread's place at the exchange, for the thread's whole life.
@@ -86,7 +85,7 @@ impl Seat {
             if self.is_copied() {
                 return None;
             }
-            if stop.load(Stop::Acquire) {
+            if stop.load(Ordering::Acquire) {
                 self.pass_on();
                 return None;
             }
@@ -114,7 +113,7 @@ impl Seat {
             }
             let bell = &self.exchange.mapping.threads()[self.index].bell;
             signalled = bell.sleep_until_signal_unless(|| {
-                stop.load(Stop::Acquire)
+                stop.load(Ordering::Acquire)
                     || (!self.exchange.queue().is_empty() && self.may_take())
                     || !self.is_told()
             });
@@ -170,7 +169,7 @@ impl Seat {
 
     /// The same in a process that is known to be no copy.
     fn claim(&self, stop: &AtomicBool) -> Option<Taken> {
-        if stop.load(Stop::Acquire) || !self.may_take() {
+        if stop.load(Ordering::Acquire) || !self.may_take() {
             return None;
         }
         let taken = self.exchange.queue().claim(self.owner).map(Taken)?;

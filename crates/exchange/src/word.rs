@@ -54,15 +54,11 @@ impl Word {
 
 /// The word as it lies in the mapping, alone on its cache line: claims of neighbours must not slow each other down.
 #[derive(Debug)]
+#[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
 pub(crate) struct SlotWord(AtomicU64);
 
 impl SlotWord {
-    #[cfg(loom)]
-    pub(crate) fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
     /// What the word says now; a word that nobody writes reads as free.
     pub(crate) fn read(&self) -> Word {
         Word::unpack(self.0.load(Ordering::Acquire)).unwrap_or(Word::Free(0))

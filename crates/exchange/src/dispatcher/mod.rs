@@ -453,7 +453,7 @@ impl Dispatcher {
     }
 
     /// Has the queue begin anew with what waits, which is announced once more.
-    fn renew_queue(&mut self) {
+    pub(crate) fn renew_queue(&mut self) {
         let queue = self.exchange.queue();
         self.tail = queue.renew(self.tail, self.line.iter_mut());
         self.unannounced = u32::try_from(self.line.len()).unwrap_or(u32::MAX);

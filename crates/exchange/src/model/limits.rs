@@ -1,0 +1,59 @@
+//! Threads that may not take a request now, or no longer, see to it that another one does.
+
+use loom::thread;
+
+use super::*;
+
+/// A child of which the one thread computes and the other sleeps: its limit is lowered when the second one has been woken
+/// for a request. A thread of the other child takes it.
+#[test]
+fn model_a_request_is_taken_by_another_child_when_a_limit_is_lowered() {
+    check(2, || {
+        let (exchange, mut dispatcher) = open(2, 2, 1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let held_back = {
+            let (mut seat, stop) = (seat(&exchange, 0, 1), Arc::clone(&stop));
+            thread::spawn(move || serve_one(&mut seat, &stop))
+        };
+        let other = {
+            let (mut seat, stop) = (seat(&exchange, 1, 0), Arc::clone(&stop));
+            thread::spawn(move || serve_one(&mut seat, &stop))
+        };
+        dispatcher.offer(&request("a")).unwrap();
+        dispatcher.announce();
+        exchange.board().child(0).gate.set(1);
+        let mut answers = Answers::default();
+        answers.wait_for(1, &exchange, &mut dispatcher);
+        stop.store(true, Ordering::Release);
+        for slot in 0..2 {
+            wake_child(&exchange, child(slot));
+        }
+        assert!(held_back.join().unwrap() != other.join().unwrap());
+    });
+}
+
+/// A thread that has been woken for a request, and is told to stop before it takes it, wakes another one.
+#[test]
+fn model_a_thread_that_stops_passes_its_wake_up_on() {
+    check(2, || {
+        let (exchange, mut dispatcher) = open(2, 1, 2);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = {
+            let (mut seat, stop) = (seat(&exchange, 0, 0), Arc::clone(&stop));
+            thread::spawn(move || serve_one(&mut seat, &stop))
+        };
+        let other = {
+            let mut seat = seat(&exchange, 1, 0);
+            thread::spawn(move || serve_one(&mut seat, &AtomicBool::new(false)))
+        };
+        dispatcher.offer(&request("a")).unwrap();
+        dispatcher.announce();
+        stop.store(true, Ordering::Release);
+        wake_child(&exchange, child(0));
+        if stopping.join().unwrap() {
+            dispatcher.offer(&request("b")).unwrap();
+            dispatcher.announce();
+        }
+        assert!(other.join().unwrap());
+    });
+}

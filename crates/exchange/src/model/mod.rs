@@ -1,0 +1,130 @@
+//! The exchange that ships under the model checker: every order of steps that two or three threads can take (up to the
+//! preemption bound), every value that an atomic may still show, and a SIGKILL before any one step.
+//!
+//! Front and threads are `Dispatcher` and `Seat` themselves. Only what the kernel does is modelled:
+//! the mapping (`memory.rs`), the futex and the kill (`sync.rs`), and the pipe that wakes the front (`doorbell.rs`).
+//!
+//! Run with `make test-model`.
+
+mod deaths;
+mod limits;
+mod queue;
+mod wakeups;
+
+use std::sync::Arc;
+
+use crate::sync::{AtomicBool, Ordering};
+use crate::*;
+
+/// Checks every order of steps with so many preemptions; a thread that blocks costs none.
+fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(model);
+}
+
+/// An exchange with children that are ready, and its front.
+fn open(children: u16, threads: u8, queue: u32) -> (Arc<Exchange>, Dispatcher) {
+    let geometry = Geometry {
+        children,
+        threads,
+        queue,
+    };
+    let exchange = Arc::new(Exchange::create(geometry).unwrap());
+    for place in exchange.board().children() {
+        place.begin(1, 1);
+        place.set_state(ChildState::Ready);
+    }
+    let dispatcher = Dispatcher::open(Arc::clone(&exchange));
+    (exchange, dispatcher)
+}
+
+fn child(slot: u16) -> ChildId {
+    ChildId { slot, life: 1 }
+}
+
+/// The bytes of a request with this path.
+fn request(path: &str) -> Vec<u8> {
+    let request = Request {
+        method: b"GET",
+        path: path.as_bytes(),
+        query: b"",
+        version: Version::Http11,
+        https: false,
+        remote_addr: b"",
+        remote_port: 0,
+        server_name: b"",
+        server_port: 0,
+        authority: b"",
+        fields: Lines::NONE,
+        body: Body::Memory(b""),
+    };
+    let mut bytes = Vec::new();
+    request.encode(&mut bytes);
+    bytes
+}
+
+/// What a thread of a child does for one request: takes it, and answers with its path. `false` when it was told to stop.
+fn serve_one(seat: &mut Seat, stop: &AtomicBool) -> bool {
+    let Some(mut claim) = seat.take(stop) else {
+        return false;
+    };
+    let (request, reply) = claim.split().unwrap();
+    let _ = reply.send(None, request.path, After::Complete);
+    true
+}
+
+fn seat(exchange: &Arc<Exchange>, slot: u16, thread: u8) -> Seat {
+    Seat::new(Arc::clone(exchange), child(slot), thread, Original::here())
+}
+
+/// Notes what comes of each request.
+#[derive(Default)]
+struct Answers {
+    ended: Vec<(Ticket, Vec<u8>)>,
+    lost: Vec<Ticket>,
+}
+
+impl Answers {
+    fn count(&self) -> usize {
+        self.ended.len() + self.lost.len()
+    }
+
+    /// As the front's event loop: reads answers until so many requests have come to an end, and sleeps in between.
+    fn wait_for(&mut self, count: usize, exchange: &Exchange, dispatcher: &mut Dispatcher) {
+        loop {
+            assert_eq!(dispatcher.pump(self), []);
+            if self.count() >= count {
+                return;
+            }
+            if dispatcher.lie_down() {
+                exchange.bell.wait();
+                dispatcher.get_up();
+            }
+        }
+    }
+}
+
+impl Sink for Answers {
+    fn wish(&mut self, _: Ticket) -> Wish {
+        Wish::More
+    }
+    fn part(&mut self, ticket: Ticket, part: Part) {
+        assert_eq!(part.after, After::Complete);
+        assert!(
+            self.ended.iter().all(|(ended, _)| *ended != ticket),
+            "answered twice"
+        );
+        self.ended.push((ticket, part.bytes));
+    }
+    fn lost(&mut self, ticket: Ticket) {
+        self.lost.push(ticket);
+    }
+    fn asked(&mut self, _: Asked) {}
+    fn given(&mut self, _: Ticket, _: Extent) {}
+    fn births(&mut self) -> Vec<(ChildId, u32)> {
+        Vec::new()
+    }
+    fn refused(&mut self, _: Refused) {}
+}
