@@ -100,7 +100,8 @@ impl Seat {
             if !self.is_told() {
                 self.publish();
             }
-            if !self.exchange.queue().is_empty() && !self.may_take() {
+            let steps_back = !self.exchange.queue().is_empty() && !self.may_take();
+            if steps_back {
                 self.step_back();
             }
             // Before it sleeps, or an idle child would not leave: a front that was awake has not been rung for.
@@ -114,7 +115,8 @@ impl Seat {
             let bell = &self.exchange.mapping.threads()[self.index].bell;
             signalled = bell.sleep_until_signal_unless(|| {
                 stop.load(Ordering::Acquire)
-                    || (!self.exchange.queue().is_empty() && self.may_take())
+                    // One that has come since then is stepped back from, too.
+                    || (!self.exchange.queue().is_empty() && (!steps_back || self.may_take()))
                     || !self.is_told()
             });
         }

@@ -57,3 +57,30 @@ fn model_a_thread_that_stops_passes_its_wake_up_on() {
         assert!(other.join().unwrap());
     });
 }
+/// A request waits, and the only thread that sleeps may not take it: the governor hears of that, and lets it.
+#[test]
+fn model_the_governor_is_woken_when_a_thread_is_held_back() {
+    check(2, || {
+        let (exchange, mut dispatcher) = open(1, 2, 1);
+        exchange.board().child(0).gate.set(1);
+        let held_back = {
+            let mut seat = seat(&exchange, 0, 1);
+            thread::spawn(move || assert!(serve_one(&mut seat, &AtomicBool::new(false))))
+        };
+        let governor = {
+            let governor = Governor::new(Arc::clone(&exchange), child(0));
+            thread::spawn(move || {
+                let stop = AtomicBool::new(false);
+                while !governor.look().held_back {
+                    governor.sleep(&stop);
+                    thread::yield_now();
+                }
+                governor.set_limit(2);
+            })
+        };
+        dispatcher.offer(&request("a")).unwrap();
+        dispatcher.announce();
+        governor.join().unwrap();
+        held_back.join().unwrap();
+    });
+}
