@@ -12,7 +12,7 @@ fn at_each_step(model: impl Fn(u32) -> bool + Copy + Sync + Send + 'static) {
     for steps in 0.. {
         let killed = Arc::new(Mutex::new(0));
         let count = Arc::clone(&killed);
-        check(1, move || {
+        check(2, move || {
             *count.lock().unwrap() += u32::from(!model(steps))
         });
         if *killed.lock().unwrap() == 0 {

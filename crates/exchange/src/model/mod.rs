@@ -4,7 +4,7 @@
 //! Front and threads are `Dispatcher` and `Seat` themselves. Only what the kernel does is modelled:
 //! the mapping (`memory.rs`), the futex and the kill (`sync.rs`), and the pipe that wakes the front (`doorbell.rs`).
 //!
-//! Run with `make test-model`.
+//! Run with `make test-model`. Which changes of the code the models notice is in `mutants.md`.
 
 mod deaths;
 mod limits;
