@@ -2,6 +2,7 @@
 //! the application waits for a slow client.
 
 use std::collections::VecDeque;
+use std::mem::replace;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -49,6 +50,8 @@ struct Overflow {
     waiting: Vec<u8>,
     /// How the response goes on behind all that.
     after: Option<After>,
+    /// The task that writes has been told, and has not looked since.
+    is_told: bool,
     /// The disk takes no more: the rest stays in memory.
     is_full: bool,
 }
@@ -83,7 +86,7 @@ impl Buffer {
         }
     }
 
-    /// Adds what has come. `true` when something is to be written.
+    /// Adds what has come. `true` when something is to be written, which is told once until [`Self::write`].
     pub(super) fn push(&mut self, part: Part) -> bool {
         let bytes = self.bytes + part.bytes.len();
         let has_room = self.hold(part.bytes.len());
@@ -93,7 +96,7 @@ impl Buffer {
         if let Some(overflow) = &mut self.overflow {
             overflow.waiting.extend_from_slice(&part.bytes);
             overflow.after = (part.after != After::More).then_some(part.after);
-            return overflow.is_to_be_written(has_room);
+            return overflow.is_to_be_written(has_room) && !replace(&mut overflow.is_told, true);
         }
         self.bytes = bytes;
         match self.parts.back_mut() {
@@ -160,6 +163,7 @@ impl Buffer {
     pub(super) fn write(&mut self) -> Option<Write> {
         let has_room = self.hold(0);
         let overflow = self.overflow.as_mut()?;
+        overflow.is_told = false;
         if !overflow.is_to_be_written(has_room) {
             return None;
         }
@@ -183,7 +187,7 @@ impl Buffer {
             overflow.written += bytes.len() as u64;
         } else {
             overflow.is_full = true;
-            let behind = std::mem::replace(&mut overflow.waiting, bytes);
+            let behind = replace(&mut overflow.waiting, bytes);
             overflow.waiting.extend_from_slice(&behind);
         }
         self.hold(0);
@@ -323,6 +327,24 @@ mod tests {
             prop_assert!(got == given, "{} bytes of {}", got.len(), given.len());
             prop_assert_eq!(after, Some(After::Complete));
         }
+    }
+
+    #[test]
+    fn what_is_to_be_written_is_told_once() {
+        let mut buffer = Buffer::new(Memory::new(1 << 20).share());
+        let push = |buffer: &mut Buffer| {
+            buffer.push(Part {
+                bytes: vec![1; 1024],
+                head: 0,
+                after: After::More,
+            })
+        };
+        let parts = (IN_MEMORY + WRITTEN) / 1024 + 100;
+        assert_eq!((0..parts).filter(|_| push(&mut buffer)).count(), 1);
+        let write = buffer.write().unwrap();
+        assert!(!push(&mut buffer));
+        buffer.written(write.bytes, None);
+        assert!(buffer.write().is_none());
     }
 
     #[test]
