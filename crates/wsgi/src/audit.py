@@ -567,8 +567,12 @@ def _look_at_socket(report: Report, holders: _Holders, fd: int, inode: int) -> N
 
 
 def _has_other_end(inode: int) -> bool:
-    """Pairs are made at once, and so are numbered one after the other."""
-    return any(f"socket:[{other}]" in dict(_descriptors()).values() for other in (inode - 1, inode + 1))
+    """Pairs are made at once, and so are numbered one after the other.
+
+    What the server made just before is none of them.
+    """
+    neighbours = {f"socket:[{other}]" for other in (inode - 1, inode + 1)}
+    return any(place in neighbours and not _is_servers(fd, place) for fd, place in _descriptors())
 
 
 def _address(address: Any) -> str:
