@@ -111,7 +111,7 @@ def test_variables_for_a_service_of_the_same_name_are_ignored(start: Start) -> N
             "RWSGI_THREAD": "4",
         },
     )
-    names = "RWSGI_SERVICE_HOST, RWSGI_PORT, RWSGI_THREAD; did you mean RWSGI_THREADS?"
+    names = "RWSGI_PORT, RWSGI_SERVICE_HOST, RWSGI_THREAD; did you mean RWSGI_THREADS?"
     server.wait_for(f' WARN variables="{re.escape(names)}" no options have these variables: ignored$')
 
 

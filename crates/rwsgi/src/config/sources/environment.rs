@@ -47,6 +47,8 @@ pub(crate) fn read(env: &[(String, String)]) -> (Entries, Vec<String>) {
             ));
         }
     }
+    // The environment has no order that means anything.
+    ignored.sort();
     (given, ignored)
 }
 

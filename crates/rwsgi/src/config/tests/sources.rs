@@ -66,9 +66,9 @@ fn what_kubernetes_says_of_a_service_of_our_name_is_ignored() {
     assert_eq!(
         config.ignored,
         [
-            "RWSGI_SERVICE_HOST",
-            "RWSGI_PORT",
             "RWSGI_BIND",
+            "RWSGI_PORT",
+            "RWSGI_SERVICE_HOST",
             "RWSGI_THREAD; did you mean RWSGI_THREADS?"
         ]
     );
