@@ -135,8 +135,13 @@ def test_sockets_and_logs_are_the_users(start: Start, before: list[str], place: 
     log.rename(place / "access.log.1")
     server.send_signal(signal.SIGUSR1)
     until_equal(lambda: log.exists() and log.stat().st_uid, USER.pw_uid)
-    # The front is handed the new file after that.
-    until_equal(lambda: (server.get("/identity").status, log.read_text().count("\n") > 0), (200, True))
+    # The front is handed the new file after that. Each request has a line in one of them.
+    statuses = [200]
+    while not log.read_text():
+        statuses.append(server.get("/identity").status)
+        assert statuses[-1] == 200 and len(statuses) < 10_000
+    files = (place / "access.log.1", log)
+    until_equal(lambda: sum(file.read_text().count("\n") for file in files), len(statuses))
     server.stop()
     assert not path.exists()
 
