@@ -1,9 +1,11 @@
 //! What a connection is about at a moment, and how long it may stay so.
 
 use std::cell::Cell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::config::Settings;
 use crate::net::{Patience, SlowReader};
@@ -106,6 +108,19 @@ fn sooner(
         Some(drained) if drained < deadline => (drained, Verdict::Enough),
         _ => (deadline, late),
     }
+}
+
+/// Ready when it is time to look again, at the latest at `deadline`. A timer that runs out too early only makes the connection
+/// look again, and so is left as it is.
+pub(crate) fn poll_deadline(
+    mut timer: Pin<&mut Sleep>,
+    deadline: Instant,
+    task: &mut Context<'_>,
+) -> Poll<()> {
+    if timer.is_elapsed() || deadline < timer.deadline() {
+        timer.as_mut().reset(deadline);
+    }
+    timer.poll(task)
 }
 
 /// How long a body may pause that has brought so many bytes since it began; `None` when that is over.

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -23,7 +23,7 @@ use crate::handler::Handler;
 use crate::http::parse::Fault;
 use crate::http::{ErrorResponse, Peer, Request, RequestHead};
 use crate::net::Stream;
-use crate::timing::{Phase, Verdict};
+use crate::timing::{Phase, Verdict, poll_deadline};
 
 /// How long input that nobody reads is still taken in, so that the client can read its response.
 const LAST_INPUT: Duration = Duration::from_secs(2);
@@ -245,13 +245,7 @@ impl<S: Stream, H: Handler> Connection<'_, S, H> {
                     Verdict::Enough => return Poll::Ready(Ended::ByItself),
                     Verdict::Until(None) => return Poll::Pending,
                     Verdict::Until(Some(deadline)) => {
-                        // A timer that runs out too early only makes us look again, and so is left as it is.
-                        if timer.is_elapsed() || deadline < timer.deadline() {
-                            timer.as_mut().reset(deadline);
-                        }
-                        if timer.as_mut().poll(task).is_pending() {
-                            return Poll::Pending;
-                        }
+                        ready!(poll_deadline(timer.as_mut(), deadline, task))
                     }
                 }
             }

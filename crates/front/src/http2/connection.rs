@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -25,7 +25,7 @@ use crate::context::Context;
 use crate::handler::Handler;
 use crate::http::{ErrorResponse, Peer, Request};
 use crate::net::{Begun, Stream};
-use crate::timing::Verdict;
+use crate::timing::{Verdict, poll_deadline};
 
 /// Requests that a client may have open at once on a connection, as nginx and Apache have it; more wait with the client.
 const MOST_STREAMS: u32 = 100;
@@ -122,13 +122,7 @@ where
                 Verdict::Enough | Verdict::TooSlow => {}
                 Verdict::Until(None) => return Poll::Pending,
                 Verdict::Until(Some(deadline)) => {
-                    // A timer that runs out too early only makes us look again, and so is left as it is.
-                    if timer.is_elapsed() || deadline < timer.deadline() {
-                        timer.as_mut().reset(deadline);
-                    }
-                    if timer.as_mut().poll(task).is_pending() {
-                        return Poll::Pending;
-                    }
+                    ready!(poll_deadline(timer.as_mut(), deadline, task))
                 }
             }
         }
