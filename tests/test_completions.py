@@ -1,5 +1,6 @@
 """The completions for shells, in real ones: bash completes, and each that is installed reads its own."""
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,7 +21,7 @@ def completed(*words: str) -> list[str]:
     """What bash offers for the last of these words."""
     program, before, last = words[0], words[-2], words[-1]
     script = f"""
-        source {SCRIPTS["bash"] / program}
+        source {shlex.quote(str(SCRIPTS["bash"] / program))}
         complete -p {program} >&2 || exit
         # It has an effect only where a key was pressed.
         compopt() {{ :; }}
