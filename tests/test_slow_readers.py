@@ -148,6 +148,27 @@ def test_responses_have_a_bounded_amount_of_memory_together(start: Start, target
         takes_all(client, KIB_100)
 
 
+def test_where_no_disk_space_is_left_responses_of_any_size_have_a_bounded_amount_of_memory(
+    start: Start,
+) -> None:
+    """Of each, all fits into what its thread shares with the front, and a part into the kernel's memory."""
+    length = 2 * KIB_100
+    server = start("--buffer-memory", "1M", "--buffer-disk", "0", "--queue-timeout", "60s", "large")
+    front = server.front()
+    server.get(f"/parts/{length}/5000")
+    before = processes.private(front)
+    clients = [server.client(receives=8192) for _ in range(200)]
+    for client in clients:
+        client.send(f"/parts/{length}/5000")
+    server.wait_for(" WARN .*--buffer-disk 0 is used up")
+    most = 0
+    for client in clients:
+        takes_all(client, length)
+        most = max(most, processes.private(front) - before)
+    assert most < 16 * MEBIBYTE
+    server.stop()
+
+
 def test_memory_is_given_back_when_a_crowd_has_gone(start: Start) -> None:
     server = start("large")
     front = server.front()

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::access_log::Log;
 use crate::config::{Settings, Untaken};
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::http::Date;
 use crate::http::parse::Limits;
 use crate::memory::Memory;
@@ -65,6 +65,18 @@ impl Context {
     /// Whether no further request is wanted.
     pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Whether more waits to be written into files than should: the disk is slow, or one turn has brought more than there is
+    /// memory for, which the tasks that write have not been told of yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.disk.is_behind() || self.memory.excess() >= disk::BEHIND
+    }
+
+    /// Whether so much is held for which there is no memory that nothing more is to come, also of responses that have ended
+    /// and keep their thread from answering its next request.
+    pub(crate) fn is_full(&self) -> bool {
+        self.memory.excess() >= 2 * disk::BEHIND
     }
 
     /// Empty memory for a message.

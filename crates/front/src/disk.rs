@@ -18,7 +18,7 @@ pub(crate) const THREADS: usize = 16;
 /// Those of them that may write at once: the others are left to those who read.
 const WRITERS: usize = 4;
 /// Bytes that may wait to be written before no more are read for which no client is ready.
-const BEHIND: u64 = 2 * 1024 * 1024;
+pub(crate) const BEHIND: u64 = 2 * 1024 * 1024;
 /// Bytes of their stacks.
 pub(crate) const STACK: usize = 256 * 1024;
 

@@ -26,6 +26,11 @@ impl Memory {
         Rc::new(Self { most, used })
     }
 
+    /// Bytes that are held for which there is no room.
+    pub(crate) fn excess(&self) -> u64 {
+        self.used.get().saturating_sub(self.most) as u64
+    }
+
     /// An empty share.
     pub(crate) fn share(self: &Rc<Self>) -> Share {
         let memory = Rc::clone(self);

@@ -108,8 +108,10 @@ pub trait Sink {
 pub enum Wish {
     /// Give me the next part.
     More,
-    /// I have enough for now; leave it with the thread.
+    /// I have enough for now; leave it with the thread, unless it has gone on to its next request, which is not to wait.
     Later,
+    /// There is no room: leave it with the thread in any case.
+    Nothing,
 }
 
 /// A piece of an answer.

@@ -48,9 +48,16 @@ impl Dispatcher {
             // A front frees one slot at a time, and then counts the frame as read.
             let may_be_freed = self.takes_over && read == start;
             let wanted = self.check(thread, frame, may_be_freed)?;
-            let wait = wanted == Wanted::Yes && !all && sink.wish(frame.ticket) == Wish::Later;
-            // Once the thread has gone on to its next request, nothing of this answer may hold that one up.
-            if wait && !ends_within(ring, read, written, frame.ticket)? {
+            let wish = match wanted {
+                Wanted::Yes if !all => sink.wish(frame.ticket),
+                _ => Wish::More,
+            };
+            let stays = match wish {
+                Wish::More => false,
+                Wish::Later => !ends_within(ring, read, written, frame.ticket)?,
+                Wish::Nothing => true,
+            };
+            if stays {
                 self.stalled.push(thread);
                 break;
             }

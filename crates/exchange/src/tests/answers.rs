@@ -49,7 +49,7 @@ fn a_slow_reader_stops_its_thread_and_nobody_else() {
     };
     hear.recv().unwrap();
     let mut sink = Collected {
-        later: true,
+        wish: Some(Wish::Later),
         ..Collected::default()
     };
     while !dispatcher.has_stalled() {
@@ -70,10 +70,31 @@ fn a_slow_reader_stops_its_thread_and_nobody_else() {
     assert_eq!(dispatcher.pump(&mut sink), []);
     assert_eq!(sink.answers[&other], b"quick");
 
-    sink.later = false;
+    sink.wish = None;
     pump_until(&mut dispatcher, &mut sink, 2);
     large.join().unwrap();
     assert_eq!(sink.answers[&ticket], vec![7; 1_000_000]);
+}
+
+#[test]
+fn where_there_is_no_room_an_answer_that_has_ended_stays_too() {
+    for (wish, stays) in [(Wish::Later, false), (Wish::Nothing, true)] {
+        let (exchange, mut dispatcher) = exchange(1, 1, 1);
+        let ticket = dispatcher.offer(&request("/", b"")).unwrap();
+        let mut seat = Seat::new(exchange, CHILD, 0, Original::here());
+        let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+        send(&mut claim, b"whole", After::Complete).unwrap();
+        drop(claim);
+        let mut sink = Collected {
+            wish: Some(wish),
+            ..Collected::default()
+        };
+        assert_eq!(dispatcher.pump(&mut sink), []);
+        assert_eq!(sink.answers.is_empty(), stays);
+        sink.wish = None;
+        assert_eq!(dispatcher.pump(&mut sink), []);
+        assert_eq!(sink.answers[&ticket], b"whole");
+    }
 }
 
 #[test]

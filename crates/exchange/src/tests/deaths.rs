@@ -122,7 +122,7 @@ fn a_new_front_frees_a_thread_that_waited_for_the_old_one_to_read() {
             .unwrap()
     };
     let mut slow = Collected {
-        later: true,
+        wish: Some(Wish::Later),
         ..Collected::default()
     };
     while !old.has_stalled() {

@@ -18,7 +18,8 @@ struct Collected {
     answers: HashMap<Ticket, Vec<u8>>,
     ended: Vec<(Ticket, After)>,
     lost: Vec<Ticket>,
-    later: bool,
+    /// [`Wish::More`] where there is none.
+    wish: Option<Wish>,
     asked: Vec<Asked>,
     given: Vec<(Ticket, Extent)>,
     refused: Vec<Refused>,
@@ -27,7 +28,7 @@ struct Collected {
 
 impl Sink for Collected {
     fn wish(&mut self, _: Ticket) -> Wish {
-        if self.later { Wish::Later } else { Wish::More }
+        self.wish.unwrap_or(Wish::More)
     }
     fn part(&mut self, ticket: Ticket, part: Part) {
         self.answers

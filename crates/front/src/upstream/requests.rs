@@ -28,6 +28,9 @@ const LONGEST_TURN: Duration = Duration::from_micros(500);
 const LOOKS_AT_TIME: u32 = 4;
 /// How often connections may go on before responses are read and children woken, even if the runtime never sleeps.
 const MOST_STEPS: u32 = 64;
+/// How often responses are read before a sleep that a thread's next response has put off: then connections go on, also under
+/// threads that answer without end.
+const MOST_TURNS: u32 = 4;
 /// Buffers that are kept for later requests.
 const MOST_SPARE: usize = 64;
 
@@ -39,7 +42,7 @@ pub(crate) struct Upstream {
     state: RefCell<State>,
     /// Steps of connections since responses were last read and children last woken.
     steps: Cell<u32>,
-    /// Wakes the task that writes what does not fit in memory.
+    /// Wakes the task that writes what does not fit in memory, and with it the runtime.
     pub(super) overflow: Rc<Notify>,
     /// Wakes the task that looks after the requests while there are any.
     pub(super) has_requests: Notify,
@@ -166,12 +169,14 @@ impl Upstream {
     /// together, and the children hear that they must ring from now on.
     pub(crate) fn before_park(&self) {
         let mut state = self.state.borrow_mut();
-        loop {
+        for _ in 0..MOST_TURNS {
             self.turn(&mut state);
             if state.dispatcher.lie_down() {
-                break;
+                return;
             }
         }
+        // With a task to run, the runtime does not sleep.
+        self.overflow.notify_one();
     }
 
     /// To be called when the runtime goes on.
@@ -306,7 +311,7 @@ impl Parts for Pending {
 
     fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Next> {
         let mut buffer = self.buffer.borrow_mut();
-        let is_behind = self.upstream.disk().is_behind();
+        let is_behind = self.upstream.context.is_behind();
         let had_enough = buffer.has_enough(is_behind);
         if let Some(next) = buffer.next() {
             if had_enough && !buffer.has_enough(is_behind) {
@@ -341,6 +346,10 @@ impl Drop for Pending {
         if Rc::strong_count(&self.buffer) == 1 && state.spare.len() < MOST_SPARE {
             self.buffer.borrow_mut().empty();
             state.spare.push(Rc::clone(&self.buffer));
+        }
+        if self.upstream.context.is_behind() {
+            // Threads may wait for what it has held.
+            self.upstream.turn(&mut state);
         }
     }
 }

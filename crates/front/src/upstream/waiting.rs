@@ -133,9 +133,15 @@ impl Waiting {
 
 impl Sink for Waiting {
     fn wish(&mut self, ticket: Ticket) -> Wish {
-        let is_behind = self.context.disk.is_behind();
+        let (is_behind, is_full) = (self.context.is_behind(), self.context.is_full());
         match self.get(ticket) {
-            Some(waiter) if waiter.buffer.borrow().has_enough(is_behind) => Wish::Later,
+            Some(waiter) if waiter.buffer.borrow().has_enough(is_behind) => {
+                if is_full {
+                    Wish::Nothing
+                } else {
+                    Wish::Later
+                }
+            }
             _ => Wish::More,
         }
     }
