@@ -1,7 +1,7 @@
 //! What a child says that a response is: either it is refused, or what is written is read as just that.
 #![no_main]
 
-use encode::{Asked, Framing, head};
+use encode::{RequestTraits, Framing, head};
 use exchange::{Head, HeaderWriter};
 use libfuzzer_sys::fuzz_target;
 
@@ -42,7 +42,7 @@ fuzz_target!(|input: Input<'_>| {
         reason,
         headers: writer.headers(),
     };
-    let asked = Asked {
+    let asked = RequestTraits {
         is_http10,
         is_head,
         persists,

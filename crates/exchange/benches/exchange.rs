@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use rwsgi_exchange::{
-    After, Asked, Body, ChildId, Dispatcher, Exchange, Extent, Geometry, Head, HeaderWriter, Lines,
-    Original, Part, Refused, Reply, Request, Seat, Sink, Ticket, Version, Wish,
+    After, Body, ChildId, Dispatcher, Exchange, Extent, Geometry, Head, HeaderWriter, Lines,
+    Original, Part, Refused, Reply, Request, RequestId, Sink, Version, WantedBody, Wish, Worker,
 };
 
 const FIELDS: &[u8] = b"Host: site.example\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\n\
@@ -36,19 +36,19 @@ const REQUEST: Request<'_> = Request {
 struct Count(usize);
 
 impl Sink for Count {
-    fn wish(&mut self, _: Ticket) -> Wish {
+    fn wish(&mut self, _: RequestId) -> Wish {
         Wish::More
     }
 
-    fn part(&mut self, _: Ticket, part: Part) {
+    fn part(&mut self, _: RequestId, part: Part) {
         self.0 += part.bytes.len();
     }
 
-    fn lost(&mut self, _: Ticket) {}
+    fn lost(&mut self, _: RequestId) {}
 
-    fn asked(&mut self, _: Asked) {}
+    fn body_wanted(&mut self, _: WantedBody) {}
 
-    fn given(&mut self, _: Ticket, _: Extent) {}
+    fn file_given(&mut self, _: RequestId, _: Extent) {}
 
     fn births(&mut self) -> Vec<(ChildId, u32)> {
         Vec::new()
@@ -73,10 +73,13 @@ fn round_trip(criterion: &mut Criterion) {
         queue: 8,
     };
     let exchange = Arc::new(Exchange::create(geometry).unwrap());
-    let child = ChildId { slot: 0, life: 1 };
-    exchange.board().child(0).begin(1, 1);
+    let child = ChildId {
+        slot: 0,
+        incarnation: 1,
+    };
+    exchange.scoreboard().child(0).begin(1, 1);
     let mut dispatcher = Dispatcher::open(Arc::clone(&exchange));
-    let mut seat = Seat::new(Arc::clone(&exchange), child, 0, Original::here());
+    let mut worker = Worker::new(Arc::clone(&exchange), child, 0, Original::here());
     let stop = AtomicBool::new(false);
     let answer = fields();
     let head = Head {
@@ -98,8 +101,8 @@ fn round_trip(criterion: &mut Criterion) {
                 bytes.clear();
                 request.encode(&mut bytes);
                 dispatcher.offer(&bytes).unwrap();
-                let taken = seat.poll(&stop).unwrap();
-                let mut claim = seat.open(taken);
+                let taken = worker.poll(&stop).unwrap();
+                let mut claim = worker.open(taken);
                 let (request, reply) = claim.split().unwrap();
                 black_box(request);
                 reply

@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::bell::Bell;
-use crate::board::{Board, InFlight};
-use crate::desk::{Desk, Note};
+use crate::codec::Request;
 use crate::doorbell::Doorbell;
+use crate::fd_channel::{FdChannel, FdMessage};
 use crate::ids::ChildId;
 use crate::layout::Mapping;
+use crate::parker::Parker;
 use crate::places::Geometry;
 use crate::queue::Queue;
+use crate::scoreboard::{InFlight, Scoreboard};
+use crate::slot_state::SlotState;
 use crate::store;
 use crate::sync::now;
-use crate::wire::Request;
-use crate::word::Word;
 
 /// Bytes of a request's method and of its path that are told of a request in flight.
 const LONGEST_TOLD: usize = 512;
@@ -27,7 +27,7 @@ const LONGEST_TOLD: usize = 512;
 #[derive(Debug)]
 pub struct Exchange {
     pub(crate) mapping: Mapping,
-    pub(crate) desk: Desk,
+    pub(crate) fd_channel: FdChannel,
     geometry: Geometry,
     pub(crate) bell: Doorbell,
     /// The application of this process has closed what it does not know: the front cannot be woken any more.
@@ -39,7 +39,7 @@ pub struct Exchange {
 #[derive(Debug)]
 struct FrontEnds {
     ear: OwnedFd,
-    desk: OwnedFd,
+    fd_channel: OwnedFd,
 }
 
 impl Exchange {
@@ -50,14 +50,14 @@ impl Exchange {
     pub fn create(geometry: Geometry) -> io::Result<Self> {
         let mapping = Mapping::create(geometry)?;
         let (bell, ear) = Doorbell::open()?;
-        let (children, desk) = Desk::open()?;
+        let (children, fd_channel) = FdChannel::open()?;
         Ok(Self {
             mapping,
             geometry,
             bell,
             is_cut_off: AtomicBool::new(false),
-            desk: children,
-            front: Mutex::new(Some(FrontEnds { ear, desk })),
+            fd_channel: children,
+            front: Mutex::new(Some(FrontEnds { ear, fd_channel })),
         })
     }
 
@@ -69,17 +69,17 @@ impl Exchange {
 
     /// The scoreboard.
     #[must_use]
-    pub fn board(&self) -> Board<'_> {
-        Board::new(&self.mapping, self.geometry.threads)
+    pub fn scoreboard(&self) -> Scoreboard<'_> {
+        Scoreboard::new(&self.mapping, self.geometry.threads)
     }
 
     /// The descriptors that a process of the server keeps open.
     #[must_use]
     pub fn descriptors(&self) -> Vec<RawFd> {
         let front = self.front();
-        let of_front = front.iter().flat_map(|ends| [&ends.ear, &ends.desk]);
+        let of_front = front.iter().flat_map(|ends| [&ends.ear, &ends.fd_channel]);
         let of_front = of_front.map(AsRawFd::as_raw_fd);
-        let of_all = [self.bell.get(), self.desk.children.get()].into_iter();
+        let of_all = [self.bell.get(), self.fd_channel.children.get()].into_iter();
         let of_all = of_all.filter_map(|end| Some(end.ok()?.as_raw_fd()));
         of_front.chain(of_all).collect()
     }
@@ -106,7 +106,7 @@ impl Exchange {
     /// Wakes the front, unless it is awake. What it is to see has been published.
     pub(crate) fn wake_front(&self) {
         // When it cannot be woken, it hears of the answer when this process has ended.
-        if self.mapping.header().front.stir() && self.bell.ring().is_err() {
+        if self.mapping.header().front.mark_awake() && self.bell.ring().is_err() {
             self.is_cut_off.store(true, Relaxed);
         }
     }
@@ -121,27 +121,31 @@ impl Exchange {
 
     /// Looks whether it has.
     pub fn look_for_descriptors(&self) {
-        if self.bell.get().is_err() || self.desk.children.get().is_err() {
+        if self.bell.get().is_err() || self.fd_channel.children.get().is_err() {
             self.is_cut_off.store(true, Relaxed);
         }
     }
 
-    /// Readable when a thread has left a note.
+    /// Readable when a thread has sent a message with a descriptor.
     ///
     /// # Errors
     /// As [`Self::doorbell`].
-    pub fn desk(&self) -> io::Result<OwnedFd> {
+    pub fn fd_channel(&self) -> io::Result<OwnedFd> {
         let front = self.front();
-        front.as_ref().ok_or_else(not_the_front)?.desk.try_clone()
+        front
+            .as_ref()
+            .ok_or_else(not_the_front)?
+            .fd_channel
+            .try_clone()
     }
 
-    /// The next note; `None` for one that no thread of ours leaves.
+    /// The next message; `None` for one that no thread of ours sends.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
-    pub(crate) fn note(&self) -> io::Result<Option<Note>> {
+    pub(crate) fn fd_message(&self) -> io::Result<Option<FdMessage>> {
         let front = self.front();
-        Desk::note(front.as_ref().ok_or_else(not_the_front)?.desk.as_fd())
+        FdChannel::next(front.as_ref().ok_or_else(not_the_front)?.fd_channel.as_fd())
     }
 
     /// The requests that the child's threads have taken and not yet answered, two for each thread at most: one that runs,
@@ -156,7 +160,7 @@ impl Exchange {
             if found.len() == most {
                 break;
             }
-            let Word::Claimed(owner, seq) = word.read() else {
+            let SlotState::Claimed(owner, seq) = word.read() else {
                 continue;
             };
             if owner.child != child || store::read(&self.mapping, slot, &mut bytes).is_err() {
@@ -182,7 +186,7 @@ impl Exchange {
             found.push(InFlight {
                 child,
                 thread: owner.thread,
-                ticket: crate::Ticket { slot, seq },
+                request_id: crate::RequestId { slot, seq },
                 method,
                 path,
                 running: Duration::from_nanos(running),
@@ -207,24 +211,24 @@ impl Exchange {
         usize::from(child) * usize::from(self.geometry.threads) + usize::from(thread)
     }
 
-    /// The bells of a child's threads.
-    pub(crate) fn bells(&self, child: u16) -> impl Iterator<Item = &Bell> {
+    /// The parkers of a child's threads.
+    pub(crate) fn parkers(&self, child: u16) -> impl Iterator<Item = &Parker> {
         let first = self.thread_index(child, 0);
         let threads = &self.mapping.threads()[first..first + usize::from(self.geometry.threads)];
-        threads.iter().map(|thread| &thread.bell)
+        threads.iter().map(|thread| &thread.parker)
     }
 
     /// Whether this thread may take a request.
-    pub(crate) fn lets_in(&self, child: u16, thread: u8) -> bool {
-        let gate = &self.board().child(child).gate;
-        gate.lets_in(usize::from(thread), self.bells(child))
+    pub(crate) fn admits(&self, child: u16, thread: u8) -> bool {
+        let limit = &self.scoreboard().child(child).limit;
+        limit.admits(usize::from(thread), self.parkers(child))
     }
 
     /// Wakes a thread that sleeps and may take a request, of the child with the fewest that are awake, and within the
     /// child one that ran last. What it is to see has been published.
     pub(crate) fn wake_a_thread(&self) -> bool {
         // Another process may wake the thread first, which happens at most once for each thread: a thread that seems to
-        // sleep more often than that is one whose bell is being overwritten.
+        // sleep more often than that is one whose parker is being overwritten.
         for _ in self.mapping.threads() {
             let Some((child, thread)) = self.next_thread() else {
                 return false;
@@ -238,14 +242,14 @@ impl Exchange {
 
     fn next_thread(&self) -> Option<(u16, usize)> {
         let mut best: Option<(u32, u16, usize)> = None;
-        for (slot, place) in (0..).zip(self.board().children()) {
-            let survey = place.gate.survey(self.bells(slot));
-            if let Some(thread) = survey.next {
-                if survey.awake == 0 {
+        for (slot, place) in (0..).zip(self.scoreboard().children()) {
+            let census = place.limit.census(self.parkers(slot));
+            if let Some(thread) = census.next {
+                if census.awake == 0 {
                     return Some((slot, thread));
                 }
-                if best.is_none_or(|(awake, ..)| survey.awake < awake) {
-                    best = Some((survey.awake, slot, thread));
+                if best.is_none_or(|(awake, ..)| census.awake < awake) {
+                    best = Some((census.awake, slot, thread));
                 }
             }
         }
@@ -254,14 +258,14 @@ impl Exchange {
 
     pub(crate) fn wake(&self, child: u16, thread: usize) -> bool {
         let first = self.thread_index(child, 0);
-        self.mapping.threads()[first + thread].bell.ring()
+        self.mapping.threads()[first + thread].parker.unpark()
     }
 
     /// Has the children's limits looked at: requests wait, and threads sleep that may not take them.
     pub(crate) fn wake_governors(&self) {
-        for (slot, place) in (0..).zip(self.board().children()) {
-            if place.governor.sleeps() && place.gate.survey(self.bells(slot)).sleeps {
-                place.governor.ring();
+        for (slot, place) in (0..).zip(self.scoreboard().children()) {
+            if place.governor.is_parked() && place.limit.census(self.parkers(slot)).sleeps {
+                place.governor.unpark();
             }
         }
     }

@@ -1,11 +1,11 @@
-//! The seat of whoever watches over a child's limit: it sleeps while the limit matters to nobody.
+//! The governor of one child: a thread that sets the limit, and sleeps while all threads idle or only one works.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bell::published;
 use crate::exchange::Exchange;
 use crate::ids::ChildId;
+use crate::parker::store_load_fence;
 use crate::sync::{AtomicBool, Ordering};
 
 /// One child's governor.
@@ -38,8 +38,8 @@ impl Governor {
     /// Sleeps until the limit matters: until more than one thread is awake, or one is held back, or `stop` says so and
     /// [`crate::wake_child`] has been called.
     pub fn sleep(&self, stop: &AtomicBool) {
-        let bell = &self.exchange.board().child(self.child.slot).governor;
-        bell.sleep_unless(|| stop.load(Ordering::Acquire) || self.matters());
+        let parker = &self.exchange.scoreboard().child(self.child.slot).governor;
+        parker.park_unless(|| stop.load(Ordering::Acquire) || self.matters());
     }
 
     /// Whether more than one thread is awake, or one is held back.
@@ -52,14 +52,14 @@ impl Governor {
     /// What the threads are about now.
     #[must_use]
     pub fn look(&self) -> Look {
-        let gate = &self.exchange.board().child(self.child.slot).gate;
-        let survey = gate.survey(self.exchange.bells(self.child.slot));
+        let allowed = &self.exchange.scoreboard().child(self.child.slot).limit;
+        let census = allowed.census(self.exchange.parkers(self.child.slot));
         let first = self.exchange.thread_index(self.child.slot, 0);
         let threads = usize::from(self.exchange.geometry().threads);
         let threads = &self.exchange.mapping.threads()[first..first + threads];
         Look {
-            awake: survey.awake,
-            held_back: survey.sleeps && survey.next.is_none() && !self.exchange.queue().is_empty(),
+            awake: census.awake,
+            held_back: census.sleeps && census.next.is_none() && !self.exchange.queue().is_empty(),
             running: threads
                 .iter()
                 .map(|thread| thread.since.load(Ordering::Relaxed))
@@ -77,12 +77,12 @@ impl Governor {
 
     /// From now on so many threads run at the same time; those that wait for that are woken.
     pub fn set_limit(&self, limit: u32) {
-        let gate = &self.exchange.board().child(self.child.slot).gate;
-        gate.set(limit);
-        published();
+        let allowed = &self.exchange.scoreboard().child(self.child.slot).limit;
+        allowed.set(limit);
+        store_load_fence();
         let mut waiting = self.exchange.queue().len();
         while waiting > 0
-            && let Some(thread) = gate.survey(self.exchange.bells(self.child.slot)).next
+            && let Some(thread) = allowed.census(self.exchange.parkers(self.child.slot)).next
         {
             if self.exchange.wake(self.child.slot, thread) {
                 waiting -= 1;

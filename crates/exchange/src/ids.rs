@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One life in a child slot: which slot, and which of the lives that the slot has had.
+/// One incarnation in a child slot: which slot, and which of those that the slot has had.
 ///
 /// The life is what keeps a late word about a dead child from hitting its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,12 +10,12 @@ pub struct ChildId {
     /// The child's slot, from 0.
     pub slot: u16,
     /// Counts the lives of that slot, wrapping.
-    pub life: u8,
+    pub incarnation: u8,
 }
 
 impl fmt::Display for ChildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.slot, self.life)
+        write!(f, "{}.{}", self.slot, self.incarnation)
     }
 }
 
@@ -30,7 +30,7 @@ pub struct Owner {
 
 /// A request as long as it lives: the slot that holds it, and the number of requests that the slot held before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ticket {
+pub struct RequestId {
     /// The request's slot.
     pub slot: u32,
     /// Grows with each request of the slot, wrapping.

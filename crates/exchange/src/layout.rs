@@ -16,8 +16,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap};
 use crate::places::{
     BLOCK, BLOCKS, ChildPlace, Geometry, Header, INLINE, RING, SlotPlace, ThreadPlace,
 };
+use crate::slot_state::{AtomicSlotState, MAX_CHILDREN};
 use crate::sync::AtomicU64;
-use crate::word::{MAX_CHILDREN, SlotWord};
 
 /// A slot's bytes keep this distance, not a power of two, so that neighbours do not share cache sets.
 const INLINE_STRIDE: usize = INLINE + 64;
@@ -63,7 +63,7 @@ impl Places {
         const LINE: usize = 64;
         const PAGE: usize = 4096;
         let dirty = place(geometry.dirty_words(), size_of::<AtomicU64>(), LINE);
-        let words = place(slots, size_of::<SlotWord>(), LINE);
+        let words = place(slots, size_of::<AtomicSlotState>(), LINE);
         let entries = place(geometry.entries(), size_of::<AtomicU64>(), LINE);
         let slots_ = place(slots, size_of::<SlotPlace>(), LINE);
         let children = place(children, size_of::<ChildPlace>(), LINE);
@@ -136,7 +136,7 @@ impl Mapping {
         self.table(self.places.dirty)
     }
 
-    pub(crate) fn words(&self) -> &[SlotWord] {
+    pub(crate) fn words(&self) -> &[AtomicSlotState] {
         self.table(self.places.words)
     }
 
@@ -213,7 +213,7 @@ pub(crate) unsafe trait SharedAtomics {}
 // SAFETY: an atomic.
 unsafe impl SharedAtomics for AtomicU64 {}
 // SAFETY: `repr(C)`, one atomic.
-unsafe impl SharedAtomics for SlotWord {}
+unsafe impl SharedAtomics for AtomicSlotState {}
 // SAFETY: `repr(C)`, atomics alone.
 unsafe impl SharedAtomics for SlotPlace {}
 // SAFETY: `repr(C)`, atomics alone.

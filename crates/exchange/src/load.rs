@@ -1,8 +1,8 @@
 //! How busy everybody is: for whoever sizes the pool.
 
 use crate::exchange::Exchange;
+use crate::slot_state::SlotState;
 use crate::sync::Ordering;
-use crate::word::Word;
 
 /// What is going on at one moment, as far as many words that change can be read at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Exchange {
         let mut busy = vec![0; usize::from(self.geometry().children)];
         for word in self.mapping.words() {
             // A child slot that there is not was written by nobody of ours.
-            if let Word::Claimed(owner, _) = word.read()
+            if let SlotState::Claimed(owner, _) = word.read()
                 && let Some(count) = busy.get_mut(usize::from(owner.child.slot))
             {
                 *count += 1;

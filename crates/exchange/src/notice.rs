@@ -8,7 +8,7 @@ pub const LEN: usize = 8;
 /// From the supervisor to the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToFront {
-    /// The child is that process, as the kernel has told: what it puts on the desk counts from now on. Said before the child
+    /// The child is that process, as the kernel has told: what it puts on the channel counts from now on. Said before the child
     /// takes requests.
     Born(ChildId, u32),
     /// The child has been reaped: give its requests up and clear its places, then answer [`FromFront::Cleared`].
@@ -26,7 +26,7 @@ pub enum ToFront {
 pub enum FromFront {
     /// Connections are accepted from now on.
     Serving,
-    /// Nothing of that child is left in the exchange: its slot may have another life.
+    /// Nothing of that child is left in the exchange: its slot may have another incarnation.
     Cleared(ChildId),
     /// Every connection has ended.
     Drained,
@@ -87,19 +87,22 @@ impl FromFront {
 }
 
 fn pack(kind: u8, child: Option<ChildId>, process: u32) -> [u8; LEN] {
-    let child = child.unwrap_or(ChildId { slot: 0, life: 0 });
+    let child = child.unwrap_or(ChildId {
+        slot: 0,
+        incarnation: 0,
+    });
     let [low, high] = child.slot.to_le_bytes();
     let [a, b, c, d] = process.to_le_bytes();
-    [kind, child.life, low, high, a, b, c, d]
+    [kind, child.incarnation, low, high, a, b, c, d]
 }
 
 fn unpack(bytes: &[u8]) -> Option<(u8, ChildId, u32)> {
-    let &[kind, life, low, high, a, b, c, d] = bytes else {
+    let &[kind, incarnation, low, high, a, b, c, d] = bytes else {
         return None;
     };
     let slot = u16::from_le_bytes([low, high]);
     let process = u32::from_le_bytes([a, b, c, d]);
-    Some((kind, ChildId { slot, life }, process))
+    Some((kind, ChildId { slot, incarnation }, process))
 }
 
 #[cfg(test)]
@@ -110,7 +113,7 @@ mod tests {
     fn every_message_survives_the_journey() {
         let child = ChildId {
             slot: 513,
-            life: 200,
+            incarnation: 200,
         };
         for message in [
             ToFront::Born(child, 4_194_303),

@@ -2,8 +2,8 @@
 //!
 //! All of it is atomic, or padding, so that all-zero bytes are its valid first state.
 
-use crate::bell::Bell;
-use crate::gate::Gate;
+use crate::concurrency_limit::ConcurrencyLimit;
+use crate::parker::Parker;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// How much of everything the mapping holds; fixed for the life of the server.
@@ -61,7 +61,7 @@ pub(crate) struct Header {
     pub(crate) tail: AtomicU64,
     _own_line_too: [u64; 7],
     /// What the front sleeps on (the pipe of the exchange does the waking).
-    pub(crate) front: Bell,
+    pub(crate) front: Parker,
 }
 
 /// What stands in a slot beside its word and its bytes. Written by the front before the word says "queued".
@@ -99,13 +99,13 @@ pub enum ChildState {
 #[repr(C, align(64))]
 pub struct ChildPlace {
     state: AtomicU32,
-    life: AtomicU32,
+    incarnation: AtomicU32,
     pid: AtomicU32,
     generation: AtomicU32,
     /// How many of its threads run at the same time.
-    pub(crate) gate: Gate,
+    pub(crate) limit: ConcurrencyLimit,
     /// What its governor sleeps on.
-    pub(crate) governor: Bell,
+    pub(crate) governor: Parker,
 }
 
 /// A thread as everybody sees it, and what it sleeps on.
@@ -114,9 +114,9 @@ pub struct ChildPlace {
 #[repr(C, align(64))]
 pub(crate) struct ThreadPlace {
     /// What the thread sleeps on while no request waits.
-    pub(crate) bell: Bell,
+    pub(crate) parker: Parker,
     /// What the thread sleeps on while its ring is full.
-    pub(crate) room: Bell,
+    pub(crate) room: Parker,
     /// Bytes that the thread has written into its ring since the child was born.
     pub(crate) written: AtomicU64,
     /// Requests answered by this thread.
@@ -132,11 +132,12 @@ pub(crate) struct ThreadPlace {
 
 impl ChildPlace {
     /// A life begins.
-    pub fn begin(&self, life: u8, generation: u32) {
+    pub fn begin(&self, incarnation: u8, generation: u32) {
         self.pid.store(0, Ordering::Relaxed);
-        self.life.store(u32::from(life), Ordering::Relaxed);
+        self.incarnation
+            .store(u32::from(incarnation), Ordering::Relaxed);
         self.generation.store(generation, Ordering::Relaxed);
-        self.gate.set(0);
+        self.limit.set(0);
         self.set_state(ChildState::Starting);
     }
 
@@ -166,9 +167,9 @@ impl ChildPlace {
 
     /// Which of the slot's lives this is.
     #[must_use]
-    pub fn life(&self) -> u8 {
+    pub fn incarnation(&self) -> u8 {
         // Only `begin` writes it, from a byte.
-        self.life.load(Ordering::Relaxed).to_le_bytes()[0]
+        self.incarnation.load(Ordering::Relaxed).to_le_bytes()[0]
     }
 
     /// The process, 0 until it has been born.

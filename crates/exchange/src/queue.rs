@@ -8,9 +8,9 @@
 //! (`line`), and puts the queue right where it differs; the others take no more steps than there are entries, whatever
 //! head and tail say.
 
-use crate::ids::{Owner, Ticket};
+use crate::ids::{Owner, RequestId};
+use crate::slot_state::{AtomicSlotState, SlotState};
 use crate::sync::{AtomicU64, Ordering};
-use crate::word::{SlotWord, Word};
 
 /// A view of the queue in the mapping.
 #[derive(Clone, Copy, Debug)]
@@ -22,27 +22,30 @@ pub(crate) struct Queue<'a> {
     /// The entries; at least twice as many as slots, so that all that waits fits in once more.
     pub(crate) entries: &'a [AtomicU64],
     /// The words of all slots.
-    pub(crate) words: &'a [SlotWord],
+    pub(crate) words: &'a [AtomicSlotState],
 }
 
 impl Queue<'_> {
     /// Puts a filled slot in at `tail`, the position after the newest entry. Called by the front alone.
-    pub(crate) fn push(&self, tail: u64, ticket: Ticket) {
-        self.words[ticket.slot as usize].write(Word::Queued(ticket.seq));
-        self.enter(tail, ticket);
+    pub(crate) fn push(&self, tail: u64, request_id: RequestId) {
+        self.words[request_id.slot as usize].write(SlotState::Queued(request_id.seq));
+        self.enter(tail, request_id);
         self.tail.store(tail.wrapping_add(1), Ordering::Release);
     }
 
     /// Takes the oldest waiting request for `owner`.
-    pub(crate) fn claim(&self, owner: Owner) -> Option<Ticket> {
+    pub(crate) fn claim(&self, owner: Owner) -> Option<RequestId> {
         let mut head = self.head.load(Ordering::Acquire);
         for _ in 0..self.entries.len() {
             if self.behind(head) == 0 {
                 break;
             }
-            let ticket = Ticket::unpack(self.entry(head).load(Ordering::Acquire));
-            let claimed = self.word(ticket).is_some_and(|word| {
-                word.change(Word::Queued(ticket.seq), Word::Claimed(owner, ticket.seq))
+            let request_id = RequestId::unpack(self.entry(head).load(Ordering::Acquire));
+            let claimed = self.word(request_id).is_some_and(|word| {
+                word.change(
+                    SlotState::Queued(request_id.seq),
+                    SlotState::Claimed(owner, request_id.seq),
+                )
             });
             // Whoever saw that the entry no longer waits may pass it; another may have been faster.
             let next = head.wrapping_add(1);
@@ -50,7 +53,7 @@ impl Queue<'_> {
                 self.head
                     .compare_exchange(head, next, Ordering::AcqRel, Ordering::Acquire);
             if claimed {
-                return Some(ticket);
+                return Some(request_id);
             }
             head = passed.map_or_else(|actual| actual, |_| next);
         }
@@ -58,8 +61,11 @@ impl Queue<'_> {
     }
 
     /// Takes a request back that no thread has taken yet. Called by the front alone.
-    pub(crate) fn withdraw(&self, ticket: Ticket) -> bool {
-        self.words[ticket.slot as usize].change(Word::Queued(ticket.seq), Word::Free(ticket.seq))
+    pub(crate) fn withdraw(&self, request_id: RequestId) -> bool {
+        self.words[request_id.slot as usize].change(
+            SlotState::Queued(request_id.seq),
+            SlotState::Free(request_id.seq),
+        )
     }
 
     /// Whether nothing waits.
@@ -85,11 +91,11 @@ impl Queue<'_> {
 
     /// Whether the queue says what the front knows: its tail, and the position of the oldest request that may wait. Called
     /// by the front alone.
-    pub(crate) fn agrees(&self, tail: u64, oldest: Option<(u64, Ticket)>) -> bool {
+    pub(crate) fn agrees(&self, tail: u64, oldest: Option<(u64, RequestId)>) -> bool {
         let length = tail.wrapping_sub(self.head.load(Ordering::Acquire));
         // A thread passes only what no longer waits: it has changed the word before.
         let is_passed =
-            |(position, ticket)| tail.wrapping_sub(position) > length && self.waits(ticket);
+            |(position, request_id)| tail.wrapping_sub(position) > length && self.waits(request_id);
         self.tail.load(Ordering::Relaxed) == tail
             && length <= self.entries.len() as u64
             && !oldest.is_some_and(is_passed)
@@ -105,12 +111,12 @@ impl Queue<'_> {
     pub(crate) fn renew<'t>(
         &self,
         start: u64,
-        line: impl Iterator<Item = &'t mut (u64, Ticket)>,
+        line: impl Iterator<Item = &'t mut (u64, RequestId)>,
     ) -> u64 {
         let mut tail = start;
-        for (position, ticket) in line {
+        for (position, request_id) in line {
             *position = tail;
-            self.enter(tail, *ticket);
+            self.enter(tail, *request_id);
             tail = tail.wrapping_add(1);
         }
         // The head moves last: at no moment does the queue look empty to a thread that is about to sleep.
@@ -120,12 +126,13 @@ impl Queue<'_> {
     }
 
     /// Whether no thread has taken this request.
-    pub(crate) fn waits(&self, ticket: Ticket) -> bool {
-        self.words[ticket.slot as usize].read() == Word::Queued(ticket.seq)
+    pub(crate) fn waits(&self, request_id: RequestId) -> bool {
+        self.words[request_id.slot as usize].read() == SlotState::Queued(request_id.seq)
     }
 
-    fn enter(&self, position: u64, ticket: Ticket) {
-        self.entry(position).store(ticket.pack(), Ordering::Release);
+    fn enter(&self, position: u64, request_id: RequestId) {
+        self.entry(position)
+            .store(request_id.pack(), Ordering::Release);
     }
 
     fn entry(&self, position: u64) -> &AtomicU64 {
@@ -138,7 +145,7 @@ impl Queue<'_> {
         &self.entries[index]
     }
 
-    fn word(&self, ticket: Ticket) -> Option<&SlotWord> {
-        self.words.get(ticket.slot as usize)
+    fn word(&self, request_id: RequestId) -> Option<&AtomicSlotState> {
+        self.words.get(request_id.slot as usize)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::wire::Head;
+use crate::codec::Head;
 
 /// How an answer goes on after this part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 //!
 //! A frame counts once the writer has moved `written` past it, so a writer that is killed half-way has written nothing.
 
-use crate::ids::Ticket;
+use crate::codec::Malformed;
+use crate::ids::RequestId;
 use crate::layout::Area;
 use crate::places::RING;
 use crate::reply::After;
-use crate::wire::Malformed;
 
 /// Bytes of a frame before its head.
 const HEADER: usize = 24;
@@ -18,7 +18,7 @@ pub const MAX_HEAD: usize = MAX_PAYLOAD;
 /// What stands before the head and the data of each frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    pub(crate) ticket: Ticket,
+    pub(crate) request_id: RequestId,
     /// Bytes of the head; without any, this frame goes on with an answer.
     pub(crate) head: usize,
     /// Bytes of the body.
@@ -47,8 +47,8 @@ impl Frame {
         let words = [
             number(self.head),
             number(self.data),
-            self.ticket.slot.to_le_bytes(),
-            self.ticket.seq.to_le_bytes(),
+            self.request_id.slot.to_le_bytes(),
+            self.request_id.seq.to_le_bytes(),
             after.to_le_bytes(),
             [0; 4],
         ];
@@ -67,7 +67,7 @@ impl Frame {
             Ok(u32::from_le_bytes(bytes))
         };
         let (head, data) = (word(0)? as usize, word(1)? as usize);
-        let ticket = Ticket {
+        let request_id = RequestId {
             slot: word(2)?,
             seq: word(3)?,
         };
@@ -87,7 +87,7 @@ impl Frame {
             return Err(Malformed);
         }
         Ok(Self {
-            ticket,
+            request_id,
             head,
             data,
             after,

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use crate::codec::Malformed;
 use crate::layout::{Area, Mapping};
 use crate::places::{BLOCK, BLOCKS_A_SLOT, INLINE};
 use crate::sync::Ordering;
-use crate::wire::Malformed;
 
 /// The most bytes that one request may have in the exchange, with its body if that is in memory.
 pub const MAX_REQUEST: usize = INLINE + BLOCKS_A_SLOT * BLOCK;

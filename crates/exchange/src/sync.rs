@@ -101,9 +101,9 @@ pub(crate) mod mortal {
     pub(crate) struct Killed;
 
     /// Runs `life`; the thread is killed before its `operations`-th atomic operation, and then the answer is `None`.
-    pub(crate) fn with_fuse<T>(operations: u32, life: impl FnOnce() -> T) -> Option<T> {
+    pub(crate) fn with_fuse<T>(operations: u32, incarnation: impl FnOnce() -> T) -> Option<T> {
         FUSE.with(|fuse| fuse.set(Fuse::Left(operations)));
-        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(incarnation));
         FUSE.with(|fuse| fuse.set(Fuse::None));
         match end {
             Ok(value) => Some(value),

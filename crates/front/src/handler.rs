@@ -34,7 +34,7 @@ impl Handler for Site {
         {
             let is_stopping = self.context.closing.get();
             return health::respond(request.head.method(), asked, is_stopping, || {
-                self.upstream.board()
+                self.upstream.scoreboard()
             });
         }
         app::respond(&self.upstream, request)

@@ -37,7 +37,7 @@ pub use directives::{Correction, Directive, Directives, Elastic, Mpm};
 pub use front::{Front, FrontAction, FrontMemory, decide_front};
 pub use limits::{Limits, Pool, Recycling, Safe};
 pub use observed::{Child, Demand, Event, Exit, Generation, Life, Mold, Observed, Weight};
-pub use threads::{Seen, Threads};
+pub use threads::{ThreadLimitRule, ThreadSample};
 
 use paces::Paces;
 use plan::Plan;

@@ -1,7 +1,7 @@
 //! How many threads of one child should run the application at the same time.
 //!
-//! Threads of one interpreter that compute take turns, and each turn costs: with 25 of them a page can take twice the
-//! processor time. Threads that wait for a database, or compute without the interpreter, run beside each other for
+//! ThreadLimitRule of one interpreter that compute take turns, and each turn costs: with 25 of them a page can take twice the
+//! processor time. ThreadLimitRule that wait for a database, or compute without the interpreter, run beside each other for
 //! nothing. Which of the two it is, nobody is told; but a child whose threads have all that they want of the processor gets
 //! nothing from a further one, and a child that idles while requests wait does.
 //!
@@ -15,7 +15,7 @@ use std::time::Duration;
 const BUSY: u32 = 920;
 /// Whose average exceeds this has more threads than it can use.
 const CROWDED: u32 = 960;
-/// Threads that compute beside each other: so many thousandths of one processor.
+/// ThreadLimitRule that compute beside each other: so many thousandths of one processor.
 const PARALLEL: u32 = 1250;
 /// What a trial must add to be a success.
 const GAIN: u32 = 400;
@@ -33,14 +33,14 @@ const LONG: (u32, Duration) = (4, Duration::from_millis(20));
 
 /// What a child's threads have done since the last look.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub struct ThreadSample<'a> {
     /// Time since the last look.
     pub passed: Duration,
     /// What the process has spent on processors meanwhile, all threads together.
     pub computed: Duration,
     /// A thread with a request computes now, or would if it had a processor.
     pub computing: bool,
-    /// Threads that run a request, or look for one.
+    /// ThreadLimitRule that run a request, or look for one.
     pub awake: u32,
     /// Requests wait for the limit alone.
     pub held_back: bool,
@@ -52,8 +52,8 @@ pub struct Seen<'a> {
 
 /// The limit of one child, and what has to be remembered from look to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Threads {
-    /// Threads that there are.
+pub struct ThreadLimitRule {
+    /// ThreadLimitRule that there are.
     all: u32,
     /// The limit, but for long requests.
     base: u32,
@@ -86,7 +86,7 @@ struct Span {
 }
 
 impl Span {
-    fn and(self, seen: &Seen<'_>) -> Self {
+    fn and(self, seen: &ThreadSample<'_>) -> Self {
         Self {
             passed: self.passed + seen.passed,
             computed: self.computed + seen.computed,
@@ -108,7 +108,7 @@ impl Trial {
     }
 }
 
-impl Threads {
+impl ThreadLimitRule {
     /// A child with so many threads, of which one runs at first.
     #[must_use]
     pub fn new(all: u32) -> Self {
@@ -123,7 +123,7 @@ impl Threads {
     }
 
     /// Looks once more; gives how many threads may run from now on, at least one.
-    pub fn decide(&mut self, seen: &Seen<'_>) -> u32 {
+    pub fn decide(&mut self, seen: &ThreadSample<'_>) -> u32 {
         let level = thousandths(seen.computed, seen.passed);
         self.average = (3 * self.average + level.min(1000)) / 4;
         // Who waits for a processor may keep the interpreter: a further thread would only wait with it.
@@ -170,7 +170,7 @@ impl Threads {
     }
 
     /// Whether one thread more computes more is found out by letting it.
-    fn step_trial(&mut self, seen: &Seen<'_>) {
+    fn step_trial(&mut self, seen: &ThreadSample<'_>) {
         self.trial = match self.trial {
             Trial::Pause {
                 left: 0,
@@ -223,7 +223,7 @@ impl Threads {
 
 /// How many of the running requests take so long that others are not to wait for them. What they compute is compared
 /// and not the time: where processors are rare, everything takes longer.
-fn long(seen: &Seen<'_>) -> u32 {
+fn long(seen: &ThreadSample<'_>) -> u32 {
     let mut lasted = seen.lasted.to_vec();
     let middle = lasted.len() / 2;
     let usual = match lasted.as_mut_slice() {

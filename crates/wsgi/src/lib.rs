@@ -41,7 +41,7 @@ pub use prelude::{
 };
 pub use pyo3::Python;
 pub use running::Running;
-pub use serve::{Gate, forget_thread, name_thread, serve};
+pub use serve::{ServingLock, forget_thread, name_thread, serve};
 pub use warmup::Warmed;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
-use exchange::{Answer, Body, Claim, Seat};
+use exchange::{Answer, Body, Claim, Worker};
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,24 +17,30 @@ use crate::prelude;
 /// Serves requests until `stop` is set and the thread has been woken. The thread stays attached for its whole life but
 /// for the time that it waits, and so keeps one thread state: `threading.local` survives from request to request.
 /// After each request `answered` is called.
-pub fn serve(py: Python<'_>, app: &App, seat: &mut Seat, stop: &AtomicBool, answered: &dyn Fn()) {
+pub fn serve(
+    py: Python<'_>,
+    app: &App,
+    worker: &mut Worker,
+    stop: &AtomicBool,
+    answered: &dyn Fn(),
+) {
     loop {
         // A sole thread lets go of the interpreter only when it has to wait. Others of the application get it all the same,
         // after the switch interval; where there are several of ours, one of them may wait for this very moment.
-        let taken = if seat.is_alone() {
-            seat.poll(stop)
+        let taken = if worker.is_alone() {
+            worker.poll(stop)
         } else {
             None
         };
         let wait = || {
             // One that came while this thread was busy does not interrupt its sleep.
             handle_signals(py);
-            py.detach(|| seat.wait(stop, &|| Python::attach(handle_signals)))
+            py.detach(|| worker.wait(stop, &|| Python::attach(handle_signals)))
         };
         let Some(taken) = taken.or_else(wait) else {
             return;
         };
-        let mut claim = seat.open(taken);
+        let mut claim = worker.open(taken);
         // A panic costs the request, whose claim ends it as broken off, and not the thread's other requests.
         if catch_unwind(AssertUnwindSafe(|| answer(py, app, &mut claim))).is_err() {
             error!("a panic while answering a request");
@@ -59,9 +65,9 @@ fn handler_failed(py: Python<'_>, raised: &PyErr) {
 
 /// What the main thread waits at while others serve: handlers of signals are called meanwhile.
 #[derive(Debug)]
-pub struct Gate(Py<PyAny>);
+pub struct ServingLock(Py<PyAny>);
 
-impl Gate {
+impl ServingLock {
     /// One that is closed.
     ///
     /// # Errors

@@ -319,7 +319,7 @@ impl StartResponse {
             return Err(Refused::HeadTooLarge(head_size));
         }
         let sent = REPLY.with(|reply| {
-            // A file may have to wait for others at the desk.
+            // A file may have to wait for others on the channel of descriptors.
             if after != After::File && reply.fits(head_size + bytes) {
                 send(reply, head.as_ref())
             } else {

@@ -2,26 +2,26 @@
 //!
 //! It decides by what it has itself noted, in its own memory: which slots hold a request and which one, who has taken it,
 //! what waits in which order, how far each ring has been read. The shared memory tells it news (a claim, a frame), which
-//! it checks against that. How a ring is read is in `rings`, what descriptors come with in `notes`, how a front follows one
+//! it checks against that. How a ring is read is in `rings`, what descriptors come with in `descriptors`, how a front follows one
 //! that has died in `takeover`.
 
-mod notes;
+mod descriptors;
 mod rings;
 mod takeover;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::bell::published;
-use crate::desk::Asked;
 use crate::exchange::Exchange;
-use crate::ids::{ChildId, Owner, Ticket};
+use crate::fd_channel::WantedBody;
+use crate::ids::{ChildId, Owner, RequestId};
+use crate::parker::store_load_fence;
 use crate::reply::{After, Extent};
+use crate::slot_state::SlotState;
 use crate::store::{self, MAX_REQUEST};
 use crate::sync::Ordering;
-use crate::word::Word;
 
-pub use notes::Refused;
+pub use descriptors::Refused;
 
 /// The one front's handle.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Dispatcher {
     free_slots: Vec<u32>,
     free_blocks: Vec<u32>,
     /// What was put into the queue, with its position, and is not known to have been taken; the oldest first.
-    line: VecDeque<(u64, Ticket)>,
+    line: VecDeque<(u64, RequestId)>,
     /// The queue's position after the newest entry.
     tail: u64,
     /// How often the queue had to be put right since another process had overwritten it.
@@ -51,7 +51,7 @@ pub struct Dispatcher {
     corrupt: Vec<usize>,
     /// Children of which the same is to be told with the next pump.
     suspects: Vec<ChildId>,
-    /// Which life of each child slot was last cleared.
+    /// Which incarnation of each child slot was last cleared.
     cleared: Vec<Option<u8>>,
     /// Which child is in each slot, and the number of its process.
     born: Vec<Option<(ChildId, u32)>>,
@@ -88,15 +88,15 @@ pub enum Full {
 /// Whoever waits for the answers.
 pub trait Sink {
     /// Whether the answer to this request can take another part.
-    fn wish(&mut self, ticket: Ticket) -> Wish;
+    fn wish(&mut self, request_id: RequestId) -> Wish;
     /// The next part of an answer.
-    fn part(&mut self, ticket: Ticket, part: Part);
+    fn part(&mut self, request_id: RequestId, part: Part);
     /// The child that had the request is gone: no further part will come.
-    fn lost(&mut self, ticket: Ticket);
+    fn lost(&mut self, request_id: RequestId);
     /// The child that has the request waits for the file of its body.
-    fn asked(&mut self, asked: Asked);
+    fn body_wanted(&mut self, wanted: WantedBody);
     /// The child that has the request has given what the answer goes on with.
-    fn given(&mut self, ticket: Ticket, extent: Extent);
+    fn file_given(&mut self, request_id: RequestId, extent: Extent);
     /// Children whose birth has been told and not been heard yet, with the numbers of their processes.
     fn births(&mut self) -> Vec<(ChildId, u32)>;
     /// Somebody else has tried to.
@@ -167,7 +167,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// [`Full`] when there is no room.
-    pub fn offer(&mut self, request: &[u8]) -> Result<Ticket, Full> {
+    pub fn offer(&mut self, request: &[u8]) -> Result<RequestId, Full> {
         self.offer_pieces([request, &[]])
     }
 
@@ -175,7 +175,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// [`Full`] when there is no room.
-    pub fn offer_pieces(&mut self, pieces: [&[u8]; 2]) -> Result<Ticket, Full> {
+    pub fn offer_pieces(&mut self, pieces: [&[u8]; 2]) -> Result<RequestId, Full> {
         let length = pieces[0].len() + pieces[1].len();
         if length > MAX_REQUEST {
             return Err(Full::TooLarge);
@@ -202,18 +202,18 @@ impl Dispatcher {
             has_head: false,
             blocks: taken,
         };
-        let ticket = Ticket {
+        let request_id = RequestId {
             slot: number,
             seq: slot.seq,
         };
         if !self.exchange.queue().has_room(self.tail) {
             self.renew_queue();
         }
-        self.exchange.queue().push(self.tail, ticket);
-        self.line.push_back((self.tail, ticket));
+        self.exchange.queue().push(self.tail, request_id);
+        self.line.push_back((self.tail, request_id));
         self.tail = self.tail.wrapping_add(1);
         self.unannounced += 1;
-        Ok(ticket)
+        Ok(request_id)
     }
 
     /// Requests that have been offered and not yet announced.
@@ -227,7 +227,7 @@ impl Dispatcher {
         if self.unannounced == 0 {
             return;
         }
-        published();
+        store_load_fence();
         while self.unannounced > 0 && !self.exchange.queue().is_empty() {
             if !self.exchange.wake_a_thread() {
                 if self.exchange.geometry().threads > 1 {
@@ -242,29 +242,29 @@ impl Dispatcher {
     }
 
     /// Takes a request back that no thread has taken. `true` when none has, and none will.
-    pub fn withdraw(&mut self, ticket: Ticket) -> bool {
-        let withdrawn = self.holds(ticket)
-            && self.slots[ticket.slot as usize].owner.is_none()
-            && self.exchange.queue().withdraw(ticket);
+    pub fn withdraw(&mut self, request_id: RequestId) -> bool {
+        let withdrawn = self.holds(request_id)
+            && self.slots[request_id.slot as usize].owner.is_none()
+            && self.exchange.queue().withdraw(request_id);
         if withdrawn {
-            self.line.retain(|(_, waiting)| *waiting != ticket);
-            self.free(ticket);
+            self.line.retain(|(_, waiting)| *waiting != request_id);
+            self.free(request_id);
         }
         withdrawn
     }
 
     /// Gives a request up: its client has gone. `true` when no thread had taken it, and none will.
-    pub fn give_up(&mut self, ticket: Ticket) -> bool {
-        if self.withdraw(ticket) {
+    pub fn give_up(&mut self, request_id: RequestId) -> bool {
+        if self.withdraw(request_id) {
             return true;
         }
-        if self.holds(ticket) {
-            self.slots[ticket.slot as usize].given_up = true;
+        if self.holds(request_id) {
+            self.slots[request_id.slot as usize].given_up = true;
         }
         // For the thread that writes the answer.
-        self.exchange.mapping.slots()[ticket.slot as usize]
+        self.exchange.mapping.slots()[request_id.slot as usize]
             .given_up
-            .store(ticket.seq, Ordering::Release);
+            .store(request_id.seq, Ordering::Release);
         false
     }
 
@@ -316,7 +316,7 @@ impl Dispatcher {
     pub fn look_over(&mut self) {
         self.stalled = (0..self.read.len()).collect();
         if !self.line.is_empty() {
-            self.rouse_all();
+            self.unpark_all();
         }
     }
 
@@ -326,12 +326,12 @@ impl Dispatcher {
         !self.stalled.is_empty()
     }
 
-    /// Says that the front is about to sleep; `false` when a child has answered meanwhile, and it must not. A front
+    /// Content that the front is about to sleep; `false` when a child has answered meanwhile, and it must not. A front
     /// that sleeps is woken through the [doorbell](Exchange::doorbell).
     #[must_use]
-    pub fn lie_down(&self) -> bool {
+    pub fn prepare_park(&self) -> bool {
         let mapping = &self.exchange.mapping;
-        mapping.header().front.lie_down(|| {
+        mapping.header().front.prepare_park(|| {
             mapping
                 .dirty()
                 .iter()
@@ -339,19 +339,19 @@ impl Dispatcher {
         })
     }
 
-    /// Says that the front is awake.
-    pub fn get_up(&self) {
-        self.exchange.mapping.header().front.get_up();
+    /// Content that the front is awake.
+    pub fn set_awake(&self) {
+        self.exchange.mapping.header().front.set_awake();
     }
 
     /// Takes back what a reaped child held: what it had answered is delivered, the rest is lost. Afterwards its slot
-    /// may have another life.
+    /// may have another incarnation.
     pub fn gone(&mut self, child: ChildId, sink: &mut impl Sink) {
         // The supervisor tells each death once, and nothing is born in the slot before it has been cleared.
         let Some(cleared) = self.cleared.get_mut(usize::from(child.slot)) else {
             return;
         };
-        if cleared.replace(child.life) == Some(child.life) {
+        if cleared.replace(child.incarnation) == Some(child.incarnation) {
             return;
         }
         self.note_claims(sink);
@@ -365,14 +365,14 @@ impl Dispatcher {
         for number in (0..).take(self.slots.len()) {
             let slot = &self.slots[number as usize];
             let (is_live, seq) = (slot.is_live, slot.seq);
-            let ticket = Ticket { slot: number, seq };
+            let request_id = RequestId { slot: number, seq };
             if is_live
                 && self
-                    .owner(ticket)
+                    .owner(request_id)
                     .is_some_and(|owner| owner.child.slot == child.slot)
             {
-                self.free(ticket);
-                sink.lost(ticket);
+                self.free(request_id);
+                sink.lost(request_id);
             }
         }
         self.forget_process(child);
@@ -380,7 +380,7 @@ impl Dispatcher {
         self.unannounced = u32::try_from(self.line.len()).unwrap_or(u32::MAX);
         self.announce();
         // It may also have died between marking another thread as woken and waking it.
-        self.rouse_all();
+        self.unpark_all();
     }
 
     /// How many requests waited for a thread when the answers were last read, and since then.
@@ -408,18 +408,18 @@ impl Dispatcher {
     }
 
     /// Whether the slot holds this request.
-    fn holds(&self, ticket: Ticket) -> bool {
-        let slot = self.slots.get(ticket.slot as usize);
-        slot.is_some_and(|slot| slot.is_live && slot.seq == ticket.seq)
+    fn holds(&self, request_id: RequestId) -> bool {
+        let slot = self.slots.get(request_id.slot as usize);
+        slot.is_some_and(|slot| slot.is_live && slot.seq == request_id.seq)
     }
 
     /// Who has taken a request that is held, noted once it has been seen.
-    fn owner(&mut self, ticket: Ticket) -> Option<Owner> {
-        let slot = &mut self.slots[ticket.slot as usize];
+    fn owner(&mut self, request_id: RequestId) -> Option<Owner> {
+        let slot = &mut self.slots[request_id.slot as usize];
         if slot.owner.is_none()
-            && let Word::Claimed(owner, seq) =
-                self.exchange.mapping.words()[ticket.slot as usize].read()
-            && seq == ticket.seq
+            && let SlotState::Claimed(owner, seq) =
+                self.exchange.mapping.words()[request_id.slot as usize].read()
+            && seq == request_id.seq
             && exists(&self.exchange, owner)
         {
             slot.owner = Some(owner);
@@ -430,15 +430,15 @@ impl Dispatcher {
     /// Notes who has taken what waited. A request that nobody has taken and that does not wait any more was overwritten,
     /// and is lost.
     fn note_claims(&mut self, sink: &mut impl Sink) {
-        while let Some((_, ticket)) = self.line.front().copied() {
-            if self.holds(ticket) && self.owner(ticket).is_none() {
+        while let Some((_, request_id)) = self.line.front().copied() {
+            if self.holds(request_id) && self.owner(request_id).is_none() {
                 // Looked at in this order: it may have been taken in between.
-                if self.exchange.queue().waits(ticket) {
+                if self.exchange.queue().waits(request_id) {
                     break;
                 }
-                if self.owner(ticket).is_none() {
-                    self.free(ticket);
-                    sink.lost(ticket);
+                if self.owner(request_id).is_none() {
+                    self.free(request_id);
+                    sink.lost(request_id);
                 }
             }
             self.line.pop_front();
@@ -461,19 +461,20 @@ impl Dispatcher {
         self.unannounced = u32::try_from(self.line.len()).unwrap_or(u32::MAX);
     }
 
-    fn free(&mut self, ticket: Ticket) {
-        let slot = &mut self.slots[ticket.slot as usize];
+    fn free(&mut self, request_id: RequestId) {
+        let slot = &mut self.slots[request_id.slot as usize];
         slot.is_live = false;
         self.free_blocks.append(&mut slot.blocks);
-        self.exchange.mapping.words()[ticket.slot as usize].write(Word::Free(ticket.seq));
-        self.free_slots.push(ticket.slot);
+        self.exchange.mapping.words()[request_id.slot as usize]
+            .write(SlotState::Free(request_id.seq));
+        self.free_slots.push(request_id.slot);
     }
 
     /// Wakes every thread. One that was marked as woken by a process which then died sleeps on otherwise.
-    fn rouse_all(&self) {
+    fn unpark_all(&self) {
         for place in self.exchange.mapping.threads() {
-            place.bell.rouse();
-            place.room.rouse();
+            place.parker.unpark_always();
+            place.room.unpark_always();
         }
     }
 
@@ -481,8 +482,8 @@ impl Dispatcher {
         self.stalled.retain(|stalled| *stalled != thread);
         self.corrupt.retain(|corrupt| *corrupt != thread);
         let place = &self.exchange.mapping.threads()[thread];
-        place.bell.get_up();
-        place.room.get_up();
+        place.parker.set_awake();
+        place.room.set_awake();
         place.since.store(0, Ordering::Relaxed);
         place.lasted.store(0, Ordering::Relaxed);
         self.read[thread] = 0;
@@ -501,7 +502,7 @@ impl Dispatcher {
         let slot = u16::try_from(slot).expect("child slots are numbered in 12 bits");
         ChildId {
             slot,
-            life: self.exchange.board().child(slot).life(),
+            incarnation: self.exchange.scoreboard().child(slot).incarnation(),
         }
     }
 }

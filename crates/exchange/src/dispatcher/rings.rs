@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{Dispatcher, Part, Sink, Wish};
-use crate::bell::published;
-use crate::ids::Ticket;
+use crate::codec::Malformed;
+use crate::ids::RequestId;
 use crate::layout::Area;
+use crate::parker::store_load_fence;
 use crate::reply::After;
 use crate::ring::{self, Frame};
 use crate::sync::Ordering;
-use crate::wire::Malformed;
 
 /// A thread that tells so often in a row a position which no frame explains has written frames beside those of ours. Where
 /// another process has overwritten the position, the thread sets it right the first time.
@@ -49,12 +49,12 @@ impl Dispatcher {
             let may_be_freed = self.takes_over && read == start;
             let wanted = self.check(thread, frame, may_be_freed)?;
             let wish = match wanted {
-                Wanted::Yes if !all => sink.wish(frame.ticket),
+                Wanted::Yes if !all => sink.wish(frame.request_id),
                 _ => Wish::More,
             };
             let stays = match wish {
                 Wish::More => false,
-                Wish::Later => !ends_within(ring, read, written, frame.ticket)?,
+                Wish::Later => !ends_within(ring, read, written, frame.request_id)?,
                 Wish::Nothing => true,
             };
             if stays {
@@ -66,23 +66,23 @@ impl Dispatcher {
                 Wanted::No | Wanted::Freed => Vec::new(),
             };
             if frame.head > 0 && wanted != Wanted::Freed {
-                self.slots[frame.ticket.slot as usize].has_head = true;
+                self.slots[frame.request_id.slot as usize].has_head = true;
             }
             if frame.after == After::File && wanted == Wanted::Yes {
                 // The file was put there before the frame was written. What cannot be read is missed by the reader.
-                let _ = self.clear_desk(sink);
+                let _ = self.read_fd_channel(sink);
             }
             // Freed before the frame counts as read: a front that dies in between leaves a frame to its successor that
             // says so, and no slot that nobody frees.
             if frame.after != After::More && wanted != Wanted::Freed {
-                self.free(frame.ticket);
+                self.free(frame.request_id);
             }
             read = read.wrapping_add(Frame::size(frame.head + frame.data) as u64);
             self.read[thread] = read;
             place.read.store(read, Ordering::Release);
             if wanted == Wanted::Yes {
                 sink.part(
-                    frame.ticket,
+                    frame.request_id,
                     Part {
                         bytes,
                         head: frame.head,
@@ -110,12 +110,12 @@ impl Dispatcher {
         let is_told = place.read.load(Ordering::Relaxed) == read && is_explained;
         if read != start || !is_told {
             place.read.store(read, Ordering::Release);
-            published();
-            place.room.ring();
+            store_load_fence();
+            place.room.unpark();
         }
         if !is_explained {
             // It may also have answered, and wait for the next request.
-            place.bell.ring();
+            place.parker.unpark();
         }
         Ok(())
     }
@@ -127,21 +127,21 @@ impl Dispatcher {
         frame: Frame,
         may_be_freed: bool,
     ) -> Result<Wanted, Malformed> {
-        let ticket = frame.ticket;
-        if !self.holds(ticket) {
-            let slot = self.slots.get(ticket.slot as usize);
-            let was_held = slot.is_some_and(|slot| slot.seq == ticket.seq);
+        let request_id = frame.request_id;
+        if !self.holds(request_id) {
+            let slot = self.slots.get(request_id.slot as usize);
+            let was_held = slot.is_some_and(|slot| slot.seq == request_id.seq);
             return if may_be_freed && was_held && frame.after != After::More {
                 Ok(Wanted::Freed)
             } else {
                 Err(Malformed)
             };
         }
-        let owner = self.owner(ticket).ok_or(Malformed)?;
+        let owner = self.owner(request_id).ok_or(Malformed)?;
         if self.exchange.thread_index(owner.child.slot, owner.thread) != thread {
             return Err(Malformed);
         }
-        let slot = &self.slots[ticket.slot as usize];
+        let slot = &self.slots[request_id.slot as usize];
         if frame.head > 0 && slot.has_head {
             return Err(Malformed);
         }
@@ -154,10 +154,15 @@ impl Dispatcher {
 }
 
 /// Whether the last frame of this answer has been written.
-fn ends_within(ring: Area<'_>, read: u64, written: u64, ticket: Ticket) -> Result<bool, Malformed> {
+fn ends_within(
+    ring: Area<'_>,
+    read: u64,
+    written: u64,
+    request_id: RequestId,
+) -> Result<bool, Malformed> {
     let mut at = read;
     while let Some(frame) = ring::peek(ring, at, written)? {
-        if frame.ticket != ticket || frame.after != After::More {
+        if frame.request_id != request_id || frame.after != After::More {
             return Ok(true);
         }
         at = at.wrapping_add(Frame::size(frame.head + frame.data) as u64);

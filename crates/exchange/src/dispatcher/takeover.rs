@@ -5,30 +5,30 @@ use std::sync::Arc;
 
 use super::{Dispatcher, Part, Refused, Sink, Slot, Wish, exists};
 
-use crate::desk::Asked;
 use crate::exchange::Exchange;
-use crate::ids::{ChildId, Owner, Ticket};
+use crate::fd_channel::WantedBody;
+use crate::ids::{ChildId, Owner, RequestId};
 use crate::places::ChildState;
 use crate::reply::Extent;
 use crate::ring;
+use crate::slot_state::SlotState;
 use crate::store;
 use crate::sync::Ordering;
-use crate::word::Word;
 
 impl Dispatcher {
     /// Takes the slots over as a former front left them.
     pub(super) fn take_over_slots(&mut self) {
         let exchange = Arc::clone(&self.exchange);
         for (number, word) in (0..).zip(exchange.mapping.words()) {
-            if let Word::Queued(seq) = word.read() {
-                word.change(Word::Queued(seq), Word::Free(seq));
+            if let SlotState::Queued(seq) = word.read() {
+                word.change(SlotState::Queued(seq), SlotState::Free(seq));
             }
             let slot = match word.read() {
-                Word::Claimed(owner, seq) if is_alive(&exchange, owner) => {
+                SlotState::Claimed(owner, seq) if is_alive(&exchange, owner) => {
                     self.held_slot(number, owner, seq)
                 }
-                Word::Claimed(_, seq) | Word::Free(seq) | Word::Queued(seq) => {
-                    word.write(Word::Free(seq));
+                SlotState::Claimed(_, seq) | SlotState::Free(seq) | SlotState::Queued(seq) => {
+                    word.write(SlotState::Free(seq));
                     self.free_slots.push(number);
                     Slot {
                         seq,
@@ -66,15 +66,15 @@ impl Dispatcher {
     /// wake those that it has marked as woken, or that wait for it to read.
     pub(super) fn take_over_rings(&mut self) {
         let exchange = Arc::clone(&self.exchange);
-        for (slot, place) in (0..).zip(exchange.board().children()) {
+        for (slot, place) in (0..).zip(exchange.scoreboard().children()) {
             for thread in self.threads_of(slot) {
                 self.read[thread] = exchange.mapping.threads()[thread]
                     .read
                     .load(Ordering::Acquire);
             }
             if place.state() == ChildState::Gone {
-                let life = place.life();
-                self.gone(ChildId { slot, life }, &mut Nobody);
+                let incarnation = place.incarnation();
+                self.gone(ChildId { slot, incarnation }, &mut Nobody);
             }
             for thread in self.threads_of(slot) {
                 // Nonsense is found again, and reported, when the ring is read next.
@@ -91,7 +91,7 @@ impl Dispatcher {
         self.suspect_those_that_hold_too_much();
         self.suspects.sort_unstable_by_key(|child| child.slot);
         self.suspects.dedup();
-        self.rouse_all();
+        self.unpark_all();
     }
 
     /// A thread answers one request before it takes the next, and all answers have been read: a child of which a thread
@@ -111,22 +111,23 @@ impl Dispatcher {
     }
 }
 
-/// Whether there is such a thread, and the child's slot is in this life.
+/// Whether there is such a thread, and the child's slot is in this incarnation.
 fn is_alive(exchange: &Exchange, owner: Owner) -> bool {
-    exists(exchange, owner) && exchange.board().child(owner.child.slot).life() == owner.child.life
+    exists(exchange, owner)
+        && exchange.scoreboard().child(owner.child.slot).incarnation() == owner.child.incarnation
 }
 
 /// The sink of a new front: nobody waits for the answers of the old one.
 struct Nobody;
 
 impl Sink for Nobody {
-    fn wish(&mut self, _: Ticket) -> Wish {
+    fn wish(&mut self, _: RequestId) -> Wish {
         Wish::More
     }
-    fn part(&mut self, _: Ticket, _: Part) {}
-    fn lost(&mut self, _: Ticket) {}
-    fn asked(&mut self, _: Asked) {}
-    fn given(&mut self, _: Ticket, _: Extent) {}
+    fn part(&mut self, _: RequestId, _: Part) {}
+    fn lost(&mut self, _: RequestId) {}
+    fn body_wanted(&mut self, _: WantedBody) {}
+    fn file_given(&mut self, _: RequestId, _: Extent) {}
     fn births(&mut self) -> Vec<(ChildId, u32)> {
         Vec::new()
     }

@@ -28,9 +28,9 @@ fn model_a_child_that_is_killed_loses_only_what_it_had_taken() {
     at_each_step(|steps| {
         let (exchange, mut dispatcher) = open(2, 1, 2);
         let mortal = {
-            let mut seat = seat(&exchange, 0, 0);
+            let mut worker = worker(&exchange, 0, 0);
             thread::spawn(move || {
-                with_fuse(steps, || serve_one(&mut seat, &AtomicBool::new(false))).is_some()
+                with_fuse(steps, || serve_one(&mut worker, &AtomicBool::new(false))).is_some()
             })
         };
         for path in ["a", "b"] {
@@ -39,8 +39,8 @@ fn model_a_child_that_is_killed_loses_only_what_it_had_taken() {
         }
         let lived = mortal.join().unwrap();
         let survivor = {
-            let mut seat = seat(&exchange, 1, 0);
-            thread::spawn(move || assert!(serve_one(&mut seat, &AtomicBool::new(false))))
+            let mut worker = worker(&exchange, 1, 0);
+            thread::spawn(move || assert!(serve_one(&mut worker, &AtomicBool::new(false))))
         };
         let mut answers = Answers::default();
         dispatcher.gone(child(0), &mut answers);
@@ -60,12 +60,12 @@ fn model_a_thread_that_a_dying_child_has_marked_as_woken_is_woken_after_its_deat
         let (exchange, mut dispatcher) = open(2, 1, 1);
         let stop = Arc::new(AtomicBool::new(false));
         let mortal = {
-            let (mut seat, stop) = (seat(&exchange, 0, 0), Arc::clone(&stop));
-            thread::spawn(move || with_fuse(steps, || serve_one(&mut seat, &stop)).is_some())
+            let (mut worker, stop) = (worker(&exchange, 0, 0), Arc::clone(&stop));
+            thread::spawn(move || with_fuse(steps, || serve_one(&mut worker, &stop)).is_some())
         };
         let survivor = {
-            let mut seat = seat(&exchange, 1, 0);
-            thread::spawn(move || assert!(serve_one(&mut seat, &AtomicBool::new(false))))
+            let mut worker = worker(&exchange, 1, 0);
+            thread::spawn(move || assert!(serve_one(&mut worker, &AtomicBool::new(false))))
         };
         dispatcher.offer(&request("a")).unwrap();
         dispatcher.announce();
@@ -92,7 +92,7 @@ fn model_a_front_that_is_killed_leaves_each_slot_to_the_next_one() {
         let slots = dispatcher.free_slots();
         dispatcher.offer(&request("a")).unwrap();
         assert!(serve_one(
-            &mut seat(&exchange, 0, 0),
+            &mut worker(&exchange, 0, 0),
             &AtomicBool::new(false)
         ));
         let lived = with_fuse(steps, move || {
@@ -111,8 +111,8 @@ fn model_a_thread_that_a_dying_front_has_marked_as_woken_serves_the_next_one() {
     at_each_step(|steps| {
         let (exchange, mut dispatcher) = open(1, 1, 1);
         let child = {
-            let mut seat = seat(&exchange, 0, 0);
-            thread::spawn(move || while !serve_one(&mut seat, &AtomicBool::new(false)) {})
+            let mut worker = worker(&exchange, 0, 0);
+            thread::spawn(move || while !serve_one(&mut worker, &AtomicBool::new(false)) {})
         };
         let lived = with_fuse(steps, move || {
             dispatcher.offer(&request("a")).unwrap();

@@ -12,16 +12,16 @@ fn model_a_request_is_taken_by_another_child_when_a_limit_is_lowered() {
         let (exchange, mut dispatcher) = open(2, 2, 1);
         let stop = Arc::new(AtomicBool::new(false));
         let held_back = {
-            let (mut seat, stop) = (seat(&exchange, 0, 1), Arc::clone(&stop));
-            thread::spawn(move || serve_one(&mut seat, &stop))
+            let (mut worker, stop) = (worker(&exchange, 0, 1), Arc::clone(&stop));
+            thread::spawn(move || serve_one(&mut worker, &stop))
         };
         let other = {
-            let (mut seat, stop) = (seat(&exchange, 1, 0), Arc::clone(&stop));
-            thread::spawn(move || serve_one(&mut seat, &stop))
+            let (mut worker, stop) = (worker(&exchange, 1, 0), Arc::clone(&stop));
+            thread::spawn(move || serve_one(&mut worker, &stop))
         };
         dispatcher.offer(&request("a")).unwrap();
         dispatcher.announce();
-        exchange.board().child(0).gate.set(1);
+        exchange.scoreboard().child(0).limit.set(1);
         let mut answers = Answers::default();
         answers.wait_for(1, &exchange, &mut dispatcher);
         stop.store(true, Ordering::Release);
@@ -39,12 +39,12 @@ fn model_a_thread_that_stops_passes_its_wake_up_on() {
         let (exchange, mut dispatcher) = open(2, 1, 2);
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = {
-            let (mut seat, stop) = (seat(&exchange, 0, 0), Arc::clone(&stop));
-            thread::spawn(move || serve_one(&mut seat, &stop))
+            let (mut worker, stop) = (worker(&exchange, 0, 0), Arc::clone(&stop));
+            thread::spawn(move || serve_one(&mut worker, &stop))
         };
         let other = {
-            let mut seat = seat(&exchange, 1, 0);
-            thread::spawn(move || serve_one(&mut seat, &AtomicBool::new(false)))
+            let mut worker = worker(&exchange, 1, 0);
+            thread::spawn(move || serve_one(&mut worker, &AtomicBool::new(false)))
         };
         dispatcher.offer(&request("a")).unwrap();
         dispatcher.announce();
@@ -62,10 +62,10 @@ fn model_a_thread_that_stops_passes_its_wake_up_on() {
 fn model_the_governor_is_woken_when_a_thread_is_held_back() {
     check(2, || {
         let (exchange, mut dispatcher) = open(1, 2, 1);
-        exchange.board().child(0).gate.set(1);
+        exchange.scoreboard().child(0).limit.set(1);
         let held_back = {
-            let mut seat = seat(&exchange, 0, 1);
-            thread::spawn(move || assert!(serve_one(&mut seat, &AtomicBool::new(false))))
+            let mut worker = worker(&exchange, 0, 1);
+            thread::spawn(move || assert!(serve_one(&mut worker, &AtomicBool::new(false))))
         };
         let governor = {
             let governor = Governor::new(Arc::clone(&exchange), child(0));

@@ -13,15 +13,15 @@ use loom::cell::UnsafeCell;
 use crate::places::{
     BLOCK, BLOCKS, ChildPlace, Geometry, Header, INLINE, RING, SlotPlace, ThreadPlace,
 };
+use crate::slot_state::AtomicSlotState;
 use crate::sync::AtomicU64;
-use crate::word::SlotWord;
 
 /// The tables of the mapping.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     header: Header,
     dirty: Vec<AtomicU64>,
-    words: Vec<SlotWord>,
+    words: Vec<AtomicSlotState>,
     entries: Vec<AtomicU64>,
     slots: Vec<SlotPlace>,
     children: Vec<ChildPlace>,
@@ -57,7 +57,7 @@ impl Mapping {
         &self.dirty
     }
 
-    pub(crate) fn words(&self) -> &[SlotWord] {
+    pub(crate) fn words(&self) -> &[AtomicSlotState] {
         &self.words
     }
 

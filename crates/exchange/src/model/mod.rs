@@ -1,7 +1,7 @@
 //! The exchange that ships under the model checker: every order of steps that two or three threads can take (up to the
 //! preemption bound), every value that an atomic may still show, and a SIGKILL before any one step.
 //!
-//! Front and threads are `Dispatcher` and `Seat` themselves. Only what the kernel does is modelled:
+//! Front and threads are `Dispatcher` and `Worker` themselves. Only what the kernel does is modelled:
 //! the mapping (`memory.rs`), the futex and the kill (`sync.rs`), and the pipe that wakes the front (`doorbell.rs`).
 //!
 //! Run with `make test-model`. Which changes of the code the models notice is in `mutants.md`.
@@ -32,7 +32,7 @@ fn open(children: u16, threads: u8, queue: u32) -> (Arc<Exchange>, Dispatcher) {
         queue,
     };
     let exchange = Arc::new(Exchange::create(geometry).unwrap());
-    for place in exchange.board().children() {
+    for place in exchange.scoreboard().children() {
         place.begin(1, 1);
         place.set_state(ChildState::Ready);
     }
@@ -41,7 +41,10 @@ fn open(children: u16, threads: u8, queue: u32) -> (Arc<Exchange>, Dispatcher) {
 }
 
 fn child(slot: u16) -> ChildId {
-    ChildId { slot, life: 1 }
+    ChildId {
+        slot,
+        incarnation: 1,
+    }
 }
 
 /// The bytes of a request with this path.
@@ -66,8 +69,8 @@ fn request(path: &str) -> Vec<u8> {
 }
 
 /// What a thread of a child does for one request: takes it, and answers with its path. `false` when it was told to stop.
-fn serve_one(seat: &mut Seat, stop: &AtomicBool) -> bool {
-    let Some(mut claim) = seat.take(stop) else {
+fn serve_one(worker: &mut Worker, stop: &AtomicBool) -> bool {
+    let Some(mut claim) = worker.take(stop) else {
         return false;
     };
     let (request, reply) = claim.split().unwrap();
@@ -75,15 +78,15 @@ fn serve_one(seat: &mut Seat, stop: &AtomicBool) -> bool {
     true
 }
 
-fn seat(exchange: &Arc<Exchange>, slot: u16, thread: u8) -> Seat {
-    Seat::new(Arc::clone(exchange), child(slot), thread, Original::here())
+fn worker(exchange: &Arc<Exchange>, slot: u16, thread: u8) -> Worker {
+    Worker::new(Arc::clone(exchange), child(slot), thread, Original::here())
 }
 
 /// Notes what comes of each request.
 #[derive(Default)]
 struct Answers {
-    ended: Vec<(Ticket, Vec<u8>)>,
-    lost: Vec<Ticket>,
+    ended: Vec<(RequestId, Vec<u8>)>,
+    lost: Vec<RequestId>,
 }
 
 impl Answers {
@@ -98,31 +101,31 @@ impl Answers {
             if self.count() >= count {
                 return;
             }
-            if dispatcher.lie_down() {
+            if dispatcher.prepare_park() {
                 exchange.bell.wait();
-                dispatcher.get_up();
+                dispatcher.set_awake();
             }
         }
     }
 }
 
 impl Sink for Answers {
-    fn wish(&mut self, _: Ticket) -> Wish {
+    fn wish(&mut self, _: RequestId) -> Wish {
         Wish::More
     }
-    fn part(&mut self, ticket: Ticket, part: Part) {
+    fn part(&mut self, request_id: RequestId, part: Part) {
         assert_eq!(part.after, After::Complete);
         assert!(
-            self.ended.iter().all(|(ended, _)| *ended != ticket),
+            self.ended.iter().all(|(ended, _)| *ended != request_id),
             "answered twice"
         );
-        self.ended.push((ticket, part.bytes));
+        self.ended.push((request_id, part.bytes));
     }
-    fn lost(&mut self, ticket: Ticket) {
-        self.lost.push(ticket);
+    fn lost(&mut self, request_id: RequestId) {
+        self.lost.push(request_id);
     }
-    fn asked(&mut self, _: Asked) {}
-    fn given(&mut self, _: Ticket, _: Extent) {}
+    fn body_wanted(&mut self, _: WantedBody) {}
+    fn file_given(&mut self, _: RequestId, _: Extent) {}
     fn births(&mut self) -> Vec<(ChildId, u32)> {
         Vec::new()
     }

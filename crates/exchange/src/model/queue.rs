@@ -5,7 +5,7 @@ use loom::thread;
 use super::*;
 
 /// A thread that claims once, without waiting.
-fn claim(exchange: &Arc<Exchange>) -> thread::JoinHandle<Option<Ticket>> {
+fn claim(exchange: &Arc<Exchange>) -> thread::JoinHandle<Option<RequestId>> {
     let exchange = Arc::clone(exchange);
     thread::spawn(move || exchange.queue().claim(owner()))
 }
@@ -21,9 +21,9 @@ fn owner() -> Owner {
 fn model_a_withdrawn_request_is_claimed_by_nobody_or_was_claimed_before() {
     check(3, || {
         let (exchange, mut dispatcher) = open(1, 1, 1);
-        let ticket = dispatcher.offer(&request("a")).unwrap();
+        let request_id = dispatcher.offer(&request("a")).unwrap();
         let child = claim(&exchange);
-        let withdrawn = dispatcher.withdraw(ticket);
+        let withdrawn = dispatcher.withdraw(request_id);
         assert_eq!(child.join().unwrap().is_some(), !withdrawn);
     });
 }
@@ -36,7 +36,7 @@ fn model_a_queue_that_begins_anew_loses_none_that_waits() {
         let child = claim(&exchange);
         dispatcher.withdraw(first);
         dispatcher.renew_queue();
-        let mut claimed: Vec<Ticket> = child.join().unwrap().into_iter().collect();
+        let mut claimed: Vec<RequestId> = child.join().unwrap().into_iter().collect();
         claimed.extend(exchange.queue().claim(owner()));
         // The first may have been taken before it was withdrawn; the second is always taken, and once.
         assert!(
@@ -53,8 +53,8 @@ fn model_a_queue_that_begins_anew_hides_nothing_from_a_thread_that_is_about_to_s
         let (exchange, mut dispatcher) = open(1, 1, 1);
         dispatcher.offer(&request("a")).unwrap();
         let child = {
-            let mut seat = seat(&exchange, 0, 0);
-            thread::spawn(move || assert!(serve_one(&mut seat, &AtomicBool::new(false))))
+            let mut worker = worker(&exchange, 0, 0);
+            thread::spawn(move || assert!(serve_one(&mut worker, &AtomicBool::new(false))))
         };
         dispatcher.announce();
         dispatcher.renew_queue();

@@ -10,13 +10,13 @@ use super::*;
 #[test]
 fn a_thread_hears_that_its_client_has_gone_and_its_slot_is_free_again() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
+    let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());
     let go_on = AtomicBool::new(false);
     for _ in 0..50 {
-        let ticket = dispatcher.offer(&request("/", b"")).unwrap();
-        let mut claim = seat.take(&go_on).unwrap();
+        let request_id = dispatcher.offer(&request("/", b"")).unwrap();
+        let mut claim = worker.take(&go_on).unwrap();
         assert_eq!(exchange.in_flight(CHILD).len(), 1);
-        assert!(!dispatcher.give_up(ticket));
+        assert!(!dispatcher.give_up(request_id));
         let (_, reply) = claim.split().unwrap();
         assert_eq!(reply.send(Some(&HEAD), b"late", After::More), Err(Gone));
         assert_eq!(reply.send(None, b"later", After::Complete), Err(Gone));
@@ -30,14 +30,14 @@ fn a_thread_hears_that_its_client_has_gone_and_its_slot_is_free_again() {
 #[test]
 fn a_slow_reader_stops_its_thread_and_nobody_else() {
     let (exchange, mut dispatcher) = exchange(2, 1, 8);
-    let ticket = dispatcher.offer(&request("/", b"")).unwrap();
+    let request_id = dispatcher.offer(&request("/", b"")).unwrap();
     let (say, hear) = mpsc::channel();
     let large = {
         let exchange = Arc::clone(&exchange);
         thread::Builder::new()
             .spawn(move || {
-                let mut seat = Seat::new(exchange, CHILD, 0, Original::here());
-                let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+                let mut worker = Worker::new(exchange, CHILD, 0, Original::here());
+                let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
                 let (_, reply) = claim.split().unwrap();
                 assert!(!reply.fits(1_000_000));
                 say.send(()).unwrap();
@@ -58,13 +58,16 @@ fn a_slow_reader_stops_its_thread_and_nobody_else() {
     assert!(sink.answers.is_empty() && !large.is_finished());
 
     let other = dispatcher.offer(&request("/", b"")).unwrap();
-    let mut seat = Seat::new(
+    let mut worker = Worker::new(
         Arc::clone(&exchange),
-        ChildId { slot: 1, life: 1 },
+        ChildId {
+            slot: 1,
+            incarnation: 1,
+        },
         0,
         Original::here(),
     );
-    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
     send(&mut claim, b"quick", After::Complete).unwrap();
     drop(claim);
     assert_eq!(dispatcher.pump(&mut sink), []);
@@ -73,16 +76,16 @@ fn a_slow_reader_stops_its_thread_and_nobody_else() {
     sink.wish = None;
     pump_until(&mut dispatcher, &mut sink, 2);
     large.join().unwrap();
-    assert_eq!(sink.answers[&ticket], vec![7; 1_000_000]);
+    assert_eq!(sink.answers[&request_id], vec![7; 1_000_000]);
 }
 
 #[test]
 fn where_there_is_no_room_an_answer_that_has_ended_stays_too() {
     for (wish, stays) in [(Wish::Later, false), (Wish::Nothing, true)] {
         let (exchange, mut dispatcher) = exchange(1, 1, 1);
-        let ticket = dispatcher.offer(&request("/", b"")).unwrap();
-        let mut seat = Seat::new(exchange, CHILD, 0, Original::here());
-        let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+        let request_id = dispatcher.offer(&request("/", b"")).unwrap();
+        let mut worker = Worker::new(exchange, CHILD, 0, Original::here());
+        let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
         send(&mut claim, b"whole", After::Complete).unwrap();
         drop(claim);
         let mut sink = Collected {
@@ -93,31 +96,31 @@ fn where_there_is_no_room_an_answer_that_has_ended_stays_too() {
         assert_eq!(sink.answers.is_empty(), stays);
         sink.wish = None;
         assert_eq!(dispatcher.pump(&mut sink), []);
-        assert_eq!(sink.answers[&ticket], b"whole");
+        assert_eq!(sink.answers[&request_id], b"whole");
     }
 }
 
 #[test]
 fn a_claim_that_is_dropped_without_an_end_is_broken_off() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
-    let ticket = dispatcher.offer(&request("/", b"")).unwrap();
+    let request_id = dispatcher.offer(&request("/", b"")).unwrap();
     drop(
-        Seat::new(exchange, CHILD, 0, Original::here())
+        Worker::new(exchange, CHILD, 0, Original::here())
             .take(&AtomicBool::new(false))
             .unwrap(),
     );
     let mut sink = Collected::default();
     assert_eq!(dispatcher.pump(&mut sink), []);
-    assert_eq!(sink.ended, [(ticket, After::Broken)]);
+    assert_eq!(sink.ended, [(request_id, After::Broken)]);
 }
 
 #[test]
 fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
     let mut sink = Collected::default();
-    let ticket = dispatcher.offer(&request("/", b"")).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
-    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    let request_id = dispatcher.offer(&request("/", b"")).unwrap();
+    let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());
+    let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
     let (reader, _writer) = std::io::pipe().unwrap();
     let extent = Extent {
         file: reader.into(),
@@ -127,13 +130,16 @@ fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
     let (_, reply) = claim.split().unwrap();
     reply.send_file(Some(&HEAD), extent).unwrap();
     assert!(dispatcher.pump(&mut sink).is_empty());
-    assert_eq!(sink.ended, [(ticket, After::File)]);
+    assert_eq!(sink.ended, [(request_id, After::File)]);
     let [(given, extent)] = &sink.given[..] else {
-        panic!("nothing was at the desk");
+        panic!("nothing was at the fd_channel");
     };
-    assert_eq!((*given, extent.offset, extent.length), (ticket, 7, 1 << 40));
     assert_eq!(
-        dispatcher.clear_desk(&mut sink).unwrap_err().kind(),
+        (*given, extent.offset, extent.length),
+        (request_id, 7, 1 << 40)
+    );
+    assert_eq!(
+        dispatcher.read_fd_channel(&mut sink).unwrap_err().kind(),
         std::io::ErrorKind::WouldBlock
     );
 }
@@ -141,17 +147,17 @@ fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
 #[test]
 fn a_second_head_is_the_head_of_no_answer() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
-    let ticket = dispatcher.offer(&request("/", b"")).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
-    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    let request_id = dispatcher.offer(&request("/", b"")).unwrap();
+    let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());
+    let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
     let mut sink = Collected::default();
     send(&mut claim, b"first", After::More).unwrap();
     assert_eq!(dispatcher.pump(&mut sink), []);
     send(&mut claim, b"second", After::Complete).unwrap();
     assert_eq!(dispatcher.pump(&mut sink), [CHILD]);
-    assert_eq!(sink.answers[&ticket], b"first");
+    assert_eq!(sink.answers[&request_id], b"first");
     // The child is killed for it.
     drop(claim);
     dispatcher.gone(CHILD, &mut sink);
-    assert_eq!((sink.lost, sink.ended), (vec![ticket], vec![]));
+    assert_eq!((sink.lost, sink.ended), (vec![request_id], vec![]));
 }

@@ -9,31 +9,34 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::ids::Owner;
 use crate::queue::Queue;
+use crate::slot_state::SlotState;
 use crate::sync::Ordering;
-use crate::word::Word;
 
-const VICTIM: ChildId = ChildId { slot: 1, life: 1 };
+const VICTIM: ChildId = ChildId {
+    slot: 1,
+    incarnation: 1,
+};
 
 /// Two children of one thread each.
 struct Site {
     exchange: Arc<Exchange>,
     dispatcher: Dispatcher,
     sink: Collected,
-    victim: Seat,
+    victim: Worker,
 }
 
 impl Site {
     fn new() -> Self {
         let (exchange, dispatcher) = exchange(2, 1, 8);
         Self {
-            victim: Seat::new(Arc::clone(&exchange), VICTIM, 0, Original::here()),
+            victim: Worker::new(Arc::clone(&exchange), VICTIM, 0, Original::here()),
             dispatcher,
             exchange,
             sink: Collected::default(),
         }
     }
 
-    fn offer(&mut self, path: &str) -> Ticket {
+    fn offer(&mut self, path: &str) -> RequestId {
         self.dispatcher.offer(&request(path, b"")).unwrap()
     }
 
@@ -53,11 +56,11 @@ impl Site {
     fn check_serves(&mut self) {
         for number in 0..3 {
             let path = format!("/{number}");
-            let ticket = self.offer(&path);
+            let request_id = self.offer(&path);
             self.pump();
             self.answer();
             assert_eq!(self.pump(), []);
-            assert_eq!(self.sink.answers[&ticket], path.as_bytes());
+            assert_eq!(self.sink.answers[&request_id], path.as_bytes());
         }
         assert_eq!(self.dispatcher.waiting(), 0);
     }
@@ -85,9 +88,10 @@ fn positions_of_the_queue_are_put_right() {
             child: CHILD,
             thread: 0,
         };
-        let stolen: Vec<Ticket> = std::iter::from_fn(|| site.queue().claim(thief)).collect();
-        for ticket in &stolen {
-            site.exchange.mapping.words()[ticket.slot as usize].write(Word::Queued(ticket.seq));
+        let stolen: Vec<RequestId> = std::iter::from_fn(|| site.queue().claim(thief)).collect();
+        for request_id in &stolen {
+            site.exchange.mapping.words()[request_id.slot as usize]
+                .write(SlotState::Queued(request_id.seq));
         }
         site.pump();
         for path in ["/a", "/b"] {
@@ -124,11 +128,14 @@ fn an_entry_of_the_queue_that_is_overwritten_is_entered_anew() {
 #[test]
 fn a_waiting_request_that_is_overwritten_is_lost_and_its_slot_is_not() {
     for word in [
-        Word::Free(1),
-        Word::Queued(7),
-        Word::Claimed(
+        SlotState::Free(1),
+        SlotState::Queued(7),
+        SlotState::Claimed(
             Owner {
-                child: ChildId { slot: 9, life: 0 },
+                child: ChildId {
+                    slot: 9,
+                    incarnation: 0,
+                },
                 thread: 0,
             },
             1,
@@ -136,10 +143,10 @@ fn a_waiting_request_that_is_overwritten_is_lost_and_its_slot_is_not() {
     ] {
         let mut site = Site::new();
         let free = site.dispatcher.free_slots();
-        let ticket = site.offer("/a");
-        site.exchange.mapping.words()[ticket.slot as usize].write(word);
+        let request_id = site.offer("/a");
+        site.exchange.mapping.words()[request_id.slot as usize].write(word);
         site.pump();
-        assert_eq!(site.sink.lost, [ticket]);
+        assert_eq!(site.sink.lost, [request_id]);
         assert_eq!(site.dispatcher.free_slots(), free);
         site.check_serves();
     }
@@ -174,7 +181,7 @@ fn positions_that_are_overwritten_before_a_child_is_born_mean_nothing_to_it() {
         .written
         .store(1 << 40, Ordering::SeqCst);
     let mut site = Site {
-        victim: Seat::new(Arc::clone(&exchange), VICTIM, 0, Original::here()),
+        victim: Worker::new(Arc::clone(&exchange), VICTIM, 0, Original::here()),
         dispatcher,
         exchange,
         sink: Collected::default(),
@@ -185,7 +192,7 @@ fn positions_that_are_overwritten_before_a_child_is_born_mean_nothing_to_it() {
 #[test]
 fn a_thread_that_waits_for_room_goes_on_after_its_positions_were_overwritten() {
     let mut site = Site::new();
-    let ticket = site.offer("/large");
+    let request_id = site.offer("/large");
     let exchange = Arc::clone(&site.exchange);
     let place = &exchange.mapping.threads()[1];
     let bytes = vec![7; 2_000_000];
@@ -196,7 +203,7 @@ fn a_thread_that_waits_for_room_goes_on_after_its_positions_were_overwritten() {
         });
         let mut attacks = 0;
         while site.sink.ended.is_empty() {
-            if attacks < 3 && place.room.sleeps() {
+            if attacks < 3 && place.room.is_parked() {
                 place.written.store(1 << 40, Ordering::SeqCst);
                 place.read.store(1 << 50, Ordering::SeqCst);
                 attacks += 1;
@@ -205,22 +212,23 @@ fn a_thread_that_waits_for_room_goes_on_after_its_positions_were_overwritten() {
             thread::yield_now();
         }
     });
-    assert_eq!(site.sink.answers[&ticket], bytes);
+    assert_eq!(site.sink.answers[&request_id], bytes);
 }
 
 #[test]
 fn a_slot_that_is_free_cannot_be_freed() {
     let mut site = Site::new();
     let free = site.dispatcher.free_slots();
-    let ticket = site.offer("/");
+    let request_id = site.offer("/");
     site.answer();
     site.pump();
     let thief = Owner {
         child: CHILD,
         thread: 0,
     };
-    site.exchange.mapping.words()[ticket.slot as usize].write(Word::Claimed(thief, ticket.seq));
-    write_frame(&site.exchange, ticket, b"", After::Complete);
+    site.exchange.mapping.words()[request_id.slot as usize]
+        .write(SlotState::Claimed(thief, request_id.seq));
+    write_frame(&site.exchange, request_id, b"", After::Complete);
     assert_eq!(site.pump(), [CHILD]);
     assert_eq!(site.dispatcher.free_slots(), free);
     site.dispatcher.gone(CHILD, &mut site.sink);
@@ -231,20 +239,20 @@ fn a_slot_that_is_free_cannot_be_freed() {
 fn a_thread_whose_frames_are_behind_what_was_read_is_a_suspect() {
     let stop = AtomicBool::new(false);
     let mut site = Site::new();
-    let mut seat = Seat::new(Arc::clone(&site.exchange), CHILD, 0, Original::here());
+    let mut worker = Worker::new(Arc::clone(&site.exchange), CHILD, 0, Original::here());
     let exchange = Arc::clone(&site.exchange);
-    let ticket = site.offer("/");
+    let request_id = site.offer("/");
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut claim = seat.take(&stop).unwrap();
+            let mut claim = worker.take(&stop).unwrap();
             // The application writes a frame of its own. The thread knows nothing of it.
-            write_frame(&exchange, ticket, &[0; 1000], After::More);
+            write_frame(&exchange, request_id, &[0; 1000], After::More);
             while exchange.mapping.threads()[0].read.load(Ordering::SeqCst) == 0 {
                 thread::yield_now();
             }
             let _ = send(&mut claim, b"", After::Complete);
             drop(claim);
-            seat.take(&stop);
+            worker.take(&stop);
         });
         let mut suspects = Vec::new();
         while suspects.is_empty() {
@@ -260,9 +268,9 @@ fn a_thread_whose_frames_are_behind_what_was_read_is_a_suspect() {
 }
 
 /// A frame in the ring of the first child's thread.
-fn write_frame(exchange: &Exchange, ticket: Ticket, data: &[u8], after: After) {
+fn write_frame(exchange: &Exchange, request_id: RequestId, data: &[u8], after: After) {
     let frame = ring::Frame {
-        ticket,
+        request_id,
         head: 0,
         data: data.len(),
         after,
@@ -277,7 +285,7 @@ fn write_frame(exchange: &Exchange, ticket: Ticket, data: &[u8], after: After) {
 #[test]
 fn a_frame_for_what_another_thread_has_taken_is_not_believed() {
     let mut site = Site::new();
-    let ticket = site.offer("/");
+    let request_id = site.offer("/");
     let stop = AtomicBool::new(false);
     let mut claim = site.victim.take(&stop).unwrap();
     site.dispatcher.pump(&mut site.sink);
@@ -286,13 +294,14 @@ fn a_frame_for_what_another_thread_has_taken_is_not_believed() {
         child: CHILD,
         thread: 0,
     };
-    site.exchange.mapping.words()[ticket.slot as usize].write(Word::Claimed(thief, ticket.seq));
-    write_frame(&site.exchange, ticket, b"", After::Complete);
+    site.exchange.mapping.words()[request_id.slot as usize]
+        .write(SlotState::Claimed(thief, request_id.seq));
+    write_frame(&site.exchange, request_id, b"", After::Complete);
     assert_eq!(site.dispatcher.pump(&mut site.sink), [CHILD]);
     send(&mut claim, b"mine", After::Complete).unwrap();
     drop(claim);
     assert_eq!(site.dispatcher.pump(&mut site.sink), []);
-    assert_eq!(site.sink.answers[&ticket], b"mine");
+    assert_eq!(site.sink.answers[&request_id], b"mine");
 }
 
 #[test]
@@ -307,7 +316,7 @@ fn a_child_that_signs_every_slot_is_told_of_in_few_words_and_found_by_the_next_f
         thread: 0,
     };
     for word in site.exchange.mapping.words() {
-        word.write(Word::Claimed(thief, 1));
+        word.write(SlotState::Claimed(thief, 1));
     }
     let told = site.exchange.in_flight(CHILD);
     assert_eq!(told.len(), 2);
@@ -385,23 +394,26 @@ fn the_memory_cannot_be_cut_off_under_the_others() {
 }
 
 /// What a thread sends to have a body, and what it sends to give a file.
-fn notes(site: &Site, ticket: Ticket) -> thread::JoinHandle<std::io::Result<std::os::fd::OwnedFd>> {
+fn messages(
+    site: &Site,
+    request_id: RequestId,
+) -> thread::JoinHandle<std::io::Result<std::os::fd::OwnedFd>> {
     let extent = Extent {
         file: fs::File::open("/dev/null").unwrap().into(),
         offset: 0,
         length: 1,
     };
-    site.exchange.desk.give(ticket, &extent).unwrap();
+    site.exchange.fd_channel.give(request_id, &extent).unwrap();
     let exchange = Arc::clone(&site.exchange);
     thread::Builder::new()
-        .spawn(move || exchange.desk.fetch(ticket))
+        .spawn(move || exchange.fd_channel.fetch(request_id))
         .unwrap()
 }
 
-/// Reads the desk until what `notes` sends has been read.
+/// Reads the channel until what `messages` sends has been read.
 fn clear(site: &mut Site, read: impl Fn(&Collected) -> usize) {
     while read(&site.sink) < 2 {
-        let _ = site.dispatcher.clear_desk(&mut site.sink);
+        let _ = site.dispatcher.read_fd_channel(&mut site.sink);
         thread::yield_now();
     }
 }
@@ -411,22 +423,22 @@ fn a_note_about_the_request_of_another_is_dropped() {
     let own = std::process::id();
     for is_child in [true, false] {
         let mut site = Site::new();
-        // All notes come from this process, which is now the other child or none at all.
+        // All messages come from this process, which is now the other child or none at all.
         site.dispatcher.born(VICTIM, own + 1);
         if !is_child {
             site.dispatcher.born(CHILD, own + 2);
         }
         let waiting = site.offer("/waits");
-        let thief = notes(&site, waiting);
+        let thief = messages(&site, waiting);
         clear(&mut site, |sink| sink.refused.len());
         let problem = thief.join().unwrap().unwrap_err();
         assert_eq!(problem.kind(), std::io::ErrorKind::NotFound);
 
-        let mut victim = Seat::new(Arc::clone(&site.exchange), VICTIM, 0, Original::here());
+        let mut victim = Worker::new(Arc::clone(&site.exchange), VICTIM, 0, Original::here());
         let claim = victim.take(&AtomicBool::new(false)).unwrap();
         site.dispatcher.pump(&mut site.sink);
         let refused = std::mem::take(&mut site.sink.refused);
-        let thief = notes(&site, waiting);
+        let thief = messages(&site, waiting);
         clear(&mut site, |sink| sink.refused.len());
         thief.join().unwrap().unwrap_err();
         let expected = |owner| Refused {
@@ -445,14 +457,17 @@ fn a_note_about_the_request_of_another_is_dropped() {
 fn the_process_of_a_former_life_has_no_say() {
     let own = std::process::id();
     let mut site = Site::new();
-    let next = ChildId { slot: 1, life: 2 };
+    let next = ChildId {
+        slot: 1,
+        incarnation: 2,
+    };
     site.dispatcher.gone(VICTIM, &mut site.sink);
-    site.exchange.board().child(1).begin(2, 1);
-    let mut seat = Seat::new(Arc::clone(&site.exchange), next, 0, Original::here());
-    let ticket = site.offer("/");
-    let claim = seat.take(&AtomicBool::new(false)).unwrap();
+    site.exchange.scoreboard().child(1).begin(2, 1);
+    let mut worker = Worker::new(Arc::clone(&site.exchange), next, 0, Original::here());
+    let request_id = site.offer("/");
+    let claim = worker.take(&AtomicBool::new(false)).unwrap();
     site.dispatcher.pump(&mut site.sink);
-    let thief = notes(&site, ticket);
+    let thief = messages(&site, request_id);
     clear(&mut site, |sink| sink.refused.len());
     thief.join().unwrap().unwrap_err();
     assert_eq!(site.sink.refused[0].owner, Some(next));
@@ -460,7 +475,7 @@ fn the_process_of_a_former_life_has_no_say() {
     // nothing from the next.
     site.sink.births.push((next, own));
     site.dispatcher.gone(VICTIM, &mut site.sink);
-    let child = notes(&site, ticket);
+    let child = messages(&site, request_id);
     clear(&mut site, |sink| sink.asked.len() + sink.given.len());
     assert_eq!(site.sink.refused.len(), 2);
     site.sink.asked.clear();
@@ -479,11 +494,11 @@ fn a_full_socket_to_answer_on_keeps_nobody_waiting() {
     );
     let (reply, _reader) = pair.unwrap();
     while send(&reply, &[0; 1000], SendFlags::DONTWAIT).is_ok() {}
-    let asked = Asked {
-        ticket: Ticket { slot: 0, seq: 1 },
+    let wanted = WantedBody {
+        request_id: RequestId { slot: 0, seq: 1 },
         reply,
     };
     let file = fs::File::open("/dev/null").unwrap();
-    let given = asked.give(std::os::fd::AsFd::as_fd(&file));
+    let given = wanted.give(std::os::fd::AsFd::as_fd(&file));
     assert_eq!(given.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }

@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
 use super::*;
+use crate::slot_state::SlotState;
 use crate::sync::Ordering;
-use crate::word::Word;
 
 #[test]
 fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
     let (exchange, mut dispatcher) = exchange(2, 2, 8);
     let go_on = AtomicBool::new(false);
-    let mut seats =
-        [0, 1].map(|thread| Seat::new(Arc::clone(&exchange), CHILD, thread, Original::here()));
+    let mut workers =
+        [0, 1].map(|thread| Worker::new(Arc::clone(&exchange), CHILD, thread, Original::here()));
     let [answered, running, waiting] = ["/answered", "/running", "/waiting"]
         .map(|path| dispatcher.offer(&request(path, b"")).unwrap());
-    let [one, two] = &mut seats;
+    let [one, two] = &mut workers;
     let mut first = one.take(&go_on).unwrap();
     send(&mut first, b"done", After::Complete).unwrap();
     let mut second = two.take(&go_on).unwrap();
@@ -43,10 +43,13 @@ fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
     assert_eq!(dispatcher.waiting(), 1);
 
     // The next life begins with clean rings, and the word of a former death does nothing to it.
-    exchange.board().child(0).begin(2, 1);
-    let mut next = Seat::new(
+    exchange.scoreboard().child(0).begin(2, 1);
+    let mut next = Worker::new(
         Arc::clone(&exchange),
-        ChildId { slot: 0, life: 2 },
+        ChildId {
+            slot: 0,
+            incarnation: 2,
+        },
         0,
         Original::here(),
     );
@@ -66,8 +69,8 @@ fn a_new_front_drops_what_waited_and_lets_what_runs_end() {
     let (exchange, mut old) = exchange(1, 1, 4);
     let running = old.offer(&request("/running", &[1; 100_000])).unwrap();
     old.offer(&request("/waiting", b"")).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
-    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());
+    let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
     let blocks = old.free_blocks();
     drop(old);
 
@@ -82,7 +85,7 @@ fn a_new_front_drops_what_waited_and_lets_what_runs_end() {
 
     let fresh = new.offer(&request("/fresh", b"")).unwrap();
     assert!(fresh.slot != running.slot || fresh.seq != running.seq);
-    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
     assert_eq!(claim.split().unwrap().0.path, b"/fresh");
 }
 
@@ -90,9 +93,9 @@ fn a_new_front_drops_what_waited_and_lets_what_runs_end() {
 fn a_child_that_writes_nonsense_is_found_out_and_costs_its_own_request() {
     for nonsense in [[0xff; 24], [0; 24]] {
         let (exchange, mut dispatcher) = exchange(2, 1, 4);
-        let ticket = dispatcher.offer(&request("/", b"")).unwrap();
-        let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
-        std::mem::forget(seat.take(&AtomicBool::new(false)).unwrap());
+        let request_id = dispatcher.offer(&request("/", b"")).unwrap();
+        let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());
+        std::mem::forget(worker.take(&AtomicBool::new(false)).unwrap());
         exchange.mapping.ring(0).copy_in(0, &nonsense);
         exchange.mapping.threads()[0]
             .written
@@ -102,7 +105,7 @@ fn a_child_that_writes_nonsense_is_found_out_and_costs_its_own_request() {
         assert_eq!(dispatcher.pump(&mut sink), [CHILD]);
         assert_eq!(dispatcher.pump(&mut sink), []);
         dispatcher.gone(CHILD, &mut sink);
-        assert_eq!((sink.lost, sink.ended), (vec![ticket], vec![]));
+        assert_eq!((sink.lost, sink.ended), (vec![request_id], vec![]));
     }
 }
 
@@ -114,8 +117,8 @@ fn a_new_front_frees_a_thread_that_waited_for_the_old_one_to_read() {
         let exchange = Arc::clone(&exchange);
         thread::Builder::new()
             .spawn(move || {
-                let mut seat = Seat::new(exchange, CHILD, 0, Original::here());
-                let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+                let mut worker = Worker::new(exchange, CHILD, 0, Original::here());
+                let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
                 let (_, reply) = claim.split().unwrap();
                 reply.send(Some(&HEAD), &vec![7; 2_000_000], After::Complete)
             })
@@ -146,7 +149,7 @@ fn a_thread_that_a_dying_front_marked_as_woken_is_woken_by_the_next() {
     let stop = Arc::new(AtomicBool::new(false));
     let child = echo(&exchange, CHILD, &stop);
     // Marked, and then the front dies before it wakes.
-    while !exchange.mapping.threads()[0].bell.stir() {
+    while !exchange.mapping.threads()[0].parker.mark_awake() {
         thread::yield_now();
     }
     drop(old);
@@ -164,13 +167,13 @@ fn a_thread_that_a_dying_front_marked_as_woken_is_woken_by_the_next() {
 #[test]
 fn a_slot_that_a_front_freed_before_it_died_is_not_freed_twice() {
     let (exchange, mut old) = exchange(1, 1, 4);
-    let ticket = old.offer(&request("/", b"")).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
-    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+    let request_id = old.offer(&request("/", b"")).unwrap();
+    let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());
+    let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
     send(&mut claim, b"x", After::Complete).unwrap();
     drop(claim);
     // Freed, and then the front dies before it counts the frame as read.
-    exchange.mapping.words()[ticket.slot as usize].write(Word::Free(ticket.seq));
+    exchange.mapping.words()[request_id.slot as usize].write(SlotState::Free(request_id.seq));
     drop(old);
 
     let mut new = Dispatcher::open(Arc::clone(&exchange));
@@ -185,10 +188,10 @@ fn a_slot_that_a_front_freed_before_it_died_is_not_freed_twice() {
 #[test]
 fn block_numbers_that_a_child_has_scribbled_over_are_not_believed() {
     let (exchange, mut old) = exchange(1, 1, 4);
-    let ticket = old.offer(&request("/", &[1; 50_000])).unwrap();
-    let mut seat = Seat::new(Arc::clone(&exchange), CHILD, 0, Original::here());
-    let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
-    for block in &exchange.mapping.slots()[ticket.slot as usize].blocks {
+    let request_id = old.offer(&request("/", &[1; 50_000])).unwrap();
+    let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());
+    let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
+    for block in &exchange.mapping.slots()[request_id.slot as usize].blocks {
         block.store(u32::MAX, Ordering::Relaxed);
     }
     let all = exchange.mapping.block_count();

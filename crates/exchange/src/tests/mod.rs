@@ -15,38 +15,38 @@ use crate::*;
 /// Collects what comes of each request.
 #[derive(Default)]
 struct Collected {
-    answers: HashMap<Ticket, Vec<u8>>,
-    ended: Vec<(Ticket, After)>,
-    lost: Vec<Ticket>,
+    answers: HashMap<RequestId, Vec<u8>>,
+    ended: Vec<(RequestId, After)>,
+    lost: Vec<RequestId>,
     /// [`Wish::More`] where there is none.
     wish: Option<Wish>,
-    asked: Vec<Asked>,
-    given: Vec<(Ticket, Extent)>,
+    asked: Vec<WantedBody>,
+    given: Vec<(RequestId, Extent)>,
     refused: Vec<Refused>,
     births: Vec<(ChildId, u32)>,
 }
 
 impl Sink for Collected {
-    fn wish(&mut self, _: Ticket) -> Wish {
+    fn wish(&mut self, _: RequestId) -> Wish {
         self.wish.unwrap_or(Wish::More)
     }
-    fn part(&mut self, ticket: Ticket, part: Part) {
+    fn part(&mut self, request_id: RequestId, part: Part) {
         self.answers
-            .entry(ticket)
+            .entry(request_id)
             .or_default()
             .extend(&part.bytes[part.head..]);
         if part.after != After::More {
-            self.ended.push((ticket, part.after));
+            self.ended.push((request_id, part.after));
         }
     }
-    fn lost(&mut self, ticket: Ticket) {
-        self.lost.push(ticket);
+    fn lost(&mut self, request_id: RequestId) {
+        self.lost.push(request_id);
     }
-    fn asked(&mut self, asked: Asked) {
-        self.asked.push(asked);
+    fn body_wanted(&mut self, wanted: WantedBody) {
+        self.asked.push(wanted);
     }
-    fn given(&mut self, ticket: Ticket, extent: Extent) {
-        self.given.push((ticket, extent));
+    fn file_given(&mut self, request_id: RequestId, extent: Extent) {
+        self.given.push((request_id, extent));
     }
     fn births(&mut self) -> Vec<(ChildId, u32)> {
         std::mem::take(&mut self.births)
@@ -61,7 +61,10 @@ const HEAD: Head<'static> = Head {
     reason: b"OK",
     headers: Headers::NONE,
 };
-const CHILD: ChildId = ChildId { slot: 0, life: 1 };
+const CHILD: ChildId = ChildId {
+    slot: 0,
+    incarnation: 1,
+};
 
 fn exchange(children: u16, threads: u8, queue: u32) -> (Arc<Exchange>, Dispatcher) {
     let exchange = Arc::new(
@@ -72,12 +75,12 @@ fn exchange(children: u16, threads: u8, queue: u32) -> (Arc<Exchange>, Dispatche
         })
         .unwrap(),
     );
-    for (slot, place) in exchange.board().children().iter().enumerate() {
+    for (slot, place) in exchange.scoreboard().children().iter().enumerate() {
         place.begin(1, 1);
         place.set_state(ChildState::Ready);
         assert_eq!(
             (
-                place.life(),
+                place.incarnation(),
                 place.generation(),
                 slot < usize::from(children)
             ),
@@ -87,7 +90,13 @@ fn exchange(children: u16, threads: u8, queue: u32) -> (Arc<Exchange>, Dispatche
     let mut dispatcher = Dispatcher::open(Arc::clone(&exchange));
     // The children of these tests are threads.
     for slot in 0..children {
-        dispatcher.born(ChildId { slot, life: 1 }, std::process::id());
+        dispatcher.born(
+            ChildId {
+                slot,
+                incarnation: 1,
+            },
+            std::process::id(),
+        );
     }
     (exchange, dispatcher)
 }
@@ -121,9 +130,9 @@ fn echo(
     let (exchange, stop) = (Arc::clone(exchange), Arc::clone(stop));
     thread::Builder::new()
         .spawn(move || {
-            let mut seat = Seat::new(exchange, child, 0, Original::here());
+            let mut worker = Worker::new(exchange, child, 0, Original::here());
             let mut served = 0;
-            while let Some(mut claim) = seat.take(&stop) {
+            while let Some(mut claim) = worker.take(&stop) {
                 let (request, reply) = claim.split().unwrap();
                 let body = match request.body {
                     Body::Memory(body) => body.to_vec(),

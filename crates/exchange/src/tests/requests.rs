@@ -11,7 +11,16 @@ fn every_request_is_answered_once_whichever_child_takes_it() {
     let (exchange, mut dispatcher) = exchange(3, 1, 64);
     let stop = Arc::new(AtomicBool::new(false));
     let children: Vec<_> = (0..3)
-        .map(|slot| echo(&exchange, ChildId { slot, life: 1 }, &stop))
+        .map(|slot| {
+            echo(
+                &exchange,
+                ChildId {
+                    slot,
+                    incarnation: 1,
+                },
+                &stop,
+            )
+        })
         .collect();
     let mut sink = Collected::default();
     let mut expected = Vec::new();
@@ -21,9 +30,9 @@ fn every_request_is_answered_once_whichever_child_takes_it() {
         let path = format!("/{number}");
         let bytes = request(&path, &body);
         let (head, _) = bytes.split_at(bytes.len() - body.len());
-        let ticket = loop {
+        let request_id = loop {
             match dispatcher.offer_pieces([head, &body]) {
-                Ok(ticket) => break ticket,
+                Ok(request_id) => break request_id,
                 Err(Full::Queue | Full::Memory) => {
                     dispatcher.announce();
                     assert_eq!(dispatcher.pump(&mut sink), []);
@@ -31,7 +40,7 @@ fn every_request_is_answered_once_whichever_child_takes_it() {
                 Err(Full::TooLarge) => panic!("it fits"),
             }
         };
-        expected.push((ticket, [path.as_bytes(), &body].concat()));
+        expected.push((request_id, [path.as_bytes(), &body].concat()));
         if dispatcher.unannounced() > 8 {
             dispatcher.announce();
         }
@@ -39,7 +48,15 @@ fn every_request_is_answered_once_whichever_child_takes_it() {
     dispatcher.announce();
     pump_until(&mut dispatcher, &mut sink, 5_000);
     stop.store(true, SeqCst);
-    (0..3).for_each(|slot| wake_child(&exchange, ChildId { slot, life: 1 }));
+    (0..3).for_each(|slot| {
+        wake_child(
+            &exchange,
+            ChildId {
+                slot,
+                incarnation: 1,
+            },
+        )
+    });
     let served: usize = children
         .into_iter()
         .map(|child| child.join().unwrap())
@@ -49,12 +66,12 @@ fn every_request_is_answered_once_whichever_child_takes_it() {
     assert_eq!(dispatcher.mended(), 0);
     assert_eq!(
         (0..3)
-            .map(|slot| exchange.board().served(slot))
+            .map(|slot| exchange.scoreboard().served(slot))
             .sum::<u64>(),
         5_000
     );
-    for (ticket, answer) in expected {
-        assert_eq!(sink.answers[&ticket], answer);
+    for (request_id, answer) in expected {
+        assert_eq!(sink.answers[&request_id], answer);
     }
 }
 
@@ -78,10 +95,10 @@ fn withdrawn_requests_make_room_and_are_never_seen() {
     let (exchange, mut dispatcher) = exchange(1, 1, 3);
     // Many more than the queue has entries.
     for number in 0..1_000 {
-        let ticket = dispatcher
+        let request_id = dispatcher
             .offer(&request(&format!("/gone/{number}"), b""))
             .unwrap();
-        assert!(dispatcher.give_up(ticket));
+        assert!(dispatcher.give_up(request_id));
     }
     let kept = dispatcher.offer(&request("/kept", b"")).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -105,13 +122,13 @@ fn a_body_in_a_file_is_fetched_by_the_thread_that_has_the_request() {
         ..Request::decode(&plain).unwrap()
     };
     offered.encode(&mut bytes);
-    let ticket = dispatcher.offer(&bytes).unwrap();
+    let request_id = dispatcher.offer(&bytes).unwrap();
     let thread = {
         let exchange = Arc::clone(&exchange);
         thread::Builder::new()
             .spawn(move || {
-                let mut seat = Seat::new(exchange, CHILD, 0, Original::here());
-                let mut claim = seat.take(&AtomicBool::new(false)).unwrap();
+                let mut worker = Worker::new(exchange, CHILD, 0, Original::here());
+                let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
                 let (request, reply) = claim.split().unwrap();
                 assert_eq!(request.body, Body::File(5));
                 let mut text = String::new();
@@ -124,14 +141,14 @@ fn a_body_in_a_file_is_fetched_by_the_thread_that_has_the_request() {
     };
     let mut sink = Collected::default();
     let mut asked = || loop {
-        let _ = dispatcher.clear_desk(&mut sink);
-        if let Some(asked) = sink.asked.pop() {
-            break asked;
+        let _ = dispatcher.read_fd_channel(&mut sink);
+        if let Some(wanted) = sink.asked.pop() {
+            break wanted;
         }
         thread::yield_now();
     };
     let first = asked();
-    assert_eq!(first.ticket, ticket);
+    assert_eq!(first.request_id, request_id);
     // A pipe stands for the file: it, too, is read by whoever has the descriptor.
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(b"hello").unwrap();
@@ -153,13 +170,16 @@ fn the_load_says_who_is_busy_and_how_many_wait() {
     }
     assert_eq!(exchange.load().busy, [0, 0]);
     assert_eq!(exchange.load().waiting(), 4);
-    let other = ChildId { slot: 1, life: 1 };
-    let mut seats: Vec<_> = [(CHILD, 0), (other, 0), (other, 1)]
-        .map(|(child, thread)| Seat::new(Arc::clone(&exchange), child, thread, Original::here()))
+    let other = ChildId {
+        slot: 1,
+        incarnation: 1,
+    };
+    let mut workers: Vec<_> = [(CHILD, 0), (other, 0), (other, 1)]
+        .map(|(child, thread)| Worker::new(Arc::clone(&exchange), child, thread, Original::here()))
         .into();
-    let claims: Vec<_> = seats
+    let claims: Vec<_> = workers
         .iter_mut()
-        .map(|seat| seat.take(&stop).unwrap())
+        .map(|worker| worker.take(&stop).unwrap())
         .collect();
     let load = exchange.load();
     assert_eq!((load.busy.as_slice(), load.waiting()), (&[1, 2][..], 1));

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use http::HeaderName;
 
-use super::record::{Asked, Record};
+use super::record::{Record, RequestLine};
 use super::{Time, escape};
 use crate::http::parse::{Target, split_target};
 
@@ -258,17 +258,17 @@ impl Item {
             Self::Remote => or_none(record.remote().as_bytes(), out),
             Self::Time(None) => out.write_all(time.clf(record.at).as_bytes()),
             Self::Time(Some(format)) => out.write_all(time.strftime(record.at, format).as_bytes()),
-            Self::RequestLine => or_none(&record.asked.line(), out),
-            Self::Method => or_none(record.asked.method(), out),
-            Self::Path => or_none(record.asked.path(), out),
+            Self::RequestLine => or_none(&record.request_line.line(), out),
+            Self::Method => or_none(record.request_line.method(), out),
+            Self::Path => or_none(record.request_line.path(), out),
             Self::Query => {
-                if let Some(query) = record.asked.query() {
+                if let Some(query) = record.request_line.query() {
                     out.push(b'?');
                     escape::text(query, out);
                 }
                 Ok(())
             }
-            Self::Protocol => out.write_all(record.asked.protocol().as_bytes()),
+            Self::Protocol => out.write_all(record.request_line.protocol().as_bytes()),
             Self::Status => write!(out, "{}", record.status().as_u16()),
             Self::ColouredStatus => {
                 let status = record.status().as_u16();
@@ -309,17 +309,17 @@ fn field(value: Option<&[u8]>, out: &mut Vec<u8>) -> std::io::Result<()> {
 fn json(record: &Record, out: &mut Vec<u8>) {
     let _ = write!(out, "{{\"time\":\"{:.6}\",\"remote\":", record.at);
     escape::json(record.remote().as_bytes(), out);
-    match &record.asked {
-        Asked::Unread(line) => {
+    match &record.request_line {
+        RequestLine::Unread(line) => {
             out.extend(b",\"line\":");
             escape::json(line, out);
         }
-        asked @ Asked::Head { .. } => {
+        request_line @ RequestLine::Head { .. } => {
             out.extend(b",\"method\":");
-            escape::json(asked.method(), out);
+            escape::json(request_line.method(), out);
             out.extend(b",\"target\":");
-            escape::json(asked.target(), out);
-            let _ = write!(out, ",\"protocol\":\"{}\"", asked.protocol());
+            escape::json(request_line.target(), out);
+            let _ = write!(out, ",\"protocol\":\"{}\"", request_line.protocol());
         }
     }
     let _ = write!(
@@ -339,7 +339,7 @@ fn json(record: &Record, out: &mut Vec<u8>) {
     out.extend(b"}\n");
 }
 
-impl Asked {
+impl RequestLine {
     fn line(&self) -> std::borrow::Cow<'_, [u8]> {
         match self {
             Self::Unread(line) => line.into(),

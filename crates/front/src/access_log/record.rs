@@ -17,7 +17,7 @@ pub(crate) struct Record {
     peer: Rc<Peer>,
     pub(super) at: Timestamp,
     pub(super) began: Instant,
-    pub(super) asked: Asked,
+    pub(super) request_line: RequestLine,
     /// Only those that the format shows.
     request_fields: Fields,
     response_fields: Fields,
@@ -31,9 +31,9 @@ pub(crate) struct Record {
 /// Names and values.
 type Fields = Vec<(HeaderName, Vec<u8>)>;
 
-/// What was asked.
+/// The request line.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum RequestLine {
     Head {
         method: Vec<u8>,
         /// As it came.
@@ -51,12 +51,12 @@ impl Record {
         let fields = kept(&log.0.borrow().format.request_fields, |name| {
             head.field(name.as_str())
         });
-        let asked = Asked::Head {
+        let request_line = RequestLine::Head {
             method: head.method().to_vec(),
             target: head.raw_target().to_vec(),
             version: head.version(),
         };
-        Some(Self::new(log, peer, asked, fields))
+        Some(Self::new(log, peer, request_line, fields))
     }
 
     /// Writes the line of a request whose head could not be read.
@@ -68,20 +68,20 @@ impl Record {
         sent: usize,
     ) {
         if let Some(log) = log {
-            let mut record = Self::new(log, peer, Asked::Unread(line.to_vec()), Vec::new());
+            let mut record = Self::new(log, peer, RequestLine::Unread(line.to_vec()), Vec::new());
             record.status = Some(status);
             record.sent = sent as u64;
             record.complete = sent > 0;
         }
     }
 
-    fn new(log: &Log, peer: &Rc<Peer>, asked: Asked, request_fields: Fields) -> Self {
+    fn new(log: &Log, peer: &Rc<Peer>, request_line: RequestLine, request_fields: Fields) -> Self {
         Self {
             log: log.clone(),
             peer: Rc::clone(peer),
             at: Timestamp::now(),
             began: Instant::now(),
-            asked,
+            request_line,
             request_fields,
             response_fields: Vec::new(),
             status: None,

@@ -21,7 +21,7 @@ pub(crate) enum Unspeakable {
 
 /// What the fields of a head say.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct KnownFields {
     /// When the response was made.
     pub(crate) date: bool,
     /// Bytes of its body.
@@ -42,14 +42,14 @@ pub(crate) fn has_length(status: u16) -> bool {
 pub(crate) fn check(
     head: &Head<'_>,
     mut each: impl FnMut(&[u8], &[u8]),
-) -> Result<Said, Unspeakable> {
+) -> Result<KnownFields, Unspeakable> {
     if !(200..=999).contains(&head.status) {
         return Err(Unspeakable::Status(head.status));
     }
     if !syntax::is_value(head.reason) {
         return Err(Unspeakable::Reason);
     }
-    let mut said = Said::default();
+    let mut said = KnownFields::default();
     for (name, value) in head.headers.iter() {
         if !syntax::is_name(name) || !syntax::is_value(value) {
             return Err(Unspeakable::Field);

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::body;
-use super::encode::{Asked, Form, Framing, UNREAD};
+use super::encode::{Form, Framing, RequestTraits, UNREAD};
 use super::io::Http1Io;
 use super::send::{Sent, send};
 use crate::access_log::Record;
@@ -185,7 +185,7 @@ impl<S: Stream, H: Handler> Connection<'_, S, H> {
     /// Serves the request with this head.
     async fn answer(&self, head: RequestHead) -> Sent {
         let mut record = Record::begin(self.context.log.as_ref(), &self.peer, &head);
-        let mut asked = Asked {
+        let mut traits = RequestTraits {
             is_http10: head.is_http10(),
             is_head: head.is_head(),
             persists: head.persists(),
@@ -198,15 +198,15 @@ impl<S: Stream, H: Handler> Connection<'_, S, H> {
             }
             Err(error) => {
                 // Where the next request would begin is not known.
-                asked.persists = false;
+                traits.persists = false;
                 error.response()
             }
         };
         if self.context.closing.get() || self.context.settings.keep_alive.is_zero() {
-            asked.persists = false;
+            traits.persists = false;
         }
         let begun = |form: Form| self.ends_by_close.set(form.framing == Framing::Close);
-        send(&self.io, self.context, response, asked, begun, &mut record).await
+        send(&self.io, self.context, response, traits, begun, &mut record).await
     }
 
     /// Drives the conversation, minds its time limits and the wish to drain.
@@ -219,7 +219,7 @@ impl<S: Stream, H: Handler> Connection<'_, S, H> {
         let (mut drain_since, mut is_asked) = (None, false);
         let mut timer = pin!(sleep(context.settings.header_timeout));
         poll_fn(|task| {
-            // Asked once, it wakes this task when there is something to hear.
+            // RequestTraits once, it wakes this task when there is something to hear.
             let has_news = !std::mem::replace(&mut is_asked, true)
                 || context.draining.has_changed().unwrap_or(true);
             if has_news && drain_since.is_none() && asked_to_drain.as_mut().poll(task).is_ready() {

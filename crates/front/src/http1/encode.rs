@@ -10,7 +10,7 @@ use crate::http::response_head::{Unspeakable, check, has_length};
 
 /// What a request says about the form of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct RequestTraits {
     pub(crate) is_http10: bool,
     /// The method is HEAD: the response has no body.
     pub(crate) is_head: bool,
@@ -19,7 +19,7 @@ pub(crate) struct Asked {
 }
 
 /// What the connection that a head cannot be read from is told.
-pub(crate) const UNREAD: Asked = Asked {
+pub(crate) const UNREAD: RequestTraits = RequestTraits {
     is_http10: false,
     is_head: false,
     persists: false,
@@ -53,12 +53,12 @@ pub(crate) enum Framing {
 pub(crate) fn head(
     head: &Head<'_>,
     length: Option<u64>,
-    asked: Asked,
+    traits: RequestTraits,
     date: impl FnOnce(&mut Vec<u8>),
     out: &mut Vec<u8>,
 ) -> Result<Form, Unspeakable> {
     // A client that speaks HTTP/1.0 may take a later version for something else.
-    let version: &[u8] = if asked.is_http10 {
+    let version: &[u8] = if traits.is_http10 {
         b"HTTP/1.0 "
     } else {
         b"HTTP/1.1 "
@@ -79,22 +79,22 @@ pub(crate) fn head(
         out.extend_from_slice(b"\r\n");
     }
     let framing = match (said.length, length) {
-        _ if asked.is_head || matches!(head.status, 204 | 304) => Framing::NoBody,
+        _ if traits.is_head || matches!(head.status, 204 | 304) => Framing::NoBody,
         (Some(length), _) | (None, Some(length)) => Framing::Length(length),
-        (None, None) if asked.is_http10 => Framing::Close,
+        (None, None) if traits.is_http10 => Framing::Close,
         (None, None) => Framing::Chunked,
     };
     match (framing, said.length, length) {
         (Framing::Length(length), None, _) => push_length(length, out),
         // As the response to GET would have it. A response to HEAD without a body says nothing about that.
-        (Framing::NoBody, None, Some(1..)) if asked.is_head && has_length(head.status) => {
+        (Framing::NoBody, None, Some(1..)) if traits.is_head && has_length(head.status) => {
             push_length(length.unwrap_or_default(), out);
         }
         (Framing::Chunked, ..) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         _ => {}
     }
-    let persists = asked.persists && framing != Framing::Close;
-    match (persists, asked.is_http10) {
+    let persists = traits.persists && framing != Framing::Close;
+    match (persists, traits.is_http10) {
         (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
         (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (true, false) => {}

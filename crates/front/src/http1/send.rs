@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use tracing::{debug, error};
 
-use super::encode::{self, Asked, CHUNK_END, Form, Framing, LAST_CHUNK};
+use super::encode::{self, CHUNK_END, Form, Framing, LAST_CHUNK, RequestTraits};
 use super::io::Http1Io;
 use crate::access_log::Record;
 use crate::context::Context;
@@ -35,12 +35,12 @@ pub(super) async fn send<S: Stream>(
     io: &RefCell<Http1Io<S>>,
     context: &Context,
     response: Response,
-    asked: Asked,
+    traits: RequestTraits,
     begun: impl FnOnce(Form),
     record: &mut Option<Record>,
 ) -> Sent {
     let mut out = context.take_scratch();
-    let (response, form) = encode(response, asked, context, &mut out);
+    let (response, form) = encode(response, traits, context, &mut out);
     begun(form);
     if let Some(record) = record {
         record.answered(&response);
@@ -77,7 +77,7 @@ pub(super) async fn send<S: Stream>(
 /// Writes the head of the response, or of that which takes its place when it has none that HTTP can say.
 fn encode(
     response: Response,
-    asked: Asked,
+    traits: RequestTraits,
     context: &Context,
     out: &mut Vec<u8>,
 ) -> (Response, Form) {
@@ -85,7 +85,7 @@ fn encode(
         out.clear();
         let head = response.head()?;
         let date = |out: &mut Vec<u8>| context.date.write(out);
-        encode::head(&head, response.length(), asked, date, out)
+        encode::head(&head, response.length(), traits, date, out)
     };
     match write(&response) {
         Ok(form) => (response, form),

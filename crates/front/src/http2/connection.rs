@@ -24,7 +24,7 @@ use crate::access_log::Record;
 use crate::context::Context;
 use crate::handler::Handler;
 use crate::http::{ErrorResponse, Peer, Request};
-use crate::net::{Begun, Stream};
+use crate::net::{Prefixed, Stream};
 use crate::timing::{Verdict, poll_deadline};
 
 /// Requests that a client may have open at once on a connection, as nginx and Apache have it; more wait with the client.
@@ -87,7 +87,7 @@ where
         let shared = Rc::clone(&shared);
         async move { Ok::<_, Infallible>(answer(&shared, request).await) }
     });
-    let stream = TokioIo::new(Begun::new(PREFACE, stream));
+    let stream = TokioIo::new(Prefixed::new(PREFACE, stream));
     let mut builder = http2::Builder::new(Turns(Rc::clone(handler)));
     builder
         .timer(TokioTimer::new())

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use exchange::{Board, ChildState};
+use exchange::{ChildState, Scoreboard};
 use http::StatusCode;
 
 use crate::http::Response;
@@ -53,17 +53,17 @@ impl Health {
     }
 
     /// What a request for this path asks for, if it asks for the health.
-    pub(crate) fn asked(&self, path: &[u8]) -> Option<Asked> {
+    pub(crate) fn asked(&self, path: &[u8]) -> Option<Probe> {
         match path.strip_prefix(self.path.as_bytes())? {
-            b"" => Some(Asked::Ready),
-            below => (below == LIVE.as_bytes()).then_some(Asked::Live),
+            b"" => Some(Probe::Ready),
+            below => (below == LIVE.as_bytes()).then_some(Probe::Live),
         }
     }
 }
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Probe {
     Ready,
     Live,
 }
@@ -84,7 +84,7 @@ enum State {
 }
 
 impl State {
-    fn of_children(board: Board<'_>) -> Self {
+    fn of_children(board: Scoreboard<'_>) -> Self {
         let children = board.children();
         let any = |state| children.iter().any(|child| child.state() == state);
         // Before the first child of all is ordered, the mold loads.
@@ -119,9 +119,9 @@ impl State {
 /// The response to a request for the server's health, by this method. `is_stopping` when the server has been told to stop.
 pub(crate) fn respond<'b>(
     method: &[u8],
-    asked: Asked,
+    asked: Probe,
     is_stopping: bool,
-    board: impl FnOnce() -> Board<'b>,
+    board: impl FnOnce() -> Scoreboard<'b>,
 ) -> Response {
     let no_store = ("Cache-Control", "no-store");
     if !matches!(method, b"GET" | b"HEAD") {
@@ -132,9 +132,9 @@ pub(crate) fn respond<'b>(
         );
     }
     let state = match asked {
-        Asked::Live => State::Live,
-        Asked::Ready if is_stopping => State::Stopping,
-        Asked::Ready => State::of_children(board()),
+        Probe::Live => State::Live,
+        Probe::Ready if is_stopping => State::Stopping,
+        Probe::Ready => State::of_children(board()),
     };
     Response::text(state.status(), format!("{}\n", state.text()), &[no_store])
 }
@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn only_the_path_itself_is_meant_and_the_one_below() {
         let health = Health::at("/-/healthz").unwrap();
-        assert_eq!(health.asked(b"/-/healthz"), Some(Asked::Ready));
-        assert_eq!(health.asked(b"/-/healthz/live"), Some(Asked::Live));
+        assert_eq!(health.asked(b"/-/healthz"), Some(Probe::Ready));
+        assert_eq!(health.asked(b"/-/healthz/live"), Some(Probe::Live));
         for path in [
             "/",
             "*",
@@ -195,7 +195,7 @@ mod tests {
             queue: 4,
         })
         .unwrap();
-        let board = exchange.board();
+        let board = exchange.scoreboard();
         let state = || State::of_children(board);
         assert_eq!(state(), State::Starting, "nobody was ever there");
         board.child(1).begin(1, 1);

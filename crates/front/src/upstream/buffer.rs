@@ -59,7 +59,7 @@ struct Overflow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The last part is in the buffer, or was.
-    Said,
+    KnownFields,
     /// The child died.
     Lost,
     /// No thread has taken it in time.

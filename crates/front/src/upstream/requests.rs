@@ -9,7 +9,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use exchange::notice::FromFront;
-use exchange::{Board, ChildId, Dispatcher, Exchange, Extent, Full, Request, Ticket};
+use exchange::{ChildId, Dispatcher, Exchange, Extent, Full, Request, RequestId, Scoreboard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -113,7 +113,7 @@ impl Upstream {
             }
             offered => offered,
         };
-        let ticket = offered?;
+        let request_id = offered?;
         if !self.is_looked_after.replace(true) {
             self.has_requests.notify_one();
         }
@@ -121,11 +121,11 @@ impl Upstream {
             let share = self.context.memory.share();
             Rc::new(RefCell::new(Buffer::new(share)))
         });
-        let waiter = Waiter::new(ticket, Rc::clone(&buffer), self.context.clock.now());
-        state.waiting.enter(ticket, waiter);
+        let waiter = Waiter::new(request_id, Rc::clone(&buffer), self.context.clock.now());
+        state.waiting.enter(request_id, waiter);
         Ok(Pending {
             upstream: Rc::clone(self),
-            ticket,
+            request_id,
             buffer,
         })
     }
@@ -149,8 +149,8 @@ impl Upstream {
     }
 
     /// The scoreboard.
-    pub(crate) fn board(&self) -> Board<'_> {
-        self.exchange.board()
+    pub(crate) fn scoreboard(&self) -> Scoreboard<'_> {
+        self.exchange.scoreboard()
     }
 
     /// Notes which process a child is, before it takes requests.
@@ -171,7 +171,7 @@ impl Upstream {
         let mut state = self.state.borrow_mut();
         for _ in 0..MOST_TURNS {
             self.turn(&mut state);
-            if state.dispatcher.lie_down() {
+            if state.dispatcher.prepare_park() {
                 return;
             }
         }
@@ -181,7 +181,7 @@ impl Upstream {
 
     /// To be called when the runtime goes on.
     pub(crate) fn after_unpark(&self) {
-        self.state.borrow_mut().dispatcher.get_up();
+        self.state.borrow_mut().dispatcher.set_awake();
     }
 
     /// Counts a step of a connection: a runtime that always has one more to make never sleeps.
@@ -233,19 +233,19 @@ impl Upstream {
         let timeout = self.context.settings.queue_timeout;
         let now = Instant::now();
         let mut next = None;
-        for ticket in waiting.overdue(now, timeout, &mut next) {
-            if dispatcher.withdraw(ticket) {
-                waiting.end(ticket, End::QueuedTooLong);
+        for request_id in waiting.overdue(now, timeout, &mut next) {
+            if dispatcher.withdraw(request_id) {
+                waiting.end(request_id, End::QueuedTooLong);
             }
         }
         next
     }
 
-    /// Does what the notes at the desk ask for: `Ok` when some may be left.
-    pub(super) fn clear_desk(&self) -> io::Result<()> {
+    /// Does what the messages on the channel of descriptors ask for: `Ok` when some may be left.
+    pub(super) fn read_fd_channel(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        state.dispatcher.clear_desk(&mut state.waiting)
+        state.dispatcher.read_fd_channel(&mut state.waiting)
     }
 
     /// The buffers of which something is to be written into a file.
@@ -285,7 +285,7 @@ impl Upstream {
 /// A request that has been offered. Dropped before its end, it is given up.
 pub(crate) struct Pending {
     upstream: Rc<Upstream>,
-    ticket: Ticket,
+    request_id: RequestId,
     buffer: Rc<RefCell<Buffer>>,
 }
 
@@ -293,7 +293,7 @@ impl Pending {
     /// Keeps the file of the body for the thread that will ask for it.
     pub(crate) fn keep(&self, file: Arc<DiskFile>) {
         let mut state = self.upstream.state.borrow_mut();
-        if let Some(waiter) = state.waiting.get(self.ticket) {
+        if let Some(waiter) = state.waiting.get(self.request_id) {
             waiter.body = Some(file);
         }
     }
@@ -340,8 +340,8 @@ impl Drop for Pending {
     fn drop(&mut self) {
         let mut state = self.upstream.state.borrow_mut();
         if self.buffer.borrow().end.is_none() {
-            state.dispatcher.give_up(self.ticket);
-            state.waiting.leave(self.ticket);
+            state.dispatcher.give_up(self.request_id);
+            state.waiting.leave(self.request_id);
         }
         if Rc::strong_count(&self.buffer) == 1 && state.spare.len() < MOST_SPARE {
             self.buffer.borrow_mut().empty();
@@ -357,7 +357,7 @@ impl Drop for Pending {
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending")
-            .field("ticket", &self.ticket)
+            .field("request_id", &self.request_id)
             .finish_non_exhaustive()
     }
 }

@@ -33,13 +33,13 @@ pub(crate) fn open(
     children: &[(ChildId, u32)],
 ) -> io::Result<Rc<Upstream>> {
     let doorbell = Receiver::from_owned_fd(exchange.doorbell()?)?;
-    let desk = UnixStream::from_std(StdStream::from(exchange.desk()?))?;
+    let fd_channel = UnixStream::from_std(StdStream::from(exchange.fd_channel()?))?;
     let upstream = Rc::new(Upstream::new(exchange, context, supervisor));
     for (child, process) in children {
         upstream.born(*child, *process);
     }
     spawn_local(hear_doorbell(doorbell));
-    spawn_local(serve_desk(desk, Rc::clone(&upstream)));
+    spawn_local(serve_fd_channel(fd_channel, Rc::clone(&upstream)));
     spawn_local(look_after(Rc::clone(&upstream)));
     spawn_local(write_overflows(Rc::clone(&upstream)));
     Ok(upstream)
@@ -86,13 +86,13 @@ async fn write_overflows(upstream: Rc<Upstream>) {
     }
 }
 
-/// Looks after the notes that threads leave: those that ask for a body wait for it.
-async fn serve_desk(desk: UnixStream, upstream: Rc<Upstream>) {
-    while desk.readable().await.is_ok() {
-        let cleared = desk.try_io(Interest::READABLE, || upstream.clear_desk());
+/// Looks after the messages that threads send with descriptors: those that ask for a body wait for it.
+async fn serve_fd_channel(fd_channel: UnixStream, upstream: Rc<Upstream>) {
+    while fd_channel.readable().await.is_ok() {
+        let cleared = fd_channel.try_io(Interest::READABLE, || upstream.read_fd_channel());
         match cleared {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => error!(%error, "a note of a thread cannot be read"),
+            Err(error) => error!(%error, "a message of a thread cannot be read"),
             // Connections go on in between.
             Ok(()) => tokio::task::yield_now().await,
         }

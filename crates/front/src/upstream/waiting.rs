@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exchange::notice::FromFront;
-use exchange::{After, Asked, ChildId, Extent, Part, Refused, Sink, Ticket, Wish};
+use exchange::{After, ChildId, Extent, Part, Refused, RequestId, Sink, WantedBody, Wish};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -38,7 +38,7 @@ pub(super) struct Waiting {
 }
 
 pub(super) struct Waiter {
-    ticket: Ticket,
+    request_id: RequestId,
     buffer: Rc<RefCell<Buffer>>,
     /// Since when it waits for a thread, as far as is known.
     queued_since: Option<Instant>,
@@ -47,9 +47,9 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    pub(super) fn new(ticket: Ticket, buffer: Rc<RefCell<Buffer>>, now: Instant) -> Self {
+    pub(super) fn new(request_id: RequestId, buffer: Rc<RefCell<Buffer>>, now: Instant) -> Self {
         Self {
-            ticket,
+            request_id,
             buffer,
             queued_since: Some(now),
             body: None,
@@ -73,22 +73,22 @@ impl Waiting {
         }
     }
 
-    pub(super) fn enter(&mut self, ticket: Ticket, waiter: Waiter) {
-        let slot = ticket.slot as usize;
+    pub(super) fn enter(&mut self, request_id: RequestId, waiter: Waiter) {
+        let slot = request_id.slot as usize;
         if self.waiters.len() <= slot {
             self.waiters.resize_with(slot + 1, || None);
         }
         self.waiters[slot] = Some(waiter);
     }
 
-    pub(super) fn get(&mut self, ticket: Ticket) -> Option<&mut Waiter> {
-        let waiter = self.waiters.get_mut(ticket.slot as usize)?.as_mut()?;
-        (waiter.ticket.seq == ticket.seq).then_some(waiter)
+    pub(super) fn get(&mut self, request_id: RequestId) -> Option<&mut Waiter> {
+        let waiter = self.waiters.get_mut(request_id.slot as usize)?.as_mut()?;
+        (waiter.request_id.seq == request_id.seq).then_some(waiter)
     }
 
-    pub(super) fn leave(&mut self, ticket: Ticket) {
-        if self.get(ticket).is_some() {
-            self.waiters[ticket.slot as usize] = None;
+    pub(super) fn leave(&mut self, request_id: RequestId) {
+        if self.get(request_id).is_some() {
+            self.waiters[request_id.slot as usize] = None;
         }
     }
 
@@ -99,7 +99,7 @@ impl Waiting {
         now: Instant,
         timeout: Duration,
         next: &mut Option<Instant>,
-    ) -> Vec<Ticket> {
+    ) -> Vec<RequestId> {
         let mut overdue = Vec::new();
         for waiter in self.waiters.iter_mut().flatten() {
             let Some(since) = waiter.queued_since else {
@@ -108,7 +108,7 @@ impl Waiting {
             let due = since + timeout;
             if due <= now {
                 waiter.queued_since = None;
-                overdue.push(waiter.ticket);
+                overdue.push(waiter.request_id);
             } else if next.is_none_or(|next| due < next) {
                 *next = Some(due);
             }
@@ -117,13 +117,13 @@ impl Waiting {
     }
 
     /// Nothing more comes for this request.
-    pub(super) fn end(&mut self, ticket: Ticket, end: End) {
-        if let Some(waiter) = self.get(ticket) {
+    pub(super) fn end(&mut self, request_id: RequestId, end: End) {
+        if let Some(waiter) = self.get(request_id) {
             let mut buffer = waiter.buffer.borrow_mut();
             buffer.end = Some(end);
             let waker = buffer.waker.take();
             drop(buffer);
-            self.leave(ticket);
+            self.leave(request_id);
             if let Some(waker) = waker {
                 waker.wake();
             }
@@ -132,9 +132,9 @@ impl Waiting {
 }
 
 impl Sink for Waiting {
-    fn wish(&mut self, ticket: Ticket) -> Wish {
+    fn wish(&mut self, request_id: RequestId) -> Wish {
         let (is_behind, is_full) = (self.context.is_behind(), self.context.is_full());
-        match self.get(ticket) {
+        match self.get(request_id) {
             Some(waiter) if waiter.buffer.borrow().has_enough(is_behind) => {
                 if is_full {
                     Wish::Nothing
@@ -146,8 +146,8 @@ impl Sink for Waiting {
         }
     }
 
-    fn part(&mut self, ticket: Ticket, part: Part) {
-        let Some(waiter) = self.get(ticket) else {
+    fn part(&mut self, request_id: RequestId, part: Part) {
+        let Some(waiter) = self.get(request_id) else {
             return;
         };
         waiter.queued_since = None;
@@ -159,7 +159,7 @@ impl Sink for Waiting {
             self.overflow.notify_one();
         }
         if is_last {
-            self.end(ticket, End::Said);
+            self.end(request_id, End::KnownFields);
         } else {
             let waker = buffer.borrow_mut().waker.take();
             if let Some(waker) = waker {
@@ -168,22 +168,24 @@ impl Sink for Waiting {
         }
     }
 
-    fn lost(&mut self, ticket: Ticket) {
-        self.end(ticket, End::Lost);
+    fn lost(&mut self, request_id: RequestId) {
+        self.end(request_id, End::Lost);
     }
 
-    fn asked(&mut self, asked: Asked) {
-        let file = self.get(asked.ticket).and_then(|waiter| waiter.body.take());
+    fn body_wanted(&mut self, wanted: WantedBody) {
+        let file = self
+            .get(wanted.request_id)
+            .and_then(|waiter| waiter.body.take());
         // Without one, the thread hears that when `asked` is dropped.
         let Some(file) = file else { return };
-        if let Err(error) = asked.give(file.as_fd()) {
+        if let Err(error) = wanted.give(file.as_fd()) {
             debug!(%error, "the thread that asked for a body is gone");
         }
     }
 
-    fn given(&mut self, ticket: Ticket, extent: Extent) {
+    fn file_given(&mut self, request_id: RequestId, extent: Extent) {
         // Of a request that nobody waits for, the file is closed again.
-        if let Some(waiter) = self.get(ticket) {
+        if let Some(waiter) = self.get(request_id) {
             waiter.buffer.borrow_mut().extent = Some(extent);
         }
     }

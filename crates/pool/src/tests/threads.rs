@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::{Seen, Threads};
+use crate::{ThreadLimitRule, ThreadSample};
 
 const LOOK: Duration = Duration::from_millis(1);
 const ALL: u32 = 25;
@@ -19,11 +19,11 @@ const HALF_WAITS: Load = |running| (500 * running).min(1000);
 const COMPUTES_BESIDE_PYTHON: Load = |running| 1000 * running.min(4);
 
 /// Looks so many times; gives the limits.
-fn look(rule: &mut Threads, load: Load, looks: usize) -> Vec<u32> {
+fn look(rule: &mut ThreadLimitRule, load: Load, looks: usize) -> Vec<u32> {
     let mut limit = 1;
     (0..looks)
         .map(|_| {
-            limit = rule.decide(&Seen {
+            limit = rule.decide(&ThreadSample {
                 passed: LOOK,
                 computed: LOOK * load(limit) / 1000,
                 computing: false,
@@ -39,13 +39,13 @@ fn look(rule: &mut Threads, load: Load, looks: usize) -> Vec<u32> {
 
 #[test]
 fn threads_that_wait_all_run_within_milliseconds() {
-    let limits = look(&mut Threads::new(ALL), SLEEPS, 6);
+    let limits = look(&mut ThreadLimitRule::new(ALL), SLEEPS, 6);
     assert_eq!(limits, [2, 4, 8, 16, 25, 25]);
 }
 
 #[test]
 fn threads_that_compute_run_one_at_a_time_but_for_trials() {
-    let limits = look(&mut Threads::new(ALL), COMPUTES, 5000);
+    let limits = look(&mut ThreadLimitRule::new(ALL), COMPUTES, 5000);
     assert!(limits.iter().all(|limit| *limit <= 2), "{limits:?}");
     let trials = |looks: &[u32]| looks.windows(2).filter(|pair| pair[0] < pair[1]).count();
     assert!(trials(&limits) >= 5, "they are not given up");
@@ -54,7 +54,7 @@ fn threads_that_compute_run_one_at_a_time_but_for_trials() {
 
 #[test]
 fn a_load_that_begins_to_compute_is_down_to_one_thread_soon() {
-    let mut rule = Threads::new(ALL);
+    let mut rule = ThreadLimitRule::new(ALL);
     look(&mut rule, SLEEPS, 10);
     let limits = look(&mut rule, COMPUTES, 25);
     assert_eq!(limits.last(), Some(&1), "{limits:?}");
@@ -62,7 +62,7 @@ fn a_load_that_begins_to_compute_is_down_to_one_thread_soon() {
 
 #[test]
 fn a_load_that_waits_for_half_of_its_time_gets_two_threads_or_three() {
-    let limits = look(&mut Threads::new(ALL), HALF_WAITS, 1000);
+    let limits = look(&mut ThreadLimitRule::new(ALL), HALF_WAITS, 1000);
     let late = &limits[20..];
     assert!(late.iter().all(|limit| (1..=4).contains(limit)), "{late:?}");
     let enough = late.iter().filter(|limit| **limit >= 2).count();
@@ -71,7 +71,7 @@ fn a_load_that_waits_for_half_of_its_time_gets_two_threads_or_three() {
 
 #[test]
 fn threads_that_compute_without_the_interpreter_get_all_processors() {
-    let limits = look(&mut Threads::new(ALL), COMPUTES_BESIDE_PYTHON, 400);
+    let limits = look(&mut ThreadLimitRule::new(ALL), COMPUTES_BESIDE_PYTHON, 400);
     let late = &limits[150..];
     assert!(
         late.iter().all(|limit| (4..=6).contains(limit)),
@@ -81,9 +81,9 @@ fn threads_that_compute_without_the_interpreter_get_all_processors() {
 
 /// The highest limit in a thousand looks of a child that waits for a processor, of which it gets this in each look.
 fn highest_when_processors_are_rare(computed: impl Fn(u32) -> Duration) -> u32 {
-    let mut rule = Threads::new(ALL);
+    let mut rule = ThreadLimitRule::new(ALL);
     let limits = (0..1000).map(|look| {
-        rule.decide(&Seen {
+        rule.decide(&ThreadSample {
             passed: LOOK,
             computed: computed(look),
             computing: true,
@@ -114,7 +114,7 @@ fn what_neighbours_leave_of_a_processor_is_no_gain_of_a_further_thread() {
 fn nobody_waits_for_a_request_that_runs_much_longer_than_others() {
     let ms = Duration::from_millis;
     let limit = |lasted: &[Duration], running: &[Duration]| {
-        Threads::new(ALL).decide(&Seen {
+        ThreadLimitRule::new(ALL).decide(&ThreadSample {
             passed: LOOK,
             computed: LOOK,
             computing: false,
@@ -135,10 +135,10 @@ fn nobody_waits_for_a_request_that_runs_much_longer_than_others() {
 
 #[test]
 fn threads_that_wait_are_not_fewer_because_processors_are_rare() {
-    let mut rule = Threads::new(ALL);
+    let mut rule = ThreadLimitRule::new(ALL);
     look(&mut rule, SLEEPS, 10);
     for number in 0..1000 {
-        let limit = rule.decide(&Seen {
+        let limit = rule.decide(&ThreadSample {
             passed: LOOK,
             computed: LOOK / 4,
             computing: number % 10 != 0,
@@ -157,10 +157,10 @@ proptest! {
         all in 0u32..300,
         looks in prop::collection::vec((0u64..9_000_000, 0u64..40_000_000, any::<[bool; 2]>(), 0u32..300, 0u64..500), 1..200),
     ) {
-        let mut rule = Threads::new(all);
+        let mut rule = ThreadLimitRule::new(all);
         for (passed, computed, [computing, held_back], awake, running) in looks {
             let running = [Duration::from_millis(running)];
-            let limit = rule.decide(&Seen {
+            let limit = rule.decide(&ThreadSample {
                 passed: Duration::from_nanos(passed),
                 computed: Duration::from_nanos(computed),
                 computing,

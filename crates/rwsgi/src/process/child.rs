@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use exchange::{Exchange, Original, Seat};
+use exchange::{Exchange, Original, Worker};
 use supervisor::{ChildLink, ChildOrder, ChildReport, Unloadable, end_copy, exit};
 use tracing::{error, info};
 use wsgi::{App, HookPoint, Python, Spec, Waits};
@@ -79,7 +79,7 @@ pub(crate) fn live(
         exchange,
         link: &link,
     };
-    let seat = |thread| Seat::new(Arc::clone(exchange), child, thread, original);
+    let worker = |thread| Worker::new(Arc::clone(exchange), child, thread, original);
     let ready = || {
         listen(link.try_clone()?, Arc::clone(&stop))?;
         link.report(ChildReport::Ready)
@@ -93,7 +93,7 @@ pub(crate) fn live(
         }
         later.iter().for_each(Later::look);
     };
-    let served = threads::serve(py, app, config, &stop, &seat, &answered, &ready);
+    let served = threads::serve(py, app, config, &stop, &worker, &answered, &ready);
 
     // Exit: what the application wants to have done at its end, but no tearing down of the interpreter. The supervisor
     // waits for as long as the shutdown timeout allows.

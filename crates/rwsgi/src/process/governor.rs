@@ -1,5 +1,5 @@
 //! Watches over a child's threads while more than one of them has something to do, on a thread of its own that never
-//! touches Python: how many run at the same time is decided by [`pool::Threads`].
+//! touches Python: how many run at the same time is decided by [`pool::ThreadLimitRule`].
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use exchange::Governor;
-use pool::{Seen, Threads};
+use pool::{ThreadLimitRule, ThreadSample};
 use supervisor::processor_time;
 
 use super::stop::Stop;
@@ -55,7 +55,7 @@ pub(crate) fn start(stop: &Arc<Stop>, states: States) -> io::Result<()> {
     let governor = Governor::new(Arc::clone(&stop.exchange), stop.child);
     let stop = Arc::clone(stop);
     let watch = move || {
-        let mut rule = Threads::new(threads);
+        let mut rule = ThreadLimitRule::new(threads);
         governor.set_limit(1);
         while !stop.flag.load(Ordering::Acquire) {
             governor.sleep(&stop.flag);
@@ -70,7 +70,13 @@ pub(crate) fn start(stop: &Arc<Stop>, states: States) -> io::Result<()> {
 }
 
 /// Looks again and again until there is nothing to see.
-fn watch(governor: &Governor, rule: &mut Threads, threads: u32, states: &States, stop: &Stop) {
+fn watch(
+    governor: &Governor,
+    rule: &mut ThreadLimitRule,
+    threads: u32,
+    states: &States,
+    stop: &Stop,
+) {
     let (mut pace, mut quiet, mut limit) = (PACES.0, 0, 0);
     let (mut last, mut computed) = (Instant::now(), processor_time());
     // The running requests, and the share of each in what has been computed since it was first seen.
@@ -85,7 +91,7 @@ fn watch(governor: &Governor, rule: &mut Threads, threads: u32, states: &States,
         note_shares(&mut shares, &look.running, spent);
         let running: Vec<Duration> = shares.iter().map(|(_, share)| *share).collect();
         let may_be_busy = look.held_back || 2 * spent >= passed;
-        let new = rule.decide(&Seen {
+        let new = rule.decide(&ThreadSample {
             passed,
             computed: spent,
             computing: may_be_busy && spent < passed && states.any_computes(),

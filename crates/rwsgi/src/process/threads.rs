@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use exchange::Seat;
+use exchange::Worker;
 use tracing::warn;
-use wsgi::{App, Gate, Python};
+use wsgi::{App, Python, ServingLock};
 
 use super::governor::{self, States};
 use super::stop::Stop;
@@ -21,22 +21,22 @@ pub(crate) fn serve(
     app: &App,
     config: &Config,
     stop: &Arc<Stop>,
-    seat: &(dyn Fn(u8) -> Seat + Sync),
+    worker: &(dyn Fn(u8) -> Worker + Sync),
     answered: &(dyn Fn() + Sync),
     ready: &(dyn Fn() -> io::Result<()> + Sync),
 ) -> io::Result<()> {
     if config.threads == 1 {
         supervisor::limit_main_stack(config.stack_size)?;
         ready()?;
-        wsgi::serve(py, app, &mut seat(0), &stop.flag, answered);
+        wsgi::serve(py, app, &mut worker(0), &stop.flag, answered);
         return Ok(());
     }
     let stack = usize::try_from(config.stack_size).map_err(io::Error::other)?;
     let states = States::default();
-    let gate = Gate::closed(py).map_err(|raised| io::Error::other(raised.to_string()))?;
+    let lock = ServingLock::closed(py).map_err(|raised| io::Error::other(raised.to_string()))?;
     let left = Left {
         threads: AtomicU32::new(u32::from(config.threads)),
-        gate: &gate,
+        lock: &lock,
     };
     py.detach(|| {
         std::thread::scope(|scope| {
@@ -55,7 +55,7 @@ pub(crate) fn serve(
                     }
                     Python::attach(|py| {
                         wsgi::name_thread(py, &name);
-                        wsgi::serve(py, app, &mut seat(thread), &stop.flag, answered);
+                        wsgi::serve(py, app, &mut worker(thread), &stop.flag, answered);
                         wsgi::forget_thread(py);
                     });
                 };
@@ -65,7 +65,7 @@ pub(crate) fn serve(
             started
                 .and_then(|()| governor::start(stop, states))
                 .and_then(|()| ready())
-                .map(|()| gate.wait())
+                .map(|()| lock.wait())
                 .inspect_err(|_| stop.order())
         })
     })
@@ -74,7 +74,7 @@ pub(crate) fn serve(
 /// How many threads serve, and what the last one opens.
 struct Left<'a> {
     threads: AtomicU32,
-    gate: &'a Gate,
+    lock: &'a ServingLock,
 }
 
 /// One of them, until it is dropped.
@@ -83,7 +83,7 @@ struct Leaves<'a>(&'a Left<'a>);
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
         if self.0.threads.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.gate.open();
+            self.0.lock.open();
         }
     }
 }

@@ -178,8 +178,8 @@ impl Control {
 
     /// What to wait for.
     pub(crate) fn sources(&self, now: Duration) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        let lets_in = self.has_room() && now >= self.closed_until;
-        let door = lets_in.then(|| (self.listener.as_fd(), PollFlags::POLLIN));
+        let admits = self.has_room() && now >= self.closed_until;
+        let door = admits.then(|| (self.listener.as_fd(), PollFlags::POLLIN));
         let clients = self.clients.iter().map(|client| {
             let flags = match client.state {
                 State::Speaking { .. } => PollFlags::POLLIN,

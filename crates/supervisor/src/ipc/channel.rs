@@ -256,7 +256,10 @@ mod tests {
     fn a_descriptor_travels_with_its_order_and_leaves_no_copy() {
         let (ours, theirs) = line();
         let (mut reader, writer) = io::pipe().unwrap();
-        let child = ChildId { slot: 3, life: 9 };
+        let child = ChildId {
+            slot: 3,
+            incarnation: 9,
+        };
         ours.send(Order::Spawn(Spawn {
             site: SiteId(0),
             child,
@@ -282,7 +285,10 @@ mod tests {
     fn an_order_that_nobody_reads_is_closed_with_the_line() {
         let (ours, theirs) = line();
         let (mut reader, writer) = io::pipe().unwrap();
-        let child = ChildId { slot: 0, life: 0 };
+        let child = ChildId {
+            slot: 0,
+            incarnation: 0,
+        };
         ours.send(Order::Spawn(Spawn {
             site: SiteId(0),
             child,

@@ -140,7 +140,7 @@ enum OrderBytes {
 #[serde(remote = "ChildId")]
 struct ChildIdBytes {
     slot: u16,
-    life: u8,
+    incarnation: u8,
 }
 
 impl Message for Order {
@@ -355,7 +355,7 @@ mod tests {
     fn reports_survive_the_journey() {
         let child = ChildId {
             slot: 511,
-            life: 255,
+            incarnation: 255,
         };
         for report in [
             MoldReport::Ready {
@@ -456,7 +456,10 @@ mod tests {
         let (_, channel) = std::io::pipe().unwrap();
         let spawn = Spawn {
             site: SiteId(3),
-            child: ChildId { slot: 2, life: 9 },
+            child: ChildId {
+                slot: 2,
+                incarnation: 9,
+            },
             generation: 7,
             is_first: true,
             channel: channel.into(),
@@ -465,7 +468,13 @@ mod tests {
             panic!("no order")
         };
         assert_eq!(spawn.site, SiteId(3));
-        assert_eq!(spawn.child, ChildId { slot: 2, life: 9 });
+        assert_eq!(
+            spawn.child,
+            ChildId {
+                slot: 2,
+                incarnation: 9
+            }
+        );
         assert_eq!((spawn.generation, spawn.is_first), (7, true));
         assert!(matches!(there_and_back(Order::Retire), Some(Order::Retire)));
     }
@@ -505,7 +514,10 @@ mod tests {
         );
         let spawn = OrderBytes::Spawn {
             site: SiteId(0),
-            child: ChildId { slot: 0, life: 0 },
+            child: ChildId {
+                slot: 0,
+                incarnation: 0,
+            },
             generation: 1,
             is_first: false,
         };

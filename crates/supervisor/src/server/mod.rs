@@ -35,7 +35,7 @@ use crate::server::logging::Logging;
 use crate::server::stage::Stage;
 use crate::server::successor::Successor;
 use crate::sink;
-use crate::site::{Course, Effect, Line, Site};
+use crate::site::{Course, Effect, Readable, Site};
 use crate::systemd::Notify;
 
 /// How the supervisor's loop ended.
@@ -97,7 +97,7 @@ enum Source {
     Successor,
     LostLines,
     /// A line of the site with this index.
-    Site(usize, Line),
+    Site(usize, Readable),
 }
 
 impl<'a> Server<'a> {

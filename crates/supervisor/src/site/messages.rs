@@ -229,7 +229,7 @@ impl Site<'_> {
             return;
         };
         let generation = child.generation;
-        let place = self.exchange.board().child(id.slot);
+        let place = self.exchange.scoreboard().child(id.slot);
         let is_child = child.born && child.pid == Some(speaker);
         match (report, child.phase) {
             (ChildReport::Forked { pid }, Phase::Ordered) => {
@@ -357,7 +357,7 @@ impl Site<'_> {
         if child.leaving {
             child.kill();
         }
-        let place = self.exchange.board().child(id.slot);
+        let place = self.exchange.scoreboard().child(id.slot);
         place.set_pid(pid.cast_unsigned());
         self.events.push(pool::Event::Born);
     }

@@ -94,7 +94,7 @@ pub(crate) enum Effect {
 
 /// A line of a site's that there may be something to receive on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Line {
+pub(crate) enum Readable {
     /// That of a mold.
     Mold(Pid),
     /// That of the child in this slot.
@@ -229,27 +229,27 @@ impl<'a> Site<'a> {
     }
 
     /// What there may be something to receive on.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = (Line, BorrowedFd<'_>)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (Readable, BorrowedFd<'_>)> {
         let molds = self.molds.iter().filter_map(|mold| {
             let link = mold.link.as_ref()?;
-            Some((Line::Mold(mold.pid), link.as_fd()))
+            Some((Readable::Mold(mold.pid), link.as_fd()))
         });
         let watcher = self.changes.watcher.as_ref();
-        let changes = watcher.map(|watcher| (Line::Changes, watcher.as_fd()));
+        let changes = watcher.map(|watcher| (Readable::Changes, watcher.as_fd()));
         let children = self.slots.iter().filter_map(Slot::child);
         let children = children.filter_map(|child| {
             let link = child.link.as_ref()?;
-            Some((Line::Child(child.id.slot), link.as_fd()))
+            Some((Readable::Child(child.id.slot), link.as_fd()))
         });
         molds.chain(changes).chain(children)
     }
 
     /// Receives what has come on a line. `strangers`: processes of the server that are none of this site's.
-    pub(crate) fn receive(&mut self, line: Line, strangers: &[Pid]) {
+    pub(crate) fn receive(&mut self, line: Readable, strangers: &[Pid]) {
         match line {
-            Line::Mold(pid) => self.receive_mold(pid),
-            Line::Child(slot) => self.receive_child(slot, strangers),
-            Line::Changes => {
+            Readable::Mold(pid) => self.receive_mold(pid),
+            Readable::Child(slot) => self.receive_child(slot, strangers),
+            Readable::Changes => {
                 let now = self.now();
                 self.changes.hear(now);
             }
@@ -292,14 +292,14 @@ impl<'a> Site<'a> {
     fn slot_of(&mut self, id: ChildId) -> Option<&mut Slot> {
         self.slots
             .get_mut(usize::from(id.slot))
-            .filter(|slot| slot.life == id.life)
+            .filter(|slot| slot.incarnation == id.incarnation)
     }
 
     /// A slot may have its next life.
     fn vacate(&mut self, slot: u16) {
         self.slots[usize::from(slot)].place = Place::Vacant;
         self.exchange
-            .board()
+            .scoreboard()
             .child(slot)
             .set_state(ChildState::Vacant);
     }

@@ -55,7 +55,7 @@ impl Site<'_> {
     /// What each slot's child has behind it.
     pub(crate) fn lives(&mut self, busy: &[u16]) -> Vec<Life> {
         let (now, generation) = (self.now(), self.generation);
-        let board = self.exchange.board();
+        let board = self.exchange.scoreboard();
         let counts = self.counts_requests();
         let life = |(slot, busy): (&mut Slot, &u16)| {
             let Some(child) = slot.child_mut() else {

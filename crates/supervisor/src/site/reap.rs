@@ -94,7 +94,7 @@ impl Site<'_> {
         };
         // From the end of the child's life to the front's answer nobody else may use its places in the exchange.
         self.exchange
-            .board()
+            .scoreboard()
             .child(slot)
             .set_state(ChildState::Gone);
         self.slots[usize::from(slot)].place = Place::Gone(child.id, Delivery::Owed);

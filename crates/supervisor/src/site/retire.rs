@@ -137,7 +137,7 @@ pub(crate) fn drain(child: &mut Child, exchange: &Exchange, now: Duration) {
     child.leaving = true;
     child.draining.get_or_insert(now);
     exchange
-        .board()
+        .scoreboard()
         .child(child.id.slot)
         .set_state(ChildState::Draining);
     // A line that has ended belongs to a child that has, too; nothing else was ever said on it.
@@ -175,9 +175,12 @@ mod tests {
 
     fn request(path: &str, seconds: u64) -> InFlight {
         InFlight {
-            child: ChildId { slot: 0, life: 1 },
+            child: ChildId {
+                slot: 0,
+                incarnation: 1,
+            },
             thread: 0,
-            ticket: exchange::Ticket { slot: 0, seq: 0 },
+            request_id: exchange::RequestId { slot: 0, seq: 0 },
             method: "GET".to_owned(),
             path: path.to_owned(),
             running: Duration::from_secs(seconds),

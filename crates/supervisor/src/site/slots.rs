@@ -51,10 +51,10 @@ pub(crate) struct Molds {
     pub(crate) former: Vec<Mold>,
 }
 
-/// A child slot. The number of its present life, or of the last one, outlives the life.
+/// A child slot. The number of its present incarnation, or of the last one, outlives it.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    pub(crate) life: u8,
+    pub(crate) incarnation: u8,
     pub(crate) place: Place,
 }
 

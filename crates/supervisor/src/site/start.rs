@@ -109,7 +109,7 @@ impl Site<'_> {
     pub(super) fn order_of(&mut self, slot: u16, next: bool) -> nix::Result<ChildId> {
         let is_first = next || !self.startup.child_was_ready;
         let since = self.now();
-        let served_before = self.exchange.board().served(slot);
+        let served_before = self.exchange.scoreboard().served(slot);
         let mold = if next {
             &self.molds.next
         } else {
@@ -121,7 +121,7 @@ impl Site<'_> {
         let to_mold = mold.link.as_ref().ok_or(Errno::EPIPE)?;
         let id = ChildId {
             slot,
-            life: place.life.wrapping_add(1),
+            incarnation: place.incarnation.wrapping_add(1),
         };
         let generation = mold.generation;
         let ordered = Channel::pair().and_then(|(link, channel)| {
@@ -136,9 +136,12 @@ impl Site<'_> {
         });
         match ordered {
             Ok(link) => {
-                self.exchange.board().child(slot).begin(id.life, generation);
+                self.exchange
+                    .scoreboard()
+                    .child(slot)
+                    .begin(id.incarnation, generation);
                 let (link, phase) = (Some(link), Phase::Ordered);
-                place.life = id.life;
+                place.incarnation = id.incarnation;
                 place.place = Place::Taken(Child {
                     id,
                     generation,

@@ -96,7 +96,7 @@ impl Site<'_> {
             generation: child.generation,
             state: state.to_owned(),
             busy: busy.unwrap_or_default(),
-            served: self.exchange.board().served(slot),
+            served: self.exchange.scoreboard().served(slot),
         }
     }
 

@@ -2,14 +2,14 @@
 //! an answer that lies in one comes to the front.
 //!
 //! Any thread may claim any request, so the front cannot send the file along. The thread asks for it: it sends the
-//! ticket and one end of a fresh socketpair over a socket that all children share; the file comes back on the other
+//!  its id and one end of a fresh socketpair over a socket that all children share; the file comes back on the other
 //! end. When the front dies on the way, the end is closed and the thread hears that.
 //!
 //! The file of an answer goes over the same socket before the last frame of the answer is written into the ring: a
-//! front that has read the frame finds the file at the desk.
+//! front that has read the frame finds the file on the channel of descriptors.
 //!
-//! What a note says of its sender is not believed. With each the kernel tells which process has sent it, and the front
-//! compares that with the child that has taken the request (`dispatcher::notes`).
+//! What a message says of its sender is not believed. With each the kernel tells which process has sent it, and the front
+//! compares that with the child that has taken the request (`dispatcher::descriptors`).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -21,47 +21,47 @@ use rustix::net::{
     sockopt,
 };
 
-use crate::ids::Ticket;
+use crate::ids::RequestId;
 use crate::own::Own;
 use crate::reply::Extent;
 
-/// Bytes of a note that asks: the ticket.
-const ASKED: usize = 8;
-/// Bytes of a note that gives: ticket, offset, length.
+/// Bytes of a message that asks: the id of the request.
+const WANTED: usize = 8;
+/// Bytes of a message that gives: the id of the request, offset, length.
 const GIVEN: usize = 24;
 
 /// The end of the shared pair of sockets that is the children's.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct FdChannel {
     pub(crate) children: Own,
 }
 
-/// What somebody has put on the desk, and who.
+/// What somebody has put on the channel, and who.
 #[derive(Debug)]
-pub(crate) struct Note {
-    pub(crate) says: Says,
+pub(crate) struct FdMessage {
+    pub(crate) content: Content,
     /// The number of the process that has sent it, as the kernel says.
     pub(crate) process: u32,
 }
 
 #[derive(Debug)]
-pub(crate) enum Says {
+pub(crate) enum Content {
     /// A thread waits for the body of its request.
-    Asked(Asked),
+    WantBody(WantedBody),
     /// The answer to this request goes on with this.
-    Given(Ticket, Extent),
+    FileAnswer(RequestId, Extent),
 }
 
 /// A thread waits for the file of this request.
 #[derive(Debug)]
-pub struct Asked {
+pub struct WantedBody {
     /// The request.
-    pub ticket: Ticket,
+    pub request_id: RequestId,
     /// Where the file goes; dropped unanswered, the thread hears that there is none.
     pub reply: OwnedFd,
 }
 
-impl Desk {
+impl FdChannel {
     /// The children's end, and the front's.
     pub(crate) fn open() -> io::Result<(Self, OwnedFd)> {
         let (front, children) = pair()?;
@@ -72,12 +72,12 @@ impl Desk {
         Ok((Self { children }, front))
     }
 
-    /// Asks the front for the file of `ticket`, and waits for it.
-    pub(crate) fn fetch(&self, ticket: Ticket) -> io::Result<OwnedFd> {
+    /// Asks the front for the file of `request_id`, and waits for it.
+    pub(crate) fn fetch(&self, request_id: RequestId) -> io::Result<OwnedFd> {
         let (ours, theirs) = pair()?;
         send(
             self.children.get()?,
-            &ticket.pack().to_le_bytes(),
+            &request_id.pack().to_le_bytes(),
             theirs.as_fd(),
             SendFlags::NOSIGNAL,
         )?;
@@ -96,11 +96,11 @@ impl Desk {
         }
     }
 
-    /// Gives the front what the answer to `ticket` goes on with.
-    pub(crate) fn give(&self, ticket: Ticket, extent: &Extent) -> io::Result<()> {
+    /// Gives the front what the answer to `request_id` goes on with.
+    pub(crate) fn give(&self, request_id: RequestId, extent: &Extent) -> io::Result<()> {
         let mut bytes = [0; GIVEN];
-        let numbers = [ticket.pack(), extent.offset, extent.length];
-        for (place, number) in bytes.chunks_exact_mut(ASKED).zip(numbers) {
+        let numbers = [request_id.pack(), extent.offset, extent.length];
+        for (place, number) in bytes.chunks_exact_mut(WANTED).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
         send(
@@ -111,22 +111,22 @@ impl Desk {
         )
     }
 
-    /// The next note, at the front's end; `WouldBlock` when there is none.
-    pub(crate) fn note(front: BorrowedFd<'_>) -> io::Result<Option<Note>> {
+    /// The next message, at the front's end; `WouldBlock` when there is none.
+    pub(crate) fn next(front: BorrowedFd<'_>) -> io::Result<Option<FdMessage>> {
         let mut bytes = [0; GIVEN];
         let Received {
             length,
             descriptor,
             process,
         } = receive(front, &mut bytes, RecvFlags::DONTWAIT)?;
-        let mut numbers = [0; GIVEN / ASKED];
+        let mut numbers = [0; GIVEN / WANTED];
         for (number, place) in numbers.iter_mut().zip(bytes.as_chunks().0) {
             *number = u64::from_le_bytes(*place);
         }
-        let [ticket, offset, length_of_part] = numbers;
-        let ticket = Ticket::unpack(ticket);
-        let says = match (length, descriptor) {
-            (ASKED, Some(reply)) => Says::Asked(Asked { ticket, reply }),
+        let [request_id, offset, length_of_part] = numbers;
+        let request_id = RequestId::unpack(request_id);
+        let content = match (length, descriptor) {
+            (WANTED, Some(reply)) => Content::WantBody(WantedBody { request_id, reply }),
             (GIVEN, Some(file)) => {
                 let length = length_of_part;
                 let extent = Extent {
@@ -134,16 +134,16 @@ impl Desk {
                     offset,
                     length,
                 };
-                Says::Given(ticket, extent)
+                Content::FileAnswer(request_id, extent)
             }
             // What no thread of ours sends is dropped, with its descriptor.
             _ => return Ok(None),
         };
-        Ok(process.map(|process| Note { says, process }))
+        Ok(process.map(|process| FdMessage { content, process }))
     }
 }
 
-impl Asked {
+impl WantedBody {
     /// Gives the thread its file, without waiting: the socket is the thread's choice, and the room that one message needs
     /// is there in a fresh one.
     ///

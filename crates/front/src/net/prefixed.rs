@@ -8,18 +8,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Gives these bytes once more, and then what follows them.
 #[derive(Debug)]
-pub(crate) struct Begun<S> {
+pub(crate) struct Prefixed<S> {
     bytes: &'static [u8],
     stream: S,
 }
 
-impl<S> Begun<S> {
+impl<S> Prefixed<S> {
     pub(crate) fn new(bytes: &'static [u8], stream: S) -> Self {
         Self { bytes, stream }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -35,7 +35,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -13,24 +13,24 @@ const ASLEEP: u32 = 1;
 #[derive(Debug)]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C)]
-pub(crate) struct Bell(Futex);
+pub(crate) struct Parker(Futex);
 
-impl Bell {
-    /// Sleeps until [`Bell::ring`], unless `something_to_do` after it has been said that we sleep.
-    pub(crate) fn sleep_unless(&self, something_to_do: impl FnOnce() -> bool) {
-        if self.lie_down(something_to_do) {
+impl Parker {
+    /// Sleeps until [`Parker::unpark`], unless `something_to_do` after it has been said that we sleep.
+    pub(crate) fn park_unless(&self, something_to_do: impl FnOnce() -> bool) {
+        if self.prepare_park(something_to_do) {
             while self.0.load(Ordering::Acquire) == ASLEEP {
                 futex_wait(&self.0, ASLEEP);
             }
         }
     }
 
-    /// As [`Bell::sleep_unless`], but also until a signal has been handled: then `true`.
-    pub(crate) fn sleep_until_signal_unless(&self, something_to_do: impl FnOnce() -> bool) -> bool {
-        if self.lie_down(something_to_do) {
+    /// As [`Parker::park_unless`], but also until a signal has been handled: then `true`.
+    pub(crate) fn park_until_signal_unless(&self, something_to_do: impl FnOnce() -> bool) -> bool {
+        if self.prepare_park(something_to_do) {
             while self.0.load(Ordering::Acquire) == ASLEEP {
                 if futex_wait(&self.0, ASLEEP) {
-                    self.get_up();
+                    self.set_awake();
                     return true;
                 }
             }
@@ -38,30 +38,30 @@ impl Bell {
         false
     }
 
-    /// The first half of [`Bell::sleep_unless`], for a sleeper that waits on something else: whether it may sleep.
-    pub(crate) fn lie_down(&self, something_to_do: impl FnOnce() -> bool) -> bool {
+    /// The first half of [`Parker::park_unless`], for a sleeper that waits on something else: whether it may sleep.
+    pub(crate) fn prepare_park(&self, something_to_do: impl FnOnce() -> bool) -> bool {
         self.0.store(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if something_to_do() {
-            self.get_up();
+            self.set_awake();
             return false;
         }
         true
     }
 
-    /// Says that we are awake.
-    pub(crate) fn get_up(&self) {
+    /// Content that we are awake.
+    pub(crate) fn set_awake(&self) {
         self.0.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// Whether somebody sleeps here. Comes after [`published`].
-    pub(crate) fn sleeps(&self) -> bool {
+    /// Whether somebody sleeps here. Comes after [`store_load_fence`].
+    pub(crate) fn is_parked(&self) -> bool {
         self.0.load(Ordering::Relaxed) == ASLEEP
     }
 
     /// Wakes the sleeper; `false` when there is none, or another has just woken it.
-    pub(crate) fn ring(&self) -> bool {
-        let woken = self.stir();
+    pub(crate) fn unpark(&self) -> bool {
+        let woken = self.mark_awake();
         if woken {
             futex_wake(&self.0);
         }
@@ -70,14 +70,14 @@ impl Bell {
 
     /// Wakes whoever sleeps here, also one that was marked as woken by somebody who died before waking it. A sleeper
     /// that has nothing to do lies down again.
-    pub(crate) fn rouse(&self) {
-        self.get_up();
+    pub(crate) fn unpark_always(&self) {
+        self.set_awake();
         futex_wake(&self.0);
     }
 
     /// Marks the sleeper as woken; whoever gets `true` must wake it.
-    pub(crate) fn stir(&self) -> bool {
-        self.sleeps()
+    pub(crate) fn mark_awake(&self) -> bool {
+        self.is_parked()
             && self
                 .0
                 .compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed)
@@ -86,6 +86,6 @@ impl Bell {
 }
 
 /// Stands between publishing work and looking whether somebody sleeps.
-pub(crate) fn published() {
+pub(crate) fn store_load_fence() {
     fence(Ordering::SeqCst);
 }

@@ -1,16 +1,16 @@
-//! What threads leave at the desk. All children have the same socket, so any of them can name any request: a note counts when
+//! What threads leave on the channel of descriptors. All children have the same socket, so any of them can name any request: a message counts when
 //! the process that has sent it, as the kernel says, is that of the child which has taken the request.
 
 use std::io;
 
 use super::{Dispatcher, Sink};
-use crate::desk::{Note, Says};
-use crate::ids::{ChildId, Ticket};
+use crate::fd_channel::{Content, FdMessage};
+use crate::ids::{ChildId, RequestId};
 
-/// Notes that are read before others have their turn: more than the desk holds, unless it is flooded.
-const MOST_NOTES: u32 = 1024;
+/// Messages that are read before others have their turn: more than the channel holds, unless it is flooded.
+const MOST_MESSAGES: u32 = 1024;
 
-/// A note that was dropped: the process that has sent it is not that of the child which has the request.
+/// A message that was dropped: the process that has sent it is not that of the child which has the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The process.
@@ -22,49 +22,51 @@ pub struct Refused {
 }
 
 impl Dispatcher {
-    /// From now on the notes of this process are the child's. To be said by somebody who knows from the kernel.
+    /// From now on the messages of this process are the child's. To be said by somebody who knows from the kernel.
     pub fn born(&mut self, child: ChildId, process: u32) {
         if let Some(place) = self.born.get_mut(usize::from(child.slot)) {
             *place = Some((child, process));
         }
     }
 
-    /// Hands on what lies at the desk. `Ok` when some may be left.
+    /// Hands on what lies on the channel of descriptors. `Ok` when some may be left.
     ///
     /// # Errors
     /// `WouldBlock` when nothing is left.
-    pub fn clear_desk(&mut self, sink: &mut impl Sink) -> io::Result<()> {
-        for _ in 0..MOST_NOTES {
-            let Some(Note { says, process }) = self.exchange.note()? else {
+    pub fn read_fd_channel(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+        for _ in 0..MOST_MESSAGES {
+            let Some(FdMessage { content, process }) = self.exchange.fd_message()? else {
                 continue;
             };
-            let ticket = match &says {
-                Says::Asked(asked) => asked.ticket,
-                Says::Given(ticket, _) => *ticket,
+            let request_id = match &content {
+                Content::WantBody(wanted) => wanted.request_id,
+                Content::FileAnswer(request_id, _) => *request_id,
             };
-            // Nobody waits for the answer: what came with the note is closed.
-            if !self.holds(ticket) {
+            // Nobody waits for the answer: what came with the message is closed.
+            if !self.holds(request_id) {
                 continue;
             }
-            let mut checked = self.check_sender(ticket, process);
+            let mut checked = self.check_sender(request_id, process);
             if checked.is_err() {
                 // The birth was told before the child took its first request, and may not have been heard.
                 for (child, process) in sink.births() {
                     self.born(child, process);
                 }
-                checked = self.check_sender(ticket, process);
+                checked = self.check_sender(request_id, process);
             }
-            match (checked, says) {
-                (Ok(()), Says::Asked(asked)) => sink.asked(asked),
-                (Ok(()), Says::Given(ticket, extent)) => sink.given(ticket, extent),
+            match (checked, content) {
+                (Ok(()), Content::WantBody(wanted)) => sink.body_wanted(wanted),
+                (Ok(()), Content::FileAnswer(request_id, extent)) => {
+                    sink.file_given(request_id, extent)
+                }
                 (Err(refused), _) => sink.refused(refused),
             }
         }
         Ok(())
     }
 
-    fn check_sender(&mut self, ticket: Ticket, process: u32) -> Result<(), Refused> {
-        let owner = self.owner(ticket).map(|owner| owner.child);
+    fn check_sender(&mut self, request_id: RequestId, process: u32) -> Result<(), Refused> {
+        let owner = self.owner(request_id).map(|owner| owner.child);
         if let Some(child) = owner
             && self.born[usize::from(child.slot)] == Some((child, process))
         {

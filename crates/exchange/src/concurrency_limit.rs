@@ -3,19 +3,19 @@
 //! Threads of one interpreter that compute only take turns, and each turn costs. So a child has a limit, which whoever
 //! watches over it raises and lowers ([`crate::Governor`]), and a thread takes requests only while fewer threads before it
 //! than the limit are awake. The order settles who steps back when there are too many: never the first one. A thread that
-//! steps back lies down like one without work, so that all there is to know are the bells and the limit: whoever is killed
+//! steps back parks like one without work, so that all there is to know are the parkers and the limit: whoever is killed
 //! at whatever moment leaves nothing that would have to be put right.
 
-use crate::bell::Bell;
+use crate::parker::Parker;
 use crate::sync::{AtomicU32, Ordering};
 
 /// The limit of one child.
 #[derive(Debug)]
 #[cfg_attr(loom, derive(Default))]
 #[repr(transparent)]
-pub(crate) struct Gate(AtomicU32);
+pub(crate) struct ConcurrencyLimit(AtomicU32);
 
-impl Gate {
+impl ConcurrencyLimit {
     /// So many threads may run; 0 stands for all.
     pub(crate) fn set(&self, limit: u32) {
         self.0.store(limit, Ordering::Release);
@@ -28,33 +28,42 @@ impl Gate {
         }
     }
 
-    /// Whether the thread with this number may take a request, given the bells of its child's threads.
-    pub(crate) fn lets_in<'b>(&self, thread: usize, bells: impl Iterator<Item = &'b Bell>) -> bool {
+    /// Whether the thread with this number may take a request, given the parkers of its child's threads.
+    pub(crate) fn admits<'b>(
+        &self,
+        thread: usize,
+        parkers: impl Iterator<Item = &'b Parker>,
+    ) -> bool {
         let limit = self.limit() as usize;
-        thread < limit || bells.take(thread).filter(|bell| !bell.sleeps()).count() < limit
+        thread < limit
+            || parkers
+                .take(thread)
+                .filter(|parker| !parker.is_parked())
+                .count()
+                < limit
     }
 
     /// Looks over a child's threads: how many are awake, and the first one that sleeps and may take a request.
-    pub(crate) fn survey<'b>(&self, bells: impl Iterator<Item = &'b Bell>) -> Survey {
+    pub(crate) fn census<'b>(&self, parkers: impl Iterator<Item = &'b Parker>) -> Census {
         let limit = self.limit();
-        let mut survey = Survey::default();
-        for (thread, bell) in bells.enumerate() {
-            if !bell.sleeps() {
-                survey.awake += 1;
+        let mut census = Census::default();
+        for (thread, parker) in parkers.enumerate() {
+            if !parker.is_parked() {
+                census.awake += 1;
                 continue;
             }
-            survey.sleeps = true;
-            if survey.next.is_none() && survey.awake < limit {
-                survey.next = Some(thread);
+            census.sleeps = true;
+            if census.next.is_none() && census.awake < limit {
+                census.next = Some(thread);
             }
         }
-        survey
+        census
     }
 }
 
 /// What the threads of a child are about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Survey {
+pub(crate) struct Census {
     pub(crate) awake: u32,
     /// At least one sleeps.
     pub(crate) sleeps: bool,

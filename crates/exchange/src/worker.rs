@@ -4,26 +4,26 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::bell::published;
 use crate::exchange::Exchange;
-use crate::ids::{ChildId, Owner, Ticket};
+use crate::ids::{ChildId, Owner, RequestId};
+use crate::parker::store_load_fence;
 
+use crate::codec::{Head, Malformed, Request};
 use crate::original::Original;
 use crate::places::RING;
 use crate::reply::{After, Extent, Gone, Reply};
 use crate::ring::{self, Frame, MAX_HEAD, MAX_PAYLOAD};
 use crate::store;
 use crate::sync::{AtomicBool, Ordering, now};
-use crate::wire::{Head, Malformed, Request};
 
 /// One application thread's place at the exchange, for the thread's whole life.
 #[derive(Debug)]
-pub struct Seat {
+pub struct Worker {
     exchange: Arc<Exchange>,
     owner: Owner,
     /// Index of the thread in the tables.
     index: usize,
-    /// The process that the seat was made in. A copy that the application has forked has no say.
+    /// The process that the worker was made in. A copy that the application has forked has no say.
     original: Original,
     /// Bytes that the thread has written into its ring. What the shared memory says is for the front.
     written: u64,
@@ -32,10 +32,10 @@ pub struct Seat {
     head: Vec<u8>,
 }
 
-/// A request that this thread has taken, to be [opened](Seat::open).
+/// A request that this thread has taken, to be [opened](Worker::open).
 #[derive(Debug)]
 #[must_use = "a request that is not opened is never answered"]
-pub struct Taken(Ticket);
+pub struct Taken(RequestId);
 
 /// A request that this thread has taken, and its answer.
 ///
@@ -49,12 +49,12 @@ pub struct Claim<'s> {
 /// The way back of a claimed request.
 #[derive(Debug)]
 pub struct Answer<'s> {
-    seat: &'s mut Seat,
-    ticket: Ticket,
+    worker: &'s mut Worker,
+    request_id: RequestId,
     ended: bool,
 }
 
-impl Seat {
+impl Worker {
     /// The place of this thread of this child, which `original` is. To be made once in a life.
     #[must_use]
     pub fn new(exchange: Arc<Exchange>, child: ChildId, thread: u8, original: Original) -> Self {
@@ -63,7 +63,7 @@ impl Seat {
             exchange,
             owner: Owner { child, thread },
             original,
-            // The front has begun anew when the former life of the slot had ended.
+            // The front has begun anew when the former incarnation of the slot had ended.
             written: 0,
             request: Vec::new(),
             head: Vec::new(),
@@ -77,7 +77,7 @@ impl Seat {
         Some(self.open(taken))
     }
 
-    /// The first half of [`Seat::take`], for a thread that has something to let go of while it waits. `interrupted` is called
+    /// The first half of [`Worker::take`], for a thread that has something to let go of while it waits. `interrupted` is called
     /// when a signal has been handled meanwhile, and there is no request.
     pub fn wait(&self, stop: &AtomicBool, interrupted: &dyn Fn()) -> Option<Taken> {
         let mut signalled = false;
@@ -112,8 +112,8 @@ impl Seat {
                 wake_child(&self.exchange, self.owner.child);
                 return None;
             }
-            let bell = &self.exchange.mapping.threads()[self.index].bell;
-            signalled = bell.sleep_until_signal_unless(|| {
+            let parker = &self.exchange.mapping.threads()[self.index].parker;
+            signalled = parker.park_until_signal_unless(|| {
                 stop.load(Ordering::Acquire)
                     // One that has come since then is stepped back from, too.
                     || (!self.exchange.queue().is_empty() && (!steps_back || self.may_take()))
@@ -139,29 +139,29 @@ impl Seat {
         let place = &mapping.threads()[self.index];
         place.written.store(self.written, Ordering::Release);
         mapping.dirty()[self.index / 64].fetch_or(1 << (self.index % 64), Ordering::AcqRel);
-        published();
+        store_load_fence();
         self.exchange.wake_front();
     }
 
     fn may_take(&self) -> bool {
         self.exchange
-            .lets_in(self.owner.child.slot, self.owner.thread)
+            .admits(self.owner.child.slot, self.owner.thread)
     }
 
     /// Requests wait, and this thread may not take them: it may have been woken before the limit was lowered, and then
     /// another child's thread is to be woken in its place, or the limit to be looked at.
     fn step_back(&self) {
-        published();
+        store_load_fence();
         if !self.exchange.wake_a_thread() {
             self.exchange
-                .board()
+                .scoreboard()
                 .child(self.owner.child.slot)
                 .governor
-                .ring();
+                .unpark();
         }
     }
 
-    /// What [`Seat::wait`] would give without waiting, if anything.
+    /// What [`Worker::wait`] would give without waiting, if anything.
     pub fn poll(&self, stop: &AtomicBool) -> Option<Taken> {
         if self.is_copied() {
             return None;
@@ -185,10 +185,10 @@ impl Seat {
         place.since.store(now(), Ordering::Relaxed);
         if self.owner.thread > 0 {
             self.exchange
-                .board()
+                .scoreboard()
                 .child(self.owner.child.slot)
                 .governor
-                .ring();
+                .unpark();
         }
     }
 
@@ -198,17 +198,17 @@ impl Seat {
         self.exchange.geometry().threads == 1
     }
 
-    /// The second half of [`Seat::take`]: reads a request that has been taken.
-    pub fn open(&mut self, Taken(ticket): Taken) -> Claim<'_> {
+    /// The second half of [`Worker::take`]: reads a request that has been taken.
+    pub fn open(&mut self, Taken(request_id): Taken) -> Claim<'_> {
         let mut request = std::mem::take(&mut self.request);
-        if store::read(&self.exchange.mapping, ticket.slot, &mut request).is_err() {
+        if store::read(&self.exchange.mapping, request_id.slot, &mut request).is_err() {
             request.clear();
         }
         Claim {
             request,
             answer: Answer {
-                seat: self,
-                ticket,
+                worker: self,
+                request_id,
                 ended: false,
             },
         }
@@ -216,7 +216,7 @@ impl Seat {
 
     /// The wake-up that this thread may have been given goes to another, since this one leaves.
     fn pass_on(&self) {
-        published();
+        store_load_fence();
         if !self.exchange.queue().is_empty() {
             self.exchange.wake_a_thread();
         }
@@ -225,11 +225,11 @@ impl Seat {
 
 /// Wakes the sleeping threads of this process's child, and its governor, so that they see that they are to stop.
 pub fn wake_child(exchange: &Exchange, child: ChildId) {
-    published();
-    for bell in exchange.bells(child.slot) {
-        bell.ring();
+    store_load_fence();
+    for parker in exchange.parkers(child.slot) {
+        parker.unpark();
     }
-    exchange.board().child(child.slot).governor.ring();
+    exchange.scoreboard().child(child.slot).governor.unpark();
 }
 
 impl<'s> Claim<'s> {
@@ -248,7 +248,7 @@ impl Answer<'_> {
     /// # Errors
     /// When the exchange holds no such body.
     pub fn body(&self, body: &mut [u8]) -> Result<(), Malformed> {
-        store::read_body(&self.seat.exchange.mapping, self.ticket.slot, body)
+        store::read_body(&self.worker.exchange.mapping, self.request_id.slot, body)
     }
 
     /// The file that holds the body, when the request says that one does.
@@ -256,33 +256,33 @@ impl Answer<'_> {
     /// # Errors
     /// When the front no longer has it.
     pub fn body_file(&self) -> io::Result<OwnedFd> {
-        if self.seat.is_copied() {
+        if self.worker.is_copied() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let file = self.seat.exchange.desk.fetch(self.ticket);
-        file.inspect_err(|_| self.seat.exchange.look_for_descriptors())
+        let file = self.worker.exchange.fd_channel.fetch(self.request_id);
+        file.inspect_err(|_| self.worker.exchange.look_for_descriptors())
     }
 }
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        if self.answer.seat.is_copied() {
+        if self.answer.worker.is_copied() {
             return;
         }
         if !self.answer.ended {
             // Nobody waits any more, or somebody hears that the answer is broken: both is an end.
             let _ = self.answer.send(None, &[], After::Broken);
         }
-        let place = &self.answer.seat.exchange.mapping.threads()[self.answer.seat.index];
+        let place = &self.answer.worker.exchange.mapping.threads()[self.answer.worker.index];
         let served = place.served.load(Ordering::Relaxed).wrapping_add(1);
         place.served.store(served, Ordering::Relaxed);
         let since = place.since.load(Ordering::Relaxed);
         place.since.store(0, Ordering::Relaxed);
-        if !self.answer.seat.is_alone() {
+        if !self.answer.worker.is_alone() {
             let lasted = now().saturating_sub(since);
             place.lasted.store(lasted, Ordering::Relaxed);
         }
-        self.answer.seat.request = std::mem::take(&mut self.request);
+        self.answer.worker.request = std::mem::take(&mut self.request);
     }
 }
 
@@ -293,7 +293,7 @@ impl Reply for Answer<'_> {
     }
 
     fn send(&mut self, head: Option<&Head<'_>>, data: &[u8], after: After) -> Result<(), Gone> {
-        let mut encoded = std::mem::take(&mut self.seat.head);
+        let mut encoded = std::mem::take(&mut self.worker.head);
         encoded.clear();
         if let Some(head) = head {
             head.encode(&mut encoded);
@@ -303,19 +303,19 @@ impl Reply for Answer<'_> {
         } else {
             self.frames(&encoded, data, after)
         };
-        self.seat.head = encoded;
+        self.worker.head = encoded;
         sent
     }
 
     fn send_file(&mut self, head: Option<&Head<'_>>, extent: Extent) -> Result<(), Gone> {
-        if self.seat.is_copied() {
+        if self.worker.is_copied() {
             return Err(Gone);
         }
-        let exchange = &self.seat.exchange;
+        let exchange = &self.worker.exchange;
         let given = self.ended
             || exchange
-                .desk
-                .give(self.ticket, &extent)
+                .fd_channel
+                .give(self.request_id, &extent)
                 .inspect_err(|_| exchange.look_for_descriptors())
                 .is_ok();
         // Without the file there is nothing that could follow.
@@ -351,11 +351,11 @@ impl Answer<'_> {
     /// Writes one frame as soon as there is room, and says so to a front that sleeps.
     fn frame(&mut self, head: &[u8], data: &[u8], after: After) -> Result<(), Gone> {
         // The answer is that of the process which the request was taken in.
-        if self.ended || self.seat.is_copied() {
+        if self.ended || self.worker.is_copied() {
             return Err(Gone);
         }
         self.wait_for(Frame::size(head.len() + data.len()));
-        let mapping = &self.seat.exchange.mapping;
+        let mapping = &self.worker.exchange.mapping;
         let gone = self.given_up();
         // For nobody, the end alone is written: by it the front knows that the slot is free.
         let (head, data, after) = if gone {
@@ -364,38 +364,38 @@ impl Answer<'_> {
             (head, data, after)
         };
         let frame = Frame {
-            ticket: self.ticket,
+            request_id: self.request_id,
             head: head.len(),
             data: data.len(),
             after,
         };
-        let ring = mapping.ring(self.seat.index);
-        let size = ring::write(ring, self.seat.written, frame, head, data);
+        let ring = mapping.ring(self.worker.index);
+        let size = ring::write(ring, self.worker.written, frame, head, data);
         self.ended = after != After::More;
-        self.seat.written = self.seat.written.wrapping_add(size as u64);
-        self.seat.publish();
+        self.worker.written = self.worker.written.wrapping_add(size as u64);
+        self.worker.publish();
         if gone { Err(Gone) } else { Ok(()) }
     }
 
     /// Waits until the ring has room for so many bytes.
     fn wait_for(&self, size: usize) {
-        let place = &self.seat.exchange.mapping.threads()[self.seat.index];
+        let place = &self.worker.exchange.mapping.threads()[self.worker.index];
         while self.free() < size {
             // The front looks at the ring, and sets right how far it has read, should that have been overwritten.
-            self.seat.publish();
-            place.room.sleep_unless(|| self.free() >= size);
+            self.worker.publish();
+            place.room.park_unless(|| self.free() >= size);
         }
     }
 
     fn given_up(&self) -> bool {
-        let place = &self.seat.exchange.mapping.slots()[self.ticket.slot as usize];
-        place.given_up.load(Ordering::Acquire) == self.ticket.seq
+        let place = &self.worker.exchange.mapping.slots()[self.request_id.slot as usize];
+        place.given_up.load(Ordering::Acquire) == self.request_id.seq
     }
 
     fn free(&self) -> usize {
-        let place = &self.seat.exchange.mapping.threads()[self.seat.index];
+        let place = &self.worker.exchange.mapping.threads()[self.worker.index];
         let read = place.read.load(Ordering::Acquire);
-        let unread = self.seat.written.wrapping_sub(read);
+        let unread = self.worker.written.wrapping_sub(read);
         RING.saturating_sub(usize::try_from(unread).unwrap_or(RING))
     }
 }

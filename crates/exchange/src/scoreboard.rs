@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use crate::ids::{ChildId, Ticket};
+use crate::ids::{ChildId, RequestId};
 use crate::layout::Mapping;
 use crate::places::ChildPlace;
 use crate::sync::Ordering;
 
 /// The scoreboard as a view of the mapping.
 #[derive(Clone, Copy, Debug)]
-pub struct Board<'a> {
+pub struct Scoreboard<'a> {
     mapping: &'a Mapping,
     threads: usize,
 }
 
-impl<'a> Board<'a> {
+impl<'a> Scoreboard<'a> {
     pub(crate) fn new(mapping: &'a Mapping, threads: u8) -> Self {
         Self {
             mapping,
@@ -57,7 +57,7 @@ pub struct InFlight {
     /// The thread of that child.
     pub thread: u8,
     /// The request.
-    pub ticket: Ticket,
+    pub request_id: RequestId,
     /// Its method.
     pub method: String,
     /// Its path, percent-encoded, without the query: that may hold secrets.
