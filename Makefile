@@ -34,7 +34,7 @@ PYTHON_PACKAGE := $(wildcard python/rwsgi/*) $(shell find deploy/wheel -type f)
 .DELETE_ON_ERROR:
 # The steps of a target share one build folder and one environment.
 .NOTPARALLEL:
-.PHONY: help needs serve build wheel test test-rust test-model fuzz bench test-demo test-end-to-end lint format dist clean
+.PHONY: help needs serve build wheel test test-rust test-model deep fuzz bench test-demo test-end-to-end lint format dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,13 @@ test-rust: $(DONE)/venv ## run the tests of the crates
 
 test-model: needs ## check the model of the exchange
 	RUSTFLAGS="--cfg loom" cargo test --package rwsgi-exchange --release --lib --target-dir "$(TARGET)/loom" model
+
+# Changes the code in one place after another and sees whether a test fails each time; what none notices is listed. Takes hours.
+deep: export PATH := $(CURDIR)/.tools/bin:$(PATH)
+deep: needs ## change the exchange's and the pool's code bit by bit, to see that a test notices (needs cargo-mutants)
+	@command -v cargo-mutants >/dev/null || \
+	    { echo "cargo-mutants is not installed: cargo install --locked cargo-mutants" >&2; exit 1; }
+	cargo mutants --package rwsgi-exchange --package rwsgi-pool --output "$(TARGET)"
 
 # As cargo-fuzz does without a sanitizer, which would need a nightly toolchain: nothing that is fuzzed is unsafe code.
 FUZZING := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
