@@ -1,9 +1,11 @@
-//! What HTTP itself costs: the front's runtime and hyper, with an answer that is always the same and comes from nobody.
+//! What HTTP itself costs: the front's runtime and hyper, with a constant response and no application behind it.
 //!
-//! `benches/hop.py` and `benches/peers` measure the server against this program, so both must do the same for a connection: the runtime, the
-//! socket's options and hyper's limits are those of the front with its default settings.
+//! `benches/hop.py` and `benches/peers` measure the server against this program, so both must do the same work per
+//! connection: the runtime, the socket's options and hyper's limits are those of the front with its default
+//! settings.
 //!
-//! Usage: `bare PORT [hello|fields|large|chunks]`; the answers are those of `benches/peers/applications/plain.py`.
+//! Usage: `bare PORT [hello|fields|large|chunks]`; the responses are those of
+//! `benches/peers/applications/plain.py`.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -24,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
-/// What `benches/hello.py` answers, too.
+/// The body of `benches/hello.py`.
 const HELLO: &[u8] = b"Hello, world!\n";
 const LARGE: &[u8] = &[b'x'; 1024 * 1024];
 const CHUNK: &[u8] = &[b'x'; 1024];
@@ -50,15 +52,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// What is answered.
+/// Which response is sent.
 #[derive(Clone, Copy)]
 enum Kind {
     Hello,
-    /// Hello with six fields.
+    /// "Hello" with six header fields.
     Fields,
-    /// 1 MiB at once.
+    /// 1 MiB in one piece.
     Large,
-    /// 100 KiB in 100 parts, whose sum is not known before.
+    /// 100 KiB in 100 parts, without Content-Length.
     Chunks,
 }
 
@@ -75,7 +77,7 @@ impl Kind {
 }
 
 async fn live(stream: TcpStream, kind: Kind) {
-    // How a connection ends is its client's affair.
+    // Errors of a connection are not reported.
     let _ = http1::Builder::new()
         .keep_alive(true)
         .max_buf_size(LONGEST_HEAD)
@@ -109,11 +111,11 @@ async fn answer(_: Request<Incoming>, kind: Kind) -> Result<Response<Parts>, Inf
     Ok(response)
 }
 
-/// A body that is there at once, the same part over and over.
+/// A body that repeats the same part and never waits.
 struct Parts {
     part: &'static [u8],
     left: usize,
-    /// Of all that is left, where that is said before.
+    /// Bytes left in the body, where Content-Length is sent.
     length: Option<u64>,
 }
 

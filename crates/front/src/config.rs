@@ -1,4 +1,4 @@
-//! What the front is started with.
+//! The settings of the front.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::access_log::AccessLog;
 use crate::respond::Health;
 
-/// A socket on which connections arrive.
+/// A listening socket and its address.
 #[derive(Debug)]
 pub struct Listening {
     /// The listening socket.
@@ -31,24 +31,25 @@ pub enum Place {
     Unix,
 }
 
-/// Tells how many bytes a socket holds that the other side has not taken.
+/// Returns how many bytes a socket holds that the peer has not acknowledged.
 pub type Untaken = fn(BorrowedFd<'_>) -> io::Result<usize>;
 
-/// What the options say about connections and requests.
+/// The options for connections and requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// How long an idle connection is kept for its next request; zero closes after each answer.
+    /// How long an idle connection is kept for its next request; zero closes it after each response.
     pub keep_alive: Duration,
-    /// How long a request's head may take.
+    /// How long receiving a request's head may take.
     pub header_timeout: Duration,
     /// The longest pause in a body.
     pub body_timeout: Duration,
-    /// Bytes a second that a body must have brought on average once `body_timeout` has passed since it began; 0 allows
-    /// any rate. The same of an answer that its client has been slow to take for `send_timeout`.
+    /// The minimum average rate of a request body in bytes per second, checked once `body_timeout` has passed since
+    /// its beginning; 0 allows any rate. The same for a response that its client has been slow to read for
+    /// `send_timeout`.
     pub min_rate: u64,
-    /// How long a client may take nothing of its answer.
+    /// How long a client may read nothing of its response.
     pub send_timeout: Duration,
-    /// How long a request waits for a thread, after which the answer is 503.
+    /// How long a request may wait for a thread before it is answered with 503.
     pub queue_timeout: Duration,
     /// Bytes of the request line, above which the answer is 414.
     pub limit_request_line: usize,
@@ -58,28 +59,28 @@ pub struct Settings {
     pub limit_request_field_size: usize,
     /// Bytes of a body, above which the answer is 413.
     pub limit_request_body: u64,
-    /// Bytes of memory that bodies and answers for slow clients may take together.
+    /// Bytes of memory for all request bodies and responses to slow clients together.
     pub buffer_memory: usize,
-    /// Where bodies and answers for slow clients lie that are too large for memory; the folder for temporary files when none
-    /// is given.
+    /// The folder for bodies and responses that do not fit in memory; the folder for temporary files when none is
+    /// given.
     pub buffer_dir: Option<PathBuf>,
-    /// Bytes that these files may have together.
+    /// Bytes of all files in `buffer_dir` together.
     pub buffer_disk: u64,
-    /// A connection may speak HTTP/2 if it begins so.
+    /// A connection may begin with HTTP/2 (prior knowledge).
     pub http2: bool,
-    /// Connections at the same time; further ones wait in the listeners' backlog.
+    /// Open connections; further ones wait in the backlogs of the listeners.
     pub max_connections: usize,
-    /// Where the front tells how the server is, if anywhere.
+    /// The path of the health check, if any.
     pub health: Option<Health>,
 }
 
-/// What the front needs of the process that it runs in.
+/// Functions and descriptors that the front gets from the process that runs it.
 #[derive(Debug)]
 pub struct Surroundings {
-    /// How it is found out whether a client takes its answer, which is the kernel's to tell.
+    /// Tells how much of a response a client has not read, by a system call of another crate.
     pub untaken: Untaken,
-    /// Gives memory that is free back to the kernel. Called some time after connections have ended.
+    /// Returns free memory to the kernel. Called some time after connections have ended.
     pub give_back_memory: fn(),
-    /// Where each request leaves a line, if anywhere.
+    /// The access log, if any.
     pub access_log: Option<AccessLog>,
 }

@@ -13,29 +13,29 @@ use crate::http::parse::Limits;
 use crate::memory::Memory;
 use crate::timing::Clock;
 
-/// Memory for messages that is kept for the next one.
+/// Bytes of the scratch buffer that are kept for the next message.
 const KEPT: usize = 64 * 1024;
 
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) settings: Settings,
-    /// How it is found out whether a client takes its answer.
+    /// Returns the bytes that a client has not read.
     pub(crate) untaken: Untaken,
-    /// What bounds the heads of requests.
+    /// The limits for request heads.
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) date: Date,
     pub(crate) disk: Disk,
     pub(crate) memory: Rc<Memory>,
     pub(crate) log: Option<Log>,
-    /// Becomes true when no further request is wanted.
+    /// True once no further requests are accepted.
     pub(crate) draining: watch::Receiver<bool>,
-    /// Each response is the last of its connection, also while further connections are wanted.
+    /// Each response is the last one of its connection, although new connections are still accepted.
     pub(crate) closing: Cell<bool>,
-    /// Notified when a connection has ended.
+    /// Notified when a connection ends.
     pub(crate) ended: Notify,
-    /// Memory for messages, used again and again.
+    /// A buffer for messages, reused.
     scratch: RefCell<Vec<u8>>,
 }
 
@@ -62,29 +62,29 @@ impl Context {
         }
     }
 
-    /// Whether no further request is wanted.
+    /// Whether no further requests are accepted.
     pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }
 
-    /// Whether more waits to be written into files than should: the disk is slow, or one turn has brought more than there is
-    /// memory for, which the tasks that write have not been told of yet.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.disk.is_behind() || self.memory.excess() >= disk::BEHIND
+    /// Whether too many bytes wait to be written into files: the disk is slow, or one turn of the runtime has
+    /// brought more than fits in memory and the writing tasks have not run since.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.disk.has_backlog() || self.memory.excess() >= disk::MOST_UNWRITTEN
     }
 
-    /// Whether so much is held for which there is no memory that nothing more is to come, also of responses that have ended
-    /// and keep their thread from answering its next request.
+    /// Whether so many bytes exceed the memory budget that nothing more may be read. Threads of responses that have
+    /// ended are also kept from their next request then.
     pub(crate) fn is_full(&self) -> bool {
-        self.memory.excess() >= 2 * disk::BEHIND
+        self.memory.excess() >= 2 * disk::MOST_UNWRITTEN
     }
 
-    /// Empty memory for a message.
+    /// Takes the scratch buffer, empty.
     pub(crate) fn take_scratch(&self) -> Vec<u8> {
         self.scratch.take()
     }
 
-    /// Keeps the memory, unless it is much.
+    /// Puts the scratch buffer back, unless it has grown too large.
     pub(crate) fn give_scratch(&self, mut scratch: Vec<u8>) {
         if scratch.capacity() <= KEPT {
             scratch.clear();

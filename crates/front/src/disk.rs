@@ -1,5 +1,5 @@
-//! What may have to wait for a disk: done by threads beside the one that has all connections, so that a disk that does not
-//! answer holds up those alone that need it.
+//! Operations that may block on a disk. They run on other threads than the one that serves all connections, so that
+//! a disk that does not respond delays only the requests that use it.
 
 use std::fs::File;
 use std::io;
@@ -13,28 +13,29 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Threads that wait for disks. What finds none of them free waits for one.
+/// Threads for blocking operations. Further operations wait for a free thread.
 pub(crate) const THREADS: usize = 16;
-/// Those of them that may write at once: the others are left to those who read.
+/// How many of these threads may write at the same time; the others remain for reading.
 const WRITERS: usize = 4;
-/// Bytes that may wait to be written before no more are read for which no client is ready.
-pub(crate) const BEHIND: u64 = 2 * 1024 * 1024;
-/// Bytes of their stacks.
+/// Bytes waiting to be written, above which only data that a client is ready to take is read.
+pub(crate) const MOST_UNWRITTEN: u64 = 2 * 1024 * 1024;
+/// Bytes of stack per thread.
 pub(crate) const STACK: usize = 256 * 1024;
 
-/// Writes files without names, of which there is a bounded amount.
+/// Writes unlinked temporary files within a budget.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    /// Where they lie; the folder for temporary files where none is given.
+    /// Their folder; the folder for temporary files where none is given.
     folder: Option<PathBuf>,
-    /// Also held by work whose connection has gone meanwhile, so that what it holds in memory is bounded.
+    /// A permit is held until the write ends, even if its connection has ended before, so that the memory of writes
+    /// is bounded.
     permits: Arc<Semaphore>,
     /// Bytes that wait to be written, or are being written.
     unwritten: Arc<AtomicU64>,
     budget: Arc<Budget>,
 }
 
-/// Bytes that all these files may have together.
+/// Bytes of all these files together.
 #[derive(Debug)]
 struct Budget {
     most: u64,
@@ -42,7 +43,7 @@ struct Budget {
 }
 
 impl Disk {
-    /// So many bytes for all files in this folder.
+    /// `most` bytes for all files in this folder.
     pub(crate) fn new(folder: Option<PathBuf>, most: u64) -> Self {
         let used = AtomicU64::new(0);
         Self {
@@ -53,8 +54,8 @@ impl Disk {
         }
     }
 
-    /// Writes these bytes into the file from `at` on, or into a new one, and gives them back. Begun, that goes on when this is
-    /// dropped.
+    /// Writes these bytes into the file from `at` on, or into a new one, and returns the buffer. A write that has
+    /// begun is completed even if the future is dropped.
     pub(crate) async fn write(
         &self,
         file: Option<Arc<DiskFile>>,
@@ -74,12 +75,12 @@ impl Disk {
             .unwrap_or_else(|lost| (Vec::new(), Err(io::Error::other(lost))))
     }
 
-    /// Whether more waits to be written than should.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.unwritten.load(Ordering::Relaxed) >= BEHIND
+    /// Whether more bytes wait to be written than [`MOST_UNWRITTEN`].
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.unwritten.load(Ordering::Relaxed) >= MOST_UNWRITTEN
     }
 
-    /// The folder, to be named to people.
+    /// The folder, for messages.
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.clone().unwrap_or_else(std::env::temp_dir)
     }
@@ -121,18 +122,18 @@ fn write(
     Ok(file)
 }
 
-/// A file whose last closing is left to a thread that may wait: it frees a file that has no name, for which the disk is
-/// needed.
+/// A file that is closed on a thread that may block: closing the last descriptor of an unlinked file frees its
+/// blocks on the disk.
 #[derive(Debug)]
 pub(crate) struct DiskFile {
     file: Option<File>,
-    /// What it has of a budget.
+    /// Bytes that the file has taken from the budget.
     charged: AtomicU64,
     budget: Option<Arc<Budget>>,
 }
 
 impl DiskFile {
-    /// To be called where a disk may be waited for.
+    /// May block on the disk.
     #[expect(clippy::disallowed_methods, reason = "the caller may wait")]
     fn create(folder: Option<&Path>, budget: &Arc<Budget>) -> io::Result<Self> {
         let file = match folder {
@@ -144,14 +145,14 @@ impl DiskFile {
         Ok(file)
     }
 
-    /// To read where its pages are in memory, and otherwise where a disk may be waited for.
+    /// Reading it may block, unless the pages are in the page cache.
     pub(crate) fn file(&self) -> &File {
         self.file
             .as_ref()
             .expect("it is there until this is dropped")
     }
 
-    /// Takes so many bytes from the budget.
+    /// Takes bytes from the budget.
     fn charge(&self, bytes: u64) -> io::Result<()> {
         let Some(budget) = &self.budget else {
             return Ok(());
@@ -198,7 +199,7 @@ impl Drop for DiskFile {
         };
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(close)),
-            // The front ends.
+            // The runtime is shutting down.
             Err(_) => close(),
         }
     }

@@ -1,4 +1,4 @@
-//! The seam between the versions of HTTP and what answers requests: a request goes in, a response comes out.
+//! The interface between the versions of HTTP and the code that answers requests.
 
 use std::rc::Rc;
 
@@ -7,16 +7,16 @@ use crate::http::{Request, Response};
 use crate::respond::{app, health};
 use crate::upstream::Upstream;
 
-/// What answers requests.
+/// Answers requests.
 pub(crate) trait Handler {
-    /// Answers this one. Dropped before the response is there, or is read to its end, the request is given up.
+    /// Answers this request. If the future or the response is dropped before its end, the request is cancelled.
     fn handle(&self, request: Request) -> impl Future<Output = Response>;
 
-    /// To be called whenever a connection goes on.
+    /// To be called whenever a connection makes progress.
     fn step(&self) {}
 }
 
-/// A site: an application, and what the front answers by itself.
+/// A site: an application, and the responses of the front itself.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) context: Rc<Context>,

@@ -1,12 +1,13 @@
-//! The front: every connection lives here, from its acceptance to its last byte.
+//! The front serves all connections, from accept to close.
 //!
-//! One process, one thread for all connections, no Python. A request's way through this crate, from top to bottom:
-//! `server` takes the connection, `http1` or `http2` reads the request and writes its response, `handler` decides what answers it:
-//! the front itself or the application (`respond`), which is reached over the exchange (`upstream`). What they share is
-//! `http`, which knows no socket, and `net`, which knows no HTTP.
+//! One process, no Python, and one thread for all connections. A request passes through this crate from top to
+//! bottom: `server` accepts the connection, `http1` or `http2` reads the request and writes the response, and
+//! `handler` selects who responds: the front itself, or the application (`respond`), which is reached through the
+//! exchange (`upstream`). They share `http`, which is independent of sockets, and `net`, which is independent of
+//! HTTP.
 //!
-//! Not here: which child takes a request (any idle thread does, by itself), and what becomes of dead children (the
-//! supervisor tells, by [`exchange::notice`]).
+//! Not here: the choice of a child (any idle thread takes the request by itself), and the handling of dead children
+//! (the supervisor reports them by [`exchange::notice`]).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -53,10 +54,10 @@ use context::Context;
 use handler::Site;
 use supervisor_link::Link;
 
-/// Serves until the supervisor says that it is enough, or is gone.
+/// Serves until the supervisor sends the order to end, or has died.
 ///
-/// `link` is the channel to the supervisor, which carries [`exchange::notice`] messages; `children` are the processes of
-/// those children of which the supervisor tells nothing more, since they were born before.
+/// `link` is the channel to the supervisor, which carries [`exchange::notice`] messages; `children` are the
+/// processes of the children that were born earlier, which the supervisor does not report again.
 ///
 /// # Errors
 /// When the runtime or a socket cannot be set up.
@@ -84,7 +85,7 @@ pub fn serve(
         access_log,
     } = surroundings;
     let log = access_log.map(Log::open).transpose()?;
-    let (say, draining) = watch::channel(false);
+    let (drain_sender, draining) = watch::channel(false);
     let context = Rc::new(Context::new(settings, untaken, log.clone(), draining));
     let served = runtime.block_on(async {
         let link = Rc::new(Link::open(link)?);
@@ -99,12 +100,12 @@ pub fn serve(
             upstream: Rc::clone(&upstream),
         };
         spawn_local(alloc::give_back(Rc::clone(&context), give_back_memory));
-        let drain = server::start(site, listeners, say)?;
+        let drain = server::start(site, listeners, drain_sender)?;
         supervisor_link::follow(&link, &context, &upstream, drain).await
     });
-    // Connections that end now leave their lines, too.
+    // Connections that end now are logged too.
     log.iter().for_each(Log::end);
-    // A disk that does not answer is not waited for.
+    // Does not wait for blocked disk operations.
     runtime.shutdown_background();
     park::unset();
     log.iter().for_each(Log::close);

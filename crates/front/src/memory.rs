@@ -1,19 +1,19 @@
-//! What bodies and responses take of the front's memory, of all connections together.
+//! The memory budget for the bodies and responses of all connections.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Bytes that each body and each response may have besides: less would not be worth a file.
+/// Bytes that each body and each response may have beyond the budget: fewer bytes would not be worth a file.
 pub(crate) const FREE: usize = 4 * 1024;
 
-/// Bytes that all bodies and responses may have together.
+/// Bytes of all bodies and responses together.
 #[derive(Debug)]
 pub(crate) struct Memory {
     most: usize,
     used: Cell<usize>,
 }
 
-/// What one body or response has of it. Dropped, it is given back.
+/// The share of one body or response, which is returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     memory: Rc<Memory>,
@@ -26,7 +26,7 @@ impl Memory {
         Rc::new(Self { most, used })
     }
 
-    /// Bytes that are held for which there is no room.
+    /// Bytes held beyond the budget.
     pub(crate) fn excess(&self) -> u64 {
         self.used.get().saturating_sub(self.most) as u64
     }
@@ -39,8 +39,8 @@ impl Memory {
 }
 
 impl Share {
-    /// Notes that so many bytes are held now, and tells whether there is room for them. That is for the owner to see to: they
-    /// are counted in any case.
+    /// Sets the number of bytes held, and returns whether the budget covers them. They are counted in any case: it
+    /// is the owner's task to release them.
     pub(crate) fn hold(&mut self, bytes: usize) -> bool {
         let held = if bytes > FREE { bytes } else { 0 };
         if held != self.held {
@@ -48,17 +48,17 @@ impl Share {
             self.memory.used.set(used);
             self.held = held;
         }
-        !self.is_beyond()
+        !self.exceeds_budget()
     }
 
-    /// Bytes that it may hold as things are.
+    /// Bytes that this share may hold at the moment.
     pub(crate) fn limit(&self) -> usize {
         let others = self.memory.used.get() - self.held;
         self.memory.most.saturating_sub(others).max(FREE)
     }
 
-    /// Whether something is held for which there is no room.
-    pub(crate) fn is_beyond(&self) -> bool {
+    /// Whether this share holds bytes beyond the budget.
+    pub(crate) fn exceeds_budget(&self) -> bool {
         self.held > 0 && self.memory.used.get() > self.memory.most
     }
 }
@@ -74,14 +74,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_counts_until_it_is_given_back() {
+    fn held_bytes_count_until_they_are_returned() {
         let memory = Memory::new(10 * FREE);
         let (mut one, mut other) = (memory.share(), memory.share());
         assert!(one.hold(6 * FREE));
         assert!(!other.hold(5 * FREE));
-        assert!(one.is_beyond() && other.is_beyond());
+        assert!(one.exceeds_budget() && other.exceeds_budget());
         assert!(other.hold(4 * FREE));
-        assert!(!one.is_beyond());
+        assert!(!one.exceeds_budget());
         assert_eq!((one.limit(), other.limit()), (6 * FREE, 4 * FREE));
         drop(one);
         assert!(other.hold(10 * FREE));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_little_is_free() {
+    fn small_amounts_are_not_counted() {
         let memory = Memory::new(0);
         let mut share = memory.share();
         assert!(share.hold(FREE));

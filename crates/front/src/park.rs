@@ -1,6 +1,6 @@
-//! What is done when the runtime sleeps, and when it goes on.
+//! Hooks that run before the runtime sleeps, and after.
 //!
-//! The runtime's hooks have no other way to what is the thread's than a static of the thread, and this is the only one.
+//! tokio's hooks take no context, so the data is in a thread-local static, the only one in this crate.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,23 +12,23 @@ thread_local! {
     static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
 }
 
-/// What each turn of the runtime begins and ends with.
+/// The state for the hooks of one turn of the runtime.
 pub(crate) struct Turn {
     pub(crate) context: Rc<Context>,
     pub(crate) upstream: Rc<Upstream>,
 }
 
-/// From now on, this thread's runtime has `turn`.
+/// Sets the state for the runtime of this thread.
 pub(crate) fn set(turn: Turn) {
     TURN.set(Some(turn));
 }
 
-/// The thread's runtime has ended.
+/// Clears the state after the runtime has ended.
 pub(crate) fn unset() {
     TURN.set(None);
 }
 
-/// Just before the runtime sleeps.
+/// Runs just before the runtime sleeps.
 pub(crate) fn before_park() {
     with(|turn| {
         turn.upstream.before_park();
@@ -38,7 +38,7 @@ pub(crate) fn before_park() {
     });
 }
 
-/// When the runtime goes on.
+/// Runs when the runtime wakes.
 pub(crate) fn after_unpark() {
     with(|turn| {
         turn.context.clock.advance();
@@ -48,7 +48,7 @@ pub(crate) fn after_unpark() {
 
 fn with(act: impl FnOnce(&Turn)) {
     TURN.with_borrow(|turn| {
-        // There is none before the first connection, and the hooks run before that.
+        // The hooks already run before the state is set.
         if let Some(turn) = turn {
             act(turn);
         }

@@ -1,4 +1,4 @@
-//! Connections arrive here: one loop per listener, and the end of accepting.
+//! Accepts connections: one loop per listener, until the server drains.
 
 use std::io;
 use std::net::TcpListener as StdTcp;
@@ -23,21 +23,21 @@ use crate::http1;
 use crate::http2;
 use crate::net::{Stream, UNSENT};
 
-/// What an out-of-descriptors listener waits before it tries again.
+/// Pause of a listener after it ran out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What every connection of the server shares.
+/// State shared by all connections of the server.
 struct Shared {
     context: Rc<Context>,
     site: Rc<Site>,
-    /// A permit for each connection that may be open.
+    /// One permit per open connection.
     permits: Arc<Semaphore>,
 }
 
-/// Ends accepting, then the connections.
+/// Stops accepting, and then ends the connections.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    say: watch::Sender<bool>,
+    draining: watch::Sender<bool>,
     context: Rc<Context>,
     listeners: JoinSet<()>,
     permits: Arc<Semaphore>,
@@ -53,11 +53,11 @@ enum Listener {
     Unix(UnixListener),
 }
 
-/// Starts to accept on each listener. `say` is the other end of what the context knows of draining.
+/// Starts accepting on each listener. `draining` sets the context's draining flag.
 pub(crate) fn start(
     site: Site,
     listeners: Vec<Listening>,
-    say: watch::Sender<bool>,
+    draining: watch::Sender<bool>,
 ) -> io::Result<Drain> {
     let context = Rc::clone(&site.context);
     let all = context.settings.max_connections.min(Semaphore::MAX_PERMITS);
@@ -73,7 +73,7 @@ pub(crate) fn start(
         accepting.spawn_local(accept(Listener::open(listening)?, Rc::clone(&shared)));
     }
     Ok(Drain {
-        say,
+        draining,
         context,
         listeners: accepting,
         permits,
@@ -82,23 +82,23 @@ pub(crate) fn start(
 }
 
 impl Drain {
-    /// Has each response from now on be the last of its connection: a client that comes again finds another server, if there
-    /// is one by then.
+    /// Makes each further response the last one of its connection: on a new connection the client reaches another
+    /// server, if there is one.
     pub(crate) fn close_connections(&self) {
         self.context.closing.set(true);
     }
 
-    /// Ends when every connection has ended.
+    /// Returns when every connection has ended.
     pub(crate) async fn run(mut self) {
-        // Nobody listens when there is neither listener nor connection.
-        let _ = self.say.send(true);
+        // `send` fails when there is no receiver, that is, neither a listener nor a connection.
+        let _ = self.draining.send(true);
         self.close_connections();
         while self.listeners.join_next().await.is_some() {}
         info!(
             connections = self.all as usize - self.permits.available_permits(),
             "front draining"
         );
-        // All permits are back when no connection is left.
+        // All permits are free when no connection is left.
         let _ = self.permits.acquire_many(self.all).await;
     }
 }
@@ -114,8 +114,8 @@ impl Listener {
             Place::Tcp { name, port } => {
                 let socket = StdTcp::from(listening.socket);
                 socket.set_nonblocking(true)?;
-                // Linux hands both on to the connections. Small answers must not wait for the acknowledgement of the
-                // last one.
+                // Accepted connections inherit both options on Linux. TCP_NODELAY: a small response must not wait
+                // for the acknowledgement of the previous one.
                 let options = SockRef::from(&socket);
                 options.set_tcp_nodelay(true)?;
                 options.set_tcp_notsent_lowat(UNSENT)?;
@@ -128,7 +128,7 @@ impl Listener {
         }
     }
 
-    /// Takes the next connection and lets it live on by itself.
+    /// Accepts the next connection and spawns its task.
     async fn take(&self, shared: &Rc<Shared>, permit: OwnedSemaphorePermit) -> io::Result<()> {
         match self {
             Self::Tcp { socket, name, port } => {
@@ -161,7 +161,7 @@ where
     });
 }
 
-/// Speaks the version of HTTP that the connection begins with.
+/// Serves the version of HTTP with which the connection begins.
 async fn converse<S: Stream + 'static>(mut stream: S, peer: Peer, shared: &Shared) {
     let (context, site) = (&shared.context, &shared.site);
     let mut begun = Vec::new();
@@ -169,20 +169,20 @@ async fn converse<S: Stream + 'static>(mut stream: S, peer: Peer, shared: &Share
         let mut draining = context.draining.clone();
         let read = http2::first_bytes(&mut stream, &mut begun);
         let read = timeout(context.settings.header_timeout, read);
-        // Once no further request is wanted, HTTP/1 knows how long one is waited for.
+        // Once draining, HTTP/1 applies its own limit for a further request.
         let asked_to_drain = draining.wait_for(|draining| *draining);
         if let Some(Err(_) | Ok(Err(_))) = first(read, asked_to_drain).await {
             return;
         }
         if http2::is_preface(&begun) {
-            // Its future is large.
+            // Boxed because this future is large.
             return Box::pin(http2::serve(stream, peer, context, site)).await;
         }
     }
     http1::serve(stream, begun, peer, context, &**site).await;
 }
 
-/// Accepts until no further request is wanted; then what has already arrived is still taken.
+/// Accepts until the server drains, and then accepts the connections that are already in the backlog.
 async fn accept(listener: Listener, shared: Rc<Shared>) {
     let mut draining = shared.context.draining.clone();
     loop {
@@ -193,7 +193,7 @@ async fn accept(listener: Listener, shared: Rc<Shared>) {
         match first(listener.take(&shared, permit), stop).await {
             None => return,
             Some(Ok(())) => {}
-            Some(Err(error)) if is_the_connections(&error) => {}
+            Some(Err(error)) if is_connection_error(&error) => {}
             Some(Err(error)) => {
                 warn!(%error, "cannot accept");
                 tokio::time::sleep(PAUSE).await;
@@ -202,7 +202,7 @@ async fn accept(listener: Listener, shared: Rc<Shared>) {
     }
 }
 
-/// The result of `work`, unless `stop` comes first and `work` has to wait.
+/// The result of `work`; `None` if `stop` completes first while `work` is pending.
 async fn first<T>(work: impl Future<Output = T>, stop: impl Future) -> Option<T> {
     let (mut work, mut stop) = (pin!(work), pin!(stop));
     std::future::poll_fn(|context| match work.as_mut().poll(context) {
@@ -212,8 +212,8 @@ async fn first<T>(work: impl Future<Output = T>, stop: impl Future) -> Option<T>
     .await
 }
 
-/// Whether the connection failed and not the listener: accept(2) hands such errors on.
-fn is_the_connections(error: &io::Error) -> bool {
+/// Whether the error concerns the connection and not the listener: accept(2) reports pending network errors.
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! What tests of several layers have in common: streams in memory, and responses as an application gives them.
+//! Helpers for the tests of several layers: streams in memory, and responses as from an application.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -35,7 +35,7 @@ impl Stream for DuplexStream {
     }
 }
 
-/// Answers by a function.
+/// A handler that calls a function.
 pub(crate) struct Answers<F>(pub(crate) F);
 
 impl<F: Fn(Request) -> Response> Handler for Answers<F> {
@@ -44,7 +44,7 @@ impl<F: Fn(Request) -> Response> Handler for Answers<F> {
     }
 }
 
-/// The further parts of a response; each lets others have a turn before it is there.
+/// The further parts of a response; each one yields once before it is ready.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     parts: VecDeque<Part>,
@@ -67,7 +67,7 @@ impl Parts for Script {
     }
 }
 
-/// How an application gives its body.
+/// How an application sends its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Whole,
@@ -75,7 +75,7 @@ pub(crate) enum Way {
     File,
 }
 
-/// A response with these fields and this body in pieces.
+/// A response with these fields, and this body in pieces.
 pub(crate) fn response(status: u16, fields: &[(&str, &str)], body: &[&[u8]], way: Way) -> Response {
     let mut writer = HeaderWriter::default();
     for (name, value) in fields {
@@ -125,7 +125,7 @@ pub(crate) fn response(status: u16, fields: &[(&str, &str)], body: &[&[u8]], way
     Response::new(Part { bytes, head, after }, script)
 }
 
-/// The bytes of a request's body, wherever they are.
+/// The bytes of a request's body, in memory or in a file.
 pub(crate) fn content(body: &Body) -> Vec<u8> {
     match body {
         Body::Empty => Vec::new(),

@@ -1,4 +1,4 @@
-//! What a connection is about at a moment, and how long it may stay so.
+//! The phase of a connection, and how long it may last.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -10,12 +10,12 @@ use tokio::time::{Instant, Sleep};
 use crate::config::Settings;
 use crate::net::{Patience, SlowReader};
 
-/// How long idle connections are kept once no further request is wanted, counted from the last response where that is later:
-/// a request that is already on its way is still answered, instead of meeting a closed connection.
+/// How long idle connections are kept while draining, from the last response or the start of draining, whichever is
+/// later: a request that is already on its way is still served, instead of finding the connection closed.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The time, as of the beginning of the runtime's turn: limits of time are far longer than a turn, and each request would
-/// otherwise ask for the time again and again.
+/// The time at the beginning of the runtime's turn. Time limits are far longer than a turn, and this saves each
+/// request several calls for the time.
 #[derive(Debug)]
 pub(crate) struct Clock(Cell<Instant>);
 
@@ -29,41 +29,41 @@ impl Clock {
         self.0.get()
     }
 
-    /// A turn begins.
+    /// To be called at the beginning of each turn.
     pub(crate) fn advance(&self) {
         self.0.set(Instant::now());
     }
 }
 
-/// What a connection is about, with the time since when.
+/// The phase of a connection, with its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Nothing of the first request has come, or only a part of its head.
+    /// Before the first request, or in its head.
     First(Instant),
-    /// The last response is out.
+    /// After a response.
     Idle(Instant),
-    /// The first byte of a further head has come.
+    /// In the head of a further request.
     Head(Instant),
     /// A request is being read or answered.
     Busy,
 }
 
-/// What is to become of a connection.
+/// The state of a connection with regard to its time limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// All is well until then.
+    /// Within its limits until then.
     Until(Option<Instant>),
     /// No further request is waited for.
     Enough,
-    /// The head did not come in time.
+    /// The head was not received in time.
     TooSlow,
     /// The client does not read.
     Gone,
 }
 
 impl Verdict {
-    /// Of a connection in this phase, and of what its client has not taken; `drain_since` tells since when no further
-    /// request is wanted.
+    /// The verdict on a connection in this phase, with its slow reader, if any; `drain_since` is the start of
+    /// draining.
     pub(crate) fn of(
         phase: Phase,
         reader: Option<SlowReader>,
@@ -72,7 +72,8 @@ impl Verdict {
         now: Instant,
     ) -> Self {
         let (deadline, late) = match (reader, phase) {
-            // The kernel has all of a response before its client does: until then, the connection is not idle.
+            // A response is in the kernel's buffer before the client has it: until it is read, the connection is
+            // not idle.
             (Some(reader), _) if reader.writing || drain_since.is_none() => {
                 return match reader.deadline(settings.send_patience(), now) {
                     Some(deadline) => Self::Until(Some(deadline)),
@@ -97,8 +98,9 @@ impl Verdict {
     }
 }
 
-/// How long a request is waited for, and what then. Once none is wanted: no longer than [`LINGER`] after that or after the
-/// last response, whichever is later, since a response whose head was out before has not announced that the connection ends.
+/// The deadline for the next request and its consequence. While draining, at most [`LINGER`] after its start or
+/// after the last response, whichever is later, because a response whose head was sent before has not announced the
+/// close.
 fn sooner(
     since: Instant,
     (deadline, late): (Instant, Verdict),
@@ -110,8 +112,8 @@ fn sooner(
     }
 }
 
-/// Ready when it is time to look again, at the latest at `deadline`. A timer that runs out too early only makes the connection
-/// look again, and so is left as it is.
+/// Ready when the limits should be checked again, at the latest at `deadline`. A timer that expires too early only
+/// causes a further check, so it is not changed.
 pub(crate) fn poll_deadline(
     mut timer: Pin<&mut Sleep>,
     deadline: Instant,
@@ -123,7 +125,7 @@ pub(crate) fn poll_deadline(
     timer.poll(task)
 }
 
-/// How long a body may pause that has brought so many bytes since it began; `None` when that is over.
+/// How long a body that has brought `bytes` since `began` may pause; `None` when the time is over.
 pub(crate) fn body_pause(
     settings: &Settings,
     began: std::time::Instant,
@@ -137,7 +139,7 @@ pub(crate) fn body_pause(
 }
 
 impl Settings {
-    /// How slowly a client may take its response.
+    /// How slowly a client may read its response.
     pub(crate) fn send_patience(&self) -> Patience {
         Patience {
             pause: self.send_timeout,

@@ -1,9 +1,9 @@
-//! Bytes of clients in lines of a log: no client can end a line, or forge one.
+//! Escaping of client bytes for log lines, so that no client can end a line or forge one.
 
 use std::io::Write;
 
-/// As Apache writes them: quotes and backslashes behind a backslash, control characters and what is beyond ASCII as
-/// `\xhh`.
+/// As Apache escapes: a backslash before quotes and backslashes, `\xhh` for control characters and bytes beyond
+/// ASCII.
 pub(super) fn text(bytes: &[u8], out: &mut Vec<u8>) {
     for &byte in bytes {
         match byte {
@@ -20,7 +20,7 @@ pub(super) fn text(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A string of JSON (RFC 8259 section 7); what is no UTF-8 is read as latin-1, as PEP 3333 has it.
+/// A JSON string (RFC 8259 section 7). Bytes that are not valid UTF-8 are read as latin-1, as in PEP 3333.
 pub(super) fn json(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     match std::str::from_utf8(bytes) {
@@ -36,7 +36,7 @@ fn json_char(char: char, out: &mut Vec<u8>) {
     // Writing to memory does not fail.
     let _ = match char {
         '"' | '\\' => write!(out, "\\{char}"),
-        // Beyond what JSON asks for: programs that show logs take these for commands or line ends.
+        // Beyond what JSON requires: programs that show logs may take these for terminal commands or line ends.
         '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
             write!(out, "\\u{:04x}", u32::from(char))
         }
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_a_line_or_a_field_is_escaped() {
+    fn line_and_field_ends_are_escaped() {
         assert_eq!(
             escaped(text, b"a\"b\\c\r\n\t\x00\x1b\x7f\xe4"),
             r#"a\"b\\c\r\n\t\x00\x1b\x7f\xe4"#

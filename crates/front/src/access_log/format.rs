@@ -1,4 +1,4 @@
-//! What a line says: `LogFormat` of Apache's mod_log_config, or an object of JSON.
+//! The format of a line: `LogFormat` of Apache's mod_log_config, or a JSON object.
 
 use std::fmt;
 use std::io::Write;
@@ -12,18 +12,18 @@ use crate::http::parse::{Target, split_target};
 const COMMON: &str = r#"%h %l %u %t "%r" %>s %b"#;
 const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
 
-/// The fields of a request that JSON shows, with their keys.
+/// The request fields in a JSON line, with their keys.
 const JSON_FIELDS: [(&str, HeaderName); 3] = [
     ("host", http::header::HOST),
     ("referer", http::header::REFERER),
     ("user_agent", http::header::USER_AGENT),
 ];
 
-/// The format of a line; by default, an empty one.
+/// The format of a line. The default is an empty line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Format {
     shape: Shape,
-    /// The fields of a request, and of a response, that the line shows.
+    /// The request fields and response fields that the line contains.
     pub(super) request_fields: Vec<HeaderName>,
     pub(super) response_fields: Vec<HeaderName>,
 }
@@ -38,7 +38,7 @@ enum Shape {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Item {
     Literal(String),
-    /// `%l` and `%u`: who the client says it is, which nobody here asks.
+    /// `%l` and `%u`: the client's identity, which this server never determines.
     Unknown,
     Remote,
     /// `%t`, or `%{strftime}t`.
@@ -49,7 +49,7 @@ enum Item {
     Query,
     Protocol,
     Status,
-    /// As terminals show it: green, yellow for the client's mistakes, red for the server's.
+    /// The status with a colour for terminals: green, yellow for client errors, red for server errors.
     ColouredStatus,
     /// `%b`: `-` for none.
     BytesOrNone,
@@ -63,7 +63,7 @@ enum Item {
     Pid,
 }
 
-/// A format that cannot be understood.
+/// A format string that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormatError {
     directive: String,
@@ -93,7 +93,7 @@ impl Format {
     /// Reads `common`, `combined`, `json`, or the directives of Apache's `LogFormat`.
     ///
     /// # Errors
-    /// A directive that is unknown, or would have to be guessed.
+    /// An unknown directive, or one whose meaning is ambiguous.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         let text = match text {
             "json" => return Ok(Self::json()),
@@ -104,7 +104,7 @@ impl Format {
         let (mut items, mut literal) = (Vec::new(), String::new());
         let mut rest = text;
         while let Some(char) = rest.chars().next() {
-            let (item, behind) = match char {
+            let (item, after) = match char {
                 '%' => directive(rest).ok_or_else(|| FormatError {
                     directive: rest.to_owned(),
                     place: text[..text.len() - rest.len()].chars().count() + 1,
@@ -112,7 +112,7 @@ impl Format {
                 '\\' => escaped(rest),
                 char => (Item::Literal(char.to_string()), &rest[char.len_utf8()..]),
             };
-            rest = behind;
+            rest = after;
             match item {
                 Item::Literal(more) => literal += &more,
                 item => {
@@ -127,7 +127,7 @@ impl Format {
         Ok(Self::text(items))
     }
 
-    /// For somebody who looks on while they develop: local time, method, path, status and duration.
+    /// A short line for development: local time, method, path, status and duration.
     #[must_use]
     pub fn short(colours: bool) -> Self {
         let literal = |text: &str| Item::Literal(text.to_owned());
@@ -188,32 +188,32 @@ impl Format {
     }
 }
 
-/// What a backslash stands for in a `LogFormat`.
+/// The character that a backslash escape in a `LogFormat` stands for.
 fn escaped(text: &str) -> (Item, &str) {
     let mut chars = text.chars().skip(1);
-    let (said, length) = match chars.next() {
+    let (escape, length) = match chars.next() {
         Some('n') => ("\n".to_owned(), 2),
         Some('t') => ("\t".to_owned(), 2),
         Some(char) => (char.to_string(), 1 + char.len_utf8()),
         None => ("\\".to_owned(), 1),
     };
-    (Item::Literal(said), &text[length..])
+    (Item::Literal(escape), &text[length..])
 }
 
-/// A directive, which begins with `%`, and what follows it.
+/// Splits off the directive at the start of the text, which begins with `%`.
 fn directive(text: &str) -> Option<(Item, &str)> {
     let mut rest = &text[1..];
     let mut argument = None;
-    if let Some(behind) = rest.strip_prefix('{') {
-        let (inside, behind) = behind.split_once('}')?;
-        (argument, rest) = (Some(inside), behind);
+    if let Some(after) = rest.strip_prefix('{') {
+        let (inside, after) = after.split_once('}')?;
+        (argument, rest) = (Some(inside), after);
     }
-    // Between the first and the last of internal redirects, which do not exist here.
-    if let Some(behind) = rest.strip_prefix(['>', '<']) {
-        rest = behind;
+    // `<` and `>` select the first or the last of internal redirects, which do not exist here.
+    if let Some(after) = rest.strip_prefix(['>', '<']) {
+        rest = after;
     }
     let letter = rest.chars().next()?;
-    let behind = &rest[letter.len_utf8()..];
+    let after = &rest[letter.len_utf8()..];
     let field = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok();
     let item = match (letter, argument) {
         ('%', None) => Item::Literal("%".to_owned()),
@@ -238,10 +238,10 @@ fn directive(text: &str) -> Option<(Item, &str)> {
         ('P', None) => Item::Pid,
         _ => return None,
     };
-    Some((item, behind))
+    Some((item, after))
 }
 
-/// A format of strftime that can be written.
+/// Checks that jiff can write this strftime format.
 fn strftime(format: &str) -> Option<String> {
     let zoned = jiff::Timestamp::UNIX_EPOCH.to_zoned_datetime(jiff::tz::TimeZone::UTC);
     let mut shown = String::new();
@@ -305,7 +305,7 @@ fn field(value: Option<&[u8]>, out: &mut Vec<u8>) -> std::io::Result<()> {
     or_none(value.unwrap_or_default(), out)
 }
 
-/// One object a line. What is not known is left out.
+/// One JSON object per line, without the members whose values are not known.
 fn json(record: &Record, out: &mut Vec<u8>) {
     let _ = write!(out, "{{\"time\":\"{:.6}\",\"remote\":", record.at);
     escape::json(record.remote().as_bytes(), out);
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_meaning_is_named_with_its_place() {
+    fn an_unknown_directive_is_named_with_its_place() {
         for (text, place) in [
             ("%h %Z", 4),
             ("%", 1),

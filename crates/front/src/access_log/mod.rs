@@ -1,8 +1,8 @@
-//! The access log: one line for every request, whatever its end.
+//! The access log: one line for every request, however it ends.
 //!
-//! The lines of a turn are collected and written by a thread of their own: a slow disk, or a pipe that nobody reads,
-//! must not stop the thread on which every connection lives. What that thread cannot keep up with, or cannot write at all,
-//! is lost, counted and told.
+//! The lines of a turn of the runtime are collected and written by a separate thread, because a slow disk or a pipe
+//! without a reader must not block the thread that serves all connections. Lines that this thread cannot write, or
+//! not fast enough, are dropped, counted and reported.
 
 mod escape;
 mod format;
@@ -23,15 +23,15 @@ pub(crate) use record::Record;
 pub use target::Target;
 use writer::Writer;
 
-/// How much is collected at most before it is given to the writer.
+/// Bytes of lines that are collected at most before they are passed to the writer.
 const COLLECTED: usize = 32 * 1024;
 
-/// Where the log goes, and what its lines look like.
+/// Destination and format of the log.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    /// Where it goes.
+    /// Where the lines are written.
     pub target: Target,
-    /// What a line says.
+    /// The format of a line.
     pub format: Format,
 }
 
@@ -42,12 +42,12 @@ pub(crate) struct Log(Rc<RefCell<Open>>);
 struct Open {
     format: Format,
     zone: TimeZone,
-    /// The second that was formatted last.
+    /// The last second that was formatted, and its text.
     second: (i64, String),
     lines: Vec<u8>,
-    /// There is none any more once the log has been closed.
+    /// `None` after the log has been closed.
     writer: Option<Writer>,
-    /// The server ends: what is not answered by now is not its client's doing.
+    /// The server is shutting down: requests without a response by now were not left by their clients.
     ending: bool,
 }
 
@@ -64,27 +64,27 @@ impl Log {
         }))))
     }
 
-    /// Gives the writer what has been collected.
+    /// Passes the collected lines to the writer.
     pub(crate) fn flush(&self) {
         self.0.borrow_mut().flush();
     }
 
-    /// Has the file opened anew, which somebody has moved away.
+    /// Reopens the file, after log rotation has moved it away.
     pub(crate) fn reopen(&self) {
         let mut open = self.0.borrow_mut();
-        // What was served before the file was moved belongs into it.
+        // Requests served before the file was moved belong in the old file.
         open.flush();
         if let Some(writer) = &mut open.writer {
             writer.reopen();
         }
     }
 
-    /// Notes that the server ends, and breaks off what is left.
+    /// Notes that the server is shutting down, so that unfinished requests are logged with status 503.
     pub(crate) fn end(&self) {
         self.0.borrow_mut().ending = true;
     }
 
-    /// Writes what is left, as far as somebody takes it. Nothing may be added after that.
+    /// Writes the remaining lines, with a time limit. Nothing may be added afterwards.
     pub(crate) fn close(&self) {
         let mut open = self.0.borrow_mut();
         open.flush();
@@ -122,14 +122,14 @@ impl Open {
     }
 }
 
-/// How a moment is written.
+/// Formats the time of a request.
 struct Time<'a> {
     zone: &'a TimeZone,
     second: &'a mut (i64, String),
 }
 
 impl Time<'_> {
-    /// `[24/Nov/2026:16:00:00 +0000]`, made once a second.
+    /// `[24/Nov/2026:16:00:00 +0000]`, formatted once per second.
     fn clf(&mut self, at: Timestamp) -> &str {
         if self.second.0 != at.as_second() {
             *self.second = (at.as_second(), self.strftime(at, "[%d/%b/%Y:%H:%M:%S %z]"));

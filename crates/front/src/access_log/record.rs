@@ -1,4 +1,4 @@
-//! What is known of one request.
+//! The facts of one request for its line in the access log.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Log;
 use crate::http::{Peer, RequestHead, Response};
 
-/// One request, whose line is written when this is dropped.
+/// One request. Its line is written when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Record {
     log: Log,
@@ -18,13 +18,13 @@ pub(crate) struct Record {
     pub(super) at: Timestamp,
     pub(super) began: Instant,
     pub(super) request_line: RequestLine,
-    /// Only those that the format shows.
+    /// Only the fields that the format contains.
     request_fields: Fields,
     response_fields: Fields,
     status: Option<StatusCode>,
-    /// Bytes of the body that were given to the connection.
+    /// Bytes of the body that were handed to the connection.
     pub(super) sent: u64,
-    /// All of the answer was.
+    /// The whole response was handed to the connection.
     pub(super) complete: bool,
 }
 
@@ -36,16 +36,16 @@ type Fields = Vec<(HeaderName, Vec<u8>)>;
 pub(super) enum RequestLine {
     Head {
         method: Vec<u8>,
-        /// As it came.
+        /// As received.
         target: Vec<u8>,
         version: Version,
     },
-    /// The request line of a head that could not be read, as far as it came.
+    /// The part of the request line that was received, when the head could not be read.
     Unread(Vec<u8>),
 }
 
 impl Record {
-    /// A request whose head has been read; `None` without a log.
+    /// Begins a record after the head has been read; `None` without a log.
     pub(crate) fn begin(log: Option<&Log>, peer: &Rc<Peer>, head: &RequestHead) -> Option<Self> {
         let log = log?;
         let fields = kept(&log.0.borrow().format.request_fields, |name| {
@@ -90,7 +90,7 @@ impl Record {
         }
     }
 
-    /// This answer begins.
+    /// Notes status and fields of the response.
     pub(crate) fn answered(&mut self, response: &Response) {
         let Ok(head) = response.head() else {
             return;
@@ -106,18 +106,18 @@ impl Record {
         });
     }
 
-    /// So many bytes of the body are on their way.
+    /// Adds to the bytes of the body that were sent.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
     }
 
-    /// The whole body is.
+    /// Notes that the whole body was sent.
     pub(crate) fn complete(&mut self) {
         self.complete = true;
     }
 
-    /// The status of the answer; 499, which nginx made up for it, when the client had gone before there was one, and 503
-    /// when the server had.
+    /// The status of the response. Without one: 499 (nginx's code) when the client closed the connection, 503 when
+    /// the server shut down.
     pub(super) fn status(&self) -> StatusCode {
         self.status
             .unwrap_or_else(|| StatusCode::from_u16(499).expect("three digits are a status"))

@@ -1,4 +1,4 @@
-//! Where the access log goes, and how that is opened without waiting for anybody.
+//! The destination of the access log, and how it is opened without blocking.
 
 use std::fmt;
 use std::fs::File;
@@ -10,17 +10,17 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, open, stat};
 use rustix::io::Errno;
 
-/// Where the log goes.
+/// The destination of the log.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// To what is open already, whatever it is.
+    /// A descriptor that is already open, of any kind.
     Open {
-        /// What it is called.
+        /// Its name for messages.
         name: String,
         /// The descriptor.
         descriptor: Arc<OwnedFd>,
     },
-    /// To the end of this file, which is made (mode 0640, less the umask) when it is not there.
+    /// Appends to this file, which is created (mode 0640, less the umask) when it does not exist.
     File(PathBuf),
 }
 
@@ -34,10 +34,10 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    /// Opens the log once to see whether that is possible.
+    /// Opens the log once to check that it can be opened.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it cannot be opened.
     pub fn check(&self) -> io::Result<()> {
         match Opened::open(self) {
             Err(error) if self.is_unread(&error) => Ok(()),
@@ -45,7 +45,7 @@ impl Target {
         }
     }
 
-    /// It is a FIFO that nobody reads for now, and that we may not hold open ourselves.
+    /// The target is a FIFO without a reader which this process may not open for reading.
     pub(super) fn is_unread(&self, error: &io::Error) -> bool {
         let Self::File(path) = self else { return false };
         let is_fifo =
@@ -54,11 +54,11 @@ impl Target {
     }
 }
 
-/// A log that can be written to.
+/// An open log.
 #[derive(Debug)]
 pub(super) struct Opened {
     descriptor: Arc<OwnedFd>,
-    /// It does not end with the end of a line: a disk may have been full when it was written to last.
+    /// The file does not end with a line end, for instance because the disk was full at the last write.
     pub(super) torn: bool,
 }
 
@@ -92,15 +92,15 @@ impl AsFd for Opened {
     }
 }
 
-/// Opens a file at its end. A FIFO is opened for reading, too, where that is allowed: it then takes lines while nobody
-/// else reads it, and has them ready for the next reader.
+/// Opens a file for appending. A FIFO is opened for reading too, where permitted: it then accepts lines without a
+/// reader and keeps them for the next reader.
 fn open_file(path: &Path) -> io::Result<OwnedFd> {
     let how = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let append = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
     let both = || open(path, OFlags::RDWR | how, Mode::empty());
     match open(path, append | how, Mode::from_raw_mode(0o640)) {
         Ok(file) if kind(&file)? == FileType::Fifo => Ok(both().unwrap_or(file)),
-        // As POSIX has it for a FIFO that nobody reads.
+        // POSIX: opening a FIFO without a reader for nonblocking writing fails with ENXIO.
         Err(Errno::NXIO) => both().map_err(|_| Errno::NXIO.into()),
         file => Ok(file?),
     }
@@ -115,7 +115,7 @@ fn kind(descriptor: impl AsFd) -> io::Result<FileType> {
     reason = "at the start, and by the writer's thread"
 )]
 fn ends_in_the_middle_of_a_line(path: &Path) -> bool {
-    // A file that may not be read is taken to be well.
+    // A file that cannot be read is assumed to end with a line end.
     let Ok(mut file) = File::open(path) else {
         return false;
     };

@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The thread that writes the access log.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,38 +13,38 @@ use tracing::{error, warn};
 
 use super::target::{Opened, Target};
 
-/// Bytes of lines that may wait for the disk.
+/// Bytes of lines that may wait to be written.
 const WAITING: usize = 4 * 1024 * 1024;
-/// It only writes.
+/// Bytes of stack: the thread only writes.
 const STACK: usize = 128 * 1024;
-/// How long the end of the server waits for somebody to take the last lines.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// How often a FIFO is looked at that nobody reads.
+/// How long a shutdown waits for the last lines to be written.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often opening a FIFO without a reader is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The other end of the thread.
+/// The handle to the thread.
 #[derive(Debug)]
 pub(super) struct Writer {
     portions: Sender<Vec<u8>>,
     shared: Arc<Shared>,
-    /// Bytes that may wait.
+    /// The limit of waiting bytes.
     most: usize,
-    /// Ends with the thread.
+    /// Disconnected when the thread ends.
     ended: Receiver<()>,
 }
 
-/// What both ends look at.
+/// State shared by the handle and the thread.
 #[derive(Debug)]
 struct Shared {
-    /// Bytes and lines that wait.
+    /// Bytes of the lines that wait.
     waiting: AtomicUsize,
     waiting_lines: AtomicU64,
-    /// Lines that were lost since somebody told.
+    /// Lines dropped since the last report.
     lost: AtomicU64,
-    /// There are more lines than can be written, and that has been told.
-    behind: AtomicBool,
+    /// Lines are being dropped, and this has been reported.
+    is_dropping: AtomicBool,
     reopen: AtomicBool,
-    /// Wakes the thread while it waits for a reader.
+    /// An eventfd that wakes the thread while it waits for a reader.
     wake: OwnedFd,
 }
 
@@ -65,7 +65,7 @@ impl Writer {
             waiting: AtomicUsize::new(0),
             waiting_lines: AtomicU64::new(0),
             lost: AtomicU64::new(0),
-            behind: AtomicBool::new(false),
+            is_dropping: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         });
@@ -93,12 +93,12 @@ impl Writer {
         })
     }
 
-    /// Gives lines to the thread, unless too much waits for it.
+    /// Queues lines for the thread, or drops them when too many bytes wait.
     pub(super) fn write(&mut self, portion: Vec<u8>) {
         let (length, count) = (portion.len(), lines(&portion));
         if self.shared.waiting.load(Ordering::Relaxed) + length > self.most {
             self.shared.lost.fetch_add(count, Ordering::Relaxed);
-            if !self.shared.behind.swap(true, Ordering::Relaxed) {
+            if !self.shared.is_dropping.swap(true, Ordering::Relaxed) {
                 warn!("the access log is not written fast enough: lines are lost");
             }
             return;
@@ -107,23 +107,24 @@ impl Writer {
         self.shared
             .waiting_lines
             .fetch_add(count, Ordering::Relaxed);
-        // The thread lives as long as this end does.
+        // The thread runs as long as this handle exists.
         let _ = self.portions.send(portion);
     }
 
-    /// Has the file opened anew.
+    /// Reopens the file.
     pub(super) fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
-        // Only wakes the thread, whatever it waits for. The kernel's number is far from being full.
+        // An empty portion wakes the thread in `recv`, the eventfd wakes it in `poll`. The counter of the eventfd
+        // cannot overflow here.
         let _ = self.portions.send(Vec::new());
         let _ = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes());
     }
 
-    /// Waits until everything is written, or nobody takes it.
+    /// Waits until all lines are written, or for [`SHUTDOWN_TIMEOUT`] at most.
     pub(super) fn finish(self) {
         drop(self.portions);
-        // The channel carries nothing: it ends, or the time does.
-        let _ = self.ended.recv_timeout(FAREWELL);
+        // Nothing is sent over this channel: it is disconnected, or the wait times out.
+        let _ = self.ended.recv_timeout(SHUTDOWN_TIMEOUT);
         let waiting = self.shared.waiting_lines.load(Ordering::Relaxed);
         let lost = self.shared.lost.load(Ordering::Relaxed) + waiting;
         if lost > 0 {
@@ -132,23 +133,23 @@ impl Writer {
     }
 }
 
-/// What the thread knows.
+/// The state of the thread.
 struct Worker {
     target: Target,
-    /// Nothing while nobody reads the FIFO.
+    /// `None` while the target is a FIFO without a reader.
     opened: Option<Opened>,
-    /// When it was tried to open it last.
+    /// When opening was last attempted.
     tried: Instant,
-    /// The last line was written in part.
+    /// The last line was written only in part.
     torn: bool,
-    /// Lines could not be written, and that has been told.
+    /// Writing fails, and this has been reported.
     failing: bool,
-    /// With so few bytes waiting it has caught up.
+    /// The thread has caught up once no more bytes than this wait.
     enough: usize,
     shared: Arc<Shared>,
 }
 
-/// What became of a portion.
+/// The result of writing a portion.
 struct Written {
     bytes: usize,
     result: Result<(), Errno>,
@@ -169,7 +170,7 @@ impl Worker {
                 .waiting_lines
                 .fetch_sub(count, Ordering::Relaxed);
             if !self.failing && left <= self.enough {
-                self.tell_lost();
+                self.report_lost();
             }
         }
     }
@@ -182,7 +183,7 @@ impl Worker {
                 self.opened = Some(opened);
             }
             Err(error) if self.target.is_unread(&error) => self.opened = None,
-            // What is open is better than nothing.
+            // The old file stays in use when the new one cannot be opened.
             Err(error) => {
                 error!(log = %self.target, %error, "the access log cannot be opened anew");
             }
@@ -203,7 +204,7 @@ impl Worker {
             if result != Err(Errno::AGAIN) {
                 break result;
             }
-            // What was waited for has been replaced: the rest, from the start of a line on, goes to its successor.
+            // The file was replaced while waiting: the rest goes to the new file, from the start of a line on.
             self.reopen();
             at = memchr::memrchr(b'\n', &portion[..at]).map_or(0, |end| end + 1);
         };
@@ -221,7 +222,7 @@ impl Worker {
         }
     }
 
-    /// Writes until it is done, fails, or is to be opened anew, which is `AGAIN`.
+    /// Writes until all is written, a write fails, or the log is to be reopened (`AGAIN`).
     fn write_out(&mut self, bytes: &[u8]) -> Written {
         let mut written = 0;
         let result = loop {
@@ -231,7 +232,7 @@ impl Worker {
             let Some(opened) = &self.opened else {
                 break Err(Errno::NXIO);
             };
-            // What follows half a line begins on a line of its own.
+            // After a partial line, a line end comes first.
             let next = if self.torn { b"\n" } else { &bytes[written..] };
             match rustix::io::write(opened, next) {
                 Ok(0) => break Err(Errno::IO),
@@ -252,7 +253,7 @@ impl Worker {
         }
     }
 
-    /// Waits until there is room. True when the log is to be opened anew instead.
+    /// Waits until there is room. True when the log is to be reopened instead.
     fn is_replaced_while_waiting(&self) -> bool {
         let Some(opened) = &self.opened else {
             return false;
@@ -261,26 +262,26 @@ impl Worker {
             PollFd::from_borrowed_fd(opened.as_fd(), PollFlags::OUT),
             PollFd::from_borrowed_fd(self.shared.wake.as_fd(), PollFlags::IN),
         ];
-        // It fails only when it is interrupted, and then the next attempt to write tells.
+        // `poll` fails only when interrupted; the next write then shows the state.
         let _ = poll(&mut fds, None);
         if fds[1].revents().is_empty() {
             return false;
         }
-        // Whatever the number is: it is zero afterwards.
+        // Resets the eventfd; its value does not matter.
         let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
         self.shared.reopen.swap(false, Ordering::AcqRel)
     }
 
-    fn tell_lost(&self) {
+    fn report_lost(&self) {
         let lost = self.shared.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             warn!(lost, "the access log is written again: lines were lost");
         }
-        self.shared.behind.store(false, Ordering::Relaxed);
+        self.shared.is_dropping.store(false, Ordering::Relaxed);
     }
 }
 
-/// How many lines end in these bytes.
+/// The number of line ends in these bytes.
 fn lines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
 }
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_that_is_there_already_is_ended_first() {
+    fn an_existing_partial_line_is_ended_first() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         for (before, after) in [
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn many_small_portions_are_not_too_many() {
+    fn many_small_portions_are_all_written() {
         let (mut reader, target) = pipe();
         let mut writer = over(target, WAITING);
         for _ in 0..100_000 {
@@ -363,10 +364,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_loses_lines_and_stops_nobody() {
+    fn a_full_pipe_loses_lines_and_does_not_block() {
         let (reader, target) = pipe();
         let mut writer = over(target, 2 << 20);
-        // The thread has one portion in hand, which is too large for the pipe, and one waits: all others are lost.
+        // The thread holds one portion, which is larger than the pipe, and one more waits: all others are dropped.
         while writer.shared.lost.load(Ordering::Relaxed) < 10 << 20 {
             writer.write(vec![b'\n'; 1 << 20]);
         }

@@ -1,5 +1,5 @@
-//! The body of a request, kept until a thread takes the request: in memory up to a limit, then in an unlinked temporary
-//! file.
+//! The body of a request, buffered until a thread takes the request: in memory up to a limit, then in an unlinked
+//! temporary file.
 
 use std::fmt;
 use std::mem;
@@ -12,7 +12,7 @@ use crate::memory::Share;
 
 /// Bytes of a body that are kept in memory.
 pub(crate) const IN_MEMORY: usize = 128 * 1024;
-/// Bytes that are collected before they are stored, as long as there is room for them.
+/// Bytes that are collected before they are stored, if there is memory for them.
 const COLLECTED: usize = 64 * 1024;
 
 /// A whole body.
@@ -20,7 +20,7 @@ const COLLECTED: usize = 64 * 1024;
 pub(crate) enum Body {
     Empty,
     Memory(Vec<u8>, Share),
-    /// A file and how many bytes it holds; read from its beginning.
+    /// A file and its length in bytes; the body starts at offset 0.
     File(Arc<DiskFile>, u64),
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct NoStorage;
 /// A body that is being read.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    /// What it has of all memory for bodies.
+    /// Its share of the memory for all bodies and responses.
     share: Share,
     memory: Vec<u8>,
     file: Option<Arc<DiskFile>>,
@@ -39,7 +39,7 @@ pub(crate) struct Spool {
 }
 
 impl Body {
-    /// Where the application finds it.
+    /// How the body is passed to the application.
     pub(crate) fn place(&self) -> exchange::Body<'_> {
         match self {
             Self::Empty => exchange::Body::Memory(&[]),
@@ -48,7 +48,7 @@ impl Body {
         }
     }
 
-    /// The same body in a file.
+    /// Moves the body into a file.
     pub(crate) async fn into_file(self, disk: &Disk) -> Result<Self, NoStorage> {
         match self {
             Self::Memory(mut memory, share) => {
@@ -66,7 +66,7 @@ impl Spool {
         Self::begun(Vec::new(), share)
     }
 
-    /// One that has this already.
+    /// Begins with bytes that have already been read.
     pub(crate) fn begun(memory: Vec<u8>, share: Share) -> Self {
         let length = memory.len() as u64;
         Self {
@@ -77,18 +77,18 @@ impl Spool {
         }
     }
 
-    /// Whether so many bytes are to be stored now, rather than with more behind them.
+    /// Whether the collected bytes are to be stored now, instead of collecting more.
     pub(crate) fn is_to_be_stored(&mut self, collected: usize) -> bool {
         let has_room = self.share.hold(self.memory.len() + collected);
         collected >= COLLECTED || !has_room
     }
 
-    /// Bytes that it holds.
+    /// The bytes stored so far.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Adds what has come, and leaves `data` empty.
+    /// Appends `data`, which is empty afterwards.
     pub(crate) async fn push(&mut self, data: &mut Vec<u8>, disk: &Disk) -> Result<(), NoStorage> {
         let bytes = self.memory.len() + data.len();
         let has_room = self.share.hold(bytes);
@@ -108,13 +108,13 @@ impl Spool {
         self.write(data, disk).await
     }
 
-    /// Writes this behind what the file holds, and gives its memory back as long as there is room.
+    /// Appends to the file, and returns the memory share except what still fits.
     async fn write(&mut self, data: &mut Vec<u8>, disk: &Disk) -> Result<(), NoStorage> {
         let bytes = mem::take(data);
         let (mut bytes, written) = disk.write(self.file.take(), self.length, bytes).await;
         self.file = Some(written.map_err(|error| NoStorage::log(&error, disk))?);
         self.length += bytes.len() as u64;
-        if !self.share.is_beyond() {
+        if !self.share.exceeds_budget() {
             bytes.clear();
             *data = bytes;
         }
@@ -122,7 +122,7 @@ impl Spool {
         Ok(())
     }
 
-    /// The whole body.
+    /// Ends the body.
     pub(crate) fn finish(self) -> Body {
         match self.file {
             None if self.memory.is_empty() => Body::Empty,
@@ -206,7 +206,7 @@ mod tests {
         other.push(&mut data, &disk).await.unwrap();
         assert_eq!(bytes(one.finish()), (false, vec![1; FREE + 1]));
         assert_eq!(bytes(other.finish()), (true, vec![2; FREE + 1]));
-        // What was held has been given back.
+        // The share was returned.
         assert!(memory.share().hold(2 * FREE));
     }
 

@@ -1,9 +1,9 @@
-//! The time in responses.
+//! The `Date` field of responses.
 
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The value of the field `Date` (RFC 9110 section 6.6.1), made once a second.
+/// The value of `Date` (RFC 9110 section 6.6.1), formatted once per second.
 #[derive(Debug, Default)]
 pub(crate) struct Date(RefCell<(u64, String)>);
 

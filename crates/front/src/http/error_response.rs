@@ -1,4 +1,4 @@
-//! The responses of the front itself to requests that are not served, and in place of those that never came.
+//! Responses of the front itself in place of the application's.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use super::response::Response;
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorResponse {
-    /// It is not HTTP, or can be read in two ways.
+    /// It is not HTTP, or is ambiguous.
     Malformed,
     /// The version is neither 1.0 nor 1.1.
     UnknownVersion,
-    /// The method is CONNECT, or the transfer coding is none that is known.
+    /// The method is CONNECT, or the transfer coding is unknown.
     NotServed,
     /// The head took longer than `--header-timeout`.
     HeadTooSlow,
     /// The request line is longer than `--limit-request-line`.
     LineTooLong,
-    /// A field is longer than `--limit-request-field-size`, there are more than `--limit-request-fields`, or all of them
-    /// are too much for the exchange.
+    /// A field is longer than `--limit-request-field-size`, there are more than `--limit-request-fields`, or the
+    /// head does not fit into the exchange.
     HeadTooLarge,
     /// The client expects something other than `100-continue` (RFC 9110 section 10.1.1).
     UnknownExpectation,
@@ -30,7 +30,7 @@ pub(crate) enum ErrorResponse {
     BodyTooLarge,
     /// The body paused for longer than `--body-timeout`.
     BodyTooSlow,
-    /// The body is not what its framing says.
+    /// The body violates its framing.
     BodyBroken,
     /// The body could not be stored.
     NoStorage,
@@ -38,9 +38,9 @@ pub(crate) enum ErrorResponse {
     Busy,
     /// No thread took the request within `--queue-timeout`.
     QueuedTooLong,
-    /// The application failed before it answered, or answered what HTTP cannot say.
+    /// The application failed before its response began, or its response cannot be expressed in HTTP.
     ApplicationFailed,
-    /// The child died before it answered.
+    /// The child died before its response began.
     ChildLost,
 }
 

@@ -1,5 +1,5 @@
-//! The part of a response that lies in a file: sent from here, so that no thread of the application waits for a slow
-//! client.
+//! The part of a response that comes from a file. The front sends it, so that no application thread waits for a
+//! slow client.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -15,21 +15,21 @@ use tokio::task::JoinHandle;
 use super::piece::{FilePiece, Piece};
 use crate::disk::DiskFile;
 
-/// Bytes of a piece: what is not in the page cache is held in memory for a client that takes little.
+/// Bytes of a piece that is read from the disk into memory.
 const PIECE: usize = 256 * 1024;
 
-/// What is left of a part of a file.
+/// The unsent rest of a part of a file.
 #[derive(Debug)]
 pub(crate) struct FileBody {
     file: Arc<DiskFile>,
     offset: u64,
     left: u64,
-    /// A piece that is on its way from the disk.
+    /// A piece that is being read from the disk.
     coming: Option<JoinHandle<io::Result<Vec<u8>>>>,
 }
 
 impl FileBody {
-    /// Nothing is believed of what the thread has said about the file.
+    /// The extent comes from a child and is not trusted, so it is checked.
     pub(super) fn open(extent: Extent) -> io::Result<Self> {
         let file = File::from(extent.file);
         if !file.metadata()?.is_file() {
@@ -43,7 +43,7 @@ impl FileBody {
         })
     }
 
-    /// A part of a file of ours.
+    /// A part of a file that the front has written.
     pub(crate) fn new(file: Arc<DiskFile>, offset: u64, left: u64) -> Self {
         Self {
             file,
@@ -53,12 +53,12 @@ impl FileBody {
         }
     }
 
-    /// Bytes that have not been given out.
+    /// Bytes that have not been returned by [`Self::poll_next`].
     pub(super) fn left(&self) -> u64 {
         self.left
     }
 
-    /// The next piece; an error also when the file has become shorter.
+    /// The next piece. Fails also when the file has become shorter.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Piece>> {
         if self.left == 0 {
             return Poll::Ready(Ok(Piece::End));
@@ -94,8 +94,8 @@ impl FileBody {
         usize::try_from(self.left).map_or(PIECE, |left| left.min(PIECE))
     }
 
-    /// Whether the next piece is in memory, as far as its ends tell: where the disk would have to be waited for, every
-    /// connection would wait.
+    /// Whether the next piece is in the page cache, judged by its first and last byte. Reading it from the disk
+    /// here would block all connections.
     fn is_cached(&self) -> io::Result<bool> {
         for at in [0, self.next_length() as u64 - 1] {
             let mut byte = [0; 1];
@@ -105,7 +105,7 @@ impl FileBody {
                 Ok(1) => {}
                 Ok(_) => return Err(shorter()),
                 Err(error) => match error.kind() {
-                    // Some file systems do not know the question.
+                    // Some file systems do not support `RWF_NOWAIT`.
                     io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported => return Ok(false),
                     _ => return Err(error.into()),
                 },
@@ -118,7 +118,7 @@ impl FileBody {
         let (file, offset) = (Arc::clone(&self.file), self.offset);
         let length = self.next_length();
         tokio::task::spawn_blocking(move || {
-            // Not before: many may wait for a thread.
+            // Allocated on the thread, because many reads may wait for a thread.
             let mut piece = vec![0; length];
             let length = file.file().read_at(&mut piece, offset)?;
             piece.truncate(length);
@@ -127,7 +127,7 @@ impl FileBody {
     }
 }
 
-/// The error of a file that ends before its part does.
+/// The error for a file that ends before the part does.
 fn shorter() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "it has become shorter")
 }
@@ -147,7 +147,7 @@ mod tests {
         })
     }
 
-    /// All pieces together, and how they end.
+    /// Reads all pieces, and returns them with the final result.
     fn read(mut body: FileBody, from_disk: bool) -> (Vec<u8>, io::Result<()>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused() {
+    fn other_than_regular_files_are_refused() {
         let (reader, _writer) = io::pipe().unwrap();
         assert!(body(reader.into(), 0, 1).is_err());
     }

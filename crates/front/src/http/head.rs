@@ -1,4 +1,4 @@
-//! A request's head as it came, found good.
+//! The head of a request that has been read and checked.
 
 use exchange::{Lines, Version};
 
@@ -12,7 +12,7 @@ pub(crate) struct RequestHead {
 }
 
 impl RequestHead {
-    /// `bytes` are those of the head alone.
+    /// `bytes` holds the head and nothing else.
     pub(crate) fn new(bytes: Vec<u8>, index: HeadIndex) -> Self {
         Self { bytes, index }
     }
@@ -21,7 +21,7 @@ impl RequestHead {
         &self.bytes[self.index.method.clone()]
     }
 
-    /// The target as it stands in the request line.
+    /// The target as in the request line.
     pub(crate) fn raw_target(&self) -> &[u8] {
         &self.bytes[self.index.target.clone()]
     }
@@ -30,7 +30,7 @@ impl RequestHead {
         split_target(self.raw_target())
     }
 
-    /// The version of HTTP that it came in.
+    /// The version of HTTP in which the request was received.
     pub(crate) fn version(&self) -> Version {
         self.index.version
     }
@@ -39,7 +39,7 @@ impl RequestHead {
         self.version() == Version::Http10
     }
 
-    /// The response has no body, whatever its fields say.
+    /// The method is HEAD: the response has no body.
     pub(crate) fn is_head(&self) -> bool {
         self.method() == b"HEAD"
     }
@@ -56,8 +56,8 @@ impl RequestHead {
             .find_map(|(known, value)| known.eq_ignore_ascii_case(name.as_bytes()).then_some(value))
     }
 
-    /// Whom the client believes to talk to: the authority of the target, which takes the place of the Host field
-    /// (RFC 9112 section 3.2.2). Empty when it does not say.
+    /// The host that the client addresses: the authority of the target, which overrides the Host field (RFC 9112
+    /// section 3.2.2). Empty when neither is there.
     pub(crate) fn host(&self) -> &[u8] {
         match self.target().authority {
             [] => &self.bytes[self.index.host.clone()],
@@ -65,7 +65,7 @@ impl RequestHead {
         }
     }
 
-    /// What the client expects before it sends the body. HTTP/1.0 knows no `100-continue` (RFC 9110 section 10.1.1).
+    /// The value of Expect. In HTTP/1.0 `100-continue` is ignored (RFC 9110 section 10.1.1).
     pub(crate) fn expects(&self) -> Expects {
         match self.index.expects {
             Expects::Continue if self.is_http10() => Expects::Nothing,
@@ -73,7 +73,7 @@ impl RequestHead {
         }
     }
 
-    /// Whether the client lets the connection persist behind the response (RFC 9112 section 9.3).
+    /// Whether the client allows the connection to persist after the response (RFC 9112 section 9.3).
     pub(crate) fn persists(&self) -> bool {
         match self.index.connection {
             Connection::Close => false,

@@ -1,4 +1,4 @@
-//! Requests and responses as the versions of HTTP share them. Nothing here knows of sockets.
+//! Requests and responses, independent of the version of HTTP and of sockets.
 
 mod body;
 mod date;

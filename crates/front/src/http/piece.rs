@@ -1,4 +1,4 @@
-//! The pieces in which the body of a response comes.
+//! The pieces of a response's body.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use crate::disk::DiskFile;
 
-/// What comes next of a body.
+/// The next piece of a body.
 #[derive(Debug)]
 pub(crate) enum Piece {
     Bytes(Vec<u8>),
     File(FilePiece),
-    /// That was all.
+    /// The body is complete.
     End,
-    /// What has come is not all that there was to be.
+    /// The body breaks off before its end.
     Broken,
 }
 
-/// A piece of a file that is in the page cache, or was when it was looked at.
+/// A piece of a file that is in the page cache, or was when this was checked.
 #[derive(Debug)]
 pub(crate) struct FilePiece {
     pub(crate) file: Arc<DiskFile>,
@@ -26,18 +26,18 @@ pub(crate) struct FilePiece {
 }
 
 impl FilePiece {
-    /// Its bytes in memory.
+    /// Reads the piece into memory.
     ///
     /// # Errors
-    /// Also when the file has become shorter.
+    /// Fails also when the file has become shorter.
     pub(crate) fn read(mut self) -> io::Result<Vec<u8>> {
         self.read_begin(usize::MAX)
     }
 
-    /// At most so many of its bytes, which are no part of it afterwards.
+    /// Reads at most `most` bytes and removes them from the piece.
     ///
     /// # Errors
-    /// Also when the file has become shorter.
+    /// Fails also when the file has become shorter.
     pub(crate) fn read_begin(&mut self, most: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.length.min(most)];
         self.file.file().read_exact_at(&mut bytes, self.offset)?;

@@ -1,4 +1,4 @@
-//! A request that has been read to its end.
+//! A request that has been read completely.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::body::Body;
 use super::head::RequestHead;
 
-/// What a client asks for.
+/// A request.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) head: RequestHead,
@@ -14,12 +14,12 @@ pub(crate) struct Request {
     pub(crate) peer: Rc<Peer>,
 }
 
-/// Who is at the other end of a connection, and at ours.
+/// The addresses of both ends of a connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// Address as text and port; empty and 0 on a unix socket.
+    /// Address as text and port of the client; empty and 0 on a unix socket.
     pub(crate) remote: (String, u16),
-    /// What a request without a Host was sent to.
+    /// The server's name and port for a request without a Host.
     pub(crate) local: (Rc<str>, u16),
 }
 

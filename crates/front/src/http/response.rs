@@ -1,4 +1,4 @@
-//! A response: a head with its fields in the order of the application, and a body that comes in pieces.
+//! A response: a head with its fields in the application's order, and a body in pieces.
 
 use std::fmt;
 use std::task::{Context, Poll, ready};
@@ -13,46 +13,46 @@ use super::piece::Piece;
 /// A response that has begun.
 #[derive(Debug)]
 pub(crate) struct Response {
-    /// The encoded head, then the beginning of the body.
+    /// The encoded head, followed by the beginning of the body.
     bytes: Vec<u8>,
     head: usize,
     pub(crate) rest: Rest,
 }
 
-/// What follows the beginning of a body.
+/// The source of the rest of the body.
 #[derive(Debug)]
 pub(crate) enum Rest {
     Nothing,
-    /// The application, or its child, did not finish: what the client has must not look complete.
+    /// The application or its child failed: the response must not look complete to the client.
     Broken,
     Parts(Box<dyn Parts>),
-    /// The same, behind what has been put aside.
+    /// Parts that were buffered in a file, followed by further parts.
     Aside(FileBody, Box<dyn Parts>),
     File(FileBody),
 }
 
-/// Where the further parts of a response come from.
+/// The source of the further parts of a response.
 pub(crate) trait Parts: fmt::Debug {
     /// The next one.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next>;
 
-    /// The part of a file with which the response goes on, when its last part has said so.
+    /// The file extent that continues the response, if the last part announced one.
     fn extent(&mut self) -> Option<Extent>;
 }
 
-/// What comes next of a response.
+/// The next item of a response.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// A part of it.
+    /// A part.
     Part(Part),
-    /// Bytes of it that have been put aside.
+    /// Parts that were buffered in a file.
     File(FileBody),
-    /// Nothing more: the child has died.
+    /// The child has died.
     Lost,
 }
 
 impl Response {
-    /// The response that begins with this part; `parts` has the further ones, if there are any.
+    /// A response whose first part is `part`; `parts` yields the others.
     pub(crate) fn new(part: Part, mut parts: impl Parts + 'static) -> Self {
         let rest = match part.after {
             After::Complete => Rest::Nothing,
@@ -67,7 +67,7 @@ impl Response {
         }
     }
 
-    /// A text of the front's own.
+    /// A plain text response of the front itself.
     pub(crate) fn text(status: StatusCode, text: String, more: &[(&str, &str)]) -> Self {
         let mut fields = HeaderWriter::default();
         let length = text.len().to_string();
@@ -94,25 +94,25 @@ impl Response {
         }
     }
 
-    /// Status and fields.
+    /// Status and header fields.
     ///
     /// # Errors
-    /// When a child has written something else.
+    /// When a child has written an invalid head.
     pub(crate) fn head(&self) -> Result<Head<'_>, Malformed> {
         Head::decode(&self.bytes[..self.head])
     }
 
-    /// The beginning of the body, or all of it.
+    /// The beginning of the body, which may be all of it.
     pub(crate) fn begin(&self) -> &[u8] {
         &self.bytes[self.head..]
     }
 
-    /// The bytes of which the body begins at this position, and what follows them.
+    /// The bytes, the position in them where the body begins, and the source of the rest.
     pub(crate) fn into_parts(self) -> (Vec<u8>, usize, Rest) {
         (self.bytes, self.head, self.rest)
     }
 
-    /// Bytes of the whole body, when that is known.
+    /// Length of the whole body in bytes, when it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         let begin = self.begin().len() as u64;
         match &self.rest {
@@ -132,21 +132,21 @@ impl Rest {
         }
     }
 
-    /// This comes before the further parts.
+    /// Reads this file before the further parts.
     fn read_first(&mut self, file: FileBody) {
         if let Self::Parts(parts) = std::mem::replace(self, Self::Broken) {
             *self = Self::Aside(file, parts);
         }
     }
 
-    /// What has been put aside has been read.
-    fn go_on_behind(&mut self) {
+    /// Continues after the buffered file.
+    fn continue_after_file(&mut self) {
         if let Self::Aside(_, parts) = std::mem::replace(self, Self::Broken) {
             *self = Self::Parts(parts);
         }
     }
 
-    /// The next piece of the body. None follows [`Piece::End`] and [`Piece::Broken`].
+    /// The next piece of the body. Not to be called after [`Piece::End`] or [`Piece::Broken`].
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
         loop {
             let parts = match self {
@@ -161,7 +161,7 @@ impl Rest {
                 },
                 Self::Aside(file, _) => {
                     match ready!(file.poll_next(context)) {
-                        Ok(Piece::End) => self.go_on_behind(),
+                        Ok(Piece::End) => self.continue_after_file(),
                         Ok(piece) => return Poll::Ready(piece),
                         Err(error) => *self = unreadable(&error),
                     }

@@ -1,44 +1,45 @@
-//! What a head of a response may say in any version of HTTP. What another process wrote is not believed to be what it checked.
+//! Checks of a response's head for any version of HTTP. The child has checked it already, but the front does not
+//! trust another process.
 
 use std::fmt;
 
 use exchange::{Head, Malformed, syntax};
 
-/// A head that HTTP cannot say.
+/// Why a head cannot be expressed in HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unspeakable {
-    /// It is no head.
+    /// It cannot be decoded.
     Malformed,
-    /// An informational one, or none of three digits.
+    /// An informational status, or not a number of three digits.
     Status(u16),
-    /// A character that a reason phrase cannot have.
+    /// An invalid character in the reason phrase.
     Reason,
-    /// A name or a value of a field.
+    /// An invalid name or value of a field.
     Field,
-    /// Content-Length is no number, or several.
+    /// Content-Length is not a number, or is repeated.
     Length,
 }
 
-/// What the fields of a head say.
+/// Field values that the front needs itself.
 #[derive(Debug, Default)]
 pub(crate) struct KnownFields {
-    /// When the response was made.
+    /// There is a Date field.
     pub(crate) date: bool,
-    /// Bytes of its body.
+    /// The value of Content-Length.
     pub(crate) length: Option<u64>,
 }
 
-/// Whether a response of this status may tell the length of its body (RFC 9110 section 8.6).
+/// Whether a response with this status may have Content-Length (RFC 9110 section 8.6).
 pub(crate) fn has_length(status: u16) -> bool {
     status != 204
 }
 
-/// Checks a head, and hands its fields to `each` in their order.
+/// Checks a head, and calls `each` with its fields in order.
 ///
-/// Fields about the connection are not the application's, and are left out (RFC 9110 section 7.6.1).
+/// Connection-specific fields are left out, because they are the server's (RFC 9110 section 7.6.1).
 ///
 /// # Errors
-/// When HTTP cannot say it; then some fields have been handed over.
+/// When the head is invalid; `each` may then have been called for some fields.
 pub(crate) fn check(
     head: &Head<'_>,
     mut each: impl FnMut(&[u8], &[u8]),
@@ -49,18 +50,18 @@ pub(crate) fn check(
     if !syntax::is_value(head.reason) {
         return Err(Unspeakable::Reason);
     }
-    let mut said = KnownFields::default();
+    let mut known = KnownFields::default();
     for (name, value) in head.headers.iter() {
         if !syntax::is_name(name) || !syntax::is_value(value) {
             return Err(Unspeakable::Field);
         }
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
-            4 if is(b"date") => said.date = true,
+            4 if is(b"date") => known.date = true,
             10 if is(b"connection") || is(b"keep-alive") => continue,
             14 if is(b"content-length") => {
                 let length = number(value).ok_or(Unspeakable::Length)?;
-                match said.length.replace(length) {
+                match known.length.replace(length) {
                     None if has_length(head.status) => {}
                     None => continue,
                     Some(former) if former == length => continue,
@@ -72,10 +73,10 @@ pub(crate) fn check(
         }
         each(name, value);
     }
-    Ok(said)
+    Ok(known)
 }
 
-/// Digits alone (RFC 9110 section 8.6).
+/// A number of digits only (RFC 9110 section 8.6).
 fn number(value: &[u8]) -> Option<u64> {
     let digits = value.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value)

@@ -1,4 +1,4 @@
-//! The body of a request, read to its end before a thread is taken.
+//! Reads the body of a request completely before a thread is assigned.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use crate::http::{Body, ErrorResponse, IN_MEMORY, RequestHead, Spool};
 use crate::net::Stream;
 use crate::timing::body_pause;
 
-/// Reads the body that follows this head. An error says that its end is not read either.
+/// Reads the body that follows this head. After an error the end of the body is unknown.
 pub(super) async fn read<S: Stream>(
     io: &RefCell<Http1Io<S>>,
     head: &RequestHead,
@@ -32,7 +32,7 @@ pub(super) async fn read<S: Stream>(
         _ => {}
     }
     if head.expects() == Expects::Continue {
-        go_on(io).await?;
+        send_continue(io).await?;
     }
     match left.and_then(|length| usize::try_from(length).ok()) {
         Some(length) if length <= IN_MEMORY => read_length(io, length, context).await,
@@ -43,17 +43,17 @@ pub(super) async fn read<S: Stream>(
     }
 }
 
-/// Asks for the body (RFC 9110 section 10.1.1).
-async fn go_on<S: Stream>(io: &RefCell<Http1Io<S>>) -> Result<(), ErrorResponse> {
+/// Sends `100 Continue` (RFC 9110 section 10.1.1).
+async fn send_continue<S: Stream>(io: &RefCell<Http1Io<S>>) -> Result<(), ErrorResponse> {
     let mut slices = [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
     let mut slices = &mut slices[..];
     poll_fn(|task| io.borrow_mut().poll_write_all(task, &mut slices))
         .await
-        // The client has gone.
+        // The client has closed the connection.
         .map_err(|_| ErrorResponse::BodyBroken)
 }
 
-/// Reads a body of this length, which needs no decoding, to where it stays as long as there is memory for it.
+/// Reads a body of this length, which needs no decoding, directly into its buffer while memory is available.
 async fn read_length<S: Stream>(
     io: &RefCell<Http1Io<S>>,
     length: usize,
@@ -80,7 +80,7 @@ async fn read_length<S: Stream>(
     Ok(Body::Memory(body, share))
 }
 
-/// Reads what is left of a body of any framing and length, of which `spool` has what has come since `began`.
+/// Reads the rest of a body of any framing and length; `spool` holds the part received since `began`.
 async fn read_any<S: Stream>(
     io: &RefCell<Http1Io<S>>,
     mut spool: Spool,

@@ -1,7 +1,7 @@
-//! The life of one connection: one request after the other is served on it, and we watch the clock.
+//! The life of one connection: it serves requests one after the other, within time limits.
 //!
-//! Different limits of time hold at different moments (idle, reading a head, sending), so each connection has one timer,
-//! which is only set again when it has run out: a request costs no timer operation.
+//! Different time limits apply in different phases (idle, reading a head, sending), so each connection has a single
+//! timer, which is set again only after it has expired: a request costs no timer operation.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -25,37 +25,37 @@ use crate::http::{ErrorResponse, Peer, Request, RequestHead};
 use crate::net::Stream;
 use crate::timing::{Phase, Verdict, poll_deadline};
 
-/// How long input that nobody reads is still taken in, so that the client can read its response.
-const LAST_INPUT: Duration = Duration::from_secs(2);
+/// How long further input is read and discarded after the last response, so that the client can read the response.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a connection and its requests share.
+/// State shared by a connection and its requests.
 struct Connection<'c, S: Stream, H> {
     io: RefCell<Http1Io<S>>,
     peer: Rc<Peer>,
     context: &'c Rc<Context>,
     handler: &'c H,
-    /// The response ends where the connection does.
+    /// The end of the connection marks the end of the response.
     ends_by_close: Cell<bool>,
 }
 
-/// How a conversation has ended.
+/// Why a conversation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
-    /// Either side has closed, or is to.
+    /// Regularly: either side has closed, or is to close.
     ByItself,
     /// In the middle of a response.
     Early,
-    /// By the client in the middle of a head.
+    /// The client closed in the middle of a head.
     Left,
-    /// With what is not served.
+    /// The client sent something that is not served.
     Fault(Fault),
-    /// A head did not come in time.
+    /// A head was not received in time.
     TooSlow,
-    /// Nobody reads what would be written.
+    /// The client no longer reads.
     Gone,
 }
 
-/// Speaks HTTP until either side has had enough. What `begun` has of the first request has been read already.
+/// Serves HTTP/1 until either side closes. `begun` holds bytes of the first request that have already been read.
 pub(crate) async fn serve<S: Stream, H: Handler>(
     stream: S,
     begun: Vec<u8>,
@@ -76,7 +76,7 @@ pub(crate) async fn serve<S: Stream, H: Handler>(
     connection.end(ended).await;
 }
 
-/// Dropped with a connection that the end of the server cuts off.
+/// Dropped with a connection that is cut off by the server's shutdown.
 struct CutOff<'a, 'c, S: Stream, H>(&'a Connection<'c, S, H>);
 
 impl<S: Stream, H> Drop for CutOff<'_, '_, S, H> {
@@ -89,7 +89,7 @@ impl<S: Stream, H> Drop for CutOff<'_, '_, S, H> {
 }
 
 impl<S: Stream, H> Connection<'_, S, H> {
-    /// Has a request logged of which only a part has come when the server ends.
+    /// Logs a request of which only a part was received when the server shut down.
     fn note_cut_off(&self) {
         let io = self.io.borrow();
         if !io.request_line().is_empty() {
@@ -104,7 +104,7 @@ impl<S: Stream, H> Connection<'_, S, H> {
         }
     }
 
-    /// Ends the connection as the conversation has ended.
+    /// Ends the connection.
     async fn end(&mut self, ended: Ended) {
         let error = match ended {
             Ended::Gone | Ended::Early if self.ends_by_close.get() => {
@@ -113,7 +113,7 @@ impl<S: Stream, H> Connection<'_, S, H> {
             Ended::Gone => return,
             Ended::ByItself | Ended::Early | Ended::Left => None,
             Ended::Fault(fault) => Some(ErrorResponse::from(fault)),
-            // A client that has sent nothing gets nothing.
+            // A client that has sent nothing gets no 408.
             Ended::TooSlow => {
                 let has_begun = self.io.borrow().has_begun();
                 has_begun.then_some(ErrorResponse::HeadTooSlow)
@@ -136,11 +136,12 @@ impl<S: Stream, H> Connection<'_, S, H> {
         } else if self.context.is_draining() {
             self.note_cut_off();
         }
-        // The client is slow or gone; what it does with its last response is its own affair.
-        let _ = timeout(LAST_INPUT, self.close(error)).await;
+        // The client is slow or has closed: whether it reads its last response does not matter.
+        let _ = timeout(LINGER_TIMEOUT, self.close(error)).await;
     }
 
-    /// Says what is left to say, and closes so that it arrives (RFC 9112 section 9.6).
+    /// Sends the error response, if there is one, and closes so that the client can still read it (RFC 9112 section
+    /// 9.6).
     async fn close(&mut self, error: Option<ErrorResponse>) {
         let has_rest = self.io.borrow().has_rest();
         if let Some(error) = error {
@@ -168,7 +169,7 @@ impl<S: Stream, H: Handler> Connection<'_, S, H> {
                 Err(Some(fault)) => return Ended::Fault(fault),
             };
             self.io.borrow_mut().phase = Phase::Busy;
-            // What a request needs is more than all the rest, and an idle connection should have little.
+            // Boxed because a request's future is large, and an idle connection should use little memory.
             match Box::pin(self.answer(head)).await {
                 Sent::Whole(form) => {
                     self.io.borrow_mut().phase = Phase::Idle(self.context.clock.now());
@@ -197,7 +198,7 @@ impl<S: Stream, H: Handler> Connection<'_, S, H> {
                 self.handler.handle(Request { head, body, peer }).await
             }
             Err(error) => {
-                // Where the next request would begin is not known.
+                // The start of the next request is unknown.
                 traits.persists = false;
                 error.response()
             }
@@ -209,17 +210,17 @@ impl<S: Stream, H: Handler> Connection<'_, S, H> {
         send(&self.io, self.context, response, traits, begun, &mut record).await
     }
 
-    /// Drives the conversation, minds its time limits and the wish to drain.
+    /// Runs the conversation, and checks its time limits and whether the server drains.
     async fn watch(&self) -> Ended {
         let context = self.context;
-        // Made here: what is handed over to a future stands in it twice.
+        // Pinned here: passed as an argument, it would be stored twice in the future.
         let mut conversation = pin!(self.converse());
         let mut draining = context.draining.clone();
         let mut asked_to_drain = pin!(draining.wait_for(|draining| *draining));
         let (mut drain_since, mut is_asked) = (None, false);
         let mut timer = pin!(sleep(context.settings.header_timeout));
         poll_fn(|task| {
-            // RequestTraits once, it wakes this task when there is something to hear.
+            // Once polled, it wakes this task when the value changes.
             let has_news = !std::mem::replace(&mut is_asked, true)
                 || context.draining.has_changed().unwrap_or(true);
             if has_news && drain_since.is_none() && asked_to_drain.as_mut().poll(task).is_ready() {

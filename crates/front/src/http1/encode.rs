@@ -1,6 +1,7 @@
-//! The head of a response, and the framing of its body (RFC 9112 sections 4 to 6). The only place that writes HTTP/1.
+//! Encodes the head of a response and the framing of its body (RFC 9112 sections 4 to 6). No other file writes
+//! HTTP/1.
 //!
-//! It uses nothing of the front but the check of the head, so that it can be fuzzed by itself.
+//! It uses nothing of the front except the check of the head, so that it can be fuzzed alone.
 
 use std::io::Write;
 
@@ -8,48 +9,48 @@ use exchange::Head;
 
 use crate::http::response_head::{Unspeakable, check, has_length};
 
-/// What a request says about the form of its response.
+/// The traits of a request that affect the form of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestTraits {
     pub(crate) is_http10: bool,
     /// The method is HEAD: the response has no body.
     pub(crate) is_head: bool,
-    /// The connection may persist.
+    /// The connection may persist after the response.
     pub(crate) persists: bool,
 }
 
-/// What the connection that a head cannot be read from is told.
+/// The traits assumed for a request whose head could not be read.
 pub(crate) const UNREAD: RequestTraits = RequestTraits {
     is_http10: false,
     is_head: false,
     persists: false,
 };
 
-/// The form that a response has got.
+/// The form that was chosen for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Form {
     pub(crate) framing: Framing,
-    /// The connection persists behind it.
+    /// The connection persists after it.
     pub(crate) persists: bool,
 }
 
-/// How a client knows where the body ends.
+/// How the client finds the end of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// There is none, whatever the fields say.
+    /// There is no body, whatever the fields say.
     NoBody,
-    /// It has so many bytes.
+    /// Content-Length, in bytes.
     Length(u64),
     Chunked,
-    /// The connection ends with it.
+    /// The end of the connection.
     Close,
 }
 
-/// Appends a head, with the fields as they are given, and those that are ours behind them. `length` is that of the body,
-/// when it is known; `date` appends the time.
+/// Appends a head: the given fields, then the fields of the server. `length` is the length of the body, when it is
+/// known; `date` appends the time.
 ///
 /// # Errors
-/// When HTTP cannot say it; then some of it has been written.
+/// When the head is invalid; a part of it may then have been written.
 pub(crate) fn head(
     head: &Head<'_>,
     length: Option<u64>,
@@ -57,7 +58,7 @@ pub(crate) fn head(
     date: impl FnOnce(&mut Vec<u8>),
     out: &mut Vec<u8>,
 ) -> Result<Form, Unspeakable> {
-    // A client that speaks HTTP/1.0 may take a later version for something else.
+    // An HTTP/1.0 client may misread a later version.
     let version: &[u8] = if traits.is_http10 {
         b"HTTP/1.0 "
     } else {
@@ -68,25 +69,25 @@ pub(crate) fn head(
     for piece in [b" ", head.reason, b"\r\n"] {
         out.extend_from_slice(piece);
     }
-    let said = check(head, |name, value| {
+    let known = check(head, |name, value| {
         for piece in [name, b": ", value, b"\r\n"] {
             out.extend_from_slice(piece);
         }
     })?;
-    if !said.date {
+    if !known.date {
         out.extend_from_slice(b"Date: ");
         date(out);
         out.extend_from_slice(b"\r\n");
     }
-    let framing = match (said.length, length) {
+    let framing = match (known.length, length) {
         _ if traits.is_head || matches!(head.status, 204 | 304) => Framing::NoBody,
         (Some(length), _) | (None, Some(length)) => Framing::Length(length),
         (None, None) if traits.is_http10 => Framing::Close,
         (None, None) => Framing::Chunked,
     };
-    match (framing, said.length, length) {
+    match (framing, known.length, length) {
         (Framing::Length(length), None, _) => push_length(length, out),
-        // As the response to GET would have it. A response to HEAD without a body says nothing about that.
+        // The length that GET would have. When the response to HEAD has no body, its length is unknown.
         (Framing::NoBody, None, Some(1..)) if traits.is_head && has_length(head.status) => {
             push_length(length.unwrap_or_default(), out);
         }
@@ -109,7 +110,7 @@ fn push_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a number in decimal digits.
+/// Appends a number in decimal.
 fn push_number(number: u64, out: &mut Vec<u8>) {
     if number >= 10 {
         push_number(number / 10, out);
@@ -117,14 +118,14 @@ fn push_number(number: u64, out: &mut Vec<u8>) {
     out.push(b'0' + u8::try_from(number % 10).unwrap_or_default());
 }
 
-/// Appends what stands before the data of a chunk of so many bytes, which is not 0.
+/// Appends the chunk header for `length` bytes, which is not 0.
 pub(crate) fn chunk_begin(length: usize, out: &mut Vec<u8>) {
-    // A vector takes all that it is given.
+    // Writing to a vector does not fail.
     let _ = write!(out, "{length:X}\r\n");
 }
 
-/// What stands behind the data of a chunk.
+/// The end of a chunk.
 pub(crate) const CHUNK_END: &[u8] = b"\r\n";
 
-/// What ends a chunked body.
+/// The last chunk, which ends a chunked body.
 pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";

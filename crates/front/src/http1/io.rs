@@ -1,5 +1,5 @@
-//! The bytes of a connection. What comes in is read strictly before anything acts on it, and also while a request waits or
-//! runs: so a client that has gone is noticed.
+//! Input and output of a connection. Input is parsed strictly before it is used. While a request waits or runs,
+//! input is read ahead, so that a closed connection is noticed.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -19,39 +19,39 @@ use crate::http::{FilePiece, RequestHead};
 use crate::net::{Pace, SlowReader, Stream};
 use crate::timing::Phase;
 
-/// How much is read of a further request while one is served.
+/// Bytes that are read ahead while a request is served.
 const AHEAD: usize = 8 * 1024;
 /// Bytes of one read of a head.
 const HEAD_PIECE: usize = 4 * 1024;
-/// Bytes of one read of a body whose length is not known.
+/// Bytes of one read of a body of unknown length.
 const BODY_PIECE: usize = 16 * 1024;
 
-/// A stream and what is known of it.
+/// A stream and its state.
 #[derive(Debug)]
 pub(crate) struct Http1Io<S> {
     stream: S,
     context: Rc<Context>,
     pub(crate) phase: Phase,
     parser: Parser,
-    /// What has been read and not been handed on.
+    /// Bytes that were read and not yet consumed.
     waiting: Vec<u8>,
     /// Why nothing more is read.
     end: Option<End>,
-    /// The client has not taken what there is for it.
+    /// Set while the client is slow to read.
     reader: Option<SlowReader>,
-    /// How it has taken the response so far, if it has been slow before.
+    /// How fast the client has read the current response, if it has been slow before.
     pace: Option<Pace>,
-    /// Bytes that the kernel has been given.
+    /// Bytes written to the kernel.
     sent: u64,
-    /// The stream takes as much ahead as of a file.
+    /// The stream is set to buffer as much as for a file.
     takes_file: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The client has sent everything; it may still read.
+    /// The client has closed its sending side; it may still read.
     Closed,
-    /// The body is not what its framing says.
+    /// The body violates its framing.
     Broken,
 }
 
@@ -71,12 +71,12 @@ impl<S> Http1Io<S> {
         }
     }
 
-    /// Some of a request has come that has not been handed on.
+    /// A part of a request has been received and not yet consumed.
     pub(crate) fn has_begun(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// The request line that has not been handed on, as far as it has come.
+    /// The received part of a request line that is not yet consumed.
     pub(crate) fn request_line(&self) -> &[u8] {
         let empty_lines = |byte: &&u8| matches!(byte, b'\r' | b'\n');
         let skipped = self.waiting.iter().take_while(empty_lines).count();
@@ -85,18 +85,18 @@ impl<S> Http1Io<S> {
         &line[..end.unwrap_or(line.len())]
     }
 
-    /// Bytes of the body that are still to come, when that is known.
+    /// Remaining bytes of the body, when the length is known.
     pub(crate) fn body_left(&self) -> Option<u64> {
         self.parser.left()
     }
 
-    /// Whether more of a body is to come.
+    /// Whether the body is not complete yet.
     pub(crate) fn in_body(&self) -> bool {
         self.parser.in_body()
     }
 
-    /// Input may come for which nobody waits: closed now, the connection would be reset, and with it what the client
-    /// has not read yet.
+    /// Further input may come that is never read. Closing the connection now would reset it, and the client would
+    /// lose the part of the response that it has not read yet.
     pub(crate) fn has_rest(&self) -> bool {
         self.end != Some(End::Closed) && (self.parser.in_body() || self.has_begun())
     }
@@ -105,7 +105,7 @@ impl<S> Http1Io<S> {
         self.context.clock.now()
     }
 
-    /// Reads a body strictly, of which `waiting` begins with a piece; its data goes to `data`.
+    /// Decodes the next piece of a body from `waiting`, and appends the content to `data`.
     fn decode(&mut self, data: &mut Vec<u8>) {
         let good = self
             .parser
@@ -121,7 +121,7 @@ impl<S> Http1Io<S> {
 }
 
 impl<S: AsyncRead + Unpin> Http1Io<S> {
-    /// Reads the next head. Without a fault, there is none because the client has closed.
+    /// Reads the next head. Without a fault, `None` means that the client has closed.
     pub(crate) fn poll_head(
         &mut self,
         context: &mut TaskContext<'_>,
@@ -152,16 +152,17 @@ impl<S: AsyncRead + Unpin> Http1Io<S> {
     }
 
     fn take_head(&mut self, index: HeadIndex) -> RequestHead {
-        // An idle connection keeps no memory.
-        let behind = match self.waiting.len() {
+        // An idle connection keeps no buffer.
+        let replacement = match self.waiting.len() {
             length if length == index.length => Vec::new(),
             _ => self.waiting.split_off(index.length),
         };
         self.pace = None;
-        RequestHead::new(std::mem::replace(&mut self.waiting, behind), index)
+        RequestHead::new(std::mem::replace(&mut self.waiting, replacement), index)
     }
 
-    /// Reads on in a body of known length, of which `body` has what has been read. An error says that its end will not come.
+    /// Reads on in a body of known length; `body` holds the part read so far. An error means that the rest will not
+    /// come.
     pub(crate) fn poll_body_of(
         &mut self,
         context: &mut TaskContext<'_>,
@@ -186,7 +187,8 @@ impl<S: AsyncRead + Unpin> Http1Io<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads on in a body of any framing, and adds to `data` what has come of it. An error says that its end will not come.
+    /// Reads on in a body of any framing, and appends its content to `data`. An error means that the rest will not
+    /// come.
     pub(crate) fn poll_body(
         &mut self,
         context: &mut TaskContext<'_>,
@@ -211,7 +213,7 @@ impl<S: AsyncRead + Unpin> Http1Io<S> {
         }
     }
 
-    /// Reads while nothing else does. An error says that the client has gone.
+    /// Reads ahead while nothing else reads. An error means that the client has gone.
     pub(crate) fn look_ahead(&mut self, context: &mut TaskContext<'_>) -> io::Result<()> {
         while self.end.is_none() && !self.parser.in_body() && self.waiting.len() < AHEAD {
             match self.read_more::<HEAD_PIECE>(context) {
@@ -222,9 +224,10 @@ impl<S: AsyncRead + Unpin> Http1Io<S> {
         Ok(())
     }
 
-    /// Reads and forgets what still comes, until the client closes.
+    /// Reads and discards input until the client closes.
     pub(crate) async fn discard(&mut self) {
-        // The buffer is on the stack of a poll: in the future, every connection would carry it for its whole life.
+        // The buffer is on the stack of `poll`: inside the future it would occupy memory for the whole life of each
+        // connection.
         poll_fn(|context| {
             loop {
                 let mut bytes = [MaybeUninit::uninit(); HEAD_PIECE];
@@ -238,7 +241,7 @@ impl<S: AsyncRead + Unpin> Http1Io<S> {
         .await;
     }
 
-    /// Reads a piece of at most so many bytes into our own memory.
+    /// Reads at most `PIECE` bytes into `waiting`.
     fn read_more<const PIECE: usize>(
         &mut self,
         context: &mut TaskContext<'_>,
@@ -256,7 +259,7 @@ impl<S: AsyncRead + Unpin> Http1Io<S> {
 }
 
 impl<S: Stream> Http1Io<S> {
-    /// Writes all bytes of these slices, in order.
+    /// Writes all bytes of these slices in order.
     ///
     /// # Errors
     /// When the client has gone.
@@ -265,13 +268,13 @@ impl<S: Stream> Http1Io<S> {
         context: &mut TaskContext<'_>,
         slices: &mut &mut [IoSlice<'_>],
     ) -> Poll<io::Result<()>> {
-        // Empty ones before the first byte.
+        // Skips empty slices at the start.
         IoSlice::advance_slices(slices, 0);
         while !slices.is_empty() {
             self.prepare_for_file(false);
             let stream = Pin::new(&mut self.stream);
             let sent = match &**slices {
-                // One system call is a little cheaper than the other.
+                // `write` is a little cheaper than `writev`.
                 [only] => stream.poll_write(context, only),
                 several => stream.poll_write_vectored(context, several),
             };
@@ -283,11 +286,11 @@ impl<S: Stream> Http1Io<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what is left of a piece of a file, and moves its beginning.
+    /// Sends the rest of a piece of a file, and advances its beginning.
     ///
     /// # Errors
-    /// When the client has gone, and when the file has become shorter ([`io::ErrorKind::UnexpectedEof`]). A stream that
-    /// cannot send files is [`io::ErrorKind::Unsupported`].
+    /// When the client has gone, and when the file has become shorter ([`io::ErrorKind::UnexpectedEof`]). For a
+    /// stream that cannot send files: [`io::ErrorKind::Unsupported`].
     pub(crate) fn poll_send_file(
         &mut self,
         context: &mut TaskContext<'_>,
@@ -310,7 +313,7 @@ impl<S: Stream> Http1Io<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Notes how a write went. When the client takes something again, the time for its next request begins anew.
+    /// Notes the result of a write. When the client reads again, the time for its next request starts anew.
     fn note_write(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(sent)) = result {
             self.sent += sent as u64;
@@ -343,12 +346,12 @@ impl<S: Stream> Http1Io<S> {
         self.stream.untaken(self.context.untaken)
     }
 
-    /// A client that has not taken what there is for it, as of now or not long ago.
+    /// The state of a client that is slow to read, now or shortly before.
     pub(crate) fn slow_reader(&mut self) -> Option<SlowReader> {
         let (now, most) = (self.now(), self.context.settings.send_timeout);
         if self
             .reader
-            .is_some_and(|reader| reader.is_to_be_looked_at(most, now))
+            .is_some_and(|reader| reader.needs_check(most, now))
         {
             let untaken = self.untaken();
             if let Some(reader) = &mut self.reader {
@@ -361,8 +364,8 @@ impl<S: Stream> Http1Io<S> {
         self.reader
     }
 
-    /// Whether the kernel still has something for a client that seems to be idle. What becomes of it is seen to from then
-    /// on.
+    /// Whether the kernel still holds unsent data of a client that seems idle. From then on its progress is
+    /// watched.
     pub(crate) fn is_still_taken(&mut self) -> bool {
         let untaken = self.untaken();
         if untaken > 0 && self.reader.is_none() {
@@ -371,19 +374,19 @@ impl<S: Stream> Http1Io<S> {
         untaken > 0
     }
 
-    /// Has the stream take as much as is right for a file, or for memory.
+    /// Sets how much the stream buffers: for a file, or for memory.
     fn prepare_for_file(&mut self, is_file: bool) {
         if std::mem::replace(&mut self.takes_file, is_file) != is_file {
             self.stream.prepare_for_file(is_file);
         }
     }
 
-    /// Ends the connection so that no response on it looks complete that has no length of its own.
+    /// Ends the connection by a reset, so that no response without a length of its own looks complete.
     pub(crate) fn fail(&self) {
         self.stream.close_as_failed();
     }
 
-    /// Tells the client that nothing more comes.
+    /// Closes the sending side.
     pub(crate) async fn shut_down(&mut self) -> io::Result<()> {
         tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await
     }

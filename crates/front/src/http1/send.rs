@@ -1,4 +1,4 @@
-//! The way of a response to its client.
+//! Sends a response to its client.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,22 +15,22 @@ use crate::http::{ErrorResponse, FilePiece, Piece, Response};
 use crate::memory::{FREE, Share};
 use crate::net::Stream;
 
-/// Pieces up to this size are copied behind those before them, so that the kernel is given one piece.
+/// Pieces up to this size in bytes are copied into one buffer, to save system calls.
 const COPIED: usize = 16 * 1024;
-/// Bytes that are collected of a response that is there.
+/// Bytes of available pieces that are collected before they are written.
 const COLLECTED: usize = 64 * 1024;
 
-/// How the sending of a response has ended.
+/// How sending a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// The kernel has all of it.
+    /// The kernel has accepted all of it.
     Whole(Form),
-    /// The application, or its child, did not finish it, or it is not what its head says.
+    /// The application or its child failed, or the body does not match the head.
     Broken,
     ClientGone,
 }
 
-/// Sends a response, and has `record` know of it. `begun` is called with its form before anything is sent.
+/// Sends a response and updates `record`. `begun` is called with its form before anything is sent.
 pub(super) async fn send<S: Stream>(
     io: &RefCell<Http1Io<S>>,
     context: &Context,
@@ -74,7 +74,7 @@ pub(super) async fn send<S: Stream>(
     }
 }
 
-/// Writes the head of the response, or of that which takes its place when it has none that HTTP can say.
+/// Encodes the head of the response, or of an error response in its place when the head is invalid.
 fn encode(
     response: Response,
     traits: RequestTraits,
@@ -98,20 +98,20 @@ fn encode(
     }
 }
 
-/// A response on its way.
+/// A response that is being sent.
 struct Message<'m, S> {
     io: &'m RefCell<Http1Io<S>>,
     context: &'m Context,
-    /// What is written next.
+    /// The bytes to be written next.
     out: Vec<u8>,
     form: Form,
-    /// Bytes that the body may still have.
+    /// Bytes of the body that the announced length still allows.
     left: u64,
     record: &'m mut Option<Record>,
 }
 
 impl<S: Stream> Message<'_, S> {
-    /// Sends all of it, of which the head is in `out`; tells whether that is what the head says.
+    /// Sends the response, whose head is in `out`. Returns whether the body matches the head.
     ///
     /// # Errors
     /// When the client has gone.
@@ -129,7 +129,7 @@ impl<S: Stream> Message<'_, S> {
             let is_empty = self.out.is_empty();
             let next = |task: &mut std::task::Context<'_>| match rest.poll_next(task) {
                 Poll::Ready(piece) => Poll::Ready(Some(piece)),
-                // What there is goes out before more is waited for.
+                // Available bytes are written before waiting for more.
                 Poll::Pending if !is_empty => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             };
@@ -150,7 +150,7 @@ impl<S: Stream> Message<'_, S> {
         }
     }
 
-    /// Adds a piece of the body, which is all from `from` on; `false` when it is more than the head has announced.
+    /// Adds a piece of the body, `bytes[from..]`; `false` when the body exceeds the announced length.
     async fn push(&mut self, mut bytes: Vec<u8>, from: usize) -> io::Result<bool> {
         let length = bytes.len() - from;
         let fitting = usize::try_from(self.left).map_or(length, |left| left.min(length));
@@ -169,7 +169,7 @@ impl<S: Stream> Message<'_, S> {
         Ok(fitting == length)
     }
 
-    /// The same of a piece of a file.
+    /// Adds a piece from a file, likewise.
     async fn push_file(&mut self, mut piece: FilePiece) -> io::Result<bool> {
         let fitting =
             usize::try_from(self.left).map_or(piece.length, |left| left.min(piece.length));
@@ -193,7 +193,7 @@ impl<S: Stream> Message<'_, S> {
         Ok(!has_surplus)
     }
 
-    /// A piece of so many bytes follows.
+    /// Begins a chunk of `length` bytes, if the body is chunked.
     fn begin_piece(&mut self, length: usize) {
         if let Some(record) = self.record {
             record.sent(length);
@@ -210,7 +210,7 @@ impl<S: Stream> Message<'_, S> {
         }
     }
 
-    /// Ends the body; `false` when it is less than the head has announced.
+    /// Ends the body; `false` when it is shorter than announced.
     async fn finish(&mut self) -> io::Result<bool> {
         if self.form.framing == Framing::Chunked {
             self.out.extend_from_slice(LAST_CHUNK);
@@ -219,7 +219,7 @@ impl<S: Stream> Message<'_, S> {
         Ok(!matches!(self.form.framing, Framing::Length(_)) || self.left == 0)
     }
 
-    /// Writes what has been collected, and then these bytes from `from` on. What the client does not take is put aside when
+    /// Writes the collected bytes, and then `more[from..]`. What the client does not read goes into a file when
     /// there is no memory for it.
     async fn flush(&mut self, more: Vec<u8>, from: usize) -> io::Result<()> {
         let mut slices = [IoSlice::new(&self.out), IoSlice::new(&more[from..])];
@@ -227,7 +227,7 @@ impl<S: Stream> Message<'_, S> {
             [] => &mut slices[..1],
             _ => &mut slices[..],
         };
-        // What waits for the client counts as long as it does so.
+        // Unwritten bytes count against the memory budget while they wait for the client.
         let mut share = None;
         let write = |task: &mut std::task::Context<'_>| {
             let written = self.io.borrow_mut().poll_write_all(task, &mut slices);
@@ -254,7 +254,8 @@ impl<S: Stream> Message<'_, S> {
         Ok(())
     }
 
-    /// Writes these bytes from a file, so that they need no memory while the client is slow; from memory where that fails.
+    /// Writes these bytes from a file, so that they need no memory while the client is slow, or from memory where
+    /// the file fails.
     async fn put_aside(&self, bytes: Vec<u8>, share: Option<Share>) -> io::Result<()> {
         let length = bytes.len();
         let (bytes, file) = self.context.disk.write(None, 0, bytes).await;

@@ -1,4 +1,4 @@
-//! Connections in memory, with handlers of the tests' own.
+//! Connections in memory, with handlers made for each test.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,13 +14,13 @@ use crate::context::Context;
 use crate::http::{Peer, Request, Response};
 use crate::testing::{Answers, Way, content, response, settings};
 
-/// Runs `client` against a connection whose requests are answered by `answer`.
+/// Runs `client` against a connection whose requests are handled by `answer`.
 fn run<T>(
     settings: Settings,
     answer: impl Fn(Request) -> Response,
     client: impl AsyncFnOnce(DuplexStream) -> T,
 ) -> T {
-    // Time passes as soon as nothing else is to be done.
+    // The clock is paused, and advances when all tasks wait.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -40,7 +40,7 @@ fn run<T>(
     })
 }
 
-/// What comes back for these bytes until the connection ends, without the dates.
+/// Sends these bytes, and returns all responses without their dates.
 fn talk(settings: Settings, sent: &[u8], answer: impl Fn(Request) -> Response) -> String {
     let all = run(settings, answer, async |mut client| {
         client.write_all(sent).await.unwrap();
@@ -61,9 +61,9 @@ const FIELDS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn fields_are_spelled_and_ordered_as_they_are_given_on_every_way() {
+fn fields_keep_spelling_and_order_in_every_framing() {
     let fields = "X-b: 1\r\nSet-Cookie: a\r\ncontent-TYPE: text/plain\r\nSet-Cookie: b\r\n";
-    for (line, way, behind) in [
+    for (line, way, rest) in [
         (
             "GET / HTTP/1.1",
             Way::Whole,
@@ -87,14 +87,14 @@ fn fields_are_spelled_and_ordered_as_they_are_given_on_every_way() {
         let answered = talk(settings(), request.as_bytes(), |_| {
             response(200, FIELDS, &[b"first", b"2"], way)
         });
-        let expected = format!("HTTP/1.1 200 As It Is\r\n{fields}{behind}");
+        let expected = format!("HTTP/1.1 200 As It Is\r\n{fields}{rest}");
         assert_eq!(answered, expected, "{line} {way:?}");
     }
 }
 
 #[test]
 fn a_response_in_http10_ends_with_the_connection_unless_it_is_to_persist() {
-    for (field, way, behind) in [
+    for (field, way, rest) in [
         (
             "",
             Way::Whole,
@@ -115,12 +115,12 @@ fn a_response_in_http10_ends_with_the_connection_unless_it_is_to_persist() {
         let answered = talk(settings(), request.as_bytes(), |_| {
             response(200, &[], &[b"a", b"b"], way)
         });
-        assert_eq!(answered, format!("HTTP/1.0 200 As It Is\r\n{behind}"));
+        assert_eq!(answered, format!("HTTP/1.0 200 As It Is\r\n{rest}"));
     }
 }
 
 #[test]
-fn requests_behind_each_other_are_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     let sent = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\n\
         Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\nT: t\r\n\r\n\
         POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nConnection: close\r\n\r\nf";
@@ -138,7 +138,7 @@ fn requests_behind_each_other_are_answered_in_order() {
 }
 
 #[test]
-fn a_body_is_asked_for_that_waits_to_be() {
+fn a_waiting_body_gets_100_continue() {
     let sent = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nb";
     let answered = talk(settings(), sent, |_| response(204, &[], &[], Way::Whole));
     assert_eq!(
@@ -148,8 +148,8 @@ fn a_body_is_asked_for_that_waits_to_be() {
 }
 
 #[test]
-fn a_body_ends_where_its_length_says_and_what_is_wrong_is_broken_off() {
-    for (said, way, body) in [
+fn a_body_that_contradicts_its_length_is_cut_off() {
+    for (length, way, body) in [
         ("3", Way::Whole, "abc"),
         ("3", Way::Streamed, "abc"),
         ("3", Way::File, "abc"),
@@ -159,10 +159,10 @@ fn a_body_ends_where_its_length_says_and_what_is_wrong_is_broken_off() {
     ] {
         let sent = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let answered = talk(settings(), sent, |_| {
-            response(200, &[("Content-Length", said)], &[b"ab", b"cd"], way)
+            response(200, &[("Content-Length", length)], &[b"ab", b"cd"], way)
         });
-        let expected = format!("HTTP/1.1 200 As It Is\r\nContent-Length: {said}\r\n\r\n{body}");
-        assert_eq!(answered, expected, "{said} {way:?}");
+        let expected = format!("HTTP/1.1 200 As It Is\r\nContent-Length: {length}\r\n\r\n{body}");
+        assert_eq!(answered, expected, "{length} {way:?}");
     }
 }
 
@@ -180,7 +180,7 @@ fn a_response_that_breaks_off_has_no_last_chunk() {
 }
 
 #[test]
-fn what_http_cannot_say_is_an_error_of_the_application() {
+fn an_invalid_response_head_is_an_error_of_the_application() {
     for (status, field) in [
         (200, ("a b", "c")),
         (200, ("a", "b\nc")),
@@ -201,7 +201,7 @@ fn what_http_cannot_say_is_an_error_of_the_application() {
 }
 
 #[test]
-fn fields_about_the_connection_are_not_the_applications() {
+fn connection_fields_of_the_application_are_dropped() {
     let answered = talk(settings(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", |_| {
         let fields = [
             ("Connection", "upgrade"),
@@ -218,7 +218,7 @@ fn fields_about_the_connection_are_not_the_applications() {
     );
 }
 
-/// Requests and responses as hyper's client has them: what it reads is what was given.
+/// hyper's client reads the responses: it must see what was given.
 mod beside_hyper {
     use http_body_util::{BodyExt, Full};
     use hyper::client::conn::http1::handshake;
@@ -250,7 +250,7 @@ mod beside_hyper {
 
     proptest! {
         #[test]
-        fn its_client_reads_what_was_given(
+        fn hypers_client_reads_the_same_response(
             requests in prop::collection::vec((
                 prop_oneof![Just("GET"), Just("HEAD"), Just("POST")],
                 prop::collection::vec(any::<u8>(), 0..40_000),
@@ -265,12 +265,12 @@ mod beside_hyper {
             let expected = requests.clone();
             let at = std::cell::Cell::new(0);
             let answer = |request: Request| {
-                let (_, sent, status, fields, body, way, tells_length) = &expected[at.replace(at.get() + 1)];
+                let (_, sent, status, fields, body, way, has_length) = &expected[at.replace(at.get() + 1)];
                 assert_eq!(content(&request.body), *sent);
                 let length: usize = body.iter().map(Vec::len).sum();
                 let length = length.to_string();
                 let mut fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                if *tells_length {
+                if *has_length {
                     fields.push(("Content-Length", &length));
                 }
                 let body: Vec<&[u8]> = body.iter().map(Vec::as_slice).collect();

@@ -1,4 +1,4 @@
-//! The streams of connections. Nothing here knows of HTTP.
+//! The streams of connections, independent of HTTP.
 
 mod prefixed;
 mod progress;

@@ -1,4 +1,4 @@
-//! A stream whose first bytes have been read already.
+//! A stream whose first bytes have already been read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Gives these bytes once more, and then what follows them.
+/// Returns these bytes first, and then those of the stream.
 #[derive(Debug)]
 pub(crate) struct Prefixed<S> {
     bytes: &'static [u8],

@@ -1,50 +1,50 @@
-//! Whether the client of a connection takes what there is for it.
+//! Whether the client of a connection reads its response.
 //!
-//! That a socket is full says little: the kernel calls it writable again only when a good part has gone. How much it holds
-//! tells whether a client takes anything, however slowly.
+//! A full socket is no proof of a slow client: the kernel reports it writable only after a good part of its buffer
+//! was acknowledged. The number of bytes in the buffer shows slow progress as well.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Looks within the time that a client may take nothing.
-const LOOKS: u32 = 4;
+/// Checks within the time that a client may read nothing.
+const CHECKS: u32 = 4;
 
 /// How slow a client may be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// How long it may do nothing.
+    /// How long it may read nothing.
     pub(crate) pause: Duration,
-    /// Bytes a second that are the least on average once it has been waited for as long as that; 0 allows any rate.
+    /// The minimum average rate in bytes per second after `pause`; 0 allows any rate.
     pub(crate) least: u64,
 }
 
-/// A client that has not taken all that there is for it.
+/// A client that has not read all that was sent to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlowReader {
-    /// Something waits to be written, rather than all being with the kernel.
+    /// Data waits to be written, and is not only in the kernel's buffer.
     pub(crate) writing: bool,
-    /// Since when it has taken nothing, as far as we have looked.
+    /// Since when the client has read nothing, as far as was checked.
     since: Instant,
     looked: Instant,
-    /// Bytes that the kernel has been given on this connection, and those of them that the client has not taken.
+    /// Bytes given to the kernel on this connection, and the number of them that the client has not read.
     sent: u64,
     untaken: usize,
     began: Instant,
     before: Pace,
 }
 
-/// How a client has taken a response, for which it has been waited several times.
+/// How fast a client has read a response over several waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     waited: Duration,
-    /// Bytes that it had taken on this connection when it was first waited for.
+    /// Bytes that the client had read on this connection at the first wait.
     first: u64,
 }
 
 impl Patience {
-    /// How long a client may now do nothing that has been waited for so long, and has sent or taken so many bytes meanwhile;
-    /// `None` when that is over.
+    /// How much longer a client may pause, after waiting for `waited` in which it has sent or read `bytes`; `None`
+    /// when the time is over.
     pub(crate) fn left(self, waited: Duration, bytes: u64) -> Option<Duration> {
         let Some(earned) = bytes.saturating_mul(1000).checked_div(self.least) else {
             return Some(self.pause);
@@ -55,8 +55,8 @@ impl Patience {
 }
 
 impl SlowReader {
-    /// One of whose connection the kernel has been given so much, and which has not taken so much of it. `before` is how it has
-    /// taken the same response until now, if it has been slow before.
+    /// A client on whose connection the kernel was given `sent` bytes, of which `untaken` are unread. `before` is
+    /// its pace in the same response, if it has been slow before.
     pub(crate) fn new(
         writing: bool,
         sent: u64,
@@ -76,12 +76,12 @@ impl SlowReader {
         }
     }
 
-    /// Whether it is time to look again at what is untaken.
-    pub(crate) fn is_to_be_looked_at(&self, most: Duration, now: Instant) -> bool {
-        self.looked + most / LOOKS <= now
+    /// Whether the number of unread bytes should be checked again.
+    pub(crate) fn needs_check(&self, most: Duration, now: Instant) -> bool {
+        self.looked + most / CHECKS <= now
     }
 
-    /// Notes how many bytes are untaken.
+    /// Notes the number of unread bytes.
     pub(crate) fn look(&mut self, untaken: usize, now: Instant) {
         if untaken < self.untaken {
             self.since = now;
@@ -89,16 +89,16 @@ impl SlowReader {
         (self.looked, self.untaken) = (now, untaken);
     }
 
-    /// When a client that may be so slow is to be looked at again; `None` when it has been too slow.
+    /// When to check again, for a client that may be this slow; `None` when it has been too slow.
     pub(crate) fn deadline(&self, patience: Patience, now: Instant) -> Option<Instant> {
         let taken = self.sent.saturating_sub(self.untaken as u64);
         let taken = taken.saturating_sub(self.before.first);
         let left = patience.left(self.pace(now).waited, taken)?;
         let end = (self.since + patience.pause).min(now + left);
-        (end > now).then(|| end.min(self.looked + patience.pause / LOOKS))
+        (end > now).then(|| end.min(self.looked + patience.pause / CHECKS))
     }
 
-    /// How it has taken the response until now.
+    /// Its pace in this response so far.
     pub(crate) fn pace(&self, now: Instant) -> Pace {
         Pace {
             waited: self.before.waited + (now - self.began),
@@ -121,8 +121,8 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut reader = SlowReader::new(true, 100, 100, None, begin);
-        assert!(!reader.is_to_be_looked_at(PATIENCE.pause, at(1)));
-        assert!(reader.is_to_be_looked_at(PATIENCE.pause, at(2)));
+        assert!(!reader.needs_check(PATIENCE.pause, at(1)));
+        assert!(reader.needs_check(PATIENCE.pause, at(2)));
         reader.look(100, at(2));
         assert_eq!(reader.deadline(PATIENCE, at(2)), Some(at(4)));
         reader.look(99, at(7));
@@ -140,11 +140,11 @@ mod tests {
         };
         let mut reader = SlowReader::new(true, 1000, 1000, None, begin);
         reader.look(970, at(7));
-        // 8 seconds are given, and 3 earned.
+        // 8 seconds are allowed, and 3 were earned.
         assert_eq!(reader.deadline(patience, at(7)), Some(at(9)));
         assert_eq!(reader.deadline(patience, at(10)), Some(at(9)));
         assert_eq!(reader.deadline(patience, at(11)), None);
-        // The time between does not count, what has been taken meanwhile does.
+        // The time between does not count; what was read meanwhile counts.
         let pace = reader.pace(at(7));
         let reader = SlowReader::new(true, 1040, 1000, Some(pace), at(100));
         assert!(reader.deadline(patience, at(104)).is_some());

@@ -1,4 +1,4 @@
-//! A stream between a client and us, as its kind has it.
+//! A stream to a client, and what differs between its kinds.
 
 use std::fs::File;
 use std::io;
@@ -12,17 +12,17 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::Untaken;
 
-/// Bytes of memory that a socket takes beyond those that are on their way to the client: the kernel would let them grow
-/// to MiB for each slow client.
+/// Unsent bytes of memory that a socket buffers: without a limit, the kernel would let its buffer grow to MiB for
+/// each slow client.
 pub(crate) const UNSENT: u32 = 64 * 1024;
-/// Bytes of a file that a socket takes beyond those that are on their way: they are no memory of ours, and with much in
-/// hand, the kernel sends by itself as the client takes.
+/// Unsent bytes of a file that a socket buffers: they are page cache, and with a long buffer the kernel goes on
+/// sending by itself.
 const UNSENT_OF_FILE: u32 = 4 * 1024 * 1024;
 
-/// What a connection is over.
+/// The stream of a connection.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// Sends at most so many bytes of a file from `offset` on, without having them in memory; `None` where the stream has no
-    /// such way.
+    /// Sends at most `length` bytes of a file from `offset` on, without copying them to memory; `None` where the
+    /// stream has no such way.
     fn poll_send_file(
         &self,
         context: &mut Context<'_>,
@@ -31,13 +31,13 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
         length: usize,
     ) -> Option<Poll<io::Result<usize>>>;
 
-    /// Lets the closing of the stream look like the failure that it is, as far as its kind has a way to say so.
+    /// Makes the close look like a failure to the client, if this kind of stream can.
     fn close_as_failed(&self);
 
-    /// Has it take as much ahead of the client as is right for a file, or for memory, as far as its kind tells them apart.
+    /// Sets how much the stream buffers: for a file, or for memory.
     fn prepare_for_file(&self, is_file: bool);
 
-    /// Bytes that the client has not taken.
+    /// Bytes that the client has not read.
     fn untaken(&self, ask: Untaken) -> usize;
 }
 
@@ -76,7 +76,7 @@ macro_rules! socket {
             }
 
             fn untaken(&self, ask: Untaken) -> usize {
-                // A socket that is gone tells nothing, and fails by itself.
+                // On a closed socket the call fails, which is noticed elsewhere.
                 ask(self.as_fd()).unwrap_or(0)
             }
         }
@@ -86,11 +86,11 @@ macro_rules! socket {
 socket!(
     TcpStream,
     |socket: &TcpStream| {
-        // A reset. A socket that cannot be set up for it is gone already.
+        // Closes with a reset. Setting the option fails only on a socket that is closed.
         let _ = socket.set_zero_linger();
     },
     |socket: &TcpStream, bytes| {
-        // Left as it is, it is slower, or takes more.
+        // Without the option, the socket is slower, or buffers more.
         let _ = SockRef::from(socket).set_tcp_notsent_lowat(bytes);
     }
 );

@@ -1,4 +1,4 @@
-//! The application's response: the request is offered to the children, and one of them answers.
+//! The application's response: the request is offered to the children, and one of them responds.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use exchange::{Full, Lines, Request as Offered};
 use crate::http::{Body, ErrorResponse, Next, Parts, Peer, Request, Response};
 use crate::upstream::{Pending, Upstream};
 
-/// Hands a request over to the application, and waits for the beginning of its response.
+/// Hands a request to the application, and waits for the first part of the response.
 pub(crate) async fn respond(
     upstream: &Rc<Upstream>,
     request: Request,
@@ -17,15 +17,15 @@ pub(crate) async fn respond(
     match poll_fn(|context| pending.poll_next(context)).await {
         Next::Lost if pending.has_waited_too_long() => Err(ErrorResponse::QueuedTooLong),
         Next::Lost => Err(ErrorResponse::ChildLost),
-        // Broken before any head: the application failed, and its traceback is in the log.
+        // Lost before any head: the application failed, and its traceback is in the log.
         Next::Part(part) if part.head == 0 => Err(ErrorResponse::ApplicationFailed),
-        // The first part stays in memory.
+        // The first part is always in memory.
         Next::File(_) => Err(ErrorResponse::ApplicationFailed),
         Next::Part(part) => Ok(Response::new(part, pending)),
     }
 }
 
-/// Hands the request over to the children; a body for which there is no memory goes to a file.
+/// Offers the request to the children; a body without room in memory goes to a file.
 async fn offer(upstream: &Rc<Upstream>, mut request: Request) -> Result<Pending, ErrorResponse> {
     let offered = match try_offer(upstream, &request) {
         Err(Full::Memory | Full::TooLarge) if matches!(request.body, Body::Memory(..)) => {
@@ -41,7 +41,8 @@ async fn offer(upstream: &Rc<Upstream>, mut request: Request) -> Result<Pending,
     if let Body::File(file, _) = request.body {
         pending.keep(file);
     }
-    // Not before: a thread may have asked for the body already, which is heard when responses are read.
+    // Only now: a thread may have asked for the body already, and such requests are handled when responses are
+    // read.
     upstream.offered();
     Ok(pending)
 }
@@ -66,7 +67,7 @@ fn try_offer(upstream: &Rc<Upstream>, request: &Request) -> Result<Pending, Full
     })
 }
 
-/// `SERVER_NAME` and `SERVER_PORT`: what the client believes to talk to (RFC 3875 sections 4.1.14 and 4.1.15).
+/// `SERVER_NAME` and `SERVER_PORT`: the host that the client addresses (RFC 3875 sections 4.1.14 and 4.1.15).
 fn server<'a>(host: &'a [u8], peer: &'a Peer) -> (&'a [u8], u16) {
     let (name, port) = match memchr::memrchr(b':', host) {
         // In `[::1]` the last colon is part of the address.
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_and_port_are_those_that_the_client_has_asked_for() {
+    fn name_and_port_are_those_of_the_requested_host() {
         let peer = Peer {
             remote: (String::new(), 0),
             local: ("127.0.0.1".into(), 8000),

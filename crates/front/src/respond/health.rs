@@ -1,7 +1,6 @@
-//! `--health`: whether the server lives and is ready, told by the front itself, in every state.
+//! `--health`: readiness and liveness of the server, reported by the front itself in every state.
 //!
-//! The request is one like any other: its head, its body and its connection are bounded as always, and it leaves its line in
-//! the access log.
+//! It is an ordinary request: the limits for head, body and connection apply, and it is logged.
 
 use std::fmt;
 
@@ -11,17 +10,17 @@ use http::StatusCode;
 use crate::http::Response;
 use crate::http::parse::is_path;
 
-/// What follows the path of the readiness for that of the liveness.
+/// Suffix of the readiness path that gives the liveness path.
 const LIVE: &str = "/live";
 
-/// Where the server tells how it is.
+/// The path of the health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// As it stands in a request line. The liveness is below it, at `/live`.
+    /// The readiness path, as in a request line. The liveness path is this with `/live`.
     path: String,
 }
 
-/// A path that no such request can have, or that would take the application's place. Shown as the end of a sentence.
+/// An invalid path, or one that would hide the application. Displayed as the end of a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthError;
 
@@ -36,10 +35,10 @@ impl fmt::Display for HealthError {
 impl std::error::Error for HealthError {}
 
 impl Health {
-    /// Takes the path at which the readiness is told.
+    /// Sets the readiness path.
     ///
     /// # Errors
-    /// When it does not begin with `/`, ends with it, or has characters that the path of a request has not (RFC 3986
+    /// When the path does not begin with `/`, ends with it, or has characters that are invalid in a path (RFC 3986
     /// section 3.3).
     pub fn at(path: &str) -> Result<Self, HealthError> {
         let is_of_path = |byte: &u8| *byte != b'?' && is_path(*byte);
@@ -52,7 +51,7 @@ impl Health {
         })
     }
 
-    /// What a request for this path asks for, if it asks for the health.
+    /// Which probe this path requests, if any.
     pub(crate) fn asked(&self, path: &[u8]) -> Option<Probe> {
         match path.strip_prefix(self.path.as_bytes())? {
             b"" => Some(Probe::Ready),
@@ -61,33 +60,33 @@ impl Health {
     }
 }
 
-/// What is asked for.
+/// The kind of probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
     Ready,
     Live,
 }
 
-/// How the server is.
+/// The state of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The front answers.
     Live,
-    /// A child takes requests, though it may be busy.
+    /// A child accepts requests, though it may be busy.
     Ready,
-    /// Children start, and none takes requests yet.
+    /// Children are starting, and none accepts requests yet.
     Starting,
-    /// None takes requests, and none is on its way.
+    /// No child accepts requests, and none is starting.
     NoChild,
-    /// The server has been told to stop, and serves what still comes.
+    /// The server has been told to stop, and serves the remaining requests.
     Stopping,
 }
 
 impl State {
-    fn of_children(board: Scoreboard<'_>) -> Self {
+    fn readiness(board: Scoreboard<'_>) -> Self {
         let children = board.children();
         let any = |state| children.iter().any(|child| child.state() == state);
-        // Before the first child of all is ordered, the mold loads.
+        // Before the first child is ordered, the mold loads the application.
         let is_new = || children.iter().all(|child| child.generation() == 0);
         if any(ChildState::Ready) {
             Self::Ready
@@ -116,7 +115,7 @@ impl State {
     }
 }
 
-/// The response to a request for the server's health, by this method. `is_stopping` when the server has been told to stop.
+/// The response to a health request with this method. `is_stopping` when the server has been told to stop.
 pub(crate) fn respond<'b>(
     method: &[u8],
     asked: Probe,
@@ -134,7 +133,7 @@ pub(crate) fn respond<'b>(
     let state = match asked {
         Probe::Live => State::Live,
         Probe::Ready if is_stopping => State::Stopping,
-        Probe::Ready => State::of_children(board()),
+        Probe::Ready => State::readiness(board()),
     };
     Response::text(state.status(), format!("{}\n", state.text()), &[no_store])
 }
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_path_itself_is_meant_and_the_one_below() {
+    fn only_the_exact_paths_are_probes() {
         let health = Health::at("/-/healthz").unwrap();
         assert_eq!(health.asked(b"/-/healthz"), Some(Probe::Ready));
         assert_eq!(health.asked(b"/-/healthz/live"), Some(Probe::Live));
@@ -196,7 +195,7 @@ mod tests {
         })
         .unwrap();
         let board = exchange.scoreboard();
-        let state = || State::of_children(board);
+        let state = || State::readiness(board);
         assert_eq!(state(), State::Starting, "nobody was ever there");
         board.child(1).begin(1, 1);
         assert_eq!(state(), State::Starting);

@@ -1,4 +1,4 @@
-//! What answers a request: the application, or the front by itself.
+//! The sources of responses: the application, or the front itself.
 
 pub(crate) mod app;
 pub(crate) mod health;

@@ -1,5 +1,5 @@
-//! What has come of a response and has not been sent: in memory, and in a file as far as that is much, so that no thread of
-//! the application waits for a slow client.
+//! The part of a response that has been received from the application and not been sent: in memory, and the rest in
+//! a file, so that no application thread waits for a slow client.
 
 use std::collections::VecDeque;
 use std::mem::replace;
@@ -12,61 +12,61 @@ use crate::disk::DiskFile;
 use crate::http::{FileBody, Next};
 use crate::memory::Share;
 
-/// Bytes of one response that are kept in memory; the rest of it overflows into a file.
+/// Bytes of one response that are kept in memory; the rest goes into a file.
 const IN_MEMORY: usize = 128 * 1024;
-/// Bytes that are written into a file at once.
+/// Bytes of one write into a file.
 const WRITTEN: usize = 128 * 1024;
 /// Bytes that may wait to be written before the application's thread has to wait for the disk.
 const AHEAD: usize = 512 * 1024;
-/// A part up to this size is copied behind the one before it: each takes memory of its own. Not behind the first: whether that
-/// is all decides about the framing, which must not depend on who was faster.
+/// A part up to this size is appended to the part before it, because each part has its own allocation. Not to the
+/// first part: whether the first part is the whole response decides the framing, which must not depend on timing.
 const SMALL: usize = 4 * 1024;
 
-/// What has come of a response and has not been sent.
+/// The received and unsent part of a response.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    /// What it has of all memory for responses.
+    /// Its share of the memory budget.
     share: Share,
     parts: VecDeque<Part>,
     /// Bytes of these parts.
     bytes: usize,
-    /// What has come behind them.
+    /// Parts after those in memory.
     overflow: Option<Overflow>,
     pub(super) end: Option<End>,
-    /// What the response goes on with when its last part says so.
+    /// The file extent that continues the response, if the last part announced one.
     pub(super) extent: Option<Extent>,
     pub(super) waker: Option<Waker>,
 }
 
-/// The part of a response that does not fit in memory, in this order: what is in the file, what is on its way there, and what
-/// waits for that.
+/// The part of a response that does not fit in memory, in this order: what is in the file, what is being written to
+/// it, and what waits to be written.
 #[derive(Debug, Default)]
 struct Overflow {
     file: Option<Arc<DiskFile>>,
-    /// Up to where the file has been handed on, and up to where it has been written.
+    /// Offset up to which the file was handed on, and offset up to which it was written.
     read: u64,
     written: u64,
     on_its_way: usize,
     waiting: Vec<u8>,
-    /// How the response goes on behind all that.
+    /// How the response continues after all of this.
     after: Option<After>,
-    /// The task that writes has been told, and has not looked since.
-    is_told: bool,
-    /// The disk takes no more: the rest stays in memory.
+    /// The writing task was notified, and has not checked since.
+    is_notified: bool,
+    /// The disk is full or fails: the rest stays in memory.
     is_full: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The last part is in the buffer, or was.
-    KnownFields,
+    /// The last part was received.
+    Complete,
     /// The child died.
     Lost,
-    /// No thread has taken it in time.
+    /// No thread took the request in time.
     QueuedTooLong,
 }
 
-/// What is to be written into a file.
+/// Bytes to be written into a file.
 pub(super) struct Write {
     pub(super) file: Option<Arc<DiskFile>>,
     pub(super) at: u64,
@@ -86,7 +86,7 @@ impl Buffer {
         }
     }
 
-    /// Adds what has come. `true` when something is to be written, which is told once until [`Self::write`].
+    /// Adds a part. Returns `true` when something is to be written, once until the next [`Self::write`].
     pub(super) fn push(&mut self, part: Part) -> bool {
         let bytes = self.bytes + part.bytes.len();
         let has_room = self.hold(part.bytes.len());
@@ -96,7 +96,7 @@ impl Buffer {
         if let Some(overflow) = &mut self.overflow {
             overflow.waiting.extend_from_slice(&part.bytes);
             overflow.after = (part.after != After::More).then_some(part.after);
-            return overflow.is_to_be_written(has_room) && !replace(&mut overflow.is_told, true);
+            return overflow.needs_write(has_room) && !replace(&mut overflow.is_notified, true);
         }
         self.bytes = bytes;
         match self.parts.back_mut() {
@@ -111,7 +111,7 @@ impl Buffer {
         false
     }
 
-    /// What comes next, if it is there.
+    /// The next item, if there is one.
     pub(super) fn next(&mut self) -> Option<Next> {
         if let Some(part) = self.parts.pop_front() {
             self.bytes -= part.bytes.len();
@@ -133,7 +133,7 @@ impl Buffer {
         if overflow.on_its_way > 0 {
             return None;
         }
-        // The client has caught up.
+        // All of the overflow was read.
         let overflow = self.overflow.take()?;
         self.hold(0);
         if overflow.waiting.is_empty() && overflow.after.is_none() {
@@ -146,25 +146,29 @@ impl Buffer {
         }))
     }
 
-    /// Whether the application's thread has to wait, for the client or for the disk. While the disk is behind, it waits unless
-    /// the client does.
-    pub(super) fn has_enough(&self, is_behind: bool) -> bool {
-        if is_behind && self.waker.is_none() {
+    /// Whether the application's thread has to wait, for the client or for the disk. While the disk is behind, the
+    /// thread waits, unless the client is ready for more.
+    pub(super) fn must_wait(&self, has_backlog: bool) -> bool {
+        if has_backlog && self.waker.is_none() {
             return true;
         }
         let Some(overflow) = &self.overflow else {
             return false;
         };
-        let ahead = if self.share.is_beyond() { 1 } else { AHEAD };
+        let ahead = if self.share.exceeds_budget() {
+            1
+        } else {
+            AHEAD
+        };
         overflow.in_memory() >= ahead
     }
 
-    /// What is to be written now, if anything. To be followed by [`Self::written`].
+    /// The next bytes to be written, if any. To be followed by [`Self::written`].
     pub(super) fn write(&mut self) -> Option<Write> {
         let has_room = self.hold(0);
         let overflow = self.overflow.as_mut()?;
-        overflow.is_told = false;
-        if !overflow.is_to_be_written(has_room) {
+        overflow.is_notified = false;
+        if !overflow.needs_write(has_room) {
             return None;
         }
         let bytes = std::mem::take(&mut overflow.waiting);
@@ -176,7 +180,7 @@ impl Buffer {
         })
     }
 
-    /// What was to be written is in this file, or could not be written.
+    /// Completes a write; `file` is `None` when it failed.
     pub(super) fn written(&mut self, bytes: Vec<u8>, file: Option<Arc<DiskFile>>) {
         let Some(overflow) = &mut self.overflow else {
             return;
@@ -187,13 +191,13 @@ impl Buffer {
             overflow.written += bytes.len() as u64;
         } else {
             overflow.is_full = true;
-            let behind = replace(&mut overflow.waiting, bytes);
-            overflow.waiting.extend_from_slice(&behind);
+            let rest = replace(&mut overflow.waiting, bytes);
+            overflow.waiting.extend_from_slice(&rest);
         }
         self.hold(0);
     }
 
-    /// Forgets the response, keeps the room for its parts.
+    /// Clears the response, and keeps the allocation for its parts.
     pub(super) fn empty(&mut self) {
         self.parts.clear();
         self.bytes = 0;
@@ -202,10 +206,10 @@ impl Buffer {
         self.hold(0);
     }
 
-    /// Has what is in memory counted, and so many bytes more; tells whether there is room for them.
+    /// Counts the bytes in memory and `more` in the share; returns whether the budget covers them.
     fn hold(&mut self, more: usize) -> bool {
-        let behind = self.overflow.as_ref().map_or(0, Overflow::in_memory);
-        self.share.hold(self.bytes + behind + more)
+        let overflow = self.overflow.as_ref().map_or(0, Overflow::in_memory);
+        self.share.hold(self.bytes + overflow + more)
     }
 }
 
@@ -214,7 +218,7 @@ impl Overflow {
         self.waiting.len() + self.on_its_way
     }
 
-    fn is_to_be_written(&self, has_room: bool) -> bool {
+    fn needs_write(&self, has_room: bool) -> bool {
         let least = if has_room { WRITTEN } else { 1 };
         self.on_its_way == 0 && !self.is_full && self.waiting.len() >= least
     }
@@ -229,7 +233,7 @@ mod tests {
     use super::*;
     use crate::memory::Memory;
 
-    /// What happens to a buffer.
+    /// A step of the property test.
     #[derive(Clone, Debug)]
     enum Step {
         Push(usize),
@@ -252,7 +256,7 @@ mod tests {
         )
     }
 
-    /// Takes what comes next; `false` when nothing is there.
+    /// Takes the next item; `false` when there is none.
     fn take(buffer: &mut Buffer, got: &mut Vec<u8>, after: &mut Option<After>) -> bool {
         match buffer.next() {
             None => return false,
@@ -279,7 +283,7 @@ mod tests {
         true
     }
 
-    /// What the disk does with what it is given.
+    /// Performs a write.
     fn put(write: Write) -> (Vec<u8>, Arc<DiskFile>) {
         let file = write
             .file
@@ -290,7 +294,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_is_what_goes_however_the_disk_and_the_client_take_turns(
+        fn parts_come_out_in_order_however_the_disk_and_the_client_interleave(
             steps in steps(),
             most in prop_oneof![Just(0), Just(100_000), Just(1 << 20)],
         ) {
@@ -330,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_written_is_told_once() {
+    fn a_write_is_announced_once() {
         let mut buffer = Buffer::new(Memory::new(1 << 20).share());
         let push = |buffer: &mut Buffer| {
             buffer.push(Part {
@@ -348,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn small_parts_are_collected_behind_the_first() {
+    fn small_parts_after_the_first_are_merged() {
         let mut buffer = Buffer::new(Memory::new(1 << 20).share());
         for number in 0..1000 {
             buffer.push(Part {

@@ -1,4 +1,5 @@
-//! Where requests go: the exchange of one site, in which its children take them and leave their responses.
+//! The connection to the application: the exchange of one site, in which children take requests and leave
+//! responses.
 
 mod buffer;
 mod requests;

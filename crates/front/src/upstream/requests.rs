@@ -1,4 +1,4 @@
-//! The requests of a site, from their offer to the end of their responses.
+//! The requests of a site, from the offer to the end of the response.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -20,21 +20,22 @@ use crate::context::Context;
 use crate::disk::{Disk, DiskFile};
 use crate::http::{Next, Parts};
 
-/// Offered requests after which children are woken even while the front has more to do.
+/// Offered requests after which children are woken although the front is busy.
 const MOST_UNANNOUNCED: u32 = 32;
-/// How long a front that has more to do leaves responses unread and requests unannounced, as far as it offers requests.
+/// How long a busy front leaves responses unread and offered requests unannounced; checked only when it offers
+/// requests.
 const LONGEST_TURN: Duration = Duration::from_micros(500);
-/// Offered requests after which the time is looked at.
-const LOOKS_AT_TIME: u32 = 4;
-/// How often connections may go on before responses are read and children woken, even if the runtime never sleeps.
+/// Number of offered requests between checks of the time.
+const TIME_CHECK_INTERVAL: u32 = 4;
+/// Steps of connections after which responses are read and children woken, even if the runtime never sleeps.
 const MOST_STEPS: u32 = 64;
-/// How often responses are read before a sleep that a thread's next response has put off: then connections go on, also under
-/// threads that answer without end.
+/// How often responses are read before a sleep when each time another one has arrived. Then connections go on, even
+/// if threads respond without a pause.
 const MOST_TURNS: u32 = 4;
-/// Buffers that are kept for later requests.
+/// Buffers kept for reuse.
 const MOST_SPARE: usize = 64;
 
-/// The exchange of a site, seen from the front.
+/// The exchange of a site, as the front uses it.
 pub(crate) struct Upstream {
     pub(super) exchange: Arc<Exchange>,
     pub(super) context: Rc<Context>,
@@ -42,21 +43,21 @@ pub(crate) struct Upstream {
     state: RefCell<State>,
     /// Steps of connections since responses were last read and children last woken.
     steps: Cell<u32>,
-    /// Wakes the task that writes what does not fit in memory, and with it the runtime.
+    /// Notifies the task that writes the overflow into files, which also wakes the runtime.
     pub(super) overflow: Rc<Notify>,
-    /// Wakes the task that looks after the requests while there are any.
+    /// Notifies the task that watches the timeouts of requests.
     pub(super) has_requests: Notify,
-    pub(super) is_looked_after: Cell<bool>,
+    pub(super) is_watched: Cell<bool>,
 }
 
 struct State {
     dispatcher: Dispatcher,
     waiting: Waiting,
-    /// How often the queue had been put right when that was last told.
-    mended_told: u64,
-    /// Buffers that nobody uses.
+    /// The count of repairs of the queue at the last report.
+    reported_repairs: u64,
+    /// Unused buffers.
     spare: Vec<Rc<RefCell<Buffer>>>,
-    /// Memory for encoding requests, used again and again.
+    /// A buffer for encoding requests, reused.
     scratch: Vec<u8>,
 }
 
@@ -67,7 +68,7 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// Takes the exchange over.
+    /// Takes over the exchange.
     pub(super) fn new(
         exchange: Arc<Exchange>,
         context: Rc<Context>,
@@ -82,7 +83,7 @@ impl Upstream {
                     Rc::clone(&supervisor),
                     Rc::clone(&overflow),
                 ),
-                mended_told: 0,
+                reported_repairs: 0,
                 spare: Vec::new(),
                 scratch: Vec::new(),
             }),
@@ -92,7 +93,7 @@ impl Upstream {
             steps: Cell::new(0),
             overflow,
             has_requests: Notify::new(),
-            is_looked_after: Cell::new(false),
+            is_watched: Cell::new(false),
         }
     }
 
@@ -106,7 +107,7 @@ impl Upstream {
         state.scratch.clear();
         let body = request.encode_head(&mut state.scratch);
         let offered = match state.dispatcher.offer_pieces([&state.scratch, body]) {
-            // Threads may be idle that have not heard of what waits, and responses unread that have ended.
+            // Idle threads may not have been woken yet, and finished responses may be unread.
             Err(Full::Queue | Full::Memory) => {
                 self.turn(state);
                 state.dispatcher.offer_pieces([&state.scratch, body])
@@ -114,7 +115,7 @@ impl Upstream {
             offered => offered,
         };
         let request_id = offered?;
-        if !self.is_looked_after.replace(true) {
+        if !self.is_watched.replace(true) {
             self.has_requests.notify_one();
         }
         let buffer = state.spare.pop().unwrap_or_else(|| {
@@ -130,20 +131,19 @@ impl Upstream {
         })
     }
 
-    /// Wakes children and reads responses when it is time for that, after a request has been offered and all that belongs to it
-    /// is here.
+    /// After a request has been offered and registered: wakes children and reads responses, if it is time to.
     pub(crate) fn offered(&self) {
         let mut state = self.state.borrow_mut();
         let unannounced = state.dispatcher.unannounced();
         if unannounced >= MOST_UNANNOUNCED
-            || (unannounced.is_multiple_of(LOOKS_AT_TIME)
+            || (unannounced.is_multiple_of(TIME_CHECK_INTERVAL)
                 && self.context.clock.now().elapsed() > LONGEST_TURN)
         {
             self.turn(&mut state);
         }
     }
 
-    /// What writes files.
+    /// The writer of temporary files.
     pub(crate) fn disk(&self) -> &Disk {
         &self.context.disk
     }
@@ -153,20 +153,20 @@ impl Upstream {
         self.exchange.scoreboard()
     }
 
-    /// Notes which process a child is, before it takes requests.
+    /// Notes the process of a child, before the child takes requests.
     pub(crate) fn born(&self, child: ChildId, process: u32) {
         self.state.borrow_mut().dispatcher.born(child, process);
     }
 
-    /// Takes back what a dead child held.
+    /// Takes back the requests of a dead child.
     pub(crate) fn gone(&self, child: ChildId) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         state.dispatcher.gone(child, &mut state.waiting);
     }
 
-    /// To be called just before the runtime sleeps: responses are read, children are woken for all requests of this turn
-    /// together, and the children hear that they must ring from now on.
+    /// To be called just before the runtime sleeps: reads responses, wakes children for all requests of this turn
+    /// together, and marks the front as sleeping, so that children wake it from now on.
     pub(crate) fn before_park(&self) {
         let mut state = self.state.borrow_mut();
         for _ in 0..MOST_TURNS {
@@ -175,16 +175,16 @@ impl Upstream {
                 return;
             }
         }
-        // With a task to run, the runtime does not sleep.
+        // With a task that is ready, the runtime does not sleep.
         self.overflow.notify_one();
     }
 
-    /// To be called when the runtime goes on.
+    /// To be called when the runtime wakes.
     pub(crate) fn after_unpark(&self) {
         self.state.borrow_mut().dispatcher.set_awake();
     }
 
-    /// Counts a step of a connection: a runtime that always has one more to make never sleeps.
+    /// Counts a step of a connection: a runtime that always has a task to run never sleeps.
     pub(crate) fn step(&self) {
         self.steps.set(self.steps.get() + 1);
         if self.steps.get() >= MOST_STEPS {
@@ -192,7 +192,7 @@ impl Upstream {
         }
     }
 
-    /// Reads what has been answered, and wakes children for what has been offered.
+    /// Reads responses, and wakes children for offered requests.
     fn turn(&self, state: &mut State) {
         for child in state.dispatcher.pump(&mut state.waiting) {
             error!(
@@ -202,9 +202,10 @@ impl Upstream {
             self.supervisor.tell(FromFront::Corrupt(child));
         }
         let mended = state.dispatcher.mended();
-        // Told the first time and whenever that has happened twice as often: which child it was, nothing tells.
-        if mended >= 2 * state.mended_told.max(1) || (mended, state.mended_told) == (1, 0) {
-            state.mended_told = mended;
+        // Reported the first time and at each doubling. Which child caused it is unknown.
+        if mended >= 2 * state.reported_repairs.max(1) || (mended, state.reported_repairs) == (1, 0)
+        {
+            state.reported_repairs = mended;
             warn!(
                 times = mended,
                 "a child has overwritten the queue of requests, which is put right"
@@ -215,14 +216,14 @@ impl Upstream {
         self.steps.set(0);
     }
 
-    /// Looks the exchange over.
+    /// Checks the exchange for what a corrupt child may have overwritten.
     pub(super) fn look_over(&self) {
         let mut state = self.state.borrow_mut();
         state.dispatcher.look_over();
         self.turn(&mut state);
     }
 
-    /// Takes requests back that have waited for a thread for too long; gives the time at which the next one will have.
+    /// Withdraws requests that have waited too long for a thread; returns when the next one will have.
     pub(super) fn expire(&self) -> Option<Instant> {
         let mut state = self.state.borrow_mut();
         let State {
@@ -241,19 +242,19 @@ impl Upstream {
         next
     }
 
-    /// Does what the messages on the channel of descriptors ask for: `Ok` when some may be left.
+    /// Handles the messages on the descriptor channel; `Ok` when there may be more.
     pub(super) fn read_fd_channel(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         state.dispatcher.read_fd_channel(&mut state.waiting)
     }
 
-    /// The buffers of which something is to be written into a file.
+    /// The buffers that have something to be written into a file.
     pub(super) fn overflowing(&self) -> Vec<Rc<RefCell<Buffer>>> {
         std::mem::take(&mut self.state.borrow_mut().waiting.overflowing)
     }
 
-    /// Writes what does not fit in memory of a response, as long as there is something.
+    /// Writes the overflow of a response into a file until there is none.
     pub(super) async fn write(&self, buffer: &RefCell<Buffer>) {
         loop {
             let Some(write) = buffer.borrow_mut().write() else {
@@ -271,18 +272,18 @@ impl Upstream {
             if let Some(waker) = waker {
                 waker.wake();
             }
-            // Threads may wait for that.
+            // Threads may be waiting for the room.
             self.turn(&mut self.state.borrow_mut());
         }
     }
 
-    /// Whether there are requests that have not ended.
+    /// Whether there are unfinished requests.
     pub(super) fn is_busy(&self) -> bool {
         self.state.borrow().dispatcher.has_requests()
     }
 }
 
-/// A request that has been offered. Dropped before its end, it is given up.
+/// A request that has been offered. If it is dropped before its end, the request is cancelled.
 pub(crate) struct Pending {
     upstream: Rc<Upstream>,
     request_id: RequestId,
@@ -298,7 +299,7 @@ impl Pending {
         }
     }
 
-    /// Whether it has ended since no thread has taken it in time.
+    /// Whether the request ended because no thread took it in time.
     pub(crate) fn has_waited_too_long(&self) -> bool {
         self.buffer.borrow().end == Some(End::QueuedTooLong)
     }
@@ -311,10 +312,10 @@ impl Parts for Pending {
 
     fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Next> {
         let mut buffer = self.buffer.borrow_mut();
-        let is_behind = self.upstream.context.is_behind();
-        let had_enough = buffer.has_enough(is_behind);
+        let has_backlog = self.upstream.context.has_backlog();
+        let had_enough = buffer.must_wait(has_backlog);
         if let Some(next) = buffer.next() {
-            if had_enough && !buffer.has_enough(is_behind) {
+            if had_enough && !buffer.must_wait(has_backlog) {
                 drop(buffer);
                 let upstream = &self.upstream;
                 upstream.turn(&mut upstream.state.borrow_mut());
@@ -325,8 +326,8 @@ impl Parts for Pending {
         let is_known = |known: &Waker| known.will_wake(waker);
         if !buffer.waker.as_ref().is_some_and(is_known) {
             buffer.waker = Some(waker.clone());
-            if is_behind {
-                // Its thread may wait for that.
+            if has_backlog {
+                // The application's thread may be waiting for the room.
                 drop(buffer);
                 let upstream = &self.upstream;
                 upstream.turn(&mut upstream.state.borrow_mut());
@@ -347,8 +348,8 @@ impl Drop for Pending {
             self.buffer.borrow_mut().empty();
             state.spare.push(Rc::clone(&self.buffer));
         }
-        if self.upstream.context.is_behind() {
-            // Threads may wait for what it has held.
+        if self.upstream.context.has_backlog() {
+            // Threads may be waiting for the room that it held.
             self.upstream.turn(&mut state);
         }
     }

@@ -1,4 +1,4 @@
-//! What goes on beside the connections as long as the front lives.
+//! The tasks of an upstream that run as long as the front.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;
@@ -18,14 +18,14 @@ use super::requests::Upstream;
 use super::waiting::Supervisor;
 use crate::context::Context;
 
-/// How long a request can wait for a wake-up that a child which was taken over has overwritten.
-const LOOK_OVER: Duration = Duration::from_secs(1);
+/// How long a request can wait when a corrupt child has overwritten its wake-up.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Takes the exchange over, and starts what looks after it. `children` are those that take requests already, with the numbers
-/// of their processes.
+/// Takes over the exchange, and starts the tasks. `children` are the children that already accept requests, with
+/// their process ids.
 ///
 /// # Errors
-/// In a process that is not the front, or has too many descriptors.
+/// In a process that is not the front, or when there are too many descriptors.
 pub(crate) fn open(
     exchange: Arc<Exchange>,
     context: Rc<Context>,
@@ -38,16 +38,18 @@ pub(crate) fn open(
     for (child, process) in children {
         upstream.born(*child, *process);
     }
-    spawn_local(hear_doorbell(doorbell));
+    spawn_local(drain_doorbell(doorbell));
     spawn_local(serve_fd_channel(fd_channel, Rc::clone(&upstream)));
-    spawn_local(look_after(Rc::clone(&upstream)));
+    spawn_local(watch_requests(Rc::clone(&upstream)));
     spawn_local(write_overflows(Rc::clone(&upstream)));
     Ok(upstream)
 }
 
-/// Children ring when the front sleeps; being woken is all that it is for, since responses are read before the next sleep.
-async fn hear_doorbell(mut doorbell: Receiver) {
-    // A read that does not fill its buffer tells tokio that the pipe is empty; `try_read` would be called once more for that.
+/// Children write to this pipe when the front sleeps. Waking the runtime is its only purpose: responses are read
+/// before the next sleep.
+async fn drain_doorbell(mut doorbell: Receiver) {
+    // A read that does not fill its buffer tells tokio that the pipe is empty; `try_read` would need a further call
+    // for that.
     while doorbell
         .read(&mut [0; 64])
         .await
@@ -55,27 +57,27 @@ async fn hear_doorbell(mut doorbell: Receiver) {
     {}
 }
 
-/// Looks the exchange over every now and then, and takes back what waits for too long, as long as there are requests.
-async fn look_after(upstream: Rc<Upstream>) {
-    // A request that is offered meanwhile waits for at least as long.
-    let longest = LOOK_OVER.min(upstream.context.settings.queue_timeout);
+/// Checks the exchange regularly and withdraws requests that have waited too long, while there are requests.
+async fn watch_requests(upstream: Rc<Upstream>) {
+    // A request that is offered meanwhile has at least this much time.
+    let longest = CHECK_INTERVAL.min(upstream.context.settings.queue_timeout);
     loop {
         upstream.has_requests.notified().await;
         let mut looked = Instant::now();
-        while upstream.is_looked_after.get() {
+        while upstream.is_watched.get() {
             let next = upstream.expire();
             let until_next = next.map_or(longest, |next| next - Instant::now());
             sleep(until_next.min(longest)).await;
-            if looked.elapsed() >= LOOK_OVER {
+            if looked.elapsed() >= CHECK_INTERVAL {
                 looked = Instant::now();
                 upstream.look_over();
             }
-            upstream.is_looked_after.set(upstream.is_busy());
+            upstream.is_watched.set(upstream.is_busy());
         }
     }
 }
 
-/// Has what does not fit in memory written into files, those of several responses side by side.
+/// Writes the overflow of responses into files, several responses concurrently.
 async fn write_overflows(upstream: Rc<Upstream>) {
     loop {
         upstream.overflow.notified().await;
@@ -86,14 +88,15 @@ async fn write_overflows(upstream: Rc<Upstream>) {
     }
 }
 
-/// Looks after the messages that threads send with descriptors: those that ask for a body wait for it.
+/// Handles the messages of threads on the descriptor channel, without delay: threads wait for the bodies that they
+/// ask for.
 async fn serve_fd_channel(fd_channel: UnixStream, upstream: Rc<Upstream>) {
     while fd_channel.readable().await.is_ok() {
         let cleared = fd_channel.try_io(Interest::READABLE, || upstream.read_fd_channel());
         match cleared {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => error!(%error, "a message of a thread cannot be read"),
-            // Connections go on in between.
+            // Other tasks run in between.
             Ok(()) => tokio::task::yield_now().await,
         }
     }

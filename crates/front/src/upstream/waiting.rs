@@ -1,4 +1,4 @@
-//! What waits for the response to which request.
+//! The requests that wait for responses.
 
 use std::cell::RefCell;
 use std::os::fd::AsFd;
@@ -16,24 +16,24 @@ use super::buffer::{Buffer, End};
 use crate::context::Context;
 use crate::disk::DiskFile;
 
-/// The supervisor, as the front reaches it.
+/// The supervisor, as the front uses it.
 pub(crate) trait Supervisor {
-    /// Tells it something.
+    /// Sends a message.
     fn tell(&self, message: FromFront);
 
-    /// Children whose birth it has told, without waiting; all else that it has said is heard afterwards.
+    /// Reads the births that the supervisor has reported, without waiting; other messages are kept for later.
     fn births(&self) -> Vec<(ChildId, u32)>;
 }
 
-/// The requests that have been offered, by their slots.
+/// The offered requests, by slot.
 pub(super) struct Waiting {
     waiters: Vec<Option<Waiter>>,
     context: Rc<Context>,
     supervisor: Rc<dyn Supervisor>,
-    /// Buffers of which something is to be written into a file, and what wakes the task that does so.
+    /// Buffers with something to be written into a file, and the notification for the task that writes.
     pub(super) overflowing: Vec<Rc<RefCell<Buffer>>>,
     overflow: Rc<Notify>,
-    /// Notes that were refused.
+    /// The number of refused messages.
     refused: u64,
 }
 
@@ -92,8 +92,8 @@ impl Waiting {
         }
     }
 
-    /// The requests that have been in the queue for as long as `timeout`, as far as is known, each once; `next` becomes the
-    /// time at which another one will have been.
+    /// The requests that have been in the queue for `timeout`, each returned once; `next` is set to the time when
+    /// the next one will have been.
     pub(super) fn overdue(
         &mut self,
         now: Instant,
@@ -116,7 +116,7 @@ impl Waiting {
         overdue
     }
 
-    /// Nothing more comes for this request.
+    /// Ends this request.
     pub(super) fn end(&mut self, request_id: RequestId, end: End) {
         if let Some(waiter) = self.get(request_id) {
             let mut buffer = waiter.buffer.borrow_mut();
@@ -133,9 +133,9 @@ impl Waiting {
 
 impl Sink for Waiting {
     fn wish(&mut self, request_id: RequestId) -> Wish {
-        let (is_behind, is_full) = (self.context.is_behind(), self.context.is_full());
+        let (has_backlog, is_full) = (self.context.has_backlog(), self.context.is_full());
         match self.get(request_id) {
-            Some(waiter) if waiter.buffer.borrow().has_enough(is_behind) => {
+            Some(waiter) if waiter.buffer.borrow().must_wait(has_backlog) => {
                 if is_full {
                     Wish::Nothing
                 } else {
@@ -153,13 +153,13 @@ impl Sink for Waiting {
         waiter.queued_since = None;
         let buffer = Rc::clone(&waiter.buffer);
         let is_last = part.after != After::More;
-        let is_to_be_written = buffer.borrow_mut().push(part);
-        if is_to_be_written {
+        let needs_write = buffer.borrow_mut().push(part);
+        if needs_write {
             self.overflowing.push(Rc::clone(&buffer));
             self.overflow.notify_one();
         }
         if is_last {
-            self.end(request_id, End::KnownFields);
+            self.end(request_id, End::Complete);
         } else {
             let waker = buffer.borrow_mut().waker.take();
             if let Some(waker) = waker {
@@ -176,7 +176,7 @@ impl Sink for Waiting {
         let file = self
             .get(wanted.request_id)
             .and_then(|waiter| waiter.body.take());
-        // Without one, the thread hears that when `asked` is dropped.
+        // Without a file, dropping `wanted` tells the thread so.
         let Some(file) = file else { return };
         if let Err(error) = wanted.give(file.as_fd()) {
             debug!(%error, "the thread that asked for a body is gone");
@@ -184,7 +184,7 @@ impl Sink for Waiting {
     }
 
     fn file_given(&mut self, request_id: RequestId, extent: Extent) {
-        // Of a request that nobody waits for, the file is closed again.
+        // If the request has been given up, the file is closed.
         if let Some(waiter) = self.get(request_id) {
             waiter.buffer.borrow_mut().extent = Some(extent);
         }
@@ -196,7 +196,7 @@ impl Sink for Waiting {
 
     fn refused(&mut self, refused: Refused) {
         self.refused += 1;
-        // The first, and whenever there have been twice as many.
+        // Reported the first time and at each doubling.
         if self.refused.is_power_of_two() {
             let (child, pid, times) = (slot(refused.child), refused.process, self.refused);
             warn!(

@@ -1,34 +1,33 @@
-//! A chunked body (RFC 9112 section 7.1), one byte after the other.
+//! The parser of a chunked body (RFC 9112 section 7.1), byte by byte.
 
 use exchange::syntax::is_text;
 
 use super::fault::{Fault, Limits};
 use super::head::check_field;
 
-/// Digits of a chunk's size: all that 64 bits hold.
+/// Hexadecimal digits of a chunk size: 16 digits are 64 bits.
 const MOST_DIGITS: u8 = 16;
-/// Larger chunks are read as another size by programs that count with a sign, or in floating point. Their end would never
-/// come.
+/// The largest chunk size. Programs that use signed or floating-point numbers read larger ones differently.
 const LARGEST: u64 = 1 << 53;
-/// Bytes of the extensions of one chunk. Nobody sends any.
+/// Bytes of the extensions of one chunk. Clients hardly ever send extensions.
 const MOST_EXTENSION: u16 = 4096;
 
-/// A chunked body that has been read to some byte.
+/// The state of the parser.
 #[derive(Debug)]
 pub(super) enum Chunked {
-    /// In the size of a chunk, after so many digits.
+    /// In the size of a chunk, after this many digits.
     Size { digits: u8, size: u64 },
-    /// In what follows the size.
+    /// In the chunk extensions after the size.
     Extension { length: u16, size: u64 },
-    /// Before the line feed of the line that says this size.
+    /// Before the line feed that ends the size line.
     SizeEnd(u64),
-    /// In the data of a chunk, so many bytes before its end, never 0.
+    /// In the data of a chunk; this many bytes remain, never 0.
     Data(u64),
-    /// Before the line end that follows the data; `true` after its carriage return.
+    /// Before the line end after the data; `true` after its carriage return.
     DataEnd(bool),
-    /// In the trailer: the line so far, and the lines before it.
+    /// In the trailer section: the current line so far, and the number of lines before it.
     Trailer { line: Vec<u8>, fields: usize },
-    /// At the end.
+    /// After the end of the body.
     Over,
 }
 
@@ -39,7 +38,7 @@ impl Default for Chunked {
 }
 
 impl Chunked {
-    /// How many bytes are good, of at least one.
+    /// How many bytes were accepted, at least one.
     pub(super) fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<usize, Fault> {
         if let Self::Data(left) = self {
             let read = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -53,7 +52,7 @@ impl Chunked {
         Ok(1)
     }
 
-    /// Whether the next byte is one of a chunk's data.
+    /// Whether the next byte is chunk data.
     pub(super) fn is_in_data(&self) -> bool {
         matches!(self, Self::Data(_))
     }

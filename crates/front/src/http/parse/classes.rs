@@ -1,17 +1,17 @@
-//! Characters of targets, looked up in a table: each byte of each of them is looked at.
+//! Character classes of request targets, as a table: each byte of a target is looked up.
 
-/// A character of a path that the `http` crate takes, and of a query.
+/// A character that the `http` crate accepts in a path, and (below) in a query.
 const PATH: u8 = 1;
 const QUERY: u8 = 2;
-/// A character of a name of a host that is no escape (RFC 3986 section 3.2.2). Names are not lists: two Hosts that
-/// somebody joined are still two, and so the comma is none.
+/// A character of a host name other than a percent escape (RFC 3986 section 3.2.2). The comma is excluded, because
+/// two Host fields that a proxy has joined are still two.
 const NAME: u8 = 4;
 
 static CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
     let mut classes = [0; 256];
-    // Path and query: no bytes beyond ASCII and no fragment, which are never sent.
+    // Path and query exclude bytes beyond ASCII and fragments, which clients never send.
     let mut byte = 0x21u8;
     while byte < 0x7f {
         let letter_or_digit = byte.is_ascii_alphanumeric();

@@ -1,6 +1,6 @@
-//! What bounds a request, and why it is not read.
+//! The limits of a request, and the errors of reading one.
 
-/// What bounds a head.
+/// The limits of a head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Bytes of the request line.
@@ -13,17 +13,17 @@ pub(crate) struct Limits {
     pub(crate) head: usize,
 }
 
-/// Why the connection cannot be read any further.
+/// Why reading from the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is not HTTP, or can be read in two ways.
+    /// It is not HTTP, or is ambiguous.
     Malformed,
     /// The request line is longer than [`Limits::line`].
     LineTooLong,
-    /// There are more or longer fields than [`Limits`] say.
+    /// The fields are more or longer than [`Limits`] permits.
     HeadTooLarge,
     /// The version is neither 1.0 nor 1.1 (RFC 9110 section 15.6.6).
     Version,
-    /// A transfer coding (RFC 9112 section 6.1) or a method (CONNECT) that is not served.
+    /// A transfer coding (RFC 9112 section 6.1) or a method (CONNECT) that is not supported.
     NotServed,
 }

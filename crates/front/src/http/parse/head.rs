@@ -1,4 +1,4 @@
-//! A request's head: its lines, and what they say about the body's framing (RFC 9112 sections 2 to 6).
+//! The parser of a request's head: its lines, and the framing of the body that follows (RFC 9112 sections 2 to 6).
 
 use std::ops::Range;
 
@@ -9,76 +9,76 @@ use super::classes::{is_path, is_query};
 use super::fault::{Fault, Limits};
 use super::host;
 
-/// Longer ones hyper cannot count.
+/// hyper cannot count longer bodies.
 const LONGEST_BODY: u64 = u64::MAX - 2;
 
-/// How long the body is.
+/// The framing of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     Length(u64),
     Chunked,
 }
 
-/// What a whole head says, and where in its bytes.
+/// The values of a head, and their positions in its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeadIndex {
-    /// Bytes of the head, with the empty lines before it and the one that ends it.
+    /// Bytes of the head, with empty lines before it and the empty line that ends it.
     pub(crate) length: usize,
     pub(crate) method: Range<usize>,
     pub(crate) target: Range<usize>,
-    /// HTTP/1.1, when not HTTP/1.0.
+    /// HTTP/1.1 or HTTP/1.0.
     pub(crate) version: Version,
     /// The field lines, each with its line end.
     pub(crate) fields: Range<usize>,
-    /// The value of Host; empty without one.
+    /// The value of Host; empty without the field.
     pub(crate) host: Range<usize>,
     /// A body may follow.
     pub(crate) has_body: bool,
-    /// What Expect asks for (RFC 9110 section 10.1.1).
+    /// The value of Expect (RFC 9110 section 10.1.1).
     pub(crate) expects: Expects,
-    /// What Connection says (RFC 9110 section 7.6.1).
+    /// The value of Connection (RFC 9110 section 7.6.1).
     pub(crate) connection: Connection,
 }
 
-/// What a client expects before it sends the body.
+/// What the client expects before it sends the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Expects {
     #[default]
     Nothing,
     Continue,
-    /// Something that is not known.
+    /// An unknown expectation.
     Other,
 }
 
-/// What is to become of the connection.
+/// Whether the connection persists after the response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Connection {
-    /// What the version of HTTP says.
+    /// The default of the version of HTTP.
     #[default]
     Usual,
     /// `close` alone.
     Close,
-    /// Anything else.
+    /// Any other value.
     Other,
 }
 
-/// A head that has been read to some line.
+/// A head that has been read up to some line.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// Where the line begins that is not whole yet.
+    /// Where the incomplete line begins.
     line: usize,
-    /// How much of it is known not to end it.
+    /// How many of its bytes have been searched for the line end.
     looked: usize,
-    /// What the request line says, once it has been read.
+    /// The parsed request line.
     request: Option<RequestLine>,
     facts: Facts,
 }
 
-/// What the fields say.
+/// The values of the fields that the server itself uses.
 #[derive(Clone, Debug, Default)]
 struct Facts {
     fields: usize,
-    /// Counted from the first field line.
+    /// Relative to the first field line.
     host: Option<Range<usize>>,
     length: Option<u64>,
     coding: Option<Coding>,
@@ -86,15 +86,15 @@ struct Facts {
     connection: Option<Connection>,
 }
 
-/// The field lines of the last head and what they said: the next head on a connection mostly has the same.
+/// The field lines of the last head and their values: the next head on a connection mostly has the same lines.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
-    /// With the empty line.
+    /// Including the empty line.
     lines: Vec<u8>,
     facts: Facts,
 }
 
-/// Longer ones are not remembered: an idle connection should have little memory.
+/// Longer field lines are not remembered: an idle connection should use little memory.
 const LONGEST_MEMO: usize = 1024;
 
 #[derive(Debug)]
@@ -102,8 +102,8 @@ struct RequestLine {
     method: Range<usize>,
     target: Range<usize>,
     version: Version,
-    /// Where the line after it begins.
-    behind: usize,
+    /// Where the next line begins.
+    after: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,8 @@ enum Coding {
 }
 
 impl Head {
-    /// What the head says, once it is whole, and the framing of its body. `bytes` begin with the head.
+    /// Reads on in the head at the start of `bytes`. Returns its index and the framing of the body once it is
+    /// complete.
     pub(super) fn read(
         &mut self,
         bytes: &[u8],
@@ -121,8 +122,8 @@ impl Head {
         memo: &mut Memo,
     ) -> Result<Option<(HeadIndex, Framing)>, Fault> {
         loop {
-            if let Some(behind) = self.remember(bytes, limits, memo) {
-                return self.index(behind);
+            if let Some(after) = self.remember(bytes, limits, memo) {
+                return self.index(after);
             }
             let begun = &bytes[self.line..];
             let Some(end) = memchr::memchr(b'\n', &begun[self.looked..]) else {
@@ -131,36 +132,36 @@ impl Head {
                 return Ok(None);
             };
             let end = self.looked + end;
-            let behind = self.line + end + 1;
-            self.check_bounds(&begun[..end], behind, limits)?;
+            let after = self.line + end + 1;
+            self.check_bounds(&begun[..end], after, limits)?;
             let [line @ .., b'\r'] = &begun[..end] else {
                 return Err(Fault::Malformed);
             };
             match (&self.request, line) {
-                // RFC 9112 section 2.2: an empty line before the request line is passed over.
+                // RFC 9112 section 2.2: an empty line before the request line is ignored.
                 (None, []) => {}
                 (None, line) => self.request = Some(request_line(line, self.line)?),
                 (Some(request), []) => {
-                    memo.keep(&bytes[request.behind..behind], &self.facts);
-                    return self.index(behind);
+                    memo.keep(&bytes[request.after..after], &self.facts);
+                    return self.index(after);
                 }
                 (Some(request), line) => {
-                    let start = self.line - request.behind;
+                    let start = self.line - request.after;
                     self.facts.read(line, start, limits)?;
                 }
             }
-            (self.line, self.looked) = (behind, 0);
+            (self.line, self.looked) = (after, 0);
         }
     }
 
-    /// What can be said of a line before it ends, and must then be said first of one that has ended: that bytes come
-    /// one by one or all at once makes no difference. `size` is that of the head so far.
+    /// Checks that are possible before a line has ended. They are applied in the same order to a complete line, so
+    /// that the result does not depend on how the bytes were split. `size` is the size of the head so far.
     fn check_bounds(&self, begun: &[u8], size: usize, limits: &Limits) -> Result<(), Fault> {
         // The carriage return does not count.
         let length = begun.strip_suffix(b"\r").unwrap_or(begun).len();
         let first = begun.first().copied().unwrap_or(b'\r');
         match self.request {
-            // Whoever speaks TLS or another protocol need not wait for the time-out.
+            // Fails at the first byte of TLS or another protocol, instead of waiting for a time-out.
             None if !is_token(first) && first != b'\r' => Err(Fault::Malformed),
             None if length > limits.line || size > limits.head => Err(Fault::LineTooLong),
             Some(_) if length > limits.field || size > limits.head => Err(Fault::HeadTooLarge),
@@ -168,36 +169,36 @@ impl Head {
         }
     }
 
-    /// The end of the head, when its field lines are those of the last one.
+    /// The end of the head, if its field lines equal those of the last head.
     fn remember(&mut self, bytes: &[u8], limits: &Limits, memo: &Memo) -> Option<usize> {
-        let start = self.request.as_ref()?.behind;
-        let behind = start + memo.lines.len();
+        let start = self.request.as_ref()?.after;
+        let after = start + memo.lines.len();
         let same = self.line == start
             && !memo.lines.is_empty()
-            && behind <= limits.head
+            && after <= limits.head
             && bytes[start..].starts_with(&memo.lines);
         if !same {
             return None;
         }
         self.facts = memo.facts.clone();
-        Some(behind)
+        Some(after)
     }
 
-    /// What the whole head says, which ends before `behind`.
-    fn index(&mut self, behind: usize) -> Result<Option<(HeadIndex, Framing)>, Fault> {
+    /// The index of the complete head, which ends before `after`.
+    fn index(&mut self, after: usize) -> Result<Option<(HeadIndex, Framing)>, Fault> {
         let Some(request) = self.request.take() else {
             return Ok(None);
         };
-        let start = request.behind;
+        let start = request.after;
         let facts = std::mem::take(&mut self.facts);
         let framing = facts.framing(request.version)?;
         let index = HeadIndex {
-            length: behind,
+            length: after,
             method: request.method,
             target: request.target,
             version: request.version,
-            // Without the empty line.
-            fields: start..behind - 2,
+            // Without the final empty line.
+            fields: start..after - 2,
             host: facts
                 .host
                 .map_or(0..0, |host| start + host.start..start + host.end),
@@ -220,7 +221,7 @@ impl Memo {
 }
 
 impl Facts {
-    /// Reads a field line, which begins so many bytes behind the first one.
+    /// Reads a field line that begins `start` bytes after the first one.
     fn read(&mut self, line: &[u8], start: usize, limits: &Limits) -> Result<(), Fault> {
         let (name, place) = check_field(line, limits)?;
         let value = &line[place.clone()];
@@ -228,7 +229,7 @@ impl Facts {
         if self.fields > limits.fields {
             return Err(Fault::HeadTooLarge);
         }
-        // Few names mean something here, and their lengths differ.
+        // Only a few names matter here, and their lengths differ.
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
             4 if is(b"host") => self.set_host(value, start + place.start),
@@ -263,7 +264,7 @@ impl Facts {
     }
 
     fn set_connection(&mut self, value: &[u8]) {
-        let said = if value.eq_ignore_ascii_case(b"close") {
+        let option = if value.eq_ignore_ascii_case(b"close") {
             Connection::Close
         } else if value.eq_ignore_ascii_case(b"keep-alive") {
             Connection::Usual
@@ -271,7 +272,7 @@ impl Facts {
             Connection::Other
         };
         self.connection = Some(match self.connection {
-            None => said,
+            None => option,
             Some(_) => Connection::Other,
         });
     }
@@ -302,14 +303,15 @@ impl Facts {
         Ok(())
     }
 
-    /// What the whole head says.
+    /// The framing that the complete head specifies.
     fn framing(&self, version: Version) -> Result<Framing, Fault> {
         if version != Version::Http10 && self.host.is_none() {
             return Err(Fault::Malformed);
         }
         match (self.coding, self.length) {
             (None, length) => Ok(Framing::Length(length.unwrap_or(0))),
-            // RFC 9112 section 6.1: in HTTP/1.0, and beside a length, the framing is to be taken as faulty.
+            // RFC 9112 section 6.1: Transfer-Encoding in HTTP/1.0, or together with Content-Length, is treated as
+            // an error.
             (Some(_), Some(_)) => Err(Fault::Malformed),
             (Some(_), None) if version == Version::Http10 => Err(Fault::Malformed),
             (Some(Coding::Unknown), None) => Err(Fault::NotServed),
@@ -344,11 +346,11 @@ fn request_line(line: &[u8], start: usize) -> Result<RequestLine, Fault> {
         method: start..start + method.len(),
         target: begin_of_target..begin_of_target + target.len(),
         version,
-        behind: start + line.len() + 2,
+        after: start + line.len() + 2,
     })
 }
 
-/// Checks a field line, and gives its name and where its value stands.
+/// Checks a field line. Returns its name and the position of its value.
 pub(super) fn check_field<'l>(
     line: &'l [u8],
     limits: &Limits,
@@ -368,7 +370,7 @@ pub(super) fn check_field<'l>(
     Ok((&line[..colon], start..start + value.trim_ascii().len()))
 }
 
-/// Codings that are well-formed and not served: one that is not chunked, or several of which only the last is.
+/// Codings that are well-formed but not supported: one other than chunked, or several ending with chunked.
 fn unknown_coding(value: &[u8]) -> Result<Coding, Fault> {
     let codings: Vec<&[u8]> = value
         .split(|&byte| byte == b',')
@@ -395,12 +397,13 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Path and query: what the `http` crate takes, but no bytes beyond ASCII and no fragment, which are never sent.
+/// Path and query: what the `http` crate accepts, without bytes beyond ASCII and without a fragment, which clients
+/// never send.
 fn check_path(target: &[u8]) -> Result<(), Fault> {
     let query = memchr::memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at(query);
     let path = path.iter().all(|&byte| is_path(byte));
-    // The question mark is one of its characters.
+    // The question mark is a valid character of a query.
     let query = query.iter().all(|&byte| is_query(byte));
     if path && query {
         Ok(())
@@ -409,25 +412,25 @@ fn check_path(target: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// The parts of a target that has been found good.
+/// The parts of a checked target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target<'t> {
-    /// Of the absolute form; empty otherwise.
+    /// The authority of the absolute form; empty otherwise.
     pub(crate) authority: &'t [u8],
     /// `*` in the asterisk form.
     pub(crate) path: &'t [u8],
-    /// What follows the first `?`.
+    /// The part after the first `?`.
     pub(crate) query: Option<&'t [u8]>,
 }
 
-/// Takes a target apart that has been found good.
+/// Splits a checked target.
 pub(crate) fn split_target(target: &[u8]) -> Target<'_> {
     let (authority, rest) = match target {
         [b'/' | b'*', ..] => (&[][..], target),
         _ => {
             let scheme = memchr::memmem::find(target, b"://").map_or(0, |at| at + 3);
-            let behind = &target[scheme..];
-            behind.split_at(end_of_authority(behind))
+            let after = &target[scheme..];
+            after.split_at(end_of_authority(after))
         }
     };
     let (path, query) = match memchr::memchr(b'?', rest) {
@@ -441,25 +444,25 @@ pub(crate) fn split_target(target: &[u8]) -> Target<'_> {
     }
 }
 
-fn end_of_authority(behind_scheme: &[u8]) -> usize {
-    memchr::memchr2(b'/', b'?', behind_scheme).unwrap_or(behind_scheme.len())
+fn end_of_authority(after_scheme: &[u8]) -> usize {
+    memchr::memchr2(b'/', b'?', after_scheme).unwrap_or(after_scheme.len())
 }
 
 fn check_absolute(target: &[u8]) -> Result<(), Fault> {
-    let behind_scheme = |scheme: &[u8]| {
-        let (begin, behind) = target.split_at_checked(scheme.len())?;
-        begin.eq_ignore_ascii_case(scheme).then_some(behind)
+    let after_scheme = |scheme: &[u8]| {
+        let (begin, after) = target.split_at_checked(scheme.len())?;
+        begin.eq_ignore_ascii_case(scheme).then_some(after)
     };
-    let behind = behind_scheme(b"http://")
-        .or_else(|| behind_scheme(b"https://"))
+    let after = after_scheme(b"http://")
+        .or_else(|| after_scheme(b"https://"))
         .ok_or(Fault::Malformed)?;
-    let (authority, path) = behind.split_at(end_of_authority(behind));
-    // A name is needed here: `http://:80/` says nothing (RFC 9110 section 4.2.1).
+    let (authority, path) = after.split_at(end_of_authority(after));
+    // A host name is required here: `http://:80/` is invalid (RFC 9110 section 4.2.1).
     if matches!(authority, [] | [b':', ..]) || !host::is_valid(authority) {
         return Err(Fault::Malformed);
     }
     check_path(path)?;
-    // Among what is valid, hyper's reading of an authority takes less: no escapes, for one.
+    // hyper accepts fewer authorities; percent escapes, for instance, it rejects.
     match http::Uri::try_from(target) {
         Ok(_) => Ok(()),
         Err(_) => Err(Fault::Malformed),

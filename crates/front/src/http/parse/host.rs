@@ -2,7 +2,7 @@
 
 use super::classes;
 
-/// Whether this is a Host that has one meaning. An empty one is (RFC 9112 section 3.2): the target has no authority.
+/// Whether this is an unambiguous Host. An empty one is valid (RFC 9112 section 3.2): the target has no authority.
 pub(super) fn is_valid(host: &[u8]) -> bool {
     let (name, port) = split(host);
     let name = match name {
@@ -12,19 +12,19 @@ pub(super) fn is_valid(host: &[u8]) -> bool {
     name && port.is_none_or(is_port)
 }
 
-/// The name and what follows its colon.
+/// The name, and the port after its colon.
 fn split(host: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let behind_name = match host.iter().position(|&byte| byte == b']') {
+    let after_name = match host.iter().position(|&byte| byte == b']') {
         Some(end) if host.starts_with(b"[") => end + 1,
         _ => host
             .iter()
             .position(|&byte| byte == b':')
             .unwrap_or(host.len()),
     };
-    match &host[behind_name..] {
-        [b':', port @ ..] => (&host[..behind_name], Some(port)),
+    match &host[after_name..] {
+        [b':', port @ ..] => (&host[..after_name], Some(port)),
         [] => (host, None),
-        // Something between the bracket and the colon.
+        // Something else stands between the bracket and the colon.
         _ => (host, None),
     }
 }
@@ -32,14 +32,14 @@ fn split(host: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// `reg-name` or an IPv4 address (RFC 3986 section 3.2.2).
 fn is_name(name: &[u8]) -> bool {
     let mut rest = name;
-    while let [first, behind @ ..] = rest {
-        rest = match (first, behind) {
-            (b'%', [high, low, behind @ ..])
+    while let [first, after @ ..] = rest {
+        rest = match (first, after) {
+            (b'%', [high, low, after @ ..])
                 if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
             {
-                behind
+                after
             }
-            (first, behind) if classes::is_name(*first) => behind,
+            (first, after) if classes::is_name(*first) => after,
             _ => return false,
         };
     }
@@ -51,7 +51,7 @@ fn is_address(inside: &[u8]) -> bool {
 }
 
 fn is_port(port: &[u8]) -> bool {
-    // `str::parse` would take a sign.
+    // `str::parse` would accept a sign.
     port.is_empty()
         || (port.len() <= 5
             && port.iter().all(u8::is_ascii_digit)

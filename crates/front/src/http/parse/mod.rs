@@ -1,11 +1,11 @@
-//! The strict reading of what a client sends, byte by byte.
+//! The strict parser of what a client sends.
 //!
-//! RFC 9112 lets a recipient forgive much: bare line feeds, repeated codings, several Hosts. Two programs that forgive
-//! differently see two requests where there is one, which is how requests are smuggled. So a head is handed on only when it
-//! is whole and leaves nothing to interpret, and a chunk as far as its framing is right.
+//! RFC 9112 lets a recipient tolerate much: bare line feeds, repeated codings, several Hosts. Two programs that
+//! tolerate different things see two requests where there is one, which enables request smuggling. So a head is
+//! passed on only when it is complete and unambiguous, and chunks only as far as their framing is valid.
 //!
-//! Nothing here depends on how the bytes were cut on their way: a head is judged line by line, a chunked body byte by
-//! byte.
+//! The result does not depend on how the bytes were split on their way: a head is judged line by line, a chunked
+//! body byte by byte.
 
 mod chunked;
 mod classes;

@@ -1,19 +1,19 @@
-//! The reader of one connection.
+//! The parser of one connection.
 
 use super::chunked::Chunked;
 use super::fault::{Fault, Limits};
 use super::head::{Framing, Head, HeadIndex, Memo};
 
-/// How far a piece of a body is good.
+/// The result of reading a piece of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Good {
-    /// So many bytes belong to the body.
+    /// How many bytes belong to the body.
     pub(crate) bytes: usize,
-    /// What is wrong behind them.
+    /// The error after these bytes.
     pub(crate) fault: Option<Fault>,
 }
 
-/// The reader of one connection.
+/// The parser of one connection.
 #[derive(Debug)]
 pub(crate) struct Parser {
     limits: Limits,
@@ -24,13 +24,13 @@ pub(crate) struct Parser {
 #[derive(Debug)]
 enum At {
     Head(Head),
-    /// In a body of known length, so many bytes before its end, never 0.
+    /// In a body of known length; this many bytes remain, never 0.
     Body(u64),
     Chunked(Chunked),
 }
 
 impl Parser {
-    /// At the beginning of a connection.
+    /// The state at the beginning of a connection.
     #[must_use]
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
@@ -40,8 +40,8 @@ impl Parser {
         }
     }
 
-    /// Reads on in a head, with which `bytes` begin: what was found incomplete comes again, with more. Gives what it says
-    /// once it is whole. Nothing may be read after a fault.
+    /// Reads on in a head, which is at the start of `bytes`. While it is incomplete, call again with the same bytes
+    /// and more. Nothing may be read after a fault.
     pub(crate) fn head(&mut self, bytes: &[u8]) -> Result<Option<HeadIndex>, Fault> {
         let At::Head(head) = &mut self.at else {
             return Ok(None);
@@ -57,7 +57,8 @@ impl Parser {
         Ok(Some(index))
     }
 
-    /// Reads on in a body, as far as it goes, and gives `data` what of it is no framing. Nothing may be read after a fault.
+    /// Reads on in a body, as far as it goes, and calls `data` with the content without the framing. Nothing may be
+    /// read after a fault.
     pub(crate) fn body(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Good {
         let mut good = 0;
         let fault = loop {
@@ -78,13 +79,13 @@ impl Parser {
         Good { bytes: good, fault }
     }
 
-    /// Whether a body has begun and not ended.
+    /// Whether a body has begun and has not ended.
     #[must_use]
     pub(crate) fn in_body(&self) -> bool {
         !matches!(self.at, At::Head(_))
     }
 
-    /// Bytes before the end of a body whose length is known.
+    /// Remaining bytes of a body whose length is known.
     #[must_use]
     pub(crate) fn left(&self) -> Option<u64> {
         match self.at {
@@ -94,7 +95,8 @@ impl Parser {
         }
     }
 
-    /// How many of the next bytes, of which there is one, belong to one part of a body, and whether they are its data.
+    /// How many of the next bytes (at least one is given) belong to one element of the body, and whether they are
+    /// content.
     fn step(&mut self, bytes: &[u8]) -> Result<(usize, bool), Fault> {
         let (read, is_data, over) = match &mut self.at {
             At::Head(_) => (0, false, true),

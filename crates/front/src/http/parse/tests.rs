@@ -10,7 +10,7 @@ const LIMITS: Limits = Limits {
     head: 300,
 };
 
-/// Reads the pieces one after the other, as a connection does; gives what was handed on and the fault.
+/// Reads the pieces one after the other, as a connection does. Returns what was passed on, and the fault.
 fn read(pieces: &[&[u8]]) -> (Vec<u8>, Option<Fault>) {
     let mut parser = Parser::new(LIMITS);
     let (mut waiting, mut handed_on) = (Vec::new(), Vec::new());
@@ -32,7 +32,7 @@ fn read(pieces: &[&[u8]]) -> (Vec<u8>, Option<Fault>) {
     (handed_on, None)
 }
 
-/// Reads one part: a head, or what is there of a body.
+/// Reads one element: a head, or the available part of a body.
 fn next(parser: &mut Parser, bytes: &[u8]) -> Good {
     if parser.in_body() {
         return parser.body(bytes, |_| {});
@@ -48,8 +48,8 @@ fn fault(bytes: &[u8]) -> Option<Fault> {
     read(&[bytes]).1
 }
 
-/// What hyper makes of a head: the parser that it uses, and the rest of what it refuses.
-fn hyper_takes(head: &[u8]) -> bool {
+/// Whether hyper accepts a head: httparse, which hyper uses, and hyper's further checks.
+fn hyper_accepts(head: &[u8]) -> bool {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(head) {
@@ -80,7 +80,7 @@ fn a_head_is_handed_on_when_it_is_whole() {
 }
 
 #[test]
-fn what_has_two_meanings_is_refused() {
+fn ambiguous_heads_are_refused() {
     use Fault::{HeadTooLarge, LineTooLong, Malformed, NotServed, Version};
     let long = "x".repeat(100);
     for (head, expected) in [
@@ -169,9 +169,9 @@ fn a_body_has_one_framing() {
 }
 
 #[test]
-fn chunks_are_framed_to_the_letter() {
+fn chunk_framing_is_strict() {
     let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let tell = |body: &str| fault(&[&head[..], body.as_bytes()].concat());
+    let read_fault = |body: &str| fault(&[&head[..], body.as_bytes()].concat());
     for body in [
         "0\r\n\r\n",
         "3\r\nabc\r\n0\r\n\r\n",
@@ -181,7 +181,7 @@ fn chunks_are_framed_to_the_letter() {
         "0\r\nX: y\r\nZ: w\r\n\r\n",
     ] {
         assert_eq!(
-            tell(&format!("{body}GET / HTTP/1.1\r\nHost: a\r\n\r\n")),
+            read_fault(&format!("{body}GET / HTTP/1.1\r\nHost: a\r\n\r\n")),
             None,
             "{body:?}"
         );
@@ -211,20 +211,20 @@ fn chunks_are_framed_to_the_letter() {
         "0\r\nX : y\r\n",
         "0\r\n\n",
     ] {
-        assert_eq!(tell(body), Some(Fault::Malformed), "{body:?}");
+        assert_eq!(read_fault(body), Some(Fault::Malformed), "{body:?}");
     }
     assert_eq!(
-        tell(&format!("0\r\n{}", "X: y\r\n".repeat(6))),
+        read_fault(&format!("0\r\n{}", "X: y\r\n".repeat(6))),
         Some(Fault::HeadTooLarge)
     );
     assert_eq!(
-        tell(&format!("0\r\nX: {}", "y".repeat(80))),
+        read_fault(&format!("0\r\nX: {}", "y".repeat(80))),
         Some(Fault::HeadTooLarge)
     );
 }
 
 #[test]
-fn a_request_behind_another_is_judged_by_itself() {
+fn a_second_request_is_judged_by_itself() {
     let good = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
     let bad = b"GET / HTTP/1.1\r\n\r\n";
     assert_eq!(
@@ -233,7 +233,7 @@ fn a_request_behind_another_is_judged_by_itself() {
     );
 }
 
-/// What a head says, read piece by piece.
+/// Reads a head in pieces.
 fn index(parser: &mut Parser, head: &[u8], cut: usize) -> Result<Option<HeadIndex>, Fault> {
     match parser.head(&head[..cut])? {
         None => parser.head(head),
@@ -242,7 +242,7 @@ fn index(parser: &mut Parser, head: &[u8], cut: usize) -> Result<Option<HeadInde
 }
 
 #[test]
-fn fields_that_come_again_say_the_same_again() {
+fn repeated_field_lines_are_read_the_same() {
     let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(80));
     let fields = [
         "Host: a\r\nX: y\r\n\r\n",
@@ -281,7 +281,7 @@ fn fields_that_come_again_say_the_same_again() {
     }
 }
 
-/// Pieces of requests, good and bad, that make up what is sent.
+/// Valid and invalid pieces of requests, from which the input is composed.
 fn input() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         6 => prop::sample::select(vec![
@@ -299,7 +299,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn how_the_bytes_are_cut_changes_nothing(bytes in input(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+    fn splitting_the_bytes_changes_nothing(bytes in input(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
         let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         places.extend([0, bytes.len()]);
         places.sort_unstable();
@@ -308,7 +308,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_handed_on_hyper_takes(
+    fn hyper_accepts_what_the_parser_accepts(
         method in "[!-~]{1,8}", target in "[!-~]{0,20}", host in "[!-~]{0,12}", name in "[!-~]{1,8}",
         value in prop::collection::vec(any::<u8>(), 0..12),
     ) {
@@ -317,13 +317,13 @@ proptest! {
             let head = [head.as_bytes(), &value, b"\r\n\r\n"].concat();
             let (handed_on, fault) = read(&[&head]);
             if fault.is_none() && handed_on == head {
-                prop_assert!(hyper_takes(&head), "{}", String::from_utf8_lossy(&head));
+                prop_assert!(hyper_accepts(&head), "{}", String::from_utf8_lossy(&head));
             }
         }
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let (handed_on, _) = read(&[&bytes]);
         prop_assert!(bytes.starts_with(&handed_on));
     }
