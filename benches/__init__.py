@@ -1,1 +1,1 @@
-"""Measurements. Each prints figures and judges nothing: see README.md."""
+"""Measurements. Each prints figures without a verdict: see README.md."""

@@ -1,4 +1,4 @@
-"""What short requests feel of long ones: three of four children are busy, and the rest is timed.
+"""The latency of short requests beside long ones: three of four children are busy.
 
 python -m benches.fairness [--server 'COMMAND with {port}']
 """
@@ -18,7 +18,7 @@ from benches.measuring import RWSGI, Server, Spread, running, table
 CHILDREN = 4
 BUSY = 3
 HERE = Path(__file__).parent
-# Everything that is measured lies within the time for which the children are busy.
+# The measurement lies within the time for which the children are busy.
 MARGIN = 1.0
 PAUSE = 5
 """Milliseconds that each connection thinks."""
@@ -52,7 +52,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(server: Server, busy: int, options: argparse.Namespace) -> wrk.Counted:
-    """One round; as many children as `busy` says sleep throughout."""
+    """One round; `busy` children sleep throughout."""
     with ExitStack() as stack:
         responses = []
         for _ in range(busy):

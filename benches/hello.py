@@ -1,4 +1,4 @@
-"""The least that a WSGI application can do."""
+"""A minimal WSGI application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cost of the hop: processor time per request, beside HTTP without any application.
+"""The cost of the hop through the exchange: CPU time per request, compared with HTTP without an application.
 
 python -m benches.hop [--server NAME='COMMAND with {port}'] ...
 """
@@ -30,7 +30,7 @@ class Round:
 
     @property
     def cost(self) -> float:
-        """Microseconds of processor time per request."""
+        """Microseconds of CPU time per request."""
         return sum(self.used.seconds.values()) * 1e6 / self.requests
 
 
@@ -77,7 +77,7 @@ def parse() -> argparse.Namespace:
 
 
 def check(server: Server) -> None:
-    """Only equal answers can be compared."""
+    """The answers must be equal, otherwise the servers cannot be compared."""
     status, body, fields = server.wait_until_it_answers()
     if (status, body) != (200, BODY):
         sys.exit(f"{server.name} answers {status} {body!r}")
@@ -87,7 +87,7 @@ def check(server: Server) -> None:
 def measure(
     servers: list[Server], headers: dict[str, str], options: argparse.Namespace
 ) -> dict[str, list[Round]]:
-    """Rounds in which each server has its turn, so that what else the machine does hits all."""
+    """Rounds in which the servers take turns, so that other load on the machine affects all of them."""
     found: dict[str, list[Round]] = {server.name: [] for server in servers}
     for server in servers:
         load(server, headers, options, seconds=1)
@@ -134,7 +134,7 @@ def report(kind: str, found: dict[str, list[Round]], against: str) -> None:
 
 
 def roles(rounds: list[Round], what: str) -> str:
-    """What each kind of process does for a request; nothing of those that have nothing to do."""
+    """The share of each kind of process, without those that do nothing."""
     parts = []
     for role in rounds[0].used.seconds:
         each = [per_request(turn, role, what) for turn in rounds]

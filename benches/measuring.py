@@ -1,4 +1,4 @@
-"""What the measurements share: servers, what their processes use, and tables of medians."""
+"""Shared by the measurements: servers, resource usage of their processes, and tables of medians."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 
 class Failed(SystemExit):
-    """A server does not do what it must. Whoever does not catch this ends with it."""
+    """A server does not work as required. If it is not caught, the program ends with this message."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Used:
-    """What processes have used so far, by their role."""
+    """CPU time and context switches of processes so far, by role."""
 
     seconds: Mapping[str, float]
     """On a processor."""
@@ -52,7 +52,7 @@ class Used:
     """How often they had to wait."""
 
     def since(self, former: Used) -> Used:
-        """What has been used since then."""
+        """The difference to an earlier reading."""
         return Used(
             {role: now - former.seconds.get(role, 0) for role, now in self.seconds.items()},
             {role: now - former.sleeps.get(role, 0) for role, now in self.sleeps.items()},
@@ -65,7 +65,7 @@ class Server:
     def __init__(
         self, name: str, command: str, folder: Path, log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        """Start `command`, in which `{port}` stands for the port."""
+        """Start `command`, in which `{port}` is replaced by the port."""
         self.name = name
         self._port = _free_port()
         self._log = log
@@ -90,7 +90,7 @@ class Server:
         return f"http://127.0.0.1:{self._port}/"
 
     def log(self) -> str:
-        """What it has said."""
+        """Its log."""
         return self._log.read_text(errors="replace")
 
     @property
@@ -104,7 +104,7 @@ class Server:
             try:
                 return self._ask(target, body)
             except OSError as refused:
-                # Servers of other makes do not say when they are ready.
+                # Other servers do not report when they are ready.
                 if self._process.poll() is not None or self.age > PATIENCE:
                     raise Failed(f"{self.name} does not answer:\n{self.log()[-2000:]}") from refused
                 time.sleep(0.01)
@@ -119,7 +119,7 @@ class Server:
             connection.close()
 
     def wait_for_children(self, children: int) -> None:
-        """Until the log names so many as ready."""
+        """Until the log shows this number of ready children."""
         self.wait_until_it_answers()
         deadline = time.monotonic() + PATIENCE
         while len(re.findall(r" child=\d+ .*ready$", self.log(), re.MULTILINE)) < children:
@@ -128,11 +128,11 @@ class Server:
             time.sleep(0.05)
 
     def processes(self) -> dict[int, str]:
-        """The role of each process; those of another make all have the same."""
+        """The role of each process; all processes of another server have the same role."""
         return {process.pid: _role(process.title) for process in processes.of_session(self._process.pid)}
 
     def used(self) -> Used:
-        """What all processes have used since they were started."""
+        """The usage of all processes since their start."""
         seconds: dict[str, float] = {}
         sleeps: dict[str, int] = {}
         for pid, role in self.processes().items():
@@ -141,7 +141,7 @@ class Server:
         return Used(seconds, sleeps)
 
     def seconds(self) -> dict[int, float]:
-        """What each process has spent on a processor."""
+        """The CPU time of each process in seconds."""
         found = {}
         for pid in self.processes():
             with suppress(OSError):
@@ -149,13 +149,13 @@ class Server:
         return found
 
     def memory(self) -> list[Memory]:
-        """What the kernel says of each process now."""
+        """The current memory of each process."""
         found = []
         for pid, role in self.processes().items():
             try:
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text()
             except (FileNotFoundError, ProcessLookupError):
-                # It has ended since.
+                # The process has ended meanwhile.
                 continue
             fields = {
                 name: int(kib) / 1024 for name, kib in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)
@@ -165,7 +165,7 @@ class Server:
         return found
 
     def send_signal(self, number: signal.Signals) -> None:
-        """To the process that was started."""
+        """Send a signal to the process that was started."""
         self._process.send_signal(number)
 
     def stop(self) -> None:
@@ -175,7 +175,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        # Some leave processes behind.
+        # Some servers leave processes behind.
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -195,7 +195,7 @@ def running(servers: Iterable[Server]) -> Iterator[list[Server]]:
 
 
 class Spread:
-    """Prints as the median with the extremes."""
+    """Formats values as the median with the extremes."""
 
     def __init__(self, values: Sequence[float], places: int = 2) -> None:
         self._values = values
@@ -221,7 +221,7 @@ def _role(title: str) -> str:
 
 
 def _processor_time(pid: int) -> float:
-    # The clock of another process (clock_getcpuclockid): it counts nanoseconds, /proc/PID/stat hundredths.
+    # The clock of another process (clock_getcpuclockid) counts nanoseconds; /proc/PID/stat counts hundredths.
     return time.clock_gettime((~pid << 3) | 2)
 
 

@@ -32,7 +32,7 @@ ARMS = {
     "on": "--preload on",
     "on, warmed up": "--preload on " + " ".join(f"--warmup {url}" for url in WARM_UP),
 }
-# A visitor's round. Who is not signed in is shown the way to the door of the admin.
+# A visitor's round. Without a login, the admin redirects to its login page.
 ROUND = (
     *(
         "/",
@@ -53,7 +53,7 @@ VISITORS = 10
 
 @dataclass(frozen=True)
 class Arm:
-    """A server before and after its load."""
+    """The memory of a server before and after load."""
 
     fresh: list[Memory]
     loaded: list[Memory]
@@ -84,7 +84,7 @@ def parse() -> argparse.Namespace:
 def measure(
     name: str, arm: str, options: argparse.Namespace, environment: Mapping[str, str], folder: Path
 ) -> Arm:
-    """One server, from its start to its end."""
+    """One server, from start to end."""
     command = f"{options.server} --processes {options.children} {arm} --bind 127.0.0.1:{{port}} mysite.wsgi"
     with running([Server(name, command, DEMO, folder / "log", environment)]) as (server,):
         server.wait_for_children(options.children)
@@ -97,7 +97,7 @@ def measure(
 
 
 def visit(url: str, requests: int) -> Counter[str]:
-    """One visitor, who now and then comes as a new one. Counts which process made the start page."""
+    """One visitor, who sometimes starts a new session. Counts which processes answered the start page."""
     seen: Counter[str] = Counter()
     done = 0
     while done < requests:

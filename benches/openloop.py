@@ -1,8 +1,8 @@
-"""A client that does not wait for answers before it asks again: an open loop.
+"""An open-loop client: it sends requests without waiting for earlier answers.
 
-Whoever waits for an answer asks less often of a slow server and does not see how slow it is. Here the
-arrivals are drawn before, as of clients who know nothing of each other, and a time counts from the moment at
-which a request should have been sent.
+A client that waits for each answer sends fewer requests to a slow server, and so does not measure how slow it
+is. Here the arrivals are drawn beforehand, as those of independent clients, and durations count from the time
+at which a request was due.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CLIENTS = 64
 
 @dataclass(frozen=True)
 class Arrival:
-    """A request that is to be sent at a moment, in seconds from the beginning."""
+    """A request that is due at this time, in seconds from the beginning."""
 
     moment: float
     target: str
@@ -31,7 +31,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has become of a request."""
+    """The result of a request."""
 
     moment: float
     """When it was to be sent."""
@@ -43,20 +43,20 @@ class Outcome:
 
 @dataclass
 class Open:
-    """The clients' connections. Each request takes the one that has idled longest, or a new one."""
+    """The clients' connections. Each request uses the one that has been idle longest, or a new one."""
 
     address: tuple[str, int]
     idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=deque)
 
     async def begin(self) -> None:
-        """Have each client connect, and be served once so that all servers know it."""
+        """Connect each client, and send one request, so that all connections are established."""
         connected = [await asyncio.open_connection(*self.address) for _ in range(CLIENTS)]
         self.idle.extend(connected)
         for _ in connected:
             await self.get_well("/")
 
     async def get_well(self, target: str) -> None:
-        """Ask for what must be answered with 200."""
+        """Send a request that must be answered with 200."""
         if (status := await self.get(target)) != 200:
             raise Failed(f"{target} is answered with {status}")
 
@@ -72,12 +72,12 @@ class Open:
                 await reader.readexactly(length)
             except (ConnectionError, asyncio.IncompleteReadError):
                 writer.close()
-                # A server may close a connection that idles; one that has just been opened it may not.
+                # A server may close an idle connection, but not one that was just opened.
                 if not kept:
                     raise
                 continue
             except asyncio.CancelledError:
-                # A client that gives up leaves.
+                # The client has given up.
                 writer.close()
                 raise
             if keep:
@@ -92,7 +92,7 @@ class Open:
 
 
 def parse(head: bytes) -> tuple[int, int, bool]:
-    """The status, the length, and whether the connection stays open."""
+    """The status, the length, and whether the connection persists."""
     first, *lines = head.decode("latin-1").split("\r\n")
     fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     keep = first.startswith("HTTP/1.1") and fields.get("connection", "").lower() != "close"
@@ -100,7 +100,7 @@ def parse(head: bytes) -> tuple[int, int, bool]:
 
 
 def poisson(rate: float, seconds: float, targets: dict[str, float], seed: int) -> list[Arrival]:
-    """Arrivals at so many a second, each for one of the targets by its weight."""
+    """Arrivals at this rate per second, with targets chosen by their weights."""
     drawn = random.Random(seed)
     arrivals = []
     moment = 0.0
@@ -135,7 +135,7 @@ async def _drive(address: tuple[str, int], arrivals: list[Arrival]) -> dict[str,
 
 
 def attempt(address: tuple[str, int], arrivals: list[Arrival], patience: float) -> list[Outcome]:
-    """What becomes of each request, of clients who connect when they ask and give up after a while."""
+    """The result of each request of clients that connect for each request and give up after `patience`."""
     return asyncio.run(_attempt(address, arrivals, patience))
 
 
@@ -161,7 +161,7 @@ async def _attempt(address: tuple[str, int], arrivals: list[Arrival], patience: 
 async def _send(
     arrivals: list[Arrival], begin: float, one: Callable[[Arrival], Awaitable[None]]
 ) -> list[BaseException | None]:
-    """Do `one` for each arrival at its moment, and wait for all of them."""
+    """Run `one` for each arrival at its time, and wait for all of them."""
     tasks = []
     for arrival in arrivals:
         await asyncio.sleep(begin + arrival.moment - time.perf_counter())

@@ -1,4 +1,4 @@
-"""What other clients feel of many that read a large answer slowly, and the front's memory for them.
+"""The effect on other clients of many slow readers of a large answer, and the front's memory for them.
 
 python -m benches.readers [--readers 500] [--bytes 20971520] [--rate 10000]
 """
@@ -33,7 +33,7 @@ def main() -> None:
         with running([server]):
             server.wait_until_it_answers()
             front = next(pid for pid, role in server.processes().items() if role == "front")
-            # What the front needs at all.
+            # The baseline of the front's memory.
             put(server, 1)
             alone = [put(server, options.seconds)]
             before = private(front)
@@ -94,7 +94,7 @@ def row(name: str, counted: list[wrk.Counted]) -> list[object]:
 
 
 class Readers:
-    """Clients that ask for a large answer and read it slowly, until they all go at once."""
+    """Clients that request a large answer and read it slowly, until all of them disconnect at once."""
 
     def __init__(self, server: Server, options: argparse.Namespace) -> None:
         self.read = 0
@@ -116,7 +116,7 @@ class Readers:
 
     def _ask(self) -> socket.socket:
         client = socket.socket()
-        # The kernel is to keep little for it.
+        # Small socket buffers in the kernel.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         client.connect(self._server.address)
         client.sendall(b"GET /parts/%d/100000 HTTP/1.1\r\nHost: readers\r\n\r\n" % self._options.bytes)
@@ -124,7 +124,7 @@ class Readers:
         return client
 
     def wait_until_given(self, front: int) -> float:
-        """Until the application has given all answers; the most that the front has had meanwhile."""
+        """Until the application has produced all answers; returns the front's maximum memory."""
         most = 0.0
         while self._server.log().count("bytes have been given") < self._options.readers:
             most = max(most, private(front))

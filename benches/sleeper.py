@@ -1,4 +1,4 @@
-"""An application with one slow address: `/busy?SECONDS`."""
+"""An application with one slow path: `/busy?SECONDS`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 
 
 def busy(seconds: float) -> Iterator[bytes]:
-    # Whoever reads this knows that a thread has the request.
+    # A client that reads this knows that a thread has taken the request.
     yield b"begun\n"
     time.sleep(seconds)
     yield b"done\n"

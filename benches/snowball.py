@@ -1,6 +1,6 @@
-"""The article's load spike with real processes, and its arithmetic of memory.
+"""The article's load spike with real processes, and its computation of memory.
 
-    python -m benches.snowball [--seconds N] [--rounds N] [--json FILE] [--plots FOLDER]
+python -m benches.snowball [--seconds N] [--rounds N] [--json FILE] [--plots FOLDER]
 
 Plots are drawn in the environment of the peers.
 """
@@ -66,7 +66,7 @@ ARMS = {
 
 @dataclass(frozen=True)
 class Look:
-    """The tree of processes at a moment, in seconds from the beginning of the load."""
+    """The process tree at a time, in seconds from the beginning of the load."""
 
     moment: float
     children: int
@@ -76,7 +76,7 @@ class Look:
 
 @dataclass
 class Watch:
-    """What has been seen of a server's processes."""
+    """The observations of a server's processes."""
 
     looks: list[Look] = field(default_factory=list)
     seconds: dict[int, float] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Run:
-    """One arm in one round, from the beginning of the spike on where nothing else is said."""
+    """One arm in one round; times count from the beginning of the spike unless noted otherwise."""
 
     forks: int
     imports: int
@@ -134,7 +134,7 @@ def parse() -> argparse.Namespace:
 
 
 def spike(name: str, arm: Arm, options: argparse.Namespace, number: int, folder: Path) -> Run:
-    """One arm. Its arrivals are those of all arms of the round."""
+    """One arm. All arms of a round have the same arrivals."""
     file, seconds = folder / "notes", float(options.seconds)
     calm = openloop.poisson(CALM, CALM_SECONDS, {"/": 1.0}, seed=number)
     arrivals = calm + [
@@ -188,7 +188,7 @@ def started_children(server: Server) -> int:
 
 @contextmanager
 def watched(server: Server) -> Iterator[Watch]:
-    """For so long, somebody looks at the processes."""
+    """Observe the processes while the context is active."""
     watch, enough, begin = Watch(), threading.Event(), time.monotonic()
     before = server.seconds()
 
@@ -211,7 +211,7 @@ def watched(server: Server) -> Iterator[Watch]:
 
 
 def recovery(outcomes: Sequence[Outcome], seconds: float) -> float | None:
-    """Seconds of the spike after which, in each further one, the median answer is a good one."""
+    """Seconds after which the median answer is good in each further second of the spike."""
     ill = [second for second in range(int(seconds)) if not is_well(outcomes, second)]
     if not ill:
         return 0.0
@@ -219,7 +219,7 @@ def recovery(outcomes: Sequence[Outcome], seconds: float) -> float | None:
 
 
 def is_well(outcomes: Sequence[Outcome], second: int) -> bool:
-    """Whether half of those who asked in a second of the spike had their answer soon."""
+    """Whether half of the requests of a second of the spike were answered soon."""
     took = [
         one.took if one.status == 200 else PATIENCE
         for one in outcomes
@@ -249,12 +249,12 @@ def spikes(runs: Mapping[str, Sequence[Run]]) -> str:
 
 
 def brief(run: Run) -> dict[str, object]:
-    """A run without its course."""
+    """A run without its time series."""
     return {key: value for key, value in asdict(run).items() if key not in ("looks", "outcomes")}
 
 
 def arithmetic(options: argparse.Namespace) -> str:
-    """What the application needs with single-threaded processes, and with processes of 25 threads."""
+    """The memory of the application with single-threaded processes, and with processes of 25 threads."""
     most = options.clients
     rows = []
     for processes, threads in ((most // 25, 25), (most, 1)):
@@ -267,7 +267,7 @@ def arithmetic(options: argparse.Namespace) -> str:
 
 
 def loaded(arm: str, processes: int, threads: int, options: argparse.Namespace) -> tuple[Spread, float]:
-    """Private memory of the children, and the memory of all processes, when all threads have worked."""
+    """Private memory of the children, and memory of all processes, after all threads have worked."""
     with (
         tempfile.TemporaryDirectory() as folder,
         started(arm, arm, options, Path(folder), {"SNOWBALL_IMPORT": "0"}) as server,
@@ -281,7 +281,7 @@ def loaded(arm: str, processes: int, threads: int, options: argparse.Namespace) 
 
 
 def keep(runs: Mapping[str, Sequence[Run]], options: argparse.Namespace) -> None:
-    """Write and draw what has been asked for."""
+    """Write the requested files and plots."""
     if not (options.json or options.plots):
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""An application that imports its site when it is first asked, unless somebody has imported it before."""
+"""An application that imports its site at the first request, unless it was imported before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The course of the spikes: python -m benches.snowball_plots JSON FOLDER, in the environment of the peers."""
+"""The spikes over time: python -m benches.snowball_plots JSON FOLDER, in the environment of the peers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main() -> None:
     file, folder = (Path(argument) for argument in sys.argv[1:])
     found = json.loads(file.read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    # Text stays text, and the same figures make the same file.
+    # Text stays text, and equal figures give equal files.
     pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "snowball"})
     for what, course, heading in (
         ("children", children, "children"),
@@ -33,7 +33,7 @@ def main() -> None:
 def plot(
     found: Mapping[str, Any], course: Callable[[Mapping[str, Any]], Course], heading: str, file: Path
 ) -> None:
-    """The first round of each arm, by the seconds since the beginning of the spike."""
+    """The first round of each arm, by seconds since the beginning of the spike."""
     figure, axis = pyplot.subplots(figsize=(8, 4))
     for name, runs in found["arms"].items():
         moments, values = course(runs[0])
@@ -54,7 +54,7 @@ def children(run: Mapping[str, Any]) -> Course:
 
 
 def waiting(run: Mapping[str, Any]) -> Course:
-    """For those who asked in each second."""
+    """For the requests of each second."""
     seconds: dict[int, list[float]] = {}
     for one in run["outcomes"]:
         seconds.setdefault(int(one["moment"]), []).append(one["took"])

@@ -1,7 +1,7 @@
-"""A site whose import takes two seconds of a processor and 30 MiB.
+"""A site whose import takes two seconds of CPU time and 30 MiB.
 
-Half of the memory is objects, which requests touch, and half is blocks, which they do not: of the demo site's
-memory about as much can be shared.
+Half of the memory is objects, which requests touch, and half is blocks, which they do not touch: about the
+same part of the demo site's memory can be shared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AT_ONCE = 1000
 
 
 def answer(seconds: float) -> int:
-    """Look at objects for so much of a processor's time."""
+    """Touch objects for this amount of CPU time."""
     seen = 0
     enough = time.thread_time() + seconds
     at = time.monotonic_ns() % OBJECTS
@@ -31,7 +31,7 @@ def answer(seconds: float) -> int:
 
 
 def note(what: str) -> None:
-    """Add a line to the file of whoever counts imports."""
+    """Append a line to the file that counts imports."""
     if file := os.environ.get("SNOWBALL_NOTES"):
         with open(file, "a") as notes:
             notes.write(what + "\n")

@@ -1,4 +1,4 @@
-"""What replacing children costs: under a limit of requests per child, and when one is killed.
+"""The cost of replacing children: with a limit of requests per child, and when one is killed.
 
 python -m benches.turnover [--server PROGRAM] [--requests N] [--limit N] [--kills N]
 """
@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
 
 @contextlib.contextmanager
 def serving(program: Path, *arguments: str, children: int) -> Iterator[Server]:
-    """A server in a folder of its own."""
+    """A server in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["--bind", "127.0.0.1:0", "--python-path", str(APPS), *arguments]
         environment = {"DEMO_VAR": str(Path(folder) / "var")}
@@ -68,7 +68,7 @@ def serving(program: Path, *arguments: str, children: int) -> Iterator[Server]:
 
 
 def latency(program: Path, requests: int, arguments: list[str]) -> list[object]:
-    """Requests over kept and over new connections, and how long those of one more client took."""
+    """Requests over kept and over new connections, and the latency of one more client."""
     times: list[float] = []
     with serving(program, "--processes", "2", *arguments, "brief", children=2) as server:
 
@@ -94,7 +94,7 @@ def latency(program: Path, requests: int, arguments: list[str]) -> list[object]:
 
 
 def recovery(program: Path, preload: str, kills: int) -> list[float]:
-    """Milliseconds from the death of a child to its ready replacement, by the clock of the log."""
+    """Milliseconds from the death of a child to its ready replacement, by the log's timestamps."""
     site = ("--python-path", str(DEMO), "--preload", preload, "mysite.wsgi")
     with serving(program, *site, children=1) as server:
         found = []

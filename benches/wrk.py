@@ -1,4 +1,4 @@
-"""Load by wrk, and what it counted."""
+"""Load by wrk, and its results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benches.measuring import Failed
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
 
-# With the Host that the client adds, fourteen fields.
+# Fourteen fields, with the Host that the client adds.
 BROWSER = {
     "Connection": "keep-alive",
     "Cache-Control": "max-age=0",
@@ -34,7 +34,7 @@ BROWSER = {
 
 @dataclass(frozen=True)
 class Load:
-    """What the clients ask for, and how many they are."""
+    """The requests of the clients, and their number."""
 
     connections: int = 32
     target: str = "/"
@@ -49,7 +49,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Counted:
-    """What the clients met with; times of single requests are in milliseconds."""
+    """The results of the clients; durations of requests are in milliseconds."""
 
     requests: int
     seconds: float
@@ -65,13 +65,13 @@ class Counted:
 
 
 def need() -> None:
-    """End here when wrk is not installed."""
+    """Exit when wrk is not installed."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing: apt install wrk")
 
 
 def put(url: str, load: Load, seconds: int, cores: str | None = None) -> Counted:
-    """Put a server under load; what it fails at is counted."""
+    """Put a server under load; errors are counted."""
     command = ["taskset", "--cpu-list", cores] if cores else []
     command += ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]
     command += [part for name, value in load.fields.items() for part in ("-H", f"{name}: {value}")]
@@ -88,7 +88,7 @@ def put(url: str, load: Load, seconds: int, cores: str | None = None) -> Counted
 
 
 def load(url: str, load: Load, seconds: int, cores: str | None = None) -> Counted:
-    """Put a server under load that it must bear."""
+    """Put a server under load; errors are fatal."""
     counted = put(url, load, seconds, cores)
     if counted.refused or counted.broken or not counted.requests:
         raise Failed(

@@ -1,6 +1,6 @@
-"""Writes python/README.md, the page on PyPI, from README.md, whose links would lead nowhere there.
+"""Writes python/README.md, the page on PyPI, from README.md, whose relative links would be broken there.
 
-Where pyproject.toml names the repository, they lead into it; else they are the names of files.
+If pyproject.toml names the repository, links point into it; otherwise they are replaced by file names.
 """
 
 import re
@@ -19,7 +19,7 @@ WHERE = (
 
 
 def page() -> str:
-    """The text of README.md without links that are relative."""
+    """The text of README.md without relative links."""
     repository = re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 
     def link(found: re.Match[str]) -> str:

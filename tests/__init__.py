@@ -1,1 +1,1 @@
-"""End to end: the real server, started through both doors, asked over real sockets, stopped by signals."""
+"""End to end: the real server, through both doors, with real sockets and signals."""

@@ -1,4 +1,4 @@
-"""An access log, read as it is written."""
+"""Reads an access log while it is written."""
 
 import json
 from pathlib import Path
@@ -10,18 +10,18 @@ Line = dict[str, Any]
 
 
 class AccessLog:
-    """The file of a server's access log."""
+    """The file of an access log."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def lines(self) -> list[str]:
-        """The whole lines that are there."""
+        """The complete lines so far."""
         text = self.path.read_bytes().decode() if self.path.exists() else ""
         return text.split("\n")[:-1]
 
     def wait(self, count: int) -> list[str]:
-        """Wait until there are so many lines; that there are no more is known when the server has stopped."""
+        """Wait for this number of lines; whether more follow is known only after the server has stopped."""
 
         def look() -> list[str] | None:
             lines = self.lines()
@@ -30,7 +30,7 @@ class AccessLog:
         return until(look, lambda: f"{count} lines, only\n" + "\n".join(self.lines()))
 
     def records(self) -> list[Line]:
-        """The lines of a log whose format is JSON."""
+        """The lines of a log in JSON format."""
         return [json.loads(line) for line in self.lines()]
 
     def wait_for_records(self, count: int) -> list[Line]:

@@ -1,4 +1,4 @@
-"""A browser as far as forms and cookies need one."""
+"""A minimal browser with forms and cookies."""
 
 import re
 import urllib.error
@@ -12,7 +12,7 @@ from tests.client import PATIENCE
 
 @dataclass(frozen=True)
 class Page:
-    """What came of a request, after redirects."""
+    """The result of a request, after redirects."""
 
     url: str
     status: int

@@ -1,4 +1,4 @@
-"""The other end of the wire: one connection at a time, so that a test says what goes over which."""
+"""A client with one connection at a time, so that a test controls what is sent over which."""
 
 import json
 import socket
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http.client import HTTPMessage, HTTPResponse
 from typing import Any
 
-# Everything here ends at once when the server does its part; nothing waits longer than this when it does not.
+# A timeout: nothing here takes longer unless the server fails.
 PATIENCE = 30.0
 
 NO_HEADERS: Mapping[str, str] = {}
@@ -31,7 +31,7 @@ class Client:
     """One connection to a server."""
 
     def __init__(self, address: tuple[str, int] | str, receives: int | None = None) -> None:
-        """Connect; the kernel keeps at most about `receives` bytes for it that have not been read."""
+        """Connect; the kernel buffers at most about `receives` unread bytes."""
         family = (
             socket.AF_UNIX
             if isinstance(address, str)
@@ -62,14 +62,14 @@ class Client:
         self.socket.close()
 
     def reset(self) -> None:
-        """Leave so that the server hears of it at once: a close says only that we send nothing more."""
+        """Reset the connection, which the server notices at once: a close only ends the sending side."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def send(
         self, target: str, *, method: str = "GET", headers: Mapping[str, str] = NO_HEADERS, body: bytes = b""
     ) -> None:
-        """Send a request; the answer is for later."""
+        """Send a request without reading the answer."""
         fields = {"Host": "localhost", **headers}
         if body:
             fields.setdefault("Content-Length", str(len(body)))
@@ -77,14 +77,14 @@ class Client:
         self.socket.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
 
     def response(self, method: str = "GET") -> HTTPResponse:
-        """The next response, of which only the head has been read."""
+        """The next response, with only its head read."""
         response = HTTPResponse(self.socket, method=method)
         self._responses.append(response)
         response.begin()
         return response
 
     def answer(self, method: str = "GET") -> Answer:
-        """The next response, whole."""
+        """The next complete response."""
         with self.response(method) as response:
             self._responses.clear()
             return Answer(response.status, response.headers, response.read())
@@ -98,7 +98,7 @@ class Client:
         return self.answer()
 
     def rest(self) -> bytes:
-        """What still comes until the server closes the connection."""
+        """All bytes until the server closes the connection."""
         parts = []
         try:
             while part := self.socket.recv(65536):

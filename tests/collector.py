@@ -1,4 +1,4 @@
-"""Receives what agents send, instead of the service that they are made for."""
+"""Receives the data of agents in place of their service."""
 
 import gzip
 import threading
@@ -65,7 +65,7 @@ class Collector:
         self._thread.join()
 
     def until(self, marks: Iterable[str]) -> None:
-        """Wait until something has been sent that has each of these in it."""
+        """Wait until each of these was contained in something that was sent."""
         missing = {mark.encode() for mark in marks}
         deadline = time.monotonic() + PATIENCE
         with self._news:

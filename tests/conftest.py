@@ -1,4 +1,4 @@
-"""What every test gets: a door, and servers that go through it."""
+"""The fixtures: a door, and servers started through it."""
 
 import os
 import sys
@@ -39,7 +39,7 @@ PROGRAMS = {
 def open_door(name: str) -> Door:
     variable, usual = PROGRAMS[name]
     program = Path(os.environ.get(variable) or usual).absolute()
-    # Not skipped: what has not been run must not look as if it had passed.
+    # Not skipped: tests that have not run must not look as if they had passed.
     assert os.access(program, os.X_OK), (
         f"{program} is not built: run `make test-end-to-end`, or set {variable}"
     )
@@ -48,7 +48,7 @@ def open_door(name: str) -> Door:
 
 @pytest.fixture(scope="session", params=["binary", "wheel"])
 def door(request: pytest.FixtureRequest) -> Door:
-    """The way in which the server is installed: each test runs through both."""
+    """How the server is installed: each test runs through both doors."""
     return open_door(request.param)
 
 
@@ -85,7 +85,7 @@ class Servers:
         before: Iterable[str] = (),
         folder: Path | None = None,
     ) -> Server:
-        """Start one, and wait until so many children are ready; `None` does not wait.
+        """Start one, and wait until this number of children is ready; `None` does not wait.
 
         `folder` is entered by its name, as by the `cd` of a shell.
         """
@@ -100,7 +100,7 @@ class Servers:
         return server
 
     def end(self) -> None:
-        """Stop those that still run. A test that fails is shown what they said."""
+        """Stop those that still run. For a failed test, their logs are shown."""
         for server in self._all:
             print(f"--- the log of {server.pid}\n{server.log}")
         try:
@@ -121,7 +121,7 @@ def start(door: Door, tmp_path: Path) -> Iterator[Start]:
 
 
 class Run(Protocol):
-    """Runs a command that is to end by itself."""
+    """Runs a command that ends by itself."""
 
     def __call__(
         self,
@@ -134,7 +134,7 @@ class Run(Protocol):
 
 @pytest.fixture
 def run(door: Door, tmp_path: Path) -> Iterator[Run]:
-    """Runs `rwsgi` in the folder of the test to its own end, after which no process may be left."""
+    """Runs `rwsgi` to its end in the folder of the test; afterwards no process may be left."""
     servers: list[Server] = []
 
     def run(
@@ -167,7 +167,7 @@ def small(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def freezable(tmp_path: Path) -> Iterator[Disk]:
-    # Where other users reach it, too.
+    # Where other users can reach it, too.
     with tempfile.TemporaryDirectory(prefix="rwsgi-disk-") as folder:
         os.chmod(folder, 0o755)
         yield from freezable_in(tmp_path, Path(folder))
@@ -182,7 +182,7 @@ def terminal() -> Iterator[Terminal]:
 
 @pytest.fixture
 def as_nobody(door: Door, tmp_path: Path) -> Iterator[dict[str, object]]:
-    """Options by which only the supervisor is root, where that is to be had."""
+    """Options with which only the supervisor is root, where that is possible."""
     if os.geteuid() != 0:
         yield {}
         return

@@ -1,4 +1,4 @@
-"""Looks at what `make dist` has made: python -m tests.distribution FOLDER"""
+"""Checks the result of `make dist`: python -m tests.distribution FOLDER"""
 
 import os
 import re
@@ -14,13 +14,13 @@ from tests.server import ROOT
 
 TAGS = ("manylinux_2_17", "manylinux_2_34")
 LICENSES = {"LICENSE-MIT", "LICENSE-APACHE"}
-# What is installed beside the package: `deploy/wheel/data`, where `man` and shells look for it.
+# Files installed beside the package: `deploy/wheel/data`, where `man` and shells find them.
 SHARED = {
     str(path.relative_to(ROOT / "deploy" / "wheel" / "data"))
     for path in (ROOT / "deploy" / "wheel" / "data").rglob("*")
     if path.is_file()
 }
-# What of the repository is nobody's who builds from the source distribution.
+# Files that a build from the source distribution does not need.
 LEFT_OUT = {".gitignore"}
 
 
@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
 
 
 def look_into_source(path: Path) -> None:
-    """It has every file of the repository."""
+    """It contains every file of the repository."""
     with tarfile.open(path) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=False, capture_output=True, text=True)
@@ -48,13 +48,13 @@ def look_into_source(path: Path) -> None:
 
 
 def look_into_wheel(path: Path) -> None:
-    """It has the package and its pages, both licences, no broken link, and nothing of the builder."""
+    """It contains the package, its pages, both licences, no broken link, and no path of the builder."""
     ours = [str(ROOT), str(Path.home()), os.environ.get("CARGO_HOME", "")]
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         for name in names:
             content = archive.read(name)
-            # A home folder as short as / stands in everything.
+            # A home folder of `/` would be found everywhere.
             found = [place for place in ours if len(place) > 1 and os.fsencode(place) + b"/" in content]
             assert not found, f"{path.name}: {name} has {found}"
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
@@ -68,12 +68,12 @@ def look_into_wheel(path: Path) -> None:
 
 
 def relative_links(text: str) -> list[str]:
-    """Links of a page that lead nowhere on PyPI."""
+    """Links of a page that would be broken on PyPI."""
     return [target for target in re.findall(r"\]\(([^)]+)\)", text) if not re.match(r"https?:", target)]
 
 
 def install(path: Path) -> None:
-    """It works in an environment of its own."""
+    """It works in a new environment."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=False)
         python = f"{folder}/bin/python"

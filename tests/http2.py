@@ -1,4 +1,4 @@
-"""The other end of an HTTP/2 connection: many requests at once, and what came of each."""
+"""An HTTP/2 client with concurrent requests."""
 
 import socket
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ from h2.exceptions import StreamClosedError
 
 from tests.client import PATIENCE
 
-# Bytes of a frame before its payload, and the type of the one that announces the end (RFC 9113 section 6.8).
+# Bytes of a frame header, and the type of GOAWAY (RFC 9113 section 6.8).
 HEADER = 9
 GOAWAY = 7
 
@@ -26,7 +26,7 @@ Fields = list[tuple[str, str]]
 
 @dataclass
 class Stream:
-    """What has come of a request so far."""
+    """The part of a response received so far."""
 
     number: int
     unsent: bytes
@@ -38,7 +38,7 @@ class Stream:
 
 
 class Http2Client:
-    """One connection without TLS, with prior knowledge."""
+    """A connection without TLS, with prior knowledge."""
 
     def __init__(self, address: tuple[str, int] | str) -> None:
         assert not isinstance(address, str)
@@ -60,7 +60,7 @@ class Http2Client:
     def send(
         self, target: str, method: str = "GET", body: bytes = b"", fields: Iterable[tuple[str, str]] = ()
     ) -> Stream:
-        """Begin a request; its answer comes with `receive`."""
+        """Begin a request; its answer arrives by `receive`."""
         stream = Stream(self._connection.get_next_available_stream_id(), body)
         pseudo = [(":method", method), (":scheme", "http"), (":authority", "site"), (":path", target)]
         self._connection.send_headers(stream.number, [*pseudo, *fields], end_stream=not body)
@@ -71,7 +71,7 @@ class Http2Client:
     def get(
         self, target: str, method: str = "GET", body: bytes = b"", fields: Iterable[tuple[str, str]] = ()
     ) -> Stream:
-        """The whole answer to one request."""
+        """The complete answer to a request."""
         stream = self.send(target, method, body, fields)
         self.until(lambda: stream.ended or stream.reset)
         assert not stream.reset
@@ -83,7 +83,7 @@ class Http2Client:
             self.until(lambda stream=stream: stream.ended or stream.reset)  # type: ignore[misc]
 
     def reset(self, stream: Stream) -> None:
-        """Give a request up."""
+        """Cancel a request."""
         self._connection.reset_stream(stream.number)
         stream.reset, stream.unsent = True, b""
         self._flush()
@@ -93,7 +93,7 @@ class Http2Client:
             self.receive()
 
     def receive(self) -> None:
-        """Take what comes next."""
+        """Receive the next data."""
         data = self.socket.recv(65536)
         if not data:
             self.closed = True
@@ -105,7 +105,7 @@ class Http2Client:
                 break
             frame, self._received = self._received[:length], self._received[length:]
             if frame[3] == GOAWAY:
-                # The library would take nothing more of the connection, though its streams go on.
+                # The library would stop reading the connection, although its streams continue.
                 self.goaway = True
                 continue
             for event in self._connection.receive_data(frame):
@@ -129,7 +129,7 @@ class Http2Client:
             stream.reset, stream.unsent = True, b""
 
     def _send_bodies(self) -> None:
-        """As far as the windows let us."""
+        """As far as the flow-control windows allow."""
         for stream in self._streams.values():
             while stream.unsent:
                 try:

@@ -1,15 +1,15 @@
-"""What clients send, well-formed and not, with what must become of it (RFC 9110, RFC 9112)."""
+"""Requests, well-formed and malformed, with the expected results (RFC 9110, RFC 9112)."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-# What the application sees of a request, as its log has it: method, target, body.
+# What the application logs of a request: method, target, body.
 Seen = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Case:
-    """Bytes of one connection, and their verdict."""
+    """The bytes of one connection, and the expected result."""
 
     name: str
     sent: bytes
@@ -17,11 +17,11 @@ class Case:
     statuses: tuple[int, ...]
     # What reaches the application.
     saw: tuple[Seen, ...] = ()
-    # Whether the connection goes on.
+    # Whether the connection persists.
     stays: bool = False
-    # What the environ of the first request holds.
+    # Expected values in the environ of the first request.
     environ: dict[str, str | None] = field(default_factory=dict)
-    # The client shuts its sending side down behind its bytes.
+    # The client shuts down its sending side after its bytes.
     half_close: bool = False
     # Arguments with which the server must have been started.
     server: str = ""
@@ -46,7 +46,7 @@ def post(*fields: str, body: str | bytes = b"") -> bytes:
 CHUNKED = "Transfer-Encoding: chunked"
 GOOD = request()
 ROOT: Seen = ("GET", "/", "")
-# Told apart from everything else: seen by the application, it was smuggled.
+# A distinct request: if the application sees it, it was smuggled.
 EVIL = request("GET /evil HTTP/1.1")
 
 
@@ -59,13 +59,13 @@ def good(
     server: str = "",
     **environ: str | None,
 ) -> Case:
-    """What is answered with 200."""
+    """Answered with 200."""
     seen = saw or (ROOT,)
     return Case(name, sent, (200,) * len(seen), seen, stays, environ, half_close, server)
 
 
 def bad(name: str, sent: bytes, status: int = 400, server: str = "", half_close: bool = False) -> Case:
-    """What is refused; a request behind it is not read."""
+    """Refused; a request after it is not read."""
     behind = b"" if half_close else EVIL
     return Case(name, sent + behind, (status,), server=server, half_close=half_close)
 

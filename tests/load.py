@@ -1,4 +1,4 @@
-"""Clients that ask without pause, and note everything that is not an answer as it should be."""
+"""Clients that send requests continuously, and record every wrong answer."""
 
 import threading
 from collections import Counter
@@ -12,7 +12,7 @@ from tests.server import Server
 
 
 class Load:
-    """What clients have seen."""
+    """The results of the clients."""
 
     def __init__(self, address: tuple[str, int] | str, target: str, enough: int | None) -> None:
         self.answered = 0
@@ -40,7 +40,7 @@ class Load:
             client.close()
 
     def ask_anew(self) -> None:
-        """A connection for each request."""
+        """A new connection for each request."""
         try:
             while not self._stop.is_set():
                 with Client(self._address) as client:
@@ -49,7 +49,7 @@ class Load:
             self._fail(repr(error))
 
     def wait(self, more: int) -> None:
-        """Wait until so many more have been answered."""
+        """Wait until this many more requests were answered."""
         with self._news:
             until = self.answered + more
             assert self._news.wait_for(lambda: self.answered >= until or self.errors, timeout=60)
@@ -59,7 +59,7 @@ class Load:
         self._stop.set()
 
     def finished(self) -> bool:
-        """Whether enough has been answered, without an error."""
+        """Whether enough requests were answered, without an error."""
         ended = self._stop.wait(120)
         assert self.errors == [], f"{self.errors[:5]} among {self.answered} answers"
         return ended
@@ -85,7 +85,7 @@ class Load:
 def under_load(
     server: Server, target: str = "/", *, keeping: int = 2, anew: int = 2, enough: int | None = None
 ) -> Iterator[Load]:
-    """Clients that keep their connections and clients that do not, until the end or until that is enough."""
+    """Clients with kept and with new connections, until the end of the context or until there are enough."""
     load = Load(server.address, target, enough)
     ways: list[Callable[[], None]] = [load.ask_on] * keeping + [load.ask_anew] * anew
     threads = [

@@ -1,4 +1,4 @@
-"""The modules of a crate: which file uses which, as its paths say."""
+"""The modules of a crate, and which file uses which."""
 
 import re
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ INLINE = re.compile(r"\b(?:crate|super|self)(?:::[A-Za-z_]\w*)+")
 
 
 def without_comments(text: str) -> str:
-    """Without what is no code, and without the tests at the end of a file."""
+    """Without comments and strings, and without the tests at the end of a file."""
     text = re.sub(r"//[^\n]*", "", text)
     text = re.sub(r'b?"(?:[^"\\]|\\.)*"', '""', text)
     return re.split(r"#\[cfg\(test\)\]\s*(?:pub(?:\([a-z]+\))?\s+)?mod \w+ \{", text)[0]
 
 
 def expanded(tree: str) -> Iterator[list[str]]:
-    """The paths of a use tree, each as its names."""
+    """The paths of a use tree, each as a list of names."""
     tree = tree.strip()
     at = tree.find("{")
     if at < 0:
@@ -48,13 +48,13 @@ class Crate:
         self.exports = {module: dict(self._exports(module)) for module in self.files}
 
     def _exports(self, module: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """What a module hands on of others, by name."""
+        """The names that a module re-exports, with their origins."""
         for public, tree in USE.findall(self.files[module]):
             for path in expanded(tree) if public else ():
                 yield path[-1], tuple(path)
 
     def place(self, module: tuple[str, ...], path: list[str]) -> tuple[str, ...] | None:
-        """The file in which what a path in this module names is written; None for what is another crate's."""
+        """The file that defines what this path in this module names; None for another crate's."""
         at = module
         match path[0]:
             case "crate":
@@ -76,7 +76,7 @@ class Crate:
         return at
 
     def uses(self, module: tuple[str, ...]) -> set[tuple[str, ...]]:
-        """The other files that a file uses. What a folder's own file hands on is no use."""
+        """The other files that a file uses. Re-exports of a folder's own file are not counted."""
         text = self.files[module]
         paths = [path for public, tree in USE.findall(text) if not public for path in expanded(tree)]
         rest = USE.sub("", text)
@@ -87,7 +87,7 @@ class Crate:
         return {place for place in found if place is not None and place != module}
 
     def circles(self) -> list[set[tuple[str, ...]]]:
-        """The groups of files each of which leads to each other."""
+        """The groups of files that use each other in a circle."""
         arrows = {module: self.uses(module) for module in self.files}
 
         def reached(module: tuple[str, ...]) -> set[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Where logs go in the tests: pipes, terminals, disks, and servers that write there."""
+"""Destinations of logs in the tests: pipes, terminals, disks, and servers that write there."""
 
 import contextlib
 import os
@@ -26,12 +26,12 @@ LOST = r" WARN lost=[1-9]\d* log lines could not be written$"
 
 
 def to(*redirections: str) -> list[str]:
-    """What is put in front of a command whose descriptors are to lead elsewhere."""
+    """A prefix for a command that redirects its descriptors."""
     return ["bash", "-c", f'exec "$@" {" ".join(redirections)}', "bash"]
 
 
 class Begin:
-    """Starts servers of which the log cannot be awaited, since it goes elsewhere."""
+    """Starts servers whose log cannot be awaited, since it is redirected."""
 
     def __init__(self, start: Callable[..., Server]) -> None:
         self._start = start
@@ -68,7 +68,7 @@ def is_listened_at(path: Path) -> bool:
 
 @contextlib.contextmanager
 def pipe() -> Iterator[tuple[int, int]]:
-    """A pipe whose ends are closed unless the test has done so."""
+    """A pipe whose ends are closed at the end, unless the test has closed them."""
     ends = os.pipe()
     yield ends
     for end in ends:
@@ -77,7 +77,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def fill(writer: int) -> None:
-    """Fill a pipe to its last byte, by a description of its own that does not wait."""
+    """Fill a pipe completely, by a nonblocking descriptor of its own."""
     own = os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)
     for size in (4096, 1):
         with contextlib.suppress(BlockingIOError):
@@ -87,7 +87,7 @@ def fill(writer: int) -> None:
 
 
 def read_until(reader: int, pattern: str, patience: float = PATIENCE) -> str:
-    """Read what comes until it has a line like this; return all of it."""
+    """Read until there is a line like this; return everything."""
     text, deadline = "", time.monotonic() + patience
     while not re.search(pattern, text, re.MULTILINE):
         ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
@@ -110,7 +110,7 @@ def wait_for_child(server: Server, other_than: set[int]) -> None:
 
 
 def goes_on(server: Server) -> None:
-    """A child that dies is replaced, a reload is done, and status is told."""
+    """A child that dies is replaced, a reload completes, and the status is available."""
     before = pids_of(server, "child")
     with contextlib.suppress(AssertionError):
         server.get("/die")
@@ -130,7 +130,7 @@ def stops(server: Server, within: float = 8.0) -> None:
 
 
 class Disk:
-    """A small file system of the test's own."""
+    """A small file system for one test."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -167,7 +167,7 @@ def mounted(place: Path, *arguments: str) -> Iterator[Disk]:
         yield disk
     finally:
         disk.thaw()
-        # In use until the last process that was killed while it waited for the disk has ended.
+        # In use until the last killed process that waits for the disk has ended.
         until(lambda: True if unmounted(place) else None, lambda: f"{place} is in use")
 
 
@@ -190,11 +190,11 @@ def ends_in_time(server: Server) -> None:
 
 
 class Terminal:
-    """The master's side of a terminal on which a server writes."""
+    """The master side of a terminal on which a server writes."""
 
     def __init__(self) -> None:
         self.ours, self.theirs = pty.openpty()
-        # Lines as they are written.
+        # Without translation of line ends.
         mode = termios.tcgetattr(self.theirs)
         mode[1] &= ~termios.OPOST
         termios.tcsetattr(self.theirs, termios.TCSANOW, mode)

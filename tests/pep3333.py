@@ -1,4 +1,4 @@
-"""Servers for the rules of PEP 3333: their application alone, and below the standard library's validator."""
+"""Servers for the tests of PEP 3333: the application alone, and below the standard library's validator."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ import pytest
 from tests.client import Client
 from tests.server import APPS, Door, Hold, Server
 
-# A test runs with both, unless what it is about is a mistake that the validator would not let pass.
+# A test runs with both, unless it tests a mistake that the validator would stop.
 CALLABLES = ["application", "validated"]
 bare_only = pytest.mark.parametrize("site", ["application"], indirect=True)
 
-# What is told apart by its number: the requests by which the log is known to be complete, bodies, gates.
+# Numbers that distinguish bodies, gates, and the requests by which the log is known to be complete.
 NUMBERS = count()
 
 
@@ -31,14 +31,14 @@ def serving(door: Door, folder: Path, name: str, *arguments: str, children: int 
         server.wait_until_ready(children)
         yield server
         server.stop()
-        # What the validator has to say when it is too late for an error.
+        # The validator's message when it is too late for an error.
         assert "garbage collected without being closed" not in str(server.log)
     finally:
         server.destroy()
 
 
 def target(act: str, **query: str | Sequence[str]) -> str:
-    """The path and query that make the application do something."""
+    """The target that makes the application do something."""
     return f"/{act}?{urlencode(query, doseq=True, encoding='latin-1')}"
 
 
@@ -49,7 +49,7 @@ def request(line: str, *fields: str) -> bytes:
 
 @dataclass(frozen=True)
 class Raw:
-    """Every byte that came back."""
+    """All received bytes."""
 
     line: str
     fields: list[tuple[str, str]]
@@ -60,7 +60,7 @@ class Raw:
 
 
 def raw(server: Server, line: str, *fields: str) -> Raw:
-    """What comes back on a connection of its own, up to its end."""
+    """The answer on a new connection, up to its end."""
     with Client(server.address) as client:
         client.socket.sendall(request(line, "Connection: close", *fields))
         head, end, rest = client.rest().partition(b"\r\n\r\n")
@@ -71,7 +71,7 @@ def raw(server: Server, line: str, *fields: str) -> Raw:
 
 
 def show(server: Server, line: str = "GET /show", *fields: str, body: bytes = b"") -> dict[str, Any]:
-    """What the application tells of the request, and of where it runs."""
+    """What the application reports about the request and its process."""
     with Client(server.address) as client:
         client.socket.sendall(request(line, *fields) + body)
         shown: dict[str, Any] = client.answer().json()
@@ -85,7 +85,7 @@ def environ(server: Server, line: str = "GET /show", *fields: str, body: bytes =
 
 @contextmanager
 def holding(server: Server, act: str, *, version: str = "1.1", **query: str) -> Iterator[Hold]:
-    """An application that has come to its gate."""
+    """An application that has reached its gate."""
     gate = server.folder / f"held-{next(NUMBERS)}"
     os.mkfifo(gate)
     with Client(server.address) as client:
@@ -96,14 +96,14 @@ def holding(server: Server, act: str, *, version: str = "1.1", **query: str) -> 
 
 @contextmanager
 def surviving(server: Server) -> Iterator[None]:
-    """What happens here leaves the child as it was: it answers the next request, too."""
+    """The block must not affect the child: it answers the next request, too."""
     before = show(server)["pid"]
     yield
     assert show(server)["pid"] == before
 
 
 def settled(server: Server) -> int:
-    """The end of the log, with every line of the requests before: the only thread has answered one more."""
+    """The end of the log after all earlier requests: the only thread has answered one more."""
     line = f"closed barrier {next(NUMBERS)}"
     tag = line.removeprefix("closed ")
     assert server.get(target("answer", status="204 Nothing", shape="list", tag=tag)).status == 204

@@ -1,4 +1,4 @@
-"""What the kernel says about processes."""
+"""Information of the kernel about processes."""
 
 import os
 import select
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process at the moment of looking."""
+    """A process at one moment."""
 
     pid: int
     parent: int
@@ -34,7 +34,7 @@ def title(pid: int) -> str:
 
 
 def descriptors(pid: int) -> dict[int, str]:
-    """The open descriptors of a process, and what each leads to."""
+    """The open descriptors of a process, and what each refers to."""
     found = {}
     for name in os.listdir(f"/proc/{pid}/fd"):
         with suppress(FileNotFoundError):
@@ -55,7 +55,7 @@ def threads(pid: int) -> int:
 
 @contextmanager
 def watched(pids: Iterable[int]) -> Iterator["Ends"]:
-    """Holds on to processes, so that their ends are heard of and not confused with those of later ones."""
+    """Holds pidfds of processes, so that their ends are noticed even if ids are reused."""
     with ExitStack() as stack:
         ends = Ends()
         for pid in pids:
@@ -67,13 +67,13 @@ def watched(pids: Iterable[int]) -> Iterator["Ends"]:
 
 
 class Ends:
-    """The ends of some processes, to be waited for."""
+    """The ends of some processes."""
 
     def __init__(self) -> None:
         self.descriptors: dict[int, int] = {}
 
     def wait(self, seconds: float) -> set[int]:
-        """Wait until all have ended, at most for so long; return those that have not."""
+        """Wait until all have ended, at most this long; return those that have not."""
         deadline = time.monotonic() + seconds
         left = dict(self.descriptors)
         poll = select.poll()
@@ -92,7 +92,7 @@ def _pids() -> list[int]:
 
 def _look(pid: int, session: int) -> Process | None:
     stat = _bytes(f"/proc/{pid}/stat").decode(errors="replace")
-    # The name, in parentheses, may hold anything; the fields follow the last one that closes.
+    # The name, in parentheses, may contain anything; the fields follow the last closing parenthesis.
     fields = stat.rpartition(")")[2].split()
     if not fields or int(fields[3]) != session:
         return None

@@ -1,4 +1,4 @@
-"""A real server: started in a folder of its own, watched by its log, stopped with nothing left behind."""
+"""A real server: started in a folder of its own, observed by its log, stopped without a remainder."""
 
 import json
 import os
@@ -45,13 +45,13 @@ class Door:
         """A clean environment, in which the application's packages are found."""
         ours = ("RWSGI_", "PYTHON", "DJANGO_", "LISTEN_", "DEMO_", "VIRTUAL_ENV")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        # The wheel is in an environment already; the binary has to be told.
+        # The wheel is already in an environment; the binary needs the variable.
         return clean | {"VIRTUAL_ENV": sys.prefix} if self.name == "binary" else clean
 
     def control(
         self, *arguments: str, environment: Mapping[str, str] | None = None, before: Iterable[str] = ()
     ) -> "Ran":
-        """Run the command that talks to a server."""
+        """Run rwsgictl."""
         ran = subprocess.run(
             [*before, str(self.program.with_name("rwsgictl")), *arguments],
             env={**self.environment(), **(environment or {})},
@@ -65,7 +65,7 @@ class Door:
 
 
 class Log:
-    """Lines as they are written, by a thread that reads them."""
+    """Lines as they are written, read by a thread."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.lines: list[str] = []
@@ -76,7 +76,7 @@ class Log:
         self._reader.start()
 
     def until(self, look: Callable[[list[str]], T | None], what: str, patience: float = PATIENCE) -> T:
-        """Look at the lines whenever there are new ones, until something is found."""
+        """Apply `look` to the lines whenever there are new ones, until it finds something."""
         deadline = time.monotonic() + patience
         with self._news:
             while True:
@@ -89,7 +89,7 @@ class Log:
                     raise AssertionError(f"no {what} in {patience} s:\n{self}")
 
     def close(self) -> None:
-        """Wait for the end of the log, which comes when nobody can write to it any more."""
+        """Wait for the end of the log, after the last process that could write to it has ended."""
         self._reader.join(PATIENCE)
         assert not self._reader.is_alive(), f"somebody still holds the server's output:\n{self}"
         self._stream.close()
@@ -108,7 +108,7 @@ class Log:
 
 
 class Hold:
-    """A request that the application has, and does not answer before it is released."""
+    """A request that the application has taken, and does not answer before it is released."""
 
     def __init__(self, client: Client, gate: Path, pid: int) -> None:
         self.client = client
@@ -116,7 +116,7 @@ class Hold:
         self._gate = gate
 
     def release(self) -> None:
-        # Fails at once when the application has not opened the other end, or is gone.
+        # Fails at once when the application has not opened the other end.
         gate = os.open(self._gate, os.O_WRONLY | os.O_NONBLOCK)
         os.write(gate, b"!")
         os.close(gate)
@@ -140,7 +140,7 @@ class Server:
         """Start the program; `before` is put in front of the command."""
         self.folder = folder
         self._ending = ExitStack()
-        # Short, as the path of a socket must be, and not that of the servers of this machine.
+        # Short, because the path of a socket is limited, and apart from other servers of this machine.
         self.runtime = Path(self._ending.enter_context(TemporaryDirectory(prefix="rwsgi-")))
         os.chmod(self.runtime, 0o711)
         self.environment = {**door.environment(), "XDG_RUNTIME_DIR": str(self.runtime), **(environment or {})}
@@ -162,10 +162,10 @@ class Server:
         self.output = Log(self.process.stdout)
         self.log = Log(self.process.stderr)
 
-    # What it says.
+    # Its log.
 
     def wait_for(self, pattern: str, since: int = 0, patience: float = PATIENCE) -> re.Match[str]:
-        """Wait for a line of the log that has the pattern, among those after the first `since`."""
+        """Wait for a line of the log that matches the pattern, after the first `since` lines."""
         expression = re.compile(pattern)
 
         def look(lines: list[str]) -> re.Match[str] | None:
@@ -174,7 +174,7 @@ class Server:
         return self.log.until(look, repr(pattern), patience)
 
     def wait_for_all(self, pattern: str, count: int, patience: float = PATIENCE) -> list[re.Match[str]]:
-        """Wait until so many lines have the pattern."""
+        """Wait until this number of lines matches the pattern."""
         expression = re.compile(pattern)
 
         def look(lines: list[str]) -> list[re.Match[str]] | None:
@@ -187,7 +187,7 @@ class Server:
         """The present end of the log."""
         return len(self.log.lines)
 
-    # What it consists of.
+    # Its processes.
 
     @property
     def pid(self) -> int:
@@ -202,7 +202,7 @@ class Server:
         self.children(children)
 
     def children(self, count: int) -> dict[int, int]:
-        """The pids of the children by slot, once so many are ready."""
+        """The pids of the children by slot, once this number is ready."""
 
         def look(lines: list[str]) -> dict[int, int] | None:
             found: dict[int, int] = {}
@@ -216,11 +216,11 @@ class Server:
         return self.log.until(look, f"{count} children ready")
 
     def replacement(self, slot: int, former: int) -> int:
-        """The pid of the child that is ready in the place of a former one."""
+        """The pid of the ready child that has replaced a former one."""
 
         def look(lines: list[str]) -> int | None:
             lives = [match for match in map(CHILD.search, lines) if match and int(match["slot"]) == slot]
-            # Those before it have been there, too.
+            # Skip those before the former one.
             after = dropwhile(lambda match: int(match["pid"]) != former, lives)
             ready = (int(match["pid"]) for match in after if match["word"] == "ready")
             return next((pid for pid in ready if pid != former), None)
@@ -242,7 +242,7 @@ class Server:
         """Every process that has come from the server and is alive."""
         return [process for process in processes.of_session(self.pid) if not process.is_zombie]
 
-    # What it is asked.
+    # Requests to it.
 
     @property
     def address(self) -> tuple[str, int] | str:
@@ -256,24 +256,24 @@ class Server:
         return self._ending.enter_context(Client(self.address, receives))
 
     def get(self, target: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """Ask by a connection of its own."""
+        """Send a request on a new connection."""
         with Client(self.address) as client:
             return client.get(target, headers or {})
 
     def settle(self) -> None:
-        """Wait until the front has seen what was sent before now."""
-        # Needs no thread: what comes last is refused last.
+        """Wait until the front has received everything that was sent before."""
+        # Needs no thread: the front refuses this last request itself.
         with Client(self.address) as last:
             last.socket.sendall(b"LAST\r\n")
             assert last.answer().status == 400
 
     def hold(self, target: str = "/hold", client: Client | None = None) -> Hold:
-        """Send a request that keeps a thread busy until it is released, and wait until it does."""
+        """Send a request that occupies a thread until it is released, and wait until it does."""
         held = self.send_hold(target, client)
         return held()
 
     def send_hold(self, target: str = "/hold", client: Client | None = None) -> Callable[[], Hold]:
-        """Send a request that will keep a thread busy; what is returned waits until it does."""
+        """Send a request that will occupy a thread; the returned function waits until it does."""
         self._gates += 1
         gate = self.folder / f"gate-{self._gates}"
         os.mkfifo(gate)
@@ -286,28 +286,28 @@ class Server:
         return held
 
     def control(self, *arguments: str, before: Iterable[str] = ()) -> "Ran":
-        """Run rwsgictl where the server's control socket is found."""
+        """Run rwsgictl with the environment in which it finds the control socket."""
         return self._door.control(*arguments, environment=self.environment, before=before)
 
     def status(self) -> Any:
-        """What rwsgictl tells."""
+        """The status by rwsgictl."""
         ran = self.control("status", "--json")
         assert (ran.code, ran.err) == (0, ""), ran
         return json.loads(ran.out)
 
-    # How it ends.
+    # Its end.
 
     def send_signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     def wait(self, patience: float = PATIENCE) -> int:
-        """Wait for its end; return the exit code, after seeing that no process is left."""
+        """Wait for its end; return the exit code, after checking that no process is left."""
         try:
             code = self.process.wait(patience)
         except subprocess.TimeoutExpired:
             tree = "\n".join(f"{process.pid} {process.title}" for process in self.tree())
             raise AssertionError(f"still there after {patience} s:\n{tree}\n{self.log}") from None
-        # One that was killed as the last, or was being forked by one that was killed, is gone in a moment.
+        # A process that was killed last, or was being forked by a killed one, may end a moment later.
         with suppress(AssertionError):
             until_equal(self.tree, [], patience=MOMENT)
         assert not (left := self.tree()), f"left behind: {left}\n{self.log}"
@@ -316,18 +316,18 @@ class Server:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         self.send_signal(number)
-        # Longer than the default shutdown timeout, after which it ends in any case.
+        # Longer than the default shutdown timeout.
         code = self.wait(1.5 * PATIENCE)
         assert code == 0, f"exit code {code}:\n{self.log}"
 
     def close(self) -> None:
-        """Close our side, once the server has ended."""
+        """Close our side, after the server has ended."""
         self._ending.close()
         self.log.close()
         self.output.close()
 
     def destroy(self) -> None:
-        """End it without asking, with all that belongs to it."""
+        """Kill it with all its processes."""
         pids = [process.pid for process in self.tree()]
         with processes.watched(pids) as ends:
             for pid in pids:

@@ -1,4 +1,4 @@
-"""A systemd of the test's own: process 1 of namespaces in which nobody else is.
+"""A private systemd: process 1 of separate namespaces.
 
 It sees the machine's programs. Its own are its processes, its network, its control groups, and /etc, /run,
 /srv, /tmp and /var.
@@ -29,10 +29,10 @@ T = TypeVar("T")
 PROGRAM = Path("/lib/systemd/systemd")
 CLONE_NEWNET = 0x40000000
 
-# The units that ours name, without what those of the machine pull in: that would set its disks and clock.
+# The units that ours need, without the machine's own, which would set up its disks and clock.
 TARGETS = "basic multi-user network shutdown sockets sysinit".split()
 
-# What becomes of the mounts. {top} is the folder of the test.
+# The mounts. {top} is the folder of the test.
 NAMESPACE = """
 set -e
 mount --make-rprivate /
@@ -58,7 +58,7 @@ NAMESPACES = "--fork --pid --mount --net --ipc --uts --cgroup --kill-child".spli
 
 
 def why_not() -> str:
-    """Why no systemd can be started here; nothing when one can."""
+    """Why no systemd can be started here; empty when one can."""
     if os.geteuid() != 0:
         return "only root starts a systemd of its own"
     tool("systemctl", "systemd")
@@ -89,15 +89,15 @@ def namespace(top: Path) -> str:
 
 
 def inside(group: Path) -> list[str]:
-    """What to put in front of a command that is to be process 1 of namespaces of its own."""
-    # The namespace of control groups begins where the process is that makes it.
+    """The prefix for a command that is to be process 1 of separate namespaces."""
+    # A control group namespace begins at the group of the process that creates it.
     enter = f'echo $$ > {group}/cgroup.procs && exec "$@"'
     return ["sh", "-c", enter, "sh", tool("unshare", "util-linux"), *NAMESPACES]
 
 
 @contextmanager
 def control_group() -> Iterator[Path]:
-    """A new group in the hierarchy of version 2, below the one of this process."""
+    """A new group in the version 2 hierarchy, below the one of this process."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     hierarchy = next((line.split()[1] for line in mounts if line.split()[2] == "cgroup2"), None)
     if hierarchy is None:
@@ -112,7 +112,7 @@ def control_group() -> Iterator[Path]:
 
 
 def remove(group: Path) -> bool:
-    """Remove a control group and those below it, if nobody is in it."""
+    """Remove a control group and those below it, if they are empty."""
     for folder, _, _ in os.walk(group, topdown=False):
         try:
             os.rmdir(folder)
@@ -124,28 +124,28 @@ def remove(group: Path) -> bool:
 
 
 class Systemd:
-    """One that runs."""
+    """A running systemd."""
 
     def __init__(self, top: Path, process: subprocess.Popen[bytes]) -> None:
         self.srv = top / "srv"
         """The folder that is /srv there."""
         self._process = process
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        # unshare has a child, which becomes systemd when it has mounted everything.
+        # unshare's child becomes systemd after it has mounted everything.
         self._pid = until(lambda: int(children.read_text() or 0) or None, lambda: "no process 1")
         until(
             lambda: True if self.ctl("is-system-running").out in {"running\n", "degraded\n"} else None,
             lambda: self.ctl("--no-pager", "list-jobs") if process.poll() is None else "it ended",
         )
 
-    # What it is told.
+    # Commands to it.
 
     def ctl(self, *arguments: str) -> Ran:
-        """Run systemctl, whatever comes of it."""
+        """Run systemctl."""
         return self.run(tool("systemctl", "systemd"), *arguments)
 
     def do(self, *arguments: str) -> None:
-        """Run systemctl, which must do it."""
+        """Run systemctl, which must succeed."""
         ran = self.ctl(*arguments)
         assert ran.code == 0, f"{arguments}: {ran}"
 
@@ -161,7 +161,7 @@ class Systemd:
         return Ran(ran.returncode, ran.stdout, ran.stderr)
 
     def kill(self, number: signal.Signals, pid: int) -> None:
-        """Send a signal to a process, by the number that it has there."""
+        """Send a signal to a process, by its id inside."""
         ran = self.run("sh", "-c", f"kill -{number.value} {pid}")
         assert ran.code == 0, ran
 
@@ -177,7 +177,7 @@ class Systemd:
         self.path(f"/etc/systemd/system/{unit}.d/{name}.conf").unlink()
         self.do("daemon-reload")
 
-    # What it says.
+    # Its state.
 
     def has(self, pid: int) -> bool:
         """Whether there is a process of this number."""
@@ -199,23 +199,23 @@ class Systemd:
 
         until(look, lambda: f"{expected}, but {self.show(unit, *expected)}:\n{self.ctl('status', unit).out}")
 
-    # How it is reached.
+    # Access to it.
 
     def path(self, path: str) -> Path:
-        """Where a file of its is found from outside."""
+        """The path of one of its files from outside."""
         return Path(f"/proc/{self._pid}/root{path}")
 
     def client(self, port: int = 8000) -> Client:
-        """A connection, which stays where it was made."""
+        """A connection from inside its network."""
         return self.at_home(lambda: Client(("127.0.0.1", port)))
 
     def at_home(self, what: Callable[[], T]) -> T:
-        """Do something in a thread that is in the network there."""
+        """Run a function in a thread inside its network."""
         with ThreadPoolExecutor(1, initializer=self.enter_network) as thread:
             return thread.submit(what).result()
 
     def enter_network(self) -> None:
-        """Put this thread, and no other, into the network there."""
+        """Move this thread alone into its network."""
         descriptor = os.open(f"/proc/{self._pid}/ns/net", os.O_RDONLY)
         try:
             # As os.setns of Python 3.12 does.
@@ -224,10 +224,10 @@ class Systemd:
         finally:
             os.close(descriptor)
 
-    # How it ends.
+    # Its end.
 
     def destroy(self) -> None:
-        """End it with all that it has started."""
+        """End it with everything that it has started."""
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
@@ -244,7 +244,7 @@ def running(units: Iterable[Path]) -> Iterator[Systemd]:
         lay_out(top)
         for path in units:
             shutil.copy(path, top / "units")
-        # As in a container, nothing is mounted or loaded. Only the units of the test are seen.
+        # As in a container, nothing is mounted or loaded. It sees only the units of the test.
         environment = {
             "PATH": os.environ["PATH"],
             "container": "rwsgi-test",
@@ -265,13 +265,13 @@ def running(units: Iterable[Path]) -> Iterator[Systemd]:
             if systemd is not None:
                 systemd.destroy()
             elif process.poll() is None:
-                # It kills its child with itself.
+                # unshare kills its child.
                 process.kill()
                 process.wait(PATIENCE)
 
 
 def interpreter() -> str:
-    """The line of a unit by which the binary finds its Python, if that is not where everybody finds it."""
+    """The line of a unit by which the binary finds its Python, if that is not in a standard place."""
     library = Path(sysconfig.get_config_var("LIBDIR"))
     if Path(sys.base_prefix).is_relative_to("/usr"):
         return ""

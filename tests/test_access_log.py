@@ -23,7 +23,7 @@ LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent over one connection, and what the lines of it say."""
+    """The bytes of one connection, and its log lines."""
 
     name: str
     sent: bytes
@@ -40,7 +40,7 @@ def read(status: int, text: str = "", method: str = "POST", target: str = "/body
 
 
 def unread(status: int, text: str, line: str) -> Line:
-    """The line of a request whose head could not."""
+    """The line of a request whose head could not be read."""
     return {"line": line, "status": status, "bytes": len(text), "complete": True}
 
 
@@ -158,7 +158,7 @@ def start_logging(start: Start, *arguments: str, form: str = "json", **more: Any
 
 
 def play(server: Server, sent: bytes, half_close: bool = True) -> bytes:
-    """Send over a connection of its own; return what comes until it is closed."""
+    """Send over a new connection; return everything until it is closed."""
     with Client(server.address) as client:
         client.socket.sendall(sent)
         if half_close:
@@ -167,7 +167,7 @@ def play(server: Server, sent: bytes, half_close: bool = True) -> bytes:
 
 
 def without_times(records: list[Line]) -> list[Line]:
-    """What a client decides of a line; the rest is checked here."""
+    """The parts of a line that depend on the client; the others are checked here."""
     for record in records:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", record.pop("time"))
         assert record.pop("duration_us") >= 0
@@ -182,7 +182,7 @@ def test_every_request_leaves_one_line_whatever_its_end(start: Start) -> None:
         answers = play(server, case.sent)
         assert answers.count(b"HTTP/1.") == len(case.lines), (case.name, answers)
         expected += case.lines
-        # Here, so that a failure names its case.
+        # Checked here, so that a failure names its case.
         assert without_times(log.wait_for_records(len(expected))) == expected, case.name
     server.stop()
     assert without_times(log.records()) == expected
@@ -263,7 +263,7 @@ def test_what_the_end_of_the_server_breaks_off_leaves_its_line(start: Start, num
     assert server.wait() == 0
     _, *records = log.records()
     ends = {record["target"].partition("?")[0]: (record["status"], record["complete"]) for record in records}
-    # Not 499: nobody but the server has left.
+    # Not 499: the server has broken them off, not the clients.
     unanswered = dict.fromkeys(("/run", "/waits", "/body"), (503, False))
     assert (len(records), ends) == (4, {"/stream": (200, False)} | unanswered)
 
@@ -297,7 +297,7 @@ def test_a_client_that_leaves_before_its_answer_leaves_a_line(start: Start) -> N
     assert after["target"] == "/"
 
 
-# What lines look like.
+# Formats.
 
 QUOTED = r'"((?:[^"\\]|\\.)*)"'
 CLF_TIME = r"\[(\d\d/[A-Z][a-z]{2}/\d{4}(?::\d\d){3} [+-]\d{4})\]"
@@ -378,9 +378,9 @@ def test_on_a_unix_socket_nobody_has_an_address(start: Start) -> None:
     assert log.lines() == ["- 200"]
 
 
-# What clients can put into them.
+# Data of clients in lines.
 
-# Would be a line of its own, or another status in this one, if it were written as it comes.
+# Unescaped, this would add a line, or change the status of this one.
 FORGED = b'x" 200 5 "-" "-"\\"\t\x7f \xe4\xff 127.0.0.1 - - [] "GET /forged HTTP/1.1" 200 5'
 EVIL_LINES = [
     b'GET /"x" 200 5 "-" "-" HTTP/1.1',
@@ -431,7 +431,7 @@ def test_nobody_can_forge_a_line_of_json(start: Start) -> None:
     play_evil(server)
     server.stop()
     text = log.path.read_bytes().decode()
-    # Also by those who take more than a line feed for the end of a line.
+    # Also for programs that accept other line ends than a line feed.
     assert len(text.splitlines()) == len(EVIL_LINES) + 1
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
     records = log.records()
@@ -442,7 +442,7 @@ def test_nobody_can_forge_a_line_of_json(start: Start) -> None:
     assert set(records[-1]) - set(HERE) <= {"time", "remote", "duration_us", "user_agent", "referer"}
 
 
-# Where lines go.
+# Destinations.
 
 
 def test_lines_go_to_standard_output_and_nothing_else_does(start: Start) -> None:
@@ -498,7 +498,7 @@ def test_a_disk_that_is_full_costs_lines_and_nothing_else(start: Start) -> None:
 
 
 def rotate(server: Server, log: AccessLog, to: str) -> AccessLog:
-    """Do as logrotate does."""
+    """As logrotate does."""
     mark = server.mark()
     moved = log.path.rename(log.path.with_name(to))
     server.send_signal(signal.SIGUSR1)
@@ -539,7 +539,7 @@ def test_no_line_is_lost_by_rotation_under_load(start: Start) -> None:
     client = server.client()
     logs = []
     for number in range(20):
-        # On their way while the log is moved away.
+        # In flight while the log is moved away.
         first = number * 20
         client.socket.sendall(
             b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % (first + n) for n in range(20))
@@ -554,7 +554,7 @@ def test_no_line_is_lost_by_rotation_under_load(start: Start) -> None:
     assert lines == [*(f"/{number}" for number in range(400)), "/"]
 
 
-# What is wrong is said at the start.
+# Errors at the start.
 
 
 def test_a_format_with_an_unknown_directive_is_refused_by_name(run: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever the access log is, the server starts, serves and stops."""
+"""The server starts, serves and stops whatever happens to the access log."""
 
 import os
 import re
@@ -41,7 +41,7 @@ def test_a_disk_that_does_not_answer_under_the_access_log_holds_up_no_end(
     for _ in range(3):
         assert server.get("/").status == 200
     ends_in_time(server)
-    # The port is free for the next one.
+    # The port is free for a successor.
     with socket.socket() as probe:
         assert probe.connect_ex(server.address) != 0
     freezable.thaw()
@@ -52,7 +52,7 @@ def test_a_disk_that_does_not_answer_under_the_access_log_holds_up_no_end(
 def test_logs_are_opened_anew_while_the_disk_does_not_answer(
     start: Start, door: Door, tmp_path: Path, freezable: Disk
 ) -> None:
-    """The supervisor has the file made, since the front's user may not: it must not wait for that."""
+    """The supervisor has the file created, because the front's user may not: it must not wait for that."""
     log = AccessLog(freezable.place / "access.log")
     tmp_path.chmod(0o755)
     scratch = tmp_path / "scratch"
@@ -68,7 +68,7 @@ def test_logs_are_opened_anew_while_the_disk_does_not_answer(
     assert server.get("/").status == 200
     assert server.control("reload").code == 0
     freezable.thaw()
-    # It is root's until it is given away.
+    # It belongs to root until its owner is changed.
     until_equal(lambda: log.path.exists() and log.path.stat().st_uid != 0, True)
     server.stop()
 
@@ -119,7 +119,7 @@ def test_a_fifo_that_is_full_is_left_when_logs_are_opened_anew(start: Start, tmp
     server.wait_for("reopening logs$", since=mark)
     lines = log.wait(20)
     assert all(re.fullmatch("/ x{4000}", line) for line in lines)
-    # What cannot be opened leaves things as they are, and is told.
+    # If the new file cannot be opened, the old one stays in use, which is logged.
     moved = log.path.rename(tmp_path / "moved")
     log.path.mkdir()
     server.send_signal(signal.SIGUSR1)

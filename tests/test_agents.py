@@ -1,4 +1,4 @@
-"""What was put in front of the server: agents with threads and with hooks around forks."""
+"""Agents with threads and fork hooks that are loaded before the server."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ agent.start()
 os.register_at_fork(before=agent.stop, after_in_parent=agent.start, after_in_child=agent.start)
 """
 
-# Two threads that a lock is handed between: the fork waits until the other one holds nothing.
+# Two threads that pass a lock to each other: the fork waits until the other one has released it.
 LOCK = """
 import os, threading
 
@@ -93,7 +93,7 @@ Agent = Callable[[str], dict[str, str]]
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
-    """Puts an agent in front of every Python that gets this environment; beside it is an application."""
+    """Installs an agent for every Python with this environment, and an application beside it."""
     (tmp_path / "shop.py").write_text(SHOP)
 
     def agent(source: str) -> dict[str, str]:
@@ -132,7 +132,7 @@ def test_a_thread_that_was_there_before_the_server(
 ) -> None:
     server = start("--preload", preload, "--max-requests-per-child", "3", "shop", environment=agent(source))
     if preload == "auto":
-        # A child that loads for itself would have no more of the agent.
+        # If children loaded the application themselves, this would be logged.
         assert not [line for line in server.log.lines if "cannot be shared" in line]
     live_through_it(server)
 
@@ -156,7 +156,7 @@ def test_no_signal_goes_to_a_thread_of_an_agent(start: Start, agent: Agent, numb
 
 
 def test_python_is_as_it_was_started(start: Start, door: Door, agent: Agent, tmp_path: Path) -> None:
-    """But for the thread, all is the same with and without it."""
+    """Except for the thread, everything is the same with and without it."""
     environment = agent("import os\nif os.environ['AGENT'] == 'thread':\n" + THREAD.replace("\n", "\n  "))
     environment |= {"PYTHONPATH": "agent:elsewhere/../agent", "PYTHONWARNINGS": "ignore::ImportWarning"}
     (tmp_path / "app").mkdir()
@@ -200,7 +200,7 @@ faulthandler.register(signal.SIGUSR1)
 def test_handlers_of_an_agent_are_not_called_for_the_servers_signals(
     start: Start, agent: Agent, preload: str
 ) -> None:
-    """As when a service manager or a terminal sends a signal to all processes."""
+    """As when a service manager or a terminal signals all processes."""
     server = start("--preload", preload, "shop", environment=agent(THREAD + HANDLERS))
     (pid,) = server.children(1).values()
     for process in (server.mold(), pid):
@@ -208,7 +208,7 @@ def test_handlers_of_an_agent_are_not_called_for_the_servers_signals(
             os.kill(process, number)
     assert server.get("/").json()["pid"] == pid
     os.kill(pid, signal.SIGUSR1)
-    # What its own signals do is the agent's affair.
+    # The agent keeps its own signals.
     server.wait_for("^(?:Current t|T)hread 0x")
     os.killpg(server.pid, signal.SIGTERM)
     assert server.wait() == 0
@@ -227,7 +227,7 @@ def test_a_module_is_run_as_well(start: Start, door: Door, agent: Agent) -> None
 
 
 def test_an_agent_is_there_in_the_server_that_takes_over(start: Start, agent: Agent, tmp_path: Path) -> None:
-    """Although it has seen to it that programs which are started do without it."""
+    """Although the agent keeps itself out of programs that are started."""
     environment = agent(THREAD + "import os\nos.environ['PYTHONPATH'] = ''\n")
     server = start("shop", environment=environment)
     assert server.get("/python").json()["agent"] == str(tmp_path / "agent" / "sitecustomize.py")
@@ -283,7 +283,7 @@ def test_what_a_program_adds_to_the_path_is_found(
     (tmp_path / "shop.py").rename(tmp_path / "eggs" / "shop.py")
     script = tmp_path / "serve.py"
     script.write_text(
-        # The command that follows is an argument that the script takes away.
+        # The command that follows is an argument that the script removes.
         f"import sys\ndel sys.argv[1]\nsys.path[0:0] = [{str(tmp_path / 'eggs')!r}]\n"
         "import rwsgi.__main__\nrwsgi.__main__.entry()\n"
     )

@@ -1,4 +1,4 @@
-"""The arrows between the crates are those of ARCHITECTURE.md, and unsafe code is where it is argued."""
+"""Dependencies between crates match ARCHITECTURE.md, and unsafe code is only in the permitted files."""
 
 import functools
 import json
@@ -21,24 +21,24 @@ ARROWS = {
     "rwsgi-wsgi": {"rwsgi-exchange"},
 }
 
-# Who may know of what.
+# Which crates may use these.
 KEPT_IN = {
     r"hyper.*|tokio.*": {"rwsgi-front"},
     r"pyo3.*": {"rwsgi-wsgi", "rwsgi"},
     r"nix": {"rwsgi-supervisor"},
 }
 
-# Crates that every other may use.
+# Crates that every crate may use.
 FOR_ALL = {"thiserror", "tracing"}
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
-# Crates in whose folders arrows between files run one way.
+# Crates without circles between files.
 WITHOUT_CIRCLES = {"exchange", "front", "pool", "rwsgi", "supervisor", "wsgi"}
 
-# Crates of which ARCHITECTURE.md names every file.
+# Crates whose files ARCHITECTURE.md names completely.
 NAMED = {"rwsgi", "wsgi"}
 
-# The folders and files of a crate from top to bottom: each knows only those of lines below its own.
+# The folders and files of a crate from top to bottom: each uses only those of lines below its own.
 LAYERS = {
     "front": [
         {"server"},
@@ -63,14 +63,14 @@ UNSAFE_IN = [
 
 @functools.cache
 def crates() -> dict[str, dict[str, Any]]:
-    """What cargo reads in the manifests."""
+    """The parsed Cargo.toml files."""
     command = ["cargo", "metadata", "--no-deps", "--offline", "--format-version", "1"]
     found = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
     return {crate["name"]: crate for crate in found["packages"]}
 
 
 def dependencies(crate: str) -> set[str]:
-    """Of every kind: those of tests and build scripts are arrows, too."""
+    """Of every kind, also those of tests and build scripts."""
     return {dependency["name"] for dependency in crates()[crate]["dependencies"]}
 
 
@@ -93,7 +93,7 @@ def test_the_rules_of_the_pool_depend_on_nothing() -> None:
 
 @pytest.mark.parametrize("crate", ARROWS)
 def test_a_crate_uses_those_that_the_table_names(crate: str) -> None:
-    """Those of its tests and of its build script are its own affair."""
+    """Dependencies of tests and build scripts are not checked."""
     used = {
         dependency["name"].removeprefix("rwsgi-")
         for dependency in crates()[crate]["dependencies"]
@@ -107,7 +107,7 @@ def test_a_crate_uses_those_that_the_table_names(crate: str) -> None:
 def test_each_file_that_the_architecture_names_is_there() -> None:
     named = set(re.findall(r"`([\w./-]+(?:\.(?:rs|py|md)|/))`", ARCHITECTURE))
     assert len(named) > 40
-    # Where a sentence or a row is about one crate, it names its files alone.
+    # In a sentence or row about one crate, only its files are named.
     inside = [str(path) for path in (ROOT / "crates").glob("*/src/**/*")]
     missing = []
     for name in sorted(named):
@@ -180,7 +180,7 @@ def test_each_file_with_unsafe_code_says_why() -> None:
 
 
 def test_no_two_tests_of_the_crates_can_share_a_scratch_file() -> None:
-    """`tempfile` gives each a folder of its own, and removes it when the test fails, too."""
+    """`tempfile` creates a folder for each test, and removes it even if the test fails."""
     assert [path for path in sources("crates") if re.search(r"\btemp_dir\(\)\s*\.join\b", code(path))] == []
 
 
@@ -191,7 +191,7 @@ def test_the_lints_hold_for_every_crate(crate: str) -> None:
 
 
 def table(first: str) -> list[list[str]]:
-    """The rows of the table whose head begins so, without the quotes around names."""
+    """The rows of the table with this first heading, without the quotes around names."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in ARCHITECTURE.splitlines()

@@ -1,4 +1,4 @@
-"""An answer that is broken off never looks complete, whatever it would have ended by."""
+"""A broken-off answer never looks complete, whatever its framing."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from tests.conftest import Start
 
 
 def everything(client: Client) -> tuple[bytes, bool]:
-    """What arrives, and whether the connection was reset after it."""
+    """The received bytes, and whether the connection was reset afterwards."""
     arrived = b""
     while True:
         try:
@@ -39,7 +39,7 @@ def test_an_answer_that_ends_with_its_connection_ends_with_a_reset(start: Start)
     assert arrived.startswith(b"HTTP/1.0 200 OK\r\n")
     assert b"content-length" not in arrived.lower()
     assert was_reset
-    # Not so the one that is whole.
+    # A complete answer does not end with a reset.
     gate = server.folder / "gate"
     os.mkfifo(gate)
     with Client(server.address) as client:

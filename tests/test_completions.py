@@ -1,4 +1,4 @@
-"""The completions for shells, in real ones: bash completes, and each that is installed reads its own."""
+"""The shell completions in real shells: bash completes, and each installed shell reads its own."""
 
 import shlex
 import shutil
@@ -18,7 +18,7 @@ SCRIPTS = {
 
 
 def completed(*words: str) -> list[str]:
-    """What bash offers for the last of these words."""
+    """The completions of bash for the last word."""
     program, before, last = words[0], words[-2], words[-1]
     script = f"""
         source {shlex.quote(str(SCRIPTS["bash"] / program))}

@@ -1,4 +1,4 @@
-"""The control socket, rwsgictl, and the file with the supervisor's pid."""
+"""The control socket, rwsgictl, and the pid file."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def usual(server: Server) -> Path:
 
 
 def talk(path: Path, *parts: bytes) -> bytes:
-    """Everything that comes back for these bytes."""
+    """Sends these bytes, and returns everything that is received."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE)
         client.connect(str(path))
@@ -64,7 +64,7 @@ def test_the_status_tells_of_every_process(start: Start) -> None:
     assert (mold["pid"], mold["generation"], mold["state"]) == (server.mold(), 1, "ready")
     assert {child["slot"]: child["pid"] for child in status["children"]} == children
     assert {(child["generation"], child["state"]) for child in status["children"]} == {(1, "ready")}
-    # It is counted after the client has its answer.
+    # It is counted after the client has received its answer.
     until_equal(lambda: sum(child["served"] for child in server.status()["children"]), 3)
     assert {child["pid"]: child["busy"] for child in status["children"]}[held.pid] == 1
     for process in (status["supervisor"], status["front"], mold, *status["children"]):
@@ -172,7 +172,7 @@ def test_a_server_that_reloads_says_so(start: Start, tmp_path: Path) -> None:
         assert (status["state"], status["generation"]) == ("reloading", 1)
         assert (status["next_mold"]["generation"], status["next_mold"]["state"]) == (2, "loading")
         assert "next mold" in server.control("status").out
-        # One that asks and does not wait for the answer is no matter.
+        # A client that does not wait for the answer is no problem.
         with socket.socket(socket.AF_UNIX) as leaves:
             leaves.connect(str(usual(server)))
             leaves.sendall(b'{"command":"reload"}\n')
@@ -203,7 +203,7 @@ def test_a_reload_tells_what_it_waits_for(start: Start) -> None:
 def test_a_client_that_goes_leaves_the_reload_alone(start: Start) -> None:
     server = start("--processes", "2", "--server-limit", "2", "--shutdown-timeout", "3s", "probe", children=2)
     held = [server.hold() for _ in range(2)]
-    # As Ctrl-C does.
+    # As with Ctrl-C.
     ran = server.control("reload", before=[tool("timeout", "coreutils"), "--signal=INT", "0.5"])
     assert ran.code != 0
     assert ran.out == ""
@@ -224,7 +224,7 @@ def test_a_supervisor_that_does_not_answer_is_not_waited_for(start: Start) -> No
 
 
 def test_a_reload_without_replacements_does_not_wait_for_ever(start: Start, tmp_path: Path) -> None:
-    """The first child of a generation is ready, and no other ever is."""
+    """The first child of a generation becomes ready, and no other does."""
     (tmp_path / "shop.py").write_text(SHOP)
     limits = ("--startup-timeout", "1s", "--shutdown-timeout", "1s")
     server = start("--processes", "2", "--preload", "off", *limits, "shop", children=2)
@@ -232,13 +232,13 @@ def test_a_reload_without_replacements_does_not_wait_for_ever(start: Start, tmp_
     ran = server.control("reload")
     assert (ran.code, ran.out) == (1, "")
     assert "generation 2 serves beside 1 child of earlier ones: no further one could be " in ran.err
-    # The cure can be brought in.
+    # The fixed version can be loaded.
     (tmp_path / "shop.py").write_text(SHOP)
     assert server.control("reload").out == "reloaded: generation 3 serves\n"
 
 
 def test_a_reload_beside_a_front_that_is_stopped_ends(start: Start) -> None:
-    """It does not clear what a child leaves behind, so that slots are missing."""
+    """It does not clear the slots of dead children, so none is free."""
     limits = ("--startup-timeout", "2s", "--shutdown-timeout", "1s", "--server-limit", "1")
     server = start(*limits, "probe")
     front = server.front()
@@ -345,7 +345,7 @@ def test_a_server_that_does_not_come_to_take_over_takes_no_place(start: Start, t
 
 def test_the_socket_is_only_its_owners_and_goes_with_the_server(start: Start, short: Path) -> None:
     path = short / "here"
-    # Whatever the umask is.
+    # Regardless of the umask.
     server = start("--control", str(path), "--umask", "0", "probe")
     mode = path.stat().st_mode
     assert stat.S_ISSOCK(mode)
@@ -449,7 +449,7 @@ def test_without_a_runtime_folder_a_user_has_one_in_tmp(start: Start, door: Door
         assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (uid, 0o700)
         assert server.control("status", before=before).code == 0
         server.stop()
-        # Somebody else's is not trusted.
+        # A folder of another user is not trusted.
         os.chown(folder, 0, 0)
         os.chmod(folder, 0o777)
         server = start("--chdir", str(short), "probe", environment={"XDG_RUNTIME_DIR": ""}, before=before)
@@ -481,14 +481,14 @@ def test_clients_that_say_nothing_or_too_much_stop_nobody(start: Start) -> None:
     assert talk(usual(server), b"x" * 5000) == b""
     silent = [socket.socket(socket.AF_UNIX) for _ in range(40)]
     try:
-        # As many as are let in, and those that the kernel holds for it.
+        # As many as are accepted, and those in the backlog.
         connected = 0
         for client in silent:
             client.setblocking(False)
             if client.connect_ex(str(usual(server))) == 0:
                 connected += 1
         assert connected > 16
-        # The supervisor does its work meanwhile, and lets others in when the silent ones have had their time.
+        # The supervisor works meanwhile, and accepts others when the silent ones time out.
         ((slot, pid),) = server.children(1).items()
         os.kill(pid, signal.SIGKILL)
         server.replacement(slot, pid)
@@ -509,12 +509,12 @@ def test_clients_of_the_socket_do_not_leave_the_supervisor_anything(start: Start
     for _ in range(20):
         server.status()
         talk(usual(server), b"\n")
-    # That of the first status may not have been closed yet when they were counted.
+    # The connection of the first status may still have been open when they were counted.
     until_equal(lambda: len(processes.descriptors(server.pid)) <= len(before), True)
 
 
 def test_no_process_inherits_what_is_the_supervisors(start: Start) -> None:
-    """A replacement has as many descriptors as the first, whatever is open in the supervisor meanwhile."""
+    """A replacement has as many descriptors as the first child, whatever the supervisor has open."""
     server = start("--processes", "2", "probe", children=2)
     first = {pid: len(processes.descriptors(pid)) for pid in server.children(2).values()}
     front = len(processes.descriptors(server.front()))
@@ -543,7 +543,7 @@ def test_no_process_inherits_what_is_the_supervisors(start: Start) -> None:
         held = {name for name in processes.descriptors(server.pid).values() if name.startswith("socket:")}
         for process in server.tree():
             if process.pid not in (server.pid, server.front()):
-                # Of the ends over which bodies and files go, that of the children belongs to everybody.
+                # Of the descriptor channel, the children's end is shared by all.
                 assert len(held & set(processes.descriptors(process.pid).values())) == 1
 
 

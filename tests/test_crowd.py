@@ -1,4 +1,4 @@
-"""A crowd of connections that want little costs nobody a thread: told by what is answered, not how fast."""
+"""Ten thousand connections that do little occupy no thread: checked by which requests are answered."""
 
 import hashlib
 import json
@@ -22,21 +22,21 @@ IDLE = 10_000
 DRIPPING = 200
 THREADS = 4
 
-# Besides the crowd's own: what pytest, the servers' logs and a few more clients have open.
+# Descriptors of pytest, the servers' logs and a few more clients.
 SPARE = 500
-# As most systems have it: the server is to see for itself that it may have more.
+# The usual limit: the server must raise it itself.
 USUAL = 1024
 
-# A port less is free with each connection, until its address has none.
+# Each connection uses a local port, so several addresses are needed.
 PER_ADDRESS = 2500
 
-# Long enough not to be finished by dripping.
+# Long enough not to be finished byte by byte.
 BODY = 100_000
 
 
 @contextmanager
 def descriptors() -> Iterator[None]:
-    """Have the usual limit at first, so that a server started now has it, too; then see `raise_limit`."""
+    """Lower the limit at first, so that a server started now has it; then see `raise_limit`."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = IDLE + DRIPPING + SPARE
     if before[1] < needed:
@@ -54,14 +54,14 @@ def raise_limit() -> None:
 
 
 class Member:
-    """One of many: a connection that asks once, and then has time."""
+    """A connection with one request at a time."""
 
     def __init__(self, server: Server, number: int) -> None:
         self.socket = socket.socket()
         self._input = bytearray()
         try:
             self.socket.settimeout(PATIENCE)
-            # Closed without TIME_WAIT: ports are hard to find where ten thousand have just been in use.
+            # Closed without TIME_WAIT, since ten thousand ports would remain unusable for a while.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.socket.bind((f"127.0.0.{2 + number // PER_ADDRESS}", 0))
             self.socket.connect(server.address)
@@ -75,7 +75,7 @@ class Member:
         self.socket.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
     def read(self) -> bytes | None:
-        """Read what is there; give the body of an answer once it is whole."""
+        """Read what has arrived; return the body of an answer once it is complete."""
         part = self.socket.recv(65536)
         assert part, f"closed by the server after {bytes(self._input)!r}"
         self._input += part
@@ -93,7 +93,7 @@ class Member:
 
 
 class Crowd:
-    """Many connections, seen to by one thread."""
+    """Many connections, handled by one thread."""
 
     def __init__(self, server: Server, first: int, count: int) -> None:
         self._ending = ExitStack()
@@ -119,7 +119,7 @@ class Crowd:
         self._ending.close()
 
     def answers(self) -> dict[Member, bytes]:
-        """One answer of each."""
+        """One answer for each connection."""
         found: dict[Member, bytes] = {}
         while len(found) < len(self.members):
             ready = self._selector.select(PATIENCE)
@@ -132,18 +132,18 @@ class Crowd:
         return found
 
     def ask(self) -> int:
-        """Each asks once more; how many are answered."""
+        """Each connection sends a request; returns how many are answered."""
         for member in self.members:
             member.ask()
         return len(self.answers())
 
     def check_quiet(self) -> None:
-        """Nobody has heard anything: all are open."""
+        """No connection has received anything or was closed."""
         assert self._selector.select(0) == []
 
 
 class Drip:
-    """Sends each member's body a byte at a time, until it is told to finish."""
+    """Sends each connection's body byte by byte, until `finish`."""
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
@@ -159,7 +159,7 @@ class Drip:
         self._thread.start()
 
     def _run(self) -> None:
-        # The pause is what makes it a drip.
+        # The pause limits the rate.
         while not self._stop.wait(0.05):
             for member, body in self._bodies.items():
                 member.socket.send(body[self._sent : self._sent + 1])
@@ -173,7 +173,7 @@ class Drip:
         self._thread.join()
 
     def finish(self) -> int:
-        """Send what is left; give how often a byte was sent before that."""
+        """Send the rest; return how many bytes were sent one by one."""
         self._stop.set()
         self._thread.join()
         for member, body in self._bodies.items():
@@ -183,7 +183,7 @@ class Drip:
         return self._sent
 
     def check(self) -> None:
-        """Each is told of its own body."""
+        """Each connection gets the answer for its own body."""
         for member, answer in self._crowd.answers().items():
             digest = hashlib.sha256(self._bodies[member]).hexdigest()
             assert json.loads(answer) == {"size": BODY, "sha256": digest}
@@ -205,7 +205,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     servers = Servers(open_door("binary"), tmp_path)
     with descriptors():
         try:
-            # All of the crowd may ask at once.
+            # All connections may have requests at once.
             pool = ("--processes", "2", "--threads", "2", "--max-connections", "12000", "--backlog", "4096")
             patient = ("--keep-alive", "300s", "--body-timeout", "60s", "--min-rate", "0")
             server = servers.start(*pool, *patient, "--max-queue", "12000", "probe", children=2)

@@ -1,4 +1,4 @@
-"""debugpy in front of the server, and in a child."""
+"""debugpy, which starts the server, or listens in a child."""
 
 import json
 import signal
@@ -43,7 +43,7 @@ def test_a_server_that_a_debugger_has_started(start: Start, door: Door, form: st
     server.send_signal(signal.SIGHUP)
     server.wait_for(" gen=2 reloaded$")
     assert server.get("/").status == 200
-    # As it was started, debugger and all.
+    # It is started in the same way, with the debugger.
     server.send_signal(signal.SIGUSR2)
     pid = successor(server)
     assert server.process.wait(PATIENCE) == 0
@@ -69,7 +69,7 @@ ACTS["/price"] = price
 
 
 class Debugger:
-    """Speaks the debug adapter protocol."""
+    """A client of the debug adapter protocol."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)

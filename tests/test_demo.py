@@ -1,4 +1,4 @@
-"""The demo site, as its visitors meet it."""
+"""The demo site from a visitor's point of view."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(door: Door, var: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The site as `make serve` runs it: several children of one thread."""
+    """The site as `make serve` runs it: several children with one thread each."""
     servers = Servers(door, tmp_path_factory.mktemp("site"))
     yield servers.start(
         *("--processes", str(CHILDREN), "--threads", "1", "--chdir", str(DEMO), "mysite.wsgi"),
@@ -103,7 +103,7 @@ def test_a_form_without_its_token_is_refused(browser: Browser) -> None:
 def test_a_session_is_one_whichever_child_answers(site: Server, browser: Browser) -> None:
     visits = []
     answered_by: set[str] = set()
-    # As long as one child answers all, the others are given something to do.
+    # As long as one child answers everything, keep it busy.
     while len(answered_by) < CHILDREN:
         busy = [site.client() for _ in answered_by]
         for client in busy:

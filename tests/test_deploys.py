@@ -1,4 +1,4 @@
-"""Releases in folders, and a link that each deploy turns: a generation is what it led to when it began."""
+"""Deploys that switch a link between release folders: a generation serves the release at its beginning."""
 
 import os
 import shlex
@@ -36,7 +36,7 @@ ACTS["/path"] = lambda environ, query: sys.path
 
 
 class Releases:
-    """The folder of a site as Capistrano lays it out."""
+    """The folder of a site in Capistrano's layout."""
 
     def __init__(self, top: Path) -> None:
         self.top = top
@@ -53,7 +53,7 @@ class Releases:
         (folder / "later.py").write_text(f"VERSION = {version!r}\n")
 
     def turn(self, version: str) -> None:
-        """Have the link lead to a release from one moment to the next."""
+        """Point the link to another release atomically."""
         link = self.top / "next"
         link.symlink_to(Path("releases", version))
         link.rename(self.current)
@@ -88,7 +88,7 @@ def by_chdir(start: Start, releases: Releases) -> Server:
 
 
 def by_relative_chdir(start: Start, releases: Releases) -> Server:
-    """Relative to the folder of the start, and that by its own name."""
+    """Relative to the folder in which the server was started, which has a link in its path."""
     return start("--chdir", ".", "shop", folder=releases.current)
 
 
@@ -156,7 +156,7 @@ def test_rwsgictl_reload_serves_it_too(start: Start, releases: Releases) -> None
 def test_a_child_or_mold_that_comes_after_the_turn_is_of_its_own_generation(
     start: Start, releases: Releases, way: Way, preload: str
 ) -> None:
-    """Without a reload nothing of the new release is served, whoever has died."""
+    """Without a reload the new release is not served, whichever process has died."""
 
     def with_preload(*arguments: str, **options: object) -> Server:
         return start("--preload", preload, *arguments, **options)  # type: ignore[arg-type]
@@ -182,7 +182,7 @@ def test_a_child_or_mold_that_comes_after_the_turn_is_of_its_own_generation(
 def test_a_mold_whose_release_has_been_removed_is_made_from_the_one_that_is_there(
     start: Start, releases: Releases
 ) -> None:
-    """That is better than none: nothing could replace the children that end."""
+    """That is better than none: otherwise children that end could not be replaced."""
     server = by_chdir(start, releases)
     releases.deploy("2")
     shutil.rmtree(releases.path("1"))
@@ -222,7 +222,7 @@ def test_the_file_of_options_is_that_of_the_new_release(start: Start, releases: 
 
 
 def test_the_packages_of_the_release_come_with_it(start: Start, releases: Releases, door: Door) -> None:
-    """At once where the binary is told the environment; through the wheel by USR2, which a warning says."""
+    """At once where the binary is given the environment; with the wheel by USR2, which a warning says."""
 
     def deploy(version: str) -> None:
         releases.make(version, "import package\nACTS['/package'] = lambda environ, query: package.VERSION")
@@ -235,7 +235,7 @@ def test_the_packages_of_the_release_come_with_it(start: Start, releases: Releas
         if door.name == "binary":
             program.symlink_to(door.program)
         else:
-            # As pip installs it, with the path of the release in its first line.
+            # As installed by pip, with the path of the release in its first line.
             entry = "import sys\nfrom rwsgi.__main__ import entry\nsys.exit(entry())\n"
             program.write_text(f"#!{environment}/bin/python\n{entry}")
             program.chmod(0o755)
@@ -285,7 +285,7 @@ def test_a_folder_to_change_to_is_read_anew(start: Start, releases: Releases, tm
 def test_a_name_in_pwd_that_is_not_that_of_the_folder_is_not_believed(
     start: Start, releases: Releases
 ) -> None:
-    """Nor that of a release which is not the one in which the server was started."""
+    """Nor is the name of a release that is not the one in which the server was started."""
     releases.make("2")
     server = start("shop", folder=releases.path("2"), environment={"PWD": str(releases.current)})
     assert version(server) == "2"
@@ -312,13 +312,13 @@ def test_another_server_is_started_in_the_new_release(start: Start, releases: Re
 def test_another_server_is_the_program_of_the_new_release(
     start: Start, releases: Releases, door: Door
 ) -> None:
-    """As with a virtual environment in each release. Its name is relative to that of the folder."""
+    """As with a virtual environment in each release, and a relative program name."""
 
     def install(version: str) -> None:
         releases.make(version)
         program = releases.path(version) / "bin" / "rwsgi"
         program.parent.mkdir()
-        # Two files, so that /proc can tell which one runs.
+        # Two different files, so that /proc shows which one runs.
         if door.name == "binary":
             shutil.copy(door.program, program)
         else:
@@ -374,7 +374,7 @@ def test_a_start_in_a_folder_that_has_been_removed_is_explained(door: Door, tmp_
 
     ran = run("--chdir", str(tmp_path), "probe")
     assert ran.returncode == 71
-    # Where the path of an environment has a space, pip's script is run by a shell, which complains, too.
+    # If the path of an environment has a space, pip's script is run by a shell, which complains, too.
     (said,) = [line for line in ran.stderr.splitlines() if not line.startswith("sh: ")]
     assert said.startswith("rwsgi: the current folder cannot be found, it may have been removed: start")
     assert run("--version").returncode == 0

@@ -1,4 +1,4 @@
-"""What can be known of the distributions before they are made: `make dist` looks at the made ones."""
+"""Properties of the distributions that can be checked before `make dist`, which checks the built ones."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""The end of a process: what was registered is called where it was, and nothing that was begun is lost."""
+"""The end of a process: exit functions run where they were registered, and no work is lost."""
 
 import gzip
 import re
@@ -100,7 +100,7 @@ def test_who_waits_for_work_that_does_not_end_is_killed(start: Start) -> None:
     server.send_signal(signal.SIGTERM)
     assert server.wait() == 0
     server.wait_for(" WARN child=0 .*killed$")
-    # The mold has no part in it: it does what is to be done at its end.
+    # The mold is not affected: it runs its own exit functions.
     assert f"registered in {mold}, called in {mold}" in server.log.lines
     assert not folder.exists()
 

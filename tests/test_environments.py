@@ -1,4 +1,4 @@
-"""The packages of the environment that is chosen, wherever rwsgi is itself installed."""
+"""The packages of the chosen environment, wherever rwsgi itself is installed."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def application(environ, start_response):
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
-    """One with packages of its own, and without rwsgi."""
+    """An environment with packages of its own, and without rwsgi."""
     folder = tmp_path.resolve() / "other"
     make(folder)
     (tmp_path / "shop.py").write_text(SITE)
@@ -78,7 +78,7 @@ def is_served_from(server: Server, environment: Path) -> None:
     assert (Path(prefix), Path(executable).parent) == (environment, environment / "bin")
     assert Path(file) == packages_of(environment) / "mine.py"
     assert arguments == ["rwsgi"]
-    # Nothing of the environment in which rwsgi is installed, nor its own folder.
+    # Neither the environment in which rwsgi is installed, nor its own folder.
     folders = [folder for folder in path if folder.endswith(("site-packages", "rwsgi"))]
     assert folders == [str(packages_of(environment))]
 
@@ -106,7 +106,7 @@ def test_another_server_takes_over_in_it(start: Start, environment: Path, preloa
 
 
 def test_the_release_that_a_link_leads_to_brings_its_own(start: Start, tmp_path: Path) -> None:
-    """With USR2; a reload keeps the interpreter through the wheel."""
+    """With USR2; with the wheel, a reload keeps the interpreter."""
     for version in ("1", "2"):
         release = tmp_path.resolve() / "releases" / version
         release.mkdir(parents=True)
@@ -145,7 +145,7 @@ for name in ("fcntl", "select", "_struct", "math", "_random", "array", "_datetim
 def test_an_application_is_loaded_where_extension_modules_are_out_of_reach(
     start: Start, tmp_path: Path, preload: str
 ) -> None:
-    """As where `--user` may not read the folder of the interpreter."""
+    """As where the user of `--user` cannot read the folder of the interpreter."""
     (tmp_path / "sitecustomize.py").write_text(OUT_OF_REACH)
     (tmp_path / "plain.py").write_text(PLAIN)
     server = start(
@@ -173,7 +173,7 @@ def test_another_kind_of_python_is_refused(door: Door, run: Run, environment: Pa
     (environment / "bin" / "python").write_text(script)
     os.chmod(environment / "bin" / "python", 0o755)
     if door.name == "binary":
-        # It brings its own interpreter, and takes the packages alone.
+        # The binary brings its own interpreter, and uses only the packages.
         (environment.parent / "shop.py").write_text("import mine\napplication = print")
         assert run("--check", "shop", environment={"VIRTUAL_ENV": str(environment)}).code == 0
         return

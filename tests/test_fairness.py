@@ -1,4 +1,4 @@
-"""No request waits while a child is idle: told by what is answered before what, not by the clock."""
+"""No request waits while a child is idle: checked by the order of answers, not by the clock."""
 
 import os
 import select
@@ -22,7 +22,7 @@ def test_three_busy_children_keep_nobody_waiting(start: Start) -> None:
     for _ in range(ROUNDS):
         for client in clients:
             client.send("/")
-        # All are answered, and by the one that is idle, while the three are not released.
+        # All are answered, by the idle child, while the other three are not released.
         assert {client.answer().json()["pid"] for client in clients} == idle
     for hold in busy:
         hold.release()
@@ -37,7 +37,7 @@ def test_three_children_that_compute_keep_nobody_waiting(start: Start) -> None:
     for client in spinning:
         client.send(f"/spin?until={done}")
     server.wait_for_all(r"^spinning in \d+$", 3)
-    # They compute for 2 s at least, during which everybody asks without pause.
+    # They compute for 2 s at least, during which other clients send requests continuously.
     until = time.monotonic() + 2
     while time.monotonic() < until:
         for client in clients:
@@ -51,7 +51,7 @@ def test_three_children_that_compute_keep_nobody_waiting(start: Start) -> None:
 
 
 def test_a_request_behind_a_long_one_is_taken_by_whoever_is_idle(start: Start) -> None:
-    """Also on the thread level: one process, two threads, one of them busy."""
+    """Also for threads: one process, two threads, one of them busy."""
     server = start("--threads", "2", "probe")
     busy = server.hold()
     client = server.client()
@@ -85,7 +85,7 @@ def test_what_is_yielded_is_on_the_wire_at_once(start: Start) -> None:
     client.send(f"/stream?gate={gate}")
     response = client.response()
     assert response.readline() == b"one\n"
-    # Only now may the application go on.
+    # Only now may the application continue.
     server.wait_for("^holding ")
     with open(os.open(gate, os.O_WRONLY | os.O_NONBLOCK), "wb") as release:
         release.write(b"!")
@@ -105,7 +105,7 @@ def application(environ, start_response):
 def test_a_reader_slower_than_the_time_for_a_head_still_gets_its_answers_whole(
     start: Start, tmp_path: Path
 ) -> None:
-    """Its next request is already here, but cannot be read before the last answer is out."""
+    """Its next request has arrived, but cannot be read before the last answer is sent."""
     (tmp_path / "large.py").write_text(LARGE)
     server = start("--header-timeout", "500ms", "--keep-alive", "500ms", "large")
     assert isinstance(server.address, tuple)
@@ -117,7 +117,7 @@ def test_a_reader_slower_than_the_time_for_a_head_still_gets_its_answers_whole(
         slow.sendall(ask)
         assert slow.recv(4) == b"HTTP"
         slow.sendall(ask)
-        # A head that does not come is given up: then the time has passed for the slow one, too.
+        # An incomplete head times out: then the time has passed for the slow reader, too.
         clock.settimeout(30)
         clock.sendall(b"GET / HTTP/1.1\r\n")
         assert clock.recv(12) == b"HTTP/1.1 408"

@@ -1,4 +1,4 @@
-"""`wsgi.file_wrapper`: what arrives of a file, and who waits for it meanwhile."""
+"""`wsgi.file_wrapper`: which bytes arrive, and which threads are occupied meanwhile."""
 
 import asyncio
 import gzip
@@ -61,7 +61,7 @@ def test_a_content_length_ends_the_file_before_its_end(server: Server, folder: P
     with Client(server.address) as client:
         answer = client.get(f"/regular?path={folder}/large&read=10&length=200000")
         assert answer.body == (folder / "large").read_bytes()[10:200010]
-        # Nothing of the rest stands before the next answer.
+        # No byte of the rest comes before the next answer.
         assert client.get("/where").status == 200
 
 
@@ -122,7 +122,7 @@ def test_a_slow_reader_of_a_file_holds_no_thread(server: Server, folder: Path) -
     with Client(server.address) as slow:
         slow.send(f"/regular?path={folder}/large")
         response = slow.response()
-        # The one thread that there is answers others, although next to nothing of the file has been taken.
+        # The only thread answers others, although almost nothing of the file has been read.
         for _ in range(3):
             assert server.get("/where").status == 200
         assert sha256(response.read()).digest() == sha256((folder / "large").read_bytes()).digest()
@@ -156,7 +156,7 @@ def test_no_descriptor_is_left_of_answers_that_ended_or_were_left(server: Server
                 client.answer()
             else:
                 client.response()
-    # The front hears of a client that has left from the kernel, at some time of its own.
+    # The kernel notifies the front of a client that has left at some later time.
     until_equal(files, [])
 
 
@@ -171,7 +171,7 @@ def test_many_clients_get_their_files_at_the_same_time(start: Start, folder: Pat
 
 
 async def statuses(server: Server, target: str, body: bytes, times: int) -> list[bytes]:
-    """The statuses of so many answers, all with the same file, over one connection."""
+    """The statuses of this number of answers, all with the same file, over one connection."""
     found = []
     reader, writer = await asyncio.open_connection(*server.address)
     head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"

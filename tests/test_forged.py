@@ -1,4 +1,4 @@
-"""Messages that the application forges on the server's lines: no process dies of a number in one."""
+"""Forged messages of the application: no process is killed because of a process id in one."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ CUT_OFF = " says what no (child|mold) says: killed"
 
 @pytest.fixture
 def victim() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that is not the server's."""
+    """A process that does not belong to the server."""
     with subprocess.Popen(["sleep", "1000"]) as process:
         yield process
         process.kill()
@@ -48,8 +48,8 @@ def test_a_foreign_process_is_not_killed(
     )
     server.wait_for(CUT_OFF)
     if when != "between":
-        # Without a child that was ever ready, and without its mold, the server ends by itself. A child may
-        # be killed before it has said anything on the mold's line.
+        # Without a child that was ever ready, and without its mold, the server ends by itself. A child may be
+        # killed before it has sent anything on the mold's channel.
         server.send_signal(signal.SIGTERM)
     assert server.wait() in (0, 75)
     assert victim.poll() is None

@@ -1,4 +1,4 @@
-"""What must not be shared by a fork is found before the second child exists; what may be is not told."""
+"""What cannot be shared by a fork is found before the second child exists; there are no false alarms."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.waiting import until_equal
 
 PROBE = "from probe import application as application\n"
 
-# One process gets the lock.
+# Only one process gets the lock.
 LOCKS = """
 import contextlib, fcntl
 lock = open("lock", "a")
@@ -23,7 +23,7 @@ with contextlib.suppress(OSError):
     fcntl.{}(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 """
 
-# Code of the module `shop`, what is said of it, and what has made it.
+# Code of the module `shop`, the expected warning, and the module that is named.
 OFFENDERS = {
     "flock": (
         LOCKS.format("flock"),
@@ -109,7 +109,7 @@ OFFENDERS = {
         "shop.ours",
     ),
     "pool-of-processes": (
-        # Its exit function may wait for ever for one of them that was killed.
+        # Its exit function may wait for ever for a worker that was killed.
         "import multiprocessing\npool = multiprocessing.get_context('fork').Pool(2)\n",
         r"process \d+ \(forked\) was started",
         "shop.pool",
@@ -185,7 +185,7 @@ def test_what_cannot_be_shared_is_loaded_by_each_child(start: Start, tmp_path: P
     server = start("--processes", "2", "shop", children=2)
     assert {answer["imported_in"] for answer in ask_each(server, 2)} == set(server.children(2).values())
     told = [line for line in warnings(server) if "cannot be shared" in line]
-    # One line has all: what it is, what made it, and what can be done.
+    # One line contains what it is, what made it, and the remedies.
     assert len(told) == 1
     assert re.search(what, told[0]), told[0]
     assert maker in told[0]
@@ -214,7 +214,7 @@ HARMLESS = {
     "file-that-was-dropped": "import sys\n"
     "class Cycle:\n    pass\n"
     "cycle = Cycle()\ncycle.self, cycle.file = cycle, open(__file__)\ndel cycle\n",
-    # Its linear algebra begins threads of its own.
+    # Its linear algebra starts threads.
     "numpy": "import numpy\nsquare = numpy.random.rand(300, 300)\nsquare @ square\n",
 }
 
@@ -250,7 +250,7 @@ def test_what_a_hook_lets_go_of_is_shared(start: Start, tmp_path: Path) -> None:
 
 
 def test_what_the_mold_held_is_free_for_the_children(start: Start, tmp_path: Path) -> None:
-    """As ZODB locks its file: one child gets it, the others do not, and none shares it."""
+    """As ZODB locks its file: one child gets the lock, the others do not, and none shares it."""
     (tmp_path / "shop.py").write_text(
         "import fcntl, json, os\n"
         "lock = open('lock', 'a')\n"
@@ -280,7 +280,7 @@ def test_an_exit_function_that_does_not_return_holds_nothing_up(start: Start, tm
 
 
 def test_a_helper_of_the_mold_ends_with_it(start: Start, tmp_path: Path) -> None:
-    """Also one that does not want to."""
+    """Also one that ignores signals."""
     (tmp_path / "shop.py").write_text(
         PROBE + "import subprocess, sys\n"
         "helper = subprocess.Popen(['sh', '-c', 'trap \"\" TERM; exec sleep 1000'])\n"
@@ -357,7 +357,7 @@ def test_what_numpy_draws_from_differs_in_each_child(start: Start, run: Run, tmp
     for name, different in (("own", 3), ("die", 3), ("seeded", 1)):
         assert len({answer[name] for answer in answers}) == different, name
     told = run("--check", "--python-path", str(APPS), "shop").out
-    # That of the generator is told with it.
+    # The bit generator is reported with its generator.
     for kind in ("_pcg64.PCG64", "_mt19937.MT19937", "_generator.Generator"):
         assert f"1 random generator (numpy.random.{kind}) without a seed" in told
 
@@ -379,7 +379,7 @@ def test_a_check_tells_all_that_is_found(run: Run, tmp_path: Path) -> None:
 
 
 def test_children_load_side_by_side(start: Start, tmp_path: Path) -> None:
-    """Each waits in its load until all have begun: one after the other they would wait for ever."""
+    """Each waits while loading until all have begun: one after the other, they would wait for ever."""
     (tmp_path / "shop.py").write_text(
         PROBE + "import os, threading, time\n"
         "is_child = os.path.exists('mold')\n"
@@ -393,7 +393,7 @@ def test_children_load_side_by_side(start: Start, tmp_path: Path) -> None:
     start("--processes", "3", "shop", children=3)
 
 
-# A native thread of a library that no list knows, and an application that may not get over its loss.
+# A native thread of an unknown library, and an application that may not work without it.
 STRANGER = """
 import ctypes, os, sys, threading
 library = ctypes.CDLL(None)
@@ -466,7 +466,7 @@ def application(environ, start_response):
 
 
 def test_a_warm_up_that_works_no_more_after_the_fork_is_seen(start: Start, run: Run, tmp_path: Path) -> None:
-    """Nothing is to be seen of it from outside, as of a library that remembers its process."""
+    """It is not visible from outside, as with a library that remembers its process id."""
     (tmp_path / "shop.py").write_text(WARMED.replace("BREAK", "raise RuntimeError('another process')"))
     server = start("--processes", "2", "--warmup", "/", "shop", children=2)
     server.wait_for(" WARN .*tried, and / failed in it, and not before the fork.*cannot be shared")

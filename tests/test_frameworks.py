@@ -1,4 +1,4 @@
-"""Django, Flask, Pyramid, Falcon and Bottle as they come from PyPI: the same small site in each."""
+"""Django, Flask, Pyramid, Falcon and Bottle from PyPI: the same small site in each."""
 
 import random
 from collections.abc import Iterator
@@ -114,12 +114,12 @@ def test_head_has_the_length_and_no_body(site: Server) -> None:
             str(len(CONTENT)),
             b"",
         )
-        # Had there been a body, it would stand where the next answer is looked for.
+        # A body would be read as the next answer.
         assert client.get("/hello/you?q=next").body == b"hello you next"
 
 
 def test_a_file_is_sent_without_python(site: Server) -> None:
-    """The frameworks find `wsgi.file_wrapper`: a reader that takes nothing leaves both threads free."""
+    """The frameworks find `wsgi.file_wrapper`: a reader that reads nothing leaves both threads free."""
     path: Path = site.folder / "large"
     if not path.exists():
         path.write_bytes(CONTENT * 100)

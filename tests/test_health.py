@@ -1,4 +1,4 @@
-"""Whether the server lives and is ready, told without Python, in every state."""
+"""Liveness and readiness of the server, reported without Python, in every state."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def start_healthy(
 
 
 def said(answer: Answer) -> tuple[int, bytes]:
-    """What an answer about the health says, after seeing that it has the form of one."""
+    """The content of a health response, after checking its form."""
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Content-Length"] == str(len(answer.body))
@@ -76,7 +76,7 @@ def test_other_methods_are_not_allowed(start: Start, method: str, target: str) -
     assert said(client.get(target))[0] == 200
 
 
-# Each as the one request of a connection, with the beginning of its answer.
+# Each as the only request of a connection, with the beginning of its answer.
 ASKED = {
     "absolute": (f"GET http://somewhere{URL}?a=b HTTP/1.1\r\nHost: somewhere\r\n\r\n", 200),
     "HTTP/1.0": (f"GET {URL} HTTP/1.0\r\n\r\n", 200),
@@ -147,7 +147,7 @@ def test_without_children_there_is_none(start: Start) -> None:
     held = server.hold()
     server.send_signal(signal.SIGWINCH)
     server.wait_for(" all children retire, until HUP or TTIN$")
-    # The one that still answers takes no further request.
+    # The child that still answers takes no further request.
     until_equal(lambda: health(server), ((503, b"no child\n"), LIVE))
     held.release()
     assert held.answer().status == 200

@@ -1,4 +1,4 @@
-"""What the application is told: by functions that it has noted, and by its environ."""
+"""What the application learns: by hooks that it has registered, and by its environ."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ WHEN = ["warmup", "before_fork", "after_fork", "on_exit"]
 
 
 def calls(server: Server, name: str) -> list[int]:
-    """The processes in which a function was called, in that order."""
+    """The processes in which a function was called, in order."""
     return [int(line.rpartition(" ")[2]) for line in server.log.lines if line.startswith(f"{name} in ")]
 
 
@@ -29,7 +29,7 @@ def test_each_process_calls_what_is_its_part(start: Start) -> None:
     server = start("--processes", "2", "hooked", children=2)
     mold, children = server.mold(), server.children(2)
     assert calls(server, "warmup") == [mold]
-    # Once ahead of the search for what cannot be shared.
+    # Once more than there are forks, before the audit.
     assert calls(server, "before_fork") == [mold] * 3
     assert sorted(calls(server, "after_fork")) == sorted(children.values())
     assert calls(server, "on_exit first") == []
@@ -48,7 +48,7 @@ def test_each_process_calls_what_is_its_part(start: Start) -> None:
 
 
 def test_hooks_of_cpython_are_called_where_the_threads_are(start: Start, tmp_path: Path) -> None:
-    """As agents do it that stop their thread before a fork, and start it anew after."""
+    """As agents do that stop their thread before a fork, and restart it afterwards."""
     (tmp_path / "shop.py").write_text(
         "import os, threading\n"
         "from probe import application as application, say\n"
@@ -66,7 +66,7 @@ def test_hooks_of_cpython_are_called_where_the_threads_are(start: Start, tmp_pat
     )
     server = start("--preload", "on", "shop")
     (pid,) = server.children(1).values()
-    # The mold and the child begin at the same time.
+    # The mold and the children start at the same time.
     server.wait_for_all("^begun in ", 3)
     assert sorted(calls(server, "begun")) == sorted([server.mold(), server.mold(), pid])
     assert server.get("/").json()["pid"] == pid
@@ -159,7 +159,7 @@ def test_the_environ_names_child_and_generation(start: Start, tmp_path: Path) ->
     found = [hold.answer().json() for hold in held]
     assert {answer["rwsgi.child"]: answer["pid"] for answer in found} == server.children(3)
     assert {answer["rwsgi.generation"] for answer in found} == {1}
-    # The same connection is told of the new generation, too.
+    # The same connection shows the new generation, too.
     client = server.client()
     assert client.get("/numbers").json()["rwsgi.generation"] == 1
     assert server.control("reload").code == 0
@@ -191,7 +191,7 @@ def test_without_the_server_nobody_is_called() -> None:
 
 @pytest.mark.parametrize("folder", [False, True])
 def test_the_binary_brings_the_module_along(door: Door, start: Start, tmp_path: Path, folder: bool) -> None:
-    """Where it is not installed, and where a folder of that name is none."""
+    """Where it is not installed, and where a folder of that name is no package."""
     if folder:
         (tmp_path / "rwsgi").mkdir()
     (tmp_path / "shop.py").write_text(

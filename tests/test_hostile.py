@@ -1,4 +1,4 @@
-"""A child that was taken over: whatever it writes into the shared memory, the others are served."""
+"""A compromised child: whatever it writes into the shared memory, other clients are served."""
 
 import os
 import random
@@ -30,7 +30,7 @@ OVERWRITTEN = " a child has overwritten the queue of requests, which is put righ
 
 
 class Asking:
-    """A client that compares each answer with its question."""
+    """A client that compares each answer with its request."""
 
     def __init__(self, server: Server, name: str) -> None:
         self.wrong: list[str] = []
@@ -65,7 +65,7 @@ ROOT = os.geteuid() == 0
 
 @pytest.fixture(params=["root and --user", "without root"] if ROOT else ["without root"])
 def crew(request: pytest.FixtureRequest, start: Start, as_nobody: dict[str, Any]) -> Callable[[], Server]:
-    """Starts four processes, none of which is root but the supervisor at most."""
+    """Starts four processes, of which at most the supervisor is root."""
 
     def begin() -> Server:
         user: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ def crew(request: pytest.FixtureRequest, start: Start, as_nobody: dict[str, Any]
 
 
 def check(server: Server, front: int, others: list[Asking]) -> None:
-    """Others have been answered all the while, and still are."""
+    """Others were answered all the time, and still are."""
     for other in others:
         other.end()
     assert [wrong for other in others for wrong in other.wrong] == []
@@ -98,14 +98,14 @@ def test_other_clients_get_their_answers(crew: Callable[[], Server], attack: str
     front, others = server.front(), [Asking(server, f"client{number}") for number in range(6)]
     try:
         for _ in range(TIMES):
-            # The child may be killed for it, or its answer have no head.
+            # The child may be killed for it, or its answer may have no head.
             assert server.get(f"/attack/{attack}").status in (200, 500, 502)
     finally:
         for other in others:
             other.end()
     check(server, front, others)
     if attack in ("tail", "head"):
-        # It is not only that nothing was written.
+        # Shows that the attack has really overwritten something.
         server.wait_for(OVERWRITTEN)
     if attack in ("ask", "give", "copy"):
         server.wait_for(REFUSED)
@@ -146,7 +146,7 @@ def test_a_line_about_requests_in_flight_is_bounded(start: Start) -> None:
 
 
 def check_descriptors(server: Server, times: int) -> None:
-    """Bodies come and answers go in files, and nothing of that is refused."""
+    """Bodies and answers pass as files, and none is refused."""
     for number in range(times):
         with server.client() as client:
             answer = client.post(f"/file?{number}", LONG)

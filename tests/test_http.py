@@ -1,4 +1,4 @@
-"""What becomes of bytes: each input of the corpus, its answers, and what the application saw of it."""
+"""Each input of the corpus: its answers, and what the application saw of it."""
 
 import json
 import random
@@ -15,12 +15,12 @@ from tests.conftest import Start, open_door
 from tests.http_corpus import CASES, Case
 from tests.server import APPS, Server
 
-# Numbers the requests by which the log is known to be complete.
+# Numbers of the requests by which the log is known to be complete.
 BARRIERS = count()
 
 
 class Wire:
-    """One connection, of which we see every byte."""
+    """A connection with access to every byte."""
 
     def __init__(self, server: Server) -> None:
         assert isinstance(server.address, tuple)
@@ -40,11 +40,11 @@ class Wire:
             for piece in pieces:
                 self.socket.sendall(piece)
         except (BrokenPipeError, ConnectionResetError):
-            # Refused before everything was sent; the answer is there nevertheless.
+            # Refused before everything was sent; there is still an answer.
             pass
 
     def answer(self) -> tuple[int, bytes] | None:
-        """The next response, or nothing when the connection has ended."""
+        """The next response, or None at the end of the connection."""
         line = self._input.readline()
         if not line:
             return None
@@ -91,7 +91,7 @@ def witness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def play(server: Server, case: Case, pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], list[str], bool]:
-    """Send; give the answers, what the application saw, and whether the connection goes on."""
+    """Send; return the answers, what the application saw, and whether the connection persists."""
     before = server.mark()
     answers: list[tuple[int, bytes]] = []
     with Wire(server) as wire:
@@ -138,7 +138,7 @@ def test_the_corpus_is_large() -> None:
 
 @pytest.mark.parametrize(("witness", "seed"), [("", seed) for seed in range(5)], indirect=["witness"])
 def test_how_the_bytes_are_cut_changes_nothing(witness: Server, seed: int) -> None:
-    """Inputs in random pieces: each is on its way before the next is sent."""
+    """Inputs in random pieces, each sent before the next."""
     chance = random.Random(seed)
     cases = [case for case in CASES if not case.server and len(case.sent) < 2000]
     for case in chance.sample(cases, 60):
@@ -151,7 +151,7 @@ def test_how_the_bytes_are_cut_changes_nothing(witness: Server, seed: int) -> No
 
 
 def test_bodies_of_all_sizes_come_one_behind_the_other(start: Start) -> None:
-    """Short and long ones go different ways, and so do answers of known and of unknown length."""
+    """Short and long bodies take different paths, and so do answers of known and unknown length."""
     with start("leaver").client() as client:
         for size in (1, 4000, 1 << 16, 1 << 17, (1 << 17) + 1, 1 << 20):
             assert client.post("/body", b"x" * size).body == b"%d\n" % size

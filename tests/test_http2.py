@@ -1,4 +1,4 @@
-"""HTTP/2 without TLS: the same requests and answers as over HTTP/1, many at once on a connection."""
+"""HTTP/2 without TLS: the same requests and answers as over HTTP/1, concurrently on one connection."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ def test_the_application_sees_the_same_request(start: Start) -> None:
         "wsgi.url_scheme": "http",
     }
     assert {name: seen.get(name) for name in expected} == expected
-    # The answer is that of HTTP/1, but for the names, which HTTP/2 has in small letters.
+    # The answer is the same as over HTTP/1, except for the lower-case names of HTTP/2.
     with Client(server.address) as plain:
         fields = plain.get("/environ").headers.items()
     assert [name for name, _ in stream.fields] == [name.lower() for name, _ in fields]
@@ -55,7 +55,7 @@ def test_a_body_of_any_size_arrives(start: Start, size: int) -> None:
 
 
 def hold(server: Server, client: Http2Client, name: str) -> tuple[Stream, Path, int]:
-    """A request that is being served, what releases it, and the process that serves it."""
+    """A running request, the gate that releases it, and the process that serves it."""
     gate = server.folder / name
     os.mkfifo(gate)
     stream = client.send(f"/hold?gate={gate}")
@@ -100,7 +100,7 @@ def test_http1_goes_on_beside_it(start: Start) -> None:
         assert client.get("/").status == 200
         assert plain.get("/").status == 200
         assert client.get("/").status == 200
-    # Byte by byte, it is long not known which it is.
+    # Byte by byte, the version stays unknown for a long time.
     with Client(server.address) as slow:
         for byte in b"PRI / HTTP/1.1\r\nHost: a\r\n\r\n":
             slow.socket.sendall(bytes([byte]))
@@ -116,7 +116,7 @@ def test_it_is_not_served_unasked(start: Start, options: tuple[str, ...]) -> Non
 
 
 def ask_on(server: Server, enough: int) -> list[Stream]:
-    """Ten requests at a time, on a new connection whenever the server wants no more on one."""
+    """Ten requests at a time, on a new connection whenever the server closes one."""
     done: list[Stream] = []
     while len(done) < enough:
         with Http2Client(server.address) as client:

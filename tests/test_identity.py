@@ -1,4 +1,4 @@
-"""Who the processes of a server are."""
+"""The users and groups of a server's processes."""
 
 import grp
 import os
@@ -28,7 +28,7 @@ OTHER = grp.getgrnam("daemon")
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder that everybody may enter."""
+    """A folder that all users may enter."""
     with tempfile.TemporaryDirectory(prefix="rwsgi-") as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
@@ -40,7 +40,7 @@ def before(door: Door, tmp_path: Path) -> list[str]:
 
 
 def ids(pid: int) -> tuple[set[int], set[int], set[int]]:
-    """Users, groups and further groups of a process, as the kernel has them."""
+    """Users, groups and supplementary groups of a process, from the kernel."""
     fields = {}
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
         for line in status:
@@ -80,7 +80,7 @@ def test_all_but_the_supervisor_are_the_users(start: Start, before: list[str], p
 def test_who_starts_it_may_stand_where_the_user_may_not(
     start: Start, before: list[str], tmp_path: Path
 ) -> None:
-    """As root does in /root: nothing of that folder is wanted."""
+    """As root does in /root: nothing in that folder is needed."""
     os.chmod(tmp_path, 0o700)
     server = start("--user", "nobody", "probe", before=before)
     server.wait_for(r" WARN folder=\S+ may not be entered by the application's user, who works in / instead$")
@@ -116,7 +116,7 @@ def test_a_low_port_is_served_by_every_front_and_child(start: Start, before: lis
 def test_nobody_outlives_the_supervisor_that_has_changed_the_user(
     start: Start, before: list[str], place: Path
 ) -> None:
-    """The kernel forgets PDEATHSIG when a process changes its user."""
+    """The kernel clears PDEATHSIG when a process changes its user."""
     server = start("--user", "nobody", "--chdir", str(place), "probe", before=before)
     with processes.watched([process.pid for process in server.tree()]) as ends:
         os.kill(server.pid, signal.SIGKILL)
@@ -125,7 +125,7 @@ def test_nobody_outlives_the_supervisor_that_has_changed_the_user(
 
 
 def test_sockets_and_logs_are_the_users(start: Start, before: list[str], place: Path) -> None:
-    """The folder is root's: only root makes files in it, at the start and after a rotation."""
+    """The folder belongs to root: only root creates files in it, at the start and after a rotation."""
     log, path = place / "access.log", place / "s"
     arguments = ("--user", "nobody", "--access-log", str(log), "--chdir", str(place), "probe")
     server = start(*arguments, bind=f"unix:{path}", before=before)
@@ -135,7 +135,7 @@ def test_sockets_and_logs_are_the_users(start: Start, before: list[str], place: 
     log.rename(place / "access.log.1")
     server.send_signal(signal.SIGUSR1)
     until_equal(lambda: log.exists() and log.stat().st_uid, USER.pw_uid)
-    # The front is handed the new file after that. Each request has a line in one of them.
+    # The front gets the new file after that. Each request has a line in one of the files.
     statuses = [200]
     while not log.read_text():
         statuses.append(server.get("/identity").status)
@@ -168,7 +168,7 @@ def test_a_link_in_place_of_a_log_does_not_change_hands(run: Run, before: list[s
 
 @pytest.fixture
 def elsewhere(place: Path) -> Path:
-    """A folder of root's. Links lead there from a folder of the user's and from one of root's."""
+    """A folder of root's, with links to it in a folder of the user's and in one of root's."""
     folder = place / "roots"
     folder.mkdir()
     (place / "own").mkdir()
@@ -209,7 +209,7 @@ def users_folder(folder: Path) -> Path:
 def test_a_socket_in_a_folder_of_the_users_is_made_and_removed_as_by_the_user(
     start: Start, before: list[str], place: Path, elsewhere: Path
 ) -> None:
-    """Also where a killed server has left one, and after the folder has another name."""
+    """Also where a killed server has left a socket, and after the folder was renamed."""
     run = users_folder(place / "own" / "run")
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(run / "s"))
@@ -217,7 +217,7 @@ def test_a_socket_in_a_folder_of_the_users_is_made_and_removed_as_by_the_user(
     found = (run / "s").stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER.pw_uid, USER.pw_gid, 0o750)
     assert server.get("/identity").json()["users"] == [USER.pw_uid] * 3
-    # Others find it listed by its name.
+    # The kernel lists it by its name.
     with open("/proc/net/unix", encoding="ascii") as sockets:
         assert f" {run}/s\n" in sockets.read()
     run.rename(place / "own" / "moved")
@@ -248,7 +248,7 @@ def test_a_socket_in_a_folder_for_everybody_is_the_users(
 def test_no_socket_is_made_where_the_user_could_not(
     run: Run, before: list[str], place: Path, elsewhere: Path, path: str, problem: str
 ) -> None:
-    """The second folder is root's, but in one of the user's, who can have any other take its place."""
+    """The second folder belongs to root, but lies in one of the user's, who can replace it."""
     (place / "own" / "roots").mkdir()
     ran = run(*serving(place), bind=f"unix:{place}/{path}", before=before)
     assert (ran.code, problem in ran.err) == (78, True), ran.err
@@ -264,14 +264,15 @@ def test_no_socket_is_made_where_a_folder_is_exchanged_meanwhile(
     with subprocess.Popen(swapping, cwd=place, start_new_session=True) as swapper:
         try:
             for _ in range(10):
-                # Neither application nor second address: it ends right after the sockets were made.
+                # Without an application and with an invalid second address, it ends right after the sockets
+                # were created.
                 addresses = (f"--bind=unix:{place}/own/run/s", "--bind=site.invalid:80")
                 assert run(*addresses, *serving(place), bind=None, before=before).code != 0
                 control = ("--control", str(place / "own" / "run" / "control"), *serving(place))
                 assert run(*control, before=before).code != 0
         finally:
             os.killpg(swapper.pid, signal.SIGKILL)
-    # One that it had started may still be on its way to its end.
+    # A process that it had started may still be ending.
     until_equal(lambda: processes.of_session(swapper.pid), [])
     assert list(elsewhere.iterdir()) == []
 
@@ -279,7 +280,7 @@ def test_no_socket_is_made_where_a_folder_is_exchanged_meanwhile(
 def test_the_control_socket_is_made_where_it_was_looked_for(
     start: Start, before: list[str], place: Path, elsewhere: Path
 ) -> None:
-    """It stays root's also in a folder of the user's, who can put another one there."""
+    """It stays root's even in a folder of the user's, who can put another socket there."""
     path = users_folder(place / "own" / "run") / "control"
     server = start("--control", str(path), *serving(place), before=before)
     server.wait_for(f" WARN .*path={path} --user can put another socket in the place of the control socket")

@@ -1,4 +1,4 @@
-"""As process 1 of a container."""
+"""The server as process 1 of a container."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a nam
 
 @pytest.fixture
 def contained(start: Start) -> Server:
-    """A server that is process 1, as one of `docker run` without an init is."""
+    """A server that is process 1, as in `docker run` without an init."""
     before = [tool("unshare", "util-linux"), "--pid", "--fork", "--mount-proc", "--kill-child"]
     server = start("--processes", "2", "probe", children=None, before=before)
     match = server.wait_for(READY.pattern)
@@ -29,7 +29,7 @@ def contained(start: Start) -> Server:
 
 
 def init_of(server: Server) -> int:
-    """Process 1 as it is seen from outside."""
+    """Process 1 as seen from outside."""
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
     return int(children.read_text())
 
@@ -53,7 +53,7 @@ def test_it_reaps_what_others_leave_behind(contained: Server) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_gracefully(contained: Server, number: signal.Signals) -> None:
-    """The kernel ignores signals for process 1 unless it asks for them, and for all others with it."""
+    """The kernel ignores signals for process 1 unless it handles them, and for all others with it."""
     held = contained.hold()
     os.kill(init_of(contained), number)
     contained.wait_for(r" stopping$")

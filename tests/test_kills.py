@@ -1,4 +1,4 @@
-"""Whatever is killed, and however the application leaves: the rest goes on."""
+"""Killed processes, and all ways in which the application can end one: the rest continues."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.conftest import Start
 from tests.server import Server
 from tests.waiting import until_equal
 
-# Ways out that take a child along, and how the log names them.
+# Ways to end a child, and how the log names them.
 DEATHS = {
     "os._exit": r"exit 3",
     "abort": r"signal 6 \(SIGABRT\)",
@@ -83,7 +83,7 @@ def test_a_child_killed_while_it_answers_breaks_the_answer_off(start: Start) -> 
     response = client.response()
     assert response.readline() == b"one\n"
     kill(int(server.wait_for(r"^holding .* in (\d+)$")[1]))
-    # The end of a chunked body that was broken off is not there.
+    # The end of a chunked body is missing.
     assert b"0\r\n\r\n" not in client.rest()
 
 
@@ -115,7 +115,7 @@ def test_a_killed_front_is_restarted_on_the_same_listeners(start: Start) -> None
     former = server.front()
     kill(former)
     server.wait_for(rf' pid={former} cause="signal 9 \(SIGKILL\)" front died$')
-    # A connection made now waits in the backlog of the listener, which nobody has closed.
+    # A connection made now waits in the backlog of the listener, which is still open.
     assert server.get("/").status == 200
     with Client(str(server.folder / "s")) as client:
         assert client.get("/").status == 200
@@ -123,7 +123,7 @@ def test_a_killed_front_is_restarted_on_the_same_listeners(start: Start) -> None
     assert server.front() != former
     assert idle.rest() == b""
     held.release()
-    # The child has given an answer that nobody waits for, and is as good as before.
+    # The child has finished an answer without a client, and works as before.
     assert server.children(2) == children
     pair = [server.hold() for _ in children]
     assert {hold.pid for hold in pair} == set(children.values())
@@ -186,7 +186,7 @@ def test_a_thread_of_the_application_that_exits_costs_nothing(start: Start) -> N
 
 def test_an_answer_that_the_application_breaks_off_does_not_look_whole(start: Start) -> None:
     server = start("probe")
-    # Many times, since what was yielded and the end of it may reach the front together or apart.
+    # Many times, since the part and the end may reach the front together or separately.
     for _ in range(30):
         client = server.client()
         client.send("/broken")
@@ -200,7 +200,7 @@ def test_an_answer_that_the_application_breaks_off_does_not_look_whole(start: St
 def test_many_deaths_leave_neither_zombies_nor_descriptors(start: Start) -> None:
     server = start("--processes", "2", "probe", children=2)
 
-    # One connection for all, so that the front has as many descriptors at each look.
+    # One connection for all, so that the front's number of descriptors is constant.
     client = server.client()
 
     def kill_all() -> None:
@@ -223,7 +223,7 @@ def test_many_deaths_leave_neither_zombies_nor_descriptors(start: Start) -> None
     def zombies() -> list[processes.Process]:
         return [process for process in processes.of_session(server.pid) if process.is_zombie]
 
-    # An orphan speaks before it ends.
+    # An orphan reports its birth before it ends.
     until_equal(zombies, [])
 
 
@@ -245,9 +245,9 @@ def test_children_that_die_at_their_start_are_replaced_more_and_more_slowly(
     kill(children[0])
     died = deaths(server, 6)
     server.wait_for(r' child=0 gen=1 pid=\d+ cause="exit 9.*" died$')
-    # Of the day, which may end meanwhile.
+    # In seconds of the day, which may end meanwhile.
     pauses = [(later - earlier) % (24 * 60 * 60) for earlier, later in pairwise(died[1:])]
-    # The first replacement comes at once; from then on each waits twice as long. Only the least is certain.
+    # The first replacement is immediate; from then on each delay doubles. Only the minimum is certain.
     for pause, least in zip(pauses, [0.0, 0.1, 0.2, 0.4], strict=True):
         assert pause >= least, pauses
     assert server.get("/").json()["pid"] == children[1]
@@ -283,7 +283,7 @@ def test_a_fork_that_fails_is_tried_again(start: Start, tmp_path: Path) -> None:
     kill(server.mold())
     mold = int(server.wait_for(r" pid=(\d+) mold ready$", since=mark)[1])
     kill(children[0])
-    # Once a second at first: two failures show that it goes on trying.
+    # Once per second at first: two failures show that it retries.
     server.wait_for_all(r" WARN .*child=0 .*errno=.*EAGAIN.* cannot be forked$", 2)
     assert server.get("/").json()["pid"] == children[1]
     (tmp_path / "no-fork").unlink()

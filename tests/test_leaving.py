@@ -1,4 +1,4 @@
-"""Clients that leave, at each stage of a request: what they held is free, and their line says how it was."""
+"""Clients that leave at each stage of a request: all resources are freed, and the log line is right."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from tests.client import Client
 from tests.conftest import Start
 from tests.waiting import until, until_equal
 
-# What leaks is seen when it adds up.
+# Repeated, so that a leak adds up.
 TIMES = 20
 
 Leave = Callable[[Client], None]
@@ -35,7 +35,7 @@ def half_close(client: Client) -> None:
 
 
 class Scene:
-    """A server with one thread, and what it holds when nobody is there."""
+    """A server with one thread, and its open descriptors without clients."""
 
     def __init__(self, start: Start, *arguments: str) -> None:
         logged = ("--access-log", "access.log", "--access-log-format", "json")
@@ -44,7 +44,7 @@ class Scene:
         self._lines = 0
         self.front = self.server.front()
         before = processes.descriptors(self.front)
-        # The child may open what it keeps; the front closes the connection in its own time.
+        # The child may open what it keeps; the front closes the connection a moment later.
         self.check_served()
         until_equal(lambda: processes.descriptors(self.front), before)
         self._held = self._holds()
@@ -64,12 +64,12 @@ class Scene:
         assert self.last_line() == ("/after", 200, True)
 
     def check_seen(self) -> None:
-        """The front has seen what was sent before now."""
+        """The front has received what was sent before."""
         self.server.settle()
         assert self.last_line() == ("LAST", 400, True)
 
     def last_lines(self, count: int) -> list[tuple[str, int, bool]]:
-        """Of the lines that are new: what was asked, without a query; the status; whether it is complete."""
+        """The target without a query, the status and the completeness of each new line."""
         self._lines += count
         records = self.log.wait_for_records(self._lines)
         assert len(records) == self._lines, records
@@ -87,16 +87,16 @@ class Scene:
         return line
 
     def said(self, beginning: str) -> int:
-        """How often the application has said this."""
+        """How often the application has logged this."""
         return len([line for line in self.server.log.lines if line.startswith(beginning)])
 
     def check_closed(self, target: str, count: int) -> None:
-        """So many answers have been closed, and none of them twice."""
+        """This number of answers were closed, none of them twice."""
         self.server.wait_for_all(f"^closed {target}", count)
         assert self.said(f"closed {target}") == count
 
     def end(self) -> None:
-        """Nothing is held that was not held before, and there was no line too many."""
+        """Nothing is open that was not open before, and there were no additional lines."""
         until_equal(self._holds, self._held)
         self.server.stop()
         assert len(self.log.lines()) == self._lines
@@ -155,7 +155,7 @@ LARGE = 1 << 20
 
 
 def body_files(pid: int) -> list[tuple[int, int]]:
-    """The size of each temporary file, and how much has been written or read of it."""
+    """The size and the position of each temporary file."""
     found = []
     for number, target in processes.descriptors(pid).items():
         if target.endswith(" (deleted)") and not target.startswith("/memfd:"):
@@ -201,7 +201,7 @@ def test_while_queued(start: Start, size: int) -> None:
         queued, refused = scene.begin(), scene.begin()
         queued.socket.sendall(BODY.replace(b"/body", b"/queued") % size + b"a" * size)
         if size == LARGE:
-            # Written to its end, it is ready to be read.
+            # Written to its end, and not read yet.
             until_equal(lambda: body_files(scene.front), [(LARGE, 0)])
         scene.check_seen()
         # It has the only place.
@@ -223,7 +223,7 @@ def test_while_queued(start: Start, size: int) -> None:
 
 
 def test_while_the_application_runs(start: Start) -> None:
-    """It is known at once, and not when the application answers."""
+    """The front notices at once, and not when the application answers."""
     scene = Scene(start)
     for number in range(1, TIMES + 1):
         held = scene.server.hold("/run")
@@ -237,7 +237,7 @@ def test_while_the_application_runs(start: Start) -> None:
 
 @pytest.mark.parametrize("read", ["never", "before", "after"])
 def test_while_the_application_runs_and_its_body_is_in_a_file(start: Start, read: str) -> None:
-    """Whether it has the file, never wants it, or asks for it when nobody has it any more."""
+    """Whether it has the file, never asks for it, or asks when it no longer exists."""
     scene = Scene(start)
     for number in range(1, TIMES + 1):
         gate = scene.server.folder / f"body-gate-{number}"
@@ -257,7 +257,7 @@ def test_while_the_application_runs_and_its_body_is_in_a_file(start: Start, read
 
 @WAYS
 def test_while_it_streams_without_end(start: Start, leave: Leave) -> None:
-    """A close says the same as a reset: there is something that has not been read."""
+    """A close has the effect of a reset, because there is unread data."""
     scene = Scene(start)
     for number in range(1, TIMES + 1):
         client = scene.begin(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -271,7 +271,7 @@ def test_while_it_streams_without_end(start: Start, leave: Leave) -> None:
 
 @WAYS
 def test_while_it_streams_and_waits(start: Start, leave: Leave) -> None:
-    """It is known at once, and not when the application goes on."""
+    """The front notices at once, and not when the application continues."""
     scene = Scene(start)
     for number in range(1, TIMES + 1):
         client = scene.begin()
@@ -285,7 +285,7 @@ def test_while_it_streams_and_waits(start: Start, leave: Leave) -> None:
     scene.end()
 
 
-# Who only says that nothing more comes has not left.
+# A client that only shuts down its sending side has not left.
 
 
 def test_a_half_closed_client_gets_its_answers(start: Start) -> None:

@@ -1,4 +1,4 @@
-"""Whatever standard error is, the server starts, serves and stops."""
+"""The server starts, serves and stops whatever happens to standard error."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ from tests.server import Door
 from tests.tools import tool
 from tests.waiting import until, until_equal
 
-# A pipe.
+# Pipes.
 
 
 def test_a_pipe_that_nobody_reads_stops_nobody_and_what_was_lost_is_told(begin: Begin) -> None:
@@ -49,7 +49,7 @@ def test_a_pipe_that_nobody_reads_stops_nobody_and_what_was_lost_is_told(begin: 
         fill(writer)
         goes_on(server)
         read_until(reader, LOST)
-        # What comes after it is complete again.
+        # The lines after it are complete again.
         mark = server.get("/raise")
         assert mark.status == 500
         assert "Traceback (most recent call last):" in read_until(reader, "^ValueError: on purpose")
@@ -63,7 +63,7 @@ def test_what_was_lost_is_told_without_a_further_line(begin: Begin) -> None:
         server = begin(before=to(f"2>&{writer}"), inherited=[writer])
         read_until(reader, " ready$")
         fill(writer)
-        # Lost in a child, which gives a reader a moment: the supervisor has nothing to say.
+        # Lost in a child, which waits briefly for a reader: the supervisor logs nothing itself.
         for _ in range(2):
             assert server.get("/raise").status == 500
         read_until(reader, LOST)
@@ -98,7 +98,7 @@ def test_an_application_that_waits_to_print_waits_alone(begin: Begin) -> None:
             )
             for _ in range(4):
                 assert server.get("/").status == 200
-            # Nor does it hold up the end for as long as a request may take.
+            # It does not delay the end by the time that a request may take.
             began = time.monotonic()
             server.send_signal(signal.SIGTERM)
             assert waiting.answer().status == 200
@@ -113,9 +113,9 @@ def wait_channel(pid: int) -> str:
 
 
 def test_another_users_pipe_is_written_by_a_process_of_its_own(begin: Begin, tmp_path: Path) -> None:
-    """It cannot be opened anew, and yet the server must not wait for it."""
+    """It cannot be reopened, and yet the server must not wait for it."""
     with pipe() as (reader, writer):
-        # As a pipe that may not be opened again.
+        # A pipe that cannot be reopened.
         os.fchmod(writer, 0)
         server = begin(
             "--processes", "2", before=[*without_rights(), *to(f"2>&{writer}")], inherited=[writer]
@@ -129,7 +129,7 @@ def test_another_users_pipe_is_written_by_a_process_of_its_own(begin: Begin, tmp
 
 
 def without_rights() -> list[str]:
-    """Root opens everything; without this capability it does not."""
+    """Root can open everything; without this capability it cannot."""
     if os.geteuid() != 0:
         return []
     dropped = "-dac_override,-dac_read_search"
@@ -137,7 +137,7 @@ def without_rights() -> list[str]:
 
 
 def fill_blocking(writer: int) -> None:
-    """Fill a pipe that cannot be opened anew."""
+    """Fill a pipe that cannot be reopened."""
     while select.select([], [writer], [], 0)[1]:
         os.write(writer, b"\n" * 4096)
 
@@ -149,7 +149,7 @@ def test_a_fifo_whose_reader_comes_back_has_whole_lines_again(begin: Begin, tmp_
     server = begin(before=to(f"2>{fifo}"))
     read_until(reader, " ready$")
     os.close(reader)
-    # With the answer to the second, what there is to say of the first has been lost.
+    # With the answer to the second, the lines of the first have been lost.
     for _ in range(2):
         assert server.get("/raise").status == 500
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -177,7 +177,7 @@ def test_a_traceback_of_many_pages_is_whole(begin: Begin, tmp_path: Path) -> Non
         assert "y" * 200000 + "\n" in log.read_text()
 
 
-# A socket, and systemd's journal.
+# Sockets, and systemd's journal.
 
 
 def test_a_socket_that_nobody_reads_stops_nobody(begin: Begin) -> None:
@@ -189,7 +189,7 @@ def test_a_socket_that_nobody_reads_stops_nobody(begin: Begin) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 theirs.send(b"\n" * 4096)
-        # The flag is that of the server's standard error, too, which had better be as it was.
+        # The flag is shared with the server's standard error, so it is restored.
         theirs.setblocking(True)
         goes_on(server)
         read_until(ours.fileno(), LOST)
@@ -223,14 +223,14 @@ def test_a_journal_that_standard_error_is_not_changes_nothing(start: Start) -> N
     assert all(re.match(r"\d{4}-", line) for line in server.log.lines if " INFO " in line)
 
 
-# A file.
+# Files.
 
 
 def test_a_file_is_written_by_a_process_of_its_own_to_the_last_line(begin: Begin, tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     server = begin(before=to(f"2>>{log}"))
     (writer,) = pids_of(server, "log")
-    # Neither the server's listeners nor its standard output, which others wait for the end of.
+    # Neither the server's listeners nor its standard output, for whose end others wait.
     found = processes.descriptors(writer)
     assert (found[0], found[1], found[2]) == ("/dev/null", "/dev/null", str(log))
     assert len(found) == 7, found
@@ -275,7 +275,7 @@ def test_lines_begin_anew_behind_half_a_line(begin: Begin, tmp_path: Path) -> No
     assert log.read_text().startswith("half a li\n20")
 
 
-# A disk that is full, and one that does not answer.
+# Full disks, and frozen ones.
 
 
 @as_root
@@ -283,7 +283,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(begin: Begin, small: Disk) -> 
     log = small.place / "server.log"
     server = begin("--processes", "2", before=to(f"2>>{log}"))
     small.fill()
-    # More than the last block of the file has room for.
+    # More than the room in the last block of the file.
     for _ in range(30):
         assert server.get("/raise?1000").status == 500
     goes_on(server)
@@ -292,7 +292,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(begin: Begin, small: Disk) -> 
     stops(server)
     text = log.read_text()
     assert text.endswith(" INFO stopped\n")
-    # Nothing is glued to what was cut off.
+    # No line is appended to a truncated one.
     assert all(line.count(" INFO ") + line.count(" WARN ") <= 1 for line in text.splitlines()), text
 
 
@@ -322,7 +322,7 @@ def test_a_disk_that_does_not_answer_holds_up_no_end(begin: Begin, freezable: Di
     until_equal(server.tree, [])
 
 
-# Nothing at all.
+# Closed descriptors.
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -337,7 +337,7 @@ def test_what_is_closed_is_opened_on_nothing(begin: Begin, closed: str) -> None:
             expected = redirection in closed.split() or number == 0
             assert (found[number] == "/dev/null") == expected, (pid, found)
     front = pids_of(server, "front")
-    # Into nothing, and not into the memory that the server shares.
+    # To /dev/null, and not into the shared memory.
     assert server.get("/descriptor?1").status == server.get("/descriptor?2").status == 200
     assert server.get("/streams").status == 200
     assert pids_of(server, "front") == front
@@ -399,7 +399,7 @@ def test_a_terminal_gets_short_lines_in_local_time_and_colours(begin: Begin, ter
     minute = int(match[1]) * 60 + int(match[2])
     now = (time.time() / 60 + 330) % 1440
     assert min(abs(minute - now), 1440 - abs(minute - now)) <= 2
-    # Only who develops wants to see each request.
+    # Only in development each request is logged.
     assert server.get("/quiet").status == 200
     server.stop()
     assert "/quiet" not in read_until(terminal.ours, "stopped$")

@@ -1,4 +1,4 @@
-"""The man pages, as the programs that show them read them."""
+"""The man pages in the programs that display them."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ def shown(page: Path) -> str:
         pytest.skip("neither mandoc nor groff is installed")
     done = subprocess.run([*command, page], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    # mandoc shows bold letters by typing them twice.
+    # mandoc prints bold letters by overstriking.
     return re.sub(".\b", "", done.stdout)
 
 

@@ -1,4 +1,4 @@
-"""What an application does by mistake costs no other request, and no other client hears of it."""
+"""Mistakes of an application affect no other request and no other client."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ COPY = " a process that the application forked came back into the server: it end
 def test_a_child_without_its_descriptors_leaves(start: Start, tmp_path: Path, threads: str) -> None:
     server = start("--processes", "1", "--threads", threads, "mistakes")
     child = server.children(1)[0]
-    # By then it listens to the supervisor. One that does not yet would have no line, and be killed for that.
+    # By then it listens to the supervisor. Before, it would have no channel, and would be killed for that.
     assert server.get("/?first").body == b"first"
     assert server.get("/close").body == b"closed"
     server.wait_for(f"pid={child} cause=\"exit 76 .*closed the server's descriptors.* died$")

@@ -1,4 +1,4 @@
-"""What `make` tells of a machine that lacks something, before anything is compiled."""
+"""The messages of `make` on a machine that lacks something, before anything is compiled."""
 
 import os
 import shlex
@@ -13,14 +13,14 @@ import pytest
 from tests.server import ROOT
 
 NEEDS = ROOT / "tests" / "fresh" / "needs"
-# What every Debian has, and what is asked for.
+# Programs of every Debian, and the required ones.
 PROGRAMS = (
     "awk cut dirname find grep head make mkdir sed sh sort tail touch as ld cc cargo rustc rustup".split()
 )
 
 
 class Machine:
-    """One that has these programs and no others."""
+    """A machine with these programs and no others."""
 
     def __init__(self, folder: Path) -> None:
         self._programs = folder / "programs"
@@ -43,7 +43,7 @@ class Machine:
         (self._programs / name).unlink(missing_ok=True)
 
     def change_python(self, text: str) -> None:
-        """Run this whenever Python starts."""
+        """Run this code whenever Python starts."""
         (self._site / "sitecustomize.py").write_text(f"import sys, sysconfig\n{text}\n")
 
     def run(self, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -150,7 +150,7 @@ def test_a_python_that_does_not_do_is_told(machine: Machine, change: str, line: 
 )
 def test_make_stops_before_it_does_anything(machine: Machine, tmp_path: Path, target: str) -> None:
     machine.remove("cc")
-    # Made by a former run, which had a compiler.
+    # Made by a former run, when there was a compiler.
     for name in ("venv", "wheel", "demo", "dev"):
         done = tmp_path / "env" / "done" / name
         done.parent.mkdir(parents=True, exist_ok=True)

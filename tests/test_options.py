@@ -1,4 +1,4 @@
-"""Options: read from each of their places, explained, and doing what they say."""
+"""Options: read from each source, documented, and effective."""
 
 import re
 import select
@@ -118,7 +118,7 @@ def test_variables_for_a_service_of_the_same_name_are_ignored(start: Start) -> N
 def test_port_and_processes_are_those_of_the_platform(start: Start, run: Run) -> None:
     platform = {"PORT": "5000", "WEB_CONCURRENCY": "2"}
     start("probe", children=2, environment=platform)
-    # Not served: that is on all addresses of the machine.
+    # Not served, because it would listen on all addresses of the machine.
     lines = run("--print-config", "probe", bind=None, environment=platform).out.splitlines()
     assert '# bind = [":5000"]  # environment variable PORT' in lines
 
@@ -229,7 +229,7 @@ def test_a_request_line_that_is_too_long_is_refused(start: Start) -> None:
 
 def test_header_fields_that_are_too_many_or_too_long_are_refused(start: Start) -> None:
     server = start("--limit-request-fields", "10", "--limit-request-field-size", "300", "probe")
-    # One field is the host.
+    # One field is Host.
     assert server.get("/", {f"X-{number}": "a" for number in range(9)}).status == 200
     assert server.get("/", {f"X-{number}": "a" for number in range(10)}).status == 431
     assert server.get("/", {"X": "a" * 250}).status == 200
@@ -239,7 +239,7 @@ def test_header_fields_that_are_too_many_or_too_long_are_refused(start: Start) -
 def test_a_body_that_is_too_large_is_refused(start: Start) -> None:
     server = start("--limit-request-body", "1K", "probe")
     assert server.client().post("/body", b"a" * 1024).json()["size"] == 1024
-    # Announced, it is refused before it is sent.
+    # Refused by its announced length, before it is sent.
     client = server.client()
     client.socket.sendall(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1025\r\n\r\n")
     assert client.answer().status == 413
@@ -287,14 +287,14 @@ def test_a_body_that_does_not_come_is_not_waited_for(start: Start) -> None:
     client = server.client()
     client.socket.sendall(b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf")
     assert client.answer().status == 408
-    # Nor has the application's only thread waited for it.
+    # The application's only thread has not waited for it, either.
     assert server.get("/").json()["served"] == 1
 
 
 def test_a_full_queue_is_said_so(start: Start) -> None:
     server = start("--max-queue", "2", "probe")
     held = server.hold()
-    # All three are sent before the first is looked at; the two that have come first wait.
+    # All three are sent before the first is read; the first two to arrive wait.
     clients = [server.client() for _ in range(3)]
     for client in clients:
         client.send("/")
@@ -322,7 +322,7 @@ def test_connections_beyond_the_limit_wait_for_their_turn(start: Start) -> None:
     assert (first.get("/").status, second.get("/").status) == (200, 200)
     third = server.client()
     third.send("/")
-    # Whoever is served instead shows that the third was not.
+    # Shows that the third was not accepted instead.
     assert second.get("/").json()["served"] == 3
     first.close()
     assert third.answer().json()["served"] == 4
@@ -330,7 +330,7 @@ def test_connections_beyond_the_limit_wait_for_their_turn(start: Start) -> None:
 
 def test_as_many_connections_wait_as_the_backlog_holds(start: Start) -> None:
     server = start("--backlog", "2", "--max-connections", "1", "--keep-alive", "1h", "probe", bind="unix:s")
-    # The one that may be open, and those that wait: the kernel lets one more wait than it is told.
+    # The one that may be open, and those in the backlog: the kernel accepts one more than the backlog.
     first = server.client()
     assert first.get("/").status == 200
     waiting = [server.client() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""PEP 3333, of what the application answers: start_response, write, the iterable and its end, the length."""
+"""PEP 3333, the application's answers: start_response, write, the iterable and its end, the length."""
 
 import socket
 import struct
@@ -37,8 +37,8 @@ def site(
 def answer(
     *part: str, status: str = "200 OK", header: Sequence[str] = (), shape: str = "list", tag: str = ""
 ) -> str:
-    """The target by which the application answers like this."""
-    # The validator wants it, but not there.
+    """The target for such an answer."""
+    # The validator requires it, but not with these statuses.
     typed = [] if status[:3] in ("204", "304") else ["Content-Type:text/plain"]
     tagged = {"tag": tag} if tag else {}
     return target("answer", status=status, header=[*typed, *header], part=part, shape=shape, **tagged)
@@ -118,7 +118,7 @@ TAB = "X-A:a\tb"
 
 @bare_only
 def test_a_tab_in_the_value_of_a_header_arrives(site: Server) -> None:
-    """The validator lets no control character pass, and HTTP this one."""
+    """The validator refuses all control characters; HTTP allows this one."""
     assert raw(site, f"GET {answer('x', header=[TAB])}").all("X-A") == ["a\tb"]
 
 
@@ -134,7 +134,7 @@ def test_the_server_adds_a_date(site: Server) -> None:
 
 @bare_only
 def test_a_status_without_a_reason_is_forgiven(site: Server) -> None:
-    """Servers need not insist. What goes out is well-formed: the space after the code belongs to it."""
+    """Servers need not enforce it. What is sent is well-formed: the space after the code is required."""
     got = raw(site, "GET /lenient")
     assert (got.line, got.all("X-A"), got.rest) == ("HTTP/1.1 200 ", ["b"], b"forgiven")
 
@@ -286,7 +286,7 @@ def test_an_error_in_close_leaves_the_answer_and_the_connection_alone(site: Serv
 @pytest.mark.parametrize("shape", ["list", "tuple"])
 @pytest.mark.parametrize("part", ["", "x", "x" * 100_000], ids=len)
 def test_the_length_of_a_single_part_is_told(site: Server, shape: str, part: str) -> None:
-    """The iterable that the validator returns has no length."""
+    """The validator's iterable has no length."""
     got = raw(site, f"GET {target('repeat', part=part[:1], times=str(len(part)), shape=shape)}")
     assert (got.all("Content-Length"), got.all("Transfer-Encoding")) == ([str(len(part))], [])
     assert got.rest == part.encode()
@@ -357,7 +357,7 @@ def test_a_body_longer_than_its_length_is_cut_and_does_not_reach_the_next_answer
         got = client.get(answer("one", "two", header=[f"Content-Length:{length}"], shape=shape))
         assert (got.headers["Content-Length"], got.body) == (str(length), b"onetwo"[:length])
         assert client.get("/generator").body == b"from a generator"
-    # Parts behind the end are not even asked for.
+    # Parts after the end are not requested.
     if length != len("one"):
         site.wait_for(" the application gave more than its Content-Length: cut", since)
 

@@ -1,4 +1,4 @@
-"""PEP 3333, of what the application is given: the environ, wsgi.input and wsgi.errors."""
+"""PEP 3333, the application's input: the environ, wsgi.input and wsgi.errors."""
 
 import io
 import json
@@ -233,7 +233,7 @@ def test_an_environ_that_was_spoilt_does_not_spoil_the_next(site: Server) -> Non
         assert client.get("/spoil").body == b"spoilt"
         after = client.get("/show").json()
     for shown in (before, after):
-        # Objects of one request, shown with their addresses.
+        # Objects of one request, whose repr contains their addresses.
         del shown["environ"]["wsgi.input"], shown["environ"]["wsgi.errors"]
     assert after == before
 
@@ -262,7 +262,7 @@ def test_what_is_written_to_errors_is_in_the_log(site: Server) -> None:
 # wsgi.input.
 
 LINES = b"one\ntwo\r\n\nthe last line has no end"
-# Kept in memory, and in a file.
+# One is kept in memory, the other in a file.
 SMALL, LARGE = LINES, b"".join(b"line %d\n" % number for number in range(30_000)) + LINES
 assert len(LARGE) > 300 * 1024
 
@@ -304,7 +304,7 @@ def test_a_large_body_is_read_like_a_file(site: Server, how: str, chunk: int | N
 @pytest.mark.parametrize("chunk", [None, 50_000], ids=["a length", "chunks"])
 @pytest.mark.parametrize("body", [b"", SMALL, LARGE], ids=["empty", "small", "large"])
 def test_the_size_of_a_read_is_optional(site: Server, body: bytes, chunk: int | None) -> None:
-    """The validator has it that there must be one; PEP 3333 has it otherwise."""
+    """The validator requires it, PEP 3333 does not."""
     assert ask_to_read(site, "read()", body, chunk) == [body.decode("latin-1")]
 
 

@@ -1,4 +1,4 @@
-"""PEP 3333, of what the application does wrong: it costs the request, is told in the log, and that is all."""
+"""PEP 3333, errors of the application: each costs only its request, and is logged."""
 
 from collections.abc import Iterator
 from http.client import IncompleteRead
@@ -24,7 +24,7 @@ def failures(lines: list[str]) -> int:
 
 
 def fails(site: Server, asked: str) -> list[str]:
-    """The request gets an error that tells nothing, the child goes on, and the log tells the cause once."""
+    """The request gets an error without details, the child continues, and the log has the cause once."""
     since = settled(site)
     with surviving(site):
         got = raw(site, f"GET {asked}")
@@ -77,7 +77,7 @@ def test_an_exception_after_a_part_leaves_the_length_unfilled(site: Server, vers
 def test_an_exception_after_a_part_resets_a_connection_whose_end_would_be_that_of_the_answer(
     site: Server,
 ) -> None:
-    """HTTP/1.0 without a length: an ordinary end would make the answer look complete."""
+    """HTTP/1.0 without a length: an ordinary close would make the answer look complete."""
     asked = target("fail", error="ValueError", moment="after a part")
     with surviving(site), Client(site.address) as client:
         client.socket.sendall(request(f"GET {asked} HTTP/1.0"))
@@ -131,7 +131,7 @@ def test_an_answer_without_start_response_is_an_error_500(site: Server, returns:
     since = settled(site)
     with surviving(site):
         assert site.get(target("without-start", returns=returns)).status == 500
-    # The validator sees that, too, unless there are no parts to look at.
+    # The validator notices that, too, unless there are no parts.
     told = " the application did not call start_response", " the application failed"
     assert sum(line.endswith(told) for line in said(site, since)) == 1
 
@@ -165,7 +165,7 @@ def test_writing_what_is_not_bytes_is_an_error_500(site: Server) -> None:
 
 
 def test_the_next_request_of_the_connection_is_not_affected(site: Server) -> None:
-    """Unless the server closes it, which it then says."""
+    """Unless the server announces that it closes it."""
     with surviving(site), Client(site.address) as client:
         got = client.get(target("fail", error="ValueError", moment="when called"))
         assert got.status == 500

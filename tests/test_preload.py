@@ -1,4 +1,4 @@
-"""What is loaded where, and what the children of one mold share and do not share."""
+"""What is loaded where, and what the children of one mold share."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ CHILDREN = 4
 
 
 def ask_each(server: Server, children: int = CHILDREN) -> list[dict[str, Any]]:
-    """Ask every child once: each is busy until all have been asked."""
+    """Send each child one request: each is busy until all have one."""
     held = [server.hold() for _ in range(children)]
     for hold in held:
         hold.release()
@@ -41,13 +41,13 @@ def test_without_preload_each_child_imports_for_itself(start: Start) -> None:
     for answer in ask_each(server):
         assert answer["imported_in"] == answer["pid"]
         assert answer["parent"] == server.pid
-        # What was loaded is not looked at again by the collector.
+        # The garbage collector ignores what was loaded.
         assert answer["frozen"] > 1000
     assert sorted(imports(server)) == sorted(server.children(CHILDREN).values())
 
 
 def test_one_process_that_is_not_replaced_loads_for_itself(start: Start, run: Run, tmp_path: Path) -> None:
-    """A mold would hold once more what it has loaded. What cannot be shared is no matter then."""
+    """A mold would hold a second copy, and it does not matter what cannot be shared."""
     (tmp_path / "busy.py").write_text(THREADED)
     server = start("busy")
     assert server.get("/").json()["imported_in"] == server.children(1)[0]
@@ -160,12 +160,12 @@ def test_connections_to_the_database_are_closed_before_the_fork(start: Start, tm
     )
     first, second = server.get("/").json(), server.get("/").json()
     assert first["opened_in"] == server.mold() != first["pid"]
-    # What the mold had is gone; what the child has opened stays.
+    # The mold's connection was closed; that of the child stays.
     assert (first["found"], second["found"]) == (False, True)
 
 
 def test_what_django_loads_with_the_first_request_is_loaded_in_the_mold(start: Start, tmp_path: Path) -> None:
-    """Views, template engines with the tags of all applications, and what makes SQL of queries."""
+    """Views, template engines with all applications' tags, and the SQL compiler."""
     (tmp_path / "shop.py").write_text(
         "import sys\n"
         "from mysite.wsgi import application as site\n"

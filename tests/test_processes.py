@@ -1,4 +1,4 @@
-"""What an operator sees of the processes."""
+"""The processes from an operator's point of view."""
 
 import os
 import resource
@@ -43,7 +43,7 @@ def test_supervisor_and_mold_have_one_thread(start: Start) -> None:
 
 
 def test_the_supervisor_sleeps_when_nothing_happens(start: Start) -> None:
-    """Requests do not wake it: the processor time it has used stays what it was."""
+    """Requests do not wake it: its CPU time does not change."""
     server = start("probe")
 
     def switches() -> int:
@@ -76,7 +76,7 @@ def test_only_the_front_may_open_as_many_files_as_there_may_be_connections(start
 
 
 def test_no_process_holds_what_is_anothers(start: Start) -> None:
-    """Only supervisor and front have the listener; a child has no client."""
+    """Only supervisor and front have the listener; no child has a client's socket."""
     server = start("--processes", "2", "probe", children=2)
     held = server.hold()
     assert isinstance(server.address, tuple)

@@ -1,4 +1,4 @@
-"""Libraries from PyPI that a fork breaks, or that were once taken for such, each used as sites use it."""
+"""Libraries from PyPI that a fork breaks, or that were wrongly suspected, used as in real sites."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def application(environ, start_response):
 
 
 def ask(server: Server, requests: int = REQUESTS, clients: int = 6) -> list[dict[str, object]]:
-    """Ask so often, some at the same time."""
+    """Send this number of requests, some concurrently."""
 
     def one(number: int) -> dict[str, object]:
         with Client(server.address) as client:
@@ -47,7 +47,7 @@ def ask(server: Server, requests: int = REQUESTS, clients: int = 6) -> list[dict
         return list(threads.map(one, range(requests)))
 
 
-# Those that must be loaded by each child, what is said of them, and what they do.
+# Libraries that each child must load itself, the expected warning, and their use.
 OFFENDERS = {
     "polars": (
         "import polars\n"
@@ -60,7 +60,7 @@ OFFENDERS = {
     ),
 }
 
-# Those that are shared without a word.
+# Libraries that are shared without a warning.
 HARMLESS = {
     "polars-not-used": ("import polars\ndef work():\n    return polars.__name__\n", "polars"),
     "pandas": (
@@ -81,7 +81,7 @@ HARMLESS = {
         4999950000,
     ),
     "gevent": (
-        # Its hub has been used when the fork comes, and so have its threads.
+        # Its hub and its threads have been used before the fork.
         "from gevent import monkey\n"
         "monkey.patch_all()\n"
         "import socket, time\n"
@@ -94,7 +94,7 @@ HARMLESS = {
 }
 
 
-# Each span goes to a file, with the process that has sent it.
+# Each span is written to a file, with the process that has sent it.
 TELEMETRY = """
 import os
 from opentelemetry.sdk.trace import TracerProvider
@@ -116,7 +116,7 @@ def work():
 def test_telemetry_of_a_thread_that_begins_anew_is_shared(
     start: Start, tmp_path: Path, seconds: float
 ) -> None:
-    """Its thread sends what each child has gathered, in time or at its end."""
+    """Its thread sends the spans of each child, in time or at its end."""
     (tmp_path / "shop.py").write_text(TELEMETRY.replace("SECONDS", str(seconds)) + ANSWER)
     server = start("--processes", str(CHILDREN), "shop", children=CHILDREN)
     mold = server.mold()
@@ -146,7 +146,7 @@ int sum(int many) {
 
 
 def test_openmp_is_known_by_its_library(start: Start, tmp_path: Path) -> None:
-    """GNU's, as scikit-learn and LightGBM have it: what runs in parallel after the fork never ends."""
+    """GNU's, as in scikit-learn and LightGBM: a parallel section after the fork never ends."""
     (tmp_path / "sum.c").write_text(OPENMP)
     compiler = ["cc", "-shared", "-fPIC", "-fopenmp", "-o", "libsum.so", "sum.c"]
     subprocess.run(compiler, cwd=tmp_path, check=True, timeout=60)
@@ -201,7 +201,7 @@ def work():
         return root["count"]
 """
 
-# Has read every record, and counted those that were committed.
+# Reads every record, and counts the committed ones.
 READ_ALL = """
 import sys, ZODB, ZODB.FileStorage
 storage = ZODB.FileStorage.FileStorage("Data.fs", read_only=True)
@@ -212,12 +212,12 @@ assert all(len(root[f"text {number}"]) == 200 for number in range(1, count + 1))
 print(count)
 """
 
-# Nobody has built its parts for that yet, and not everybody has a compiler.
+# There are no wheels for that yet, and a compiler may be missing.
 zodb = pytest.mark.skipif(sys.version_info >= (3, 15), reason="BTrees has no wheel for CPython 3.15")
 
 
 def committed(folder: Path) -> int:
-    """How many commits there are, all of which can be read."""
+    """The number of commits, all of which can be read."""
     command = [sys.executable, "-c", READ_ALL]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -226,7 +226,7 @@ def committed(folder: Path) -> int:
 
 @zodb
 def test_a_database_that_is_locked_survives_replacements(start: Start, tmp_path: Path) -> None:
-    """A copy would overwrite what the former one has committed. The replacement never gets the lock."""
+    """A copy would overwrite later commits of the original. The replacement never gets the lock."""
     (tmp_path / "shop.py").write_text(ZODB + ANSWER)
     server = start("--max-requests-per-child", "6", "shop")
     answers = ask(server)
@@ -239,7 +239,7 @@ def test_a_database_that_is_locked_survives_replacements(start: Start, tmp_path:
 
 @zodb
 def test_a_database_that_is_locked_is_not_written_by_several(start: Start, tmp_path: Path) -> None:
-    """Who gets the lock serves, or the start fails where another has told first that it did not get it."""
+    """The child with the lock serves, or the start fails because another first reported its failure."""
     (tmp_path / "shop.py").write_text(ZODB + ANSWER)
     server = start(*RECYCLING, "shop", children=None)
     is_ready = server.wait_for(r" url=\S+ .*ready$| stopped$")[0] != " stopped"

@@ -1,4 +1,4 @@
-"""Children that have lived long enough are replaced, and no client notices."""
+"""Children that have lived long enough are replaced, without an effect on clients."""
 
 import re
 import signal
@@ -18,13 +18,13 @@ CHANGE = re.compile(
 
 
 def recycled(server: Server, reason: str, count: int = 1) -> list[int]:
-    """The pids of so many children that were replaced for this reason."""
+    """The pids of this number of children that were replaced for this reason."""
     found = server.wait_for_all(rf" child=\d+ gen=\d+ pid=(\d+) reason=\"?{reason}\"? recycling$", count)
     return [int(match[1]) for match in found]
 
 
 def check_that_replacements_were_ready_first(server: Server) -> None:
-    """One after the other: recycling, another ready, retires."""
+    """In this order: recycling, another child ready, retires."""
     changes = [match for match in map(CHANGE.search, server.log.lines) if match]
     outgoing = None
     replaced = False
@@ -52,7 +52,7 @@ def test_a_limit_of_requests_costs_no_request(start: Start, threads: int) -> Non
     assert len(load.bodies) >= 20
     assert min(sorted(load.bodies.values())[2:-2]) >= 50
     check_that_replacements_were_ready_first(server)
-    # What the last requests have asked for is done, too.
+    # The replacements for the last requests have ended, too.
     until(lambda: len(server.tree()) == 5 or None, lambda: server.tree())
 
 
@@ -62,7 +62,7 @@ def test_the_request_that_a_child_runs_while_it_is_recycled_is_finished(start: S
     pids = [server.get("/").json()["pid"] for _ in range(2)]
     assert pids == [held.pid] * 2
     server.wait_for(rf" pid={held.pid} retires$")
-    # It is told so, and may have taken one more request until it has heard that.
+    # It is told to drain, and may have taken one more request before it received that.
     until_equal(lambda: server.get("/").json()["pid"] == held.pid, False)
     held.release()
     assert held.answer().json()["pid"] == held.pid
@@ -82,7 +82,7 @@ def test_a_request_that_never_ends_ends_with_its_child(start: Start, how: str) -
         for _ in range(2):
             server.get("/")
     elif how == "scaled down":
-        # The other one has as many, and whichever goes has one of them.
+        # The other child has a request, too, so that the replaced one has one in any case.
         other = server.hold()
         assert other.pid != held.pid
         assert server.control("scale", "1").code == 0
@@ -94,7 +94,7 @@ def test_a_request_that_never_ends_ends_with_its_child(start: Start, how: str) -
         server.send_signal(signal.SIGTERM)
     server.wait_for(rf' pid={held.pid} timeout_ms=500 in_flight="GET /hold for 0 s" not finished at')
     server.wait_for(rf' pid={held.pid} cause="signal 9 \(SIGKILL\)" reason=shutdown-timeout left$')
-    # A server that ends with its time over does not wait for its clients either.
+    # A server whose shutdown timeout is over does not wait for its clients.
     if how != "stopped":
         assert held.answer().status == 502
     if how == "recycled":
@@ -141,11 +141,11 @@ def test_a_replacement_that_does_not_start_leaves_the_old_child_serving(start: S
 
 
 def test_nothing_is_left_behind_after_many_recycles_and_reloads(start: Start) -> None:
-    """No zombie, no orphan, no descriptor, and no memory of the supervisor's."""
+    """No zombies, orphans, descriptors, and no memory of the supervisor."""
     server = start("--processes", "2", "--max-requests", "20", "brief", children=2)
 
     def titles() -> list[str]:
-        """Zombies have none."""
+        """Zombies have no title."""
         found = processes.of_session(server.pid)
         return sorted(re.sub(r"(child|gen) \d+", r"\1", process.title) for process in found)
 
@@ -169,7 +169,7 @@ def test_nothing_is_left_behind_after_many_recycles_and_reloads(start: Start) ->
     until_equal(titles, everybody)
     before, memory = descriptors(), private(server.pid)
     live(10)
-    # How many are replaced in a round depends on how fast the rounds are.
+    # How many are replaced in a round depends on its speed.
     while len(recycled(server, "max-requests", 1)) < 100:
         live(1)
     until_equal(titles, everybody)
@@ -185,7 +185,7 @@ def no_more_than(now: list[int], before: list[int]) -> bool:
 
 
 def private(pid: int) -> int:
-    """KiB that are a process's own, without the pages of the exchange that it has looked at."""
+    """KiB of private memory, without the pages of the exchange."""
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
         return sum(int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
 

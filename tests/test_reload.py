@@ -1,4 +1,4 @@
-"""A new generation takes over without a lost request, or the old one serves on."""
+"""A new generation takes over without a lost request, or the old one continues to serve."""
 
 import os
 import signal
@@ -29,15 +29,15 @@ def application(environ, start_response):
 
 
 def deploy(folder: Path, version: str, code: str = "") -> None:
-    """Put a version of the site in place, as a deployment does: all at once."""
+    """Atomically install a version of the site, as a deployment does."""
     new = folder / "site.new"
-    # Python takes a file of the same size and the same second for the one that it has compiled.
+    # Python would use its compiled file for a source of the same size and second.
     new.write_text(SITE.format(version=version, code=code) + "#" * next(SIZES))
     new.rename(folder / "shop.py")
 
 
 def deploy_gated(folder: Path, version: str) -> Path:
-    """Put a version in place that reads a gate when it is loaded, until that has been written to."""
+    """Install a version that waits at a gate when it is loaded."""
     gate = folder / "gate"
     os.mkfifo(gate)
     deploy(folder, version, code=f"open({str(gate)!r}).read()")
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_new_generation_is_told(start: Start, tmp_path: Pat
     assert "RuntimeError: no database" in server.log.lines
     assert server.get("/").body == b"one"
     assert server.children(2) == before
-    # The mold of the old generation is there for those that die.
+    # The mold of the old generation replaces dead children.
     slot, pid = next(iter(before.items()))
     os.kill(pid, signal.SIGKILL)
     server.replacement(slot, pid)
@@ -155,7 +155,7 @@ def test_a_new_mold_that_hangs_when_it_forks_changes_nothing_and_leaves_nothing(
 ) -> None:
     deploy(tmp_path, "one")
     server = start("--processes", "2", "--startup-timeout", "2s", "shop", children=2)
-    # The hooks of the application are called once to see what they let go of.
+    # Hooks are called once for the audit.
     hang = "import itertools, threading; calls = itertools.count(1)\n"
     function = "lambda: next(calls) > {} and threading.Event().wait()".format(1 if "rwsgi" in hook else 0)
     deploy(tmp_path, "two", code=hang + hook.format(function))
@@ -180,7 +180,7 @@ def test_a_mold_that_hangs_when_it_forks_is_replaced(start: Start, tmp_path: Pat
     os.kill(pid, signal.SIGKILL)
     server.wait_for(f" pid={pid} .* died$")
     with under_load(server):
-        # Nothing is heard of a mold that hangs: only its deadline tells.
+        # A mold that hangs sends nothing: it is found by its deadline.
         server.wait_for(rf" WARN gen=1 pid={mold} mold takes longer than the startup timeout$")
         (tmp_path / "hang").unlink()
         server.replacement(slot, pid)
@@ -193,7 +193,7 @@ def test_who_is_stopped_does_not_outlive_its_generation(start: Start, role: str)
     server = start("--shutdown-timeout", "1s", "probe")
     (pid,) = [server.mold()] if role == "mold" else server.children(1).values()
     os.kill(pid, signal.SIGSTOP)
-    # By the deadline at the latest, of which the reload does not wait for a stopped mold's.
+    # At the deadline at the latest; the reload does not wait for that of a stopped mold.
     reload(server, r" gen=2 reloaded$")
     server.wait_for(rf' gen=1 pid={pid} cause="signal 9 .*left$')
     until(lambda: len(server.tree()) == 4 or None, lambda: server.tree())
@@ -233,7 +233,7 @@ def test_streams_that_never_end_end_with_their_generation(start: Start, tmp_path
         read = client.socket.makefile("rb").readline
         assert b"5\r\n" in iter(read, b"")
         reload(server, rf" gen={generation} reloaded$")
-        # Told by the end of the connection, since an end of the answer would say that it is whole.
+        # By a reset, since a regular end would make the answer look complete.
         assert list(iter(read, b"")) == [b"first\r\n"]
     until(lambda: len(server.tree()) == 4 or None, lambda: server.tree())
 
@@ -244,7 +244,7 @@ def test_a_warm_up_that_fails_fails_the_reload(start: Start, tmp_path: Path, pre
     server = start("--preload", preload, "--processes", "2", "--warmup", "/page", "shop", children=2)
     before = server.children(2)
     fail = "if VERSION == 'two': application = lambda environ, start_response: 1 / 0"
-    # Of a size that no deployment here has.
+    # Padded to a size that no other version here has.
     (tmp_path / "shop.py").write_text(SITE.format(version="two", code="") + fail + "#" * 1000)
     ran = server.control("reload")
     assert (ran.code, ran.out) == (1, "")
@@ -258,7 +258,7 @@ def test_a_warm_up_that_fails_fails_the_reload(start: Start, tmp_path: Path, pre
 def test_a_child_that_comes_later_serves_without_its_warm_up(
     start: Start, tmp_path: Path, preload: str
 ) -> None:
-    """The database may be away for a while, when a child is to be replaced."""
+    """The database may be unavailable when a child is to be replaced."""
     (tmp_path / "shop.py").write_text(
         "import os\nfrom probe import application as inner\n"
         "def application(environ, start_response):\n"
@@ -417,10 +417,10 @@ def test_anything_in_a_touched_folder_asks_for_a_reload(start: Start, tmp_path: 
 
 
 def watches(server: Server) -> int:
-    """How many the supervisor has of the kernel."""
+    """The number of the supervisor's watches in the kernel."""
     found = 0
     for file in Path(f"/proc/{server.pid}/fdinfo").iterdir():
-        # It closes its line to a process that has gone.
+        # It closes its channel to a process that has ended.
         with suppress(FileNotFoundError):
             found += file.read_text().count("\ninotify ")
     return found
@@ -582,7 +582,7 @@ def test_other_files_ask_for_a_reload_where_they_are_included(start: Start, tmp_
     server.wait_for(r" gen=3 reloaded$")
     for name in ("templates/a/page.txt", "other.env", "templates/a/.page.html.swp", "templates/a/page.html~"):
         (tmp_path / name).write_text("")
-    # As editors save.
+    # Editors save by renaming.
     (tmp_path / "templates" / "a" / "page.html.new").write_text("2")
     (tmp_path / "templates" / "a" / "page.html.new").rename(tmp_path / "templates" / "a" / "page.html")
     server.wait_for(r" gen=4 reloaded$")

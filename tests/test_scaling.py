@@ -1,4 +1,4 @@
-"""The size of the pool: elastic by Apache's directives, bounded by memory, or changed by signals."""
+"""The size of the pool: elastic by Apache's directives, limited by memory, or changed by signals."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def size(server: Server) -> int:
 
 
 def hold(server: Server, count: int) -> None:
-    """Keep so many more threads busy, and let them go."""
+    """Occupy this number of additional threads, and release them."""
     held = [server.send_hold() for _ in range(count)]
     for answer in [wait() for wait in held]:
         answer.release()
@@ -93,13 +93,13 @@ def test_apaches_pool_shrinks_by_one_a_second(start: Start) -> None:
 
 
 def start_apaches(start: Start, servers: int) -> Server:
-    """Start a pool that keeps one idle, of so many children at first."""
+    """Start a pool that keeps one child idle, with this number of children at first."""
     limits = ("--start-servers", str(servers), "--min-spare-servers", "1", "--max-spare-servers", "10")
     return start(*limits, "--pool-policy", "apache", "probe", children=servers)
 
 
 def reload(server: Server) -> list[str]:
-    """Reload; return what the log then says of children of the former generation, 1, and the new one, 2."""
+    """Reload; return the log lines about children of the former generation, 1, and the new one, 2."""
     mark = server.mark()
     server.send_signal(signal.SIGHUP)
     server.wait_for(" gen=2 reloaded$", mark)
@@ -117,7 +117,7 @@ def test_apaches_pool_does_not_grow_faster_and_faster_after_a_reload(start: Star
     assert reload(server) == ["2 ready", "1 retires"]
     held = [server.send_hold() for _ in range(6)]
     started = server.wait_for_all(r"^(\S+)Z INFO child=\d+ gen=2 pid=\d+ started$", 6)
-    # One a second. If it doubled, the last five would be there two seconds after the first of them.
+    # One per second. If it doubled, the last five would be started two seconds after the first.
     times = [datetime.fromisoformat(match[1]) for match in started]
     assert (times[5] - times[1]).total_seconds() > 3, times
     for answer in [wait() for wait in held]:
@@ -197,7 +197,7 @@ def test_the_pool_does_not_grow_past_the_memory_budget(start: Start, tmp_path: P
     (tmp_path / "large.py").write_text(
         "import os\nfrom probe import application as application\nloaded = os.urandom(30 << 20)\n"
     )
-    # Without preload, each child has 30 MiB of its own and more: two fit in.
+    # Without preload, each child has more than 30 MiB of its own: two fit.
     server = start("--preload", "off", "-p", "6", "--memory-budget", "100M", "large", children=2)
     server.wait_for(r" WARN budget=104857600 children=2 server reached the memory budget of 104857600 bytes")
     with under_load(server) as load:
@@ -285,12 +285,12 @@ def test_a_terminal_that_is_resized_retires_nobody(tmp_path: Path, start: Start)
     try:
         (tmp_path / "resize").write_text("now")
         server.wait_for(" DEBUG signal=SIGWINCH from the terminal$")
-        # What an operator asks for is done, in a terminal, too.
+        # An operator's signal has its effect, in a terminal, too.
         os.kill(pid, signal.SIGWINCH)
         server.wait_for(" all children retire, until HUP or TTIN$")
         server.wait_for(" left$")
     finally:
-        # It has a session of its own, in which nobody else looks for it.
+        # It has a session of its own, where the fixture does not find it.
         os.kill(pid, signal.SIGTERM)
         assert server.process.wait(30) == 0
 
@@ -301,5 +301,5 @@ def test_a_child_that_is_killed_is_back_in_a_moment(start: Start) -> None:
     began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     server.replacement(slot, pid)
-    # The mold has everything loaded; loading takes far longer than this on any machine.
+    # The mold has loaded everything; loading takes far longer than this on any machine.
     assert time.monotonic() - began < 1

@@ -1,4 +1,4 @@
-"""Signals: those of the server are withheld from the application, all others are its own."""
+"""Signals: those of the server are withheld from the application, all others are the application's."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def test_handlers_are_called_while_no_request_runs(start: Start, threads: str, p
         line = f"{signal.Signals(number).name} in {pid}, MainThread"
 
         def heard(number: int = number, line: str = line) -> bool | None:
-            # Again: one that comes while CPython returns from the last handler waits for the next.
+            # Repeated: a signal that arrives while CPython returns from a handler waits for the next one.
             os.kill(pid, number)
             return line in server.log.lines or None
 
@@ -119,7 +119,7 @@ __attribute__((constructor)) static void begin(void) {
 
 
 def test_a_native_thread_that_comes_with_the_process(start: Start, tmp_path: Path) -> None:
-    """As of a library that `LD_PRELOAD` names, which no start is without."""
+    """As of a library in `LD_PRELOAD`, which exists at every start."""
     library = tmp_path / "native.so"
     subprocess.run(
         ["cc", "-shared", "-fPIC", "-pthread", "-x", "c", "-", "-o", str(library)],

@@ -1,4 +1,4 @@
-"""Clients that take their answers slowly, or not: no thread of the application waits for them."""
+"""Clients that read their answers slowly, or not at all: they occupy no thread of the application."""
 
 import time
 from pathlib import Path
@@ -19,7 +19,7 @@ GIVEN = "^{} bytes have been given$"
 
 
 def ask(server: Server, target: str) -> Client:
-    """A client that takes nothing yet."""
+    """A client that has not read anything yet."""
     client = server.client()
     client.send(target)
     return client
@@ -40,7 +40,7 @@ def test_a_client_that_takes_nothing_holds_no_thread(start: Start, target: str) 
     assert server.get("/").status == 200
     for client in clients:
         takes_all(client, length)
-        # The connection is as good as new.
+        # The connection works as before.
         assert client.get("/").status == 200
     server.stop()
 
@@ -79,7 +79,7 @@ def test_where_no_disk_space_is_left_the_thread_waits(start: Start, size: str) -
     waiting = ask(server, "/")
     takes_all(client, length)
     assert waiting.answer().status == 200
-    # What is used is given back.
+    # The used space is freed.
     if size != "0":
         client = ask(server, f"/parts/{MEBIBYTE}/100000")
         server.wait_for(GIVEN.format(MEBIBYTE))
@@ -151,7 +151,7 @@ def test_responses_have_a_bounded_amount_of_memory_together(start: Start, target
 def test_where_no_disk_space_is_left_responses_of_any_size_have_a_bounded_amount_of_memory(
     start: Start,
 ) -> None:
-    """Of each, all fits into what its thread shares with the front, and a part into the kernel's memory."""
+    """Each fits into the ring of its thread, and partly into the kernel's buffers."""
     length = 2 * KIB_100
     server = start("--buffer-memory", "1M", "--buffer-disk", "0", "--queue-timeout", "60s", "large")
     front = server.front()
@@ -185,7 +185,7 @@ def test_memory_is_given_back_when_a_crowd_has_gone(start: Start) -> None:
 
 
 def unread(server: Server) -> int:
-    """Bytes that have come for a server and that it has not read."""
+    """Bytes received for a server that it has not read."""
     assert isinstance(server.address, tuple)
     port = f":{server.address[1]:04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

@@ -1,4 +1,4 @@
-"""Where a server listens, and what it does with what is there already."""
+"""The addresses of a server, and what it does with existing files there."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from tests.conftest import Run, Start
 from tests.server import Server
 from tests.tools import tool
 
-# Becomes the program, with the descriptor of the first argument as the one that systemd passes.
+# Executes the program, with the descriptor of the first argument as the one that systemd passes.
 AS_SYSTEMD = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -62,7 +62,7 @@ def test_an_ipv6_address_is_served_where_there_is_one(start: Start, run: Run) ->
         assert "cannot listen on [::1]:0: " in ran.err
 
 
-# Makes the only interface there is, as a machine without IPv6 has it, and becomes the program.
+# Sets up a single interface, as on a machine without IPv6, and executes the program.
 WITHOUT_IPV6 = """
 import fcntl, os, socket, struct, sys
 IFF_UP, SIOCSIFFLAGS = 1, 0x8914
@@ -167,14 +167,14 @@ def test_an_inherited_socket_is_served_and_not_passed_on(start: Start) -> None:
         found = server.get("/program?way=os.system").json()
         assert "socket:" not in found, found
         server.stop()
-        # It is ours, and goes on listening.
+        # It is the test's socket, and continues to listen.
         with Client(listener.getsockname()):
             pass
 
 
 @pytest.mark.parametrize("what", ["connected", "file", "closed"])
 def test_a_descriptor_that_does_not_listen_is_refused(run: Run, what: str) -> None:
-    # The descriptors of a command: 0 is /dev/null, 1 is a pipe, 99 is nothing.
+    # The descriptors of a command: 0 is /dev/null, 1 is a pipe, 99 is not open.
     number = {"connected": 1, "file": 0, "closed": 99}[what]
     ran = run("probe", bind=f"fd://{number}")
     assert ran.code == 78
@@ -202,14 +202,14 @@ def test_sockets_of_systemd_for_another_process_are_not_ours(start: Start, run: 
 
 
 def test_an_address_that_this_machine_does_not_have_is_refused(run: Run) -> None:
-    # TEST-NET-1 of RFC 5737. It may come yet, and a service manager may try again.
+    # TEST-NET-1 of RFC 5737. The address may appear later, so a service manager may retry.
     ran = run("probe", bind="192.0.2.1:0")
     assert ran.code == 69
     assert "cannot listen on 192.0.2.1:0" in ran.err
 
 
 def test_a_name_that_nobody_resolves_is_refused(run: Run) -> None:
-    # RFC 6761: nobody ever does, but for name servers that answer everything with an address of their own.
+    # RFC 6761: never resolved, except by name servers that answer everything with an address of their own.
     ran = run("probe", bind="site.invalid:0")
     assert ran.code == 69
     assert "site.invalid cannot be resolved" in ran.err or "cannot listen on" in ran.err

@@ -1,4 +1,4 @@
-"""Bodies in files: a disk that does not answer, or is full, holds up those alone that need it."""
+"""Bodies in files: a full or frozen disk affects only the requests that need it."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from tests.conftest import Start
 from tests.outputs import Disk, as_root, ends_in_time
 from tests.server import Server
 
-# Beyond what is kept in memory, and more than one piece.
+# More than is kept in memory, and more than one piece.
 LARGE = b"large" * 100_000
 SMALL = b"small"
 

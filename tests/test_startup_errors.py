@@ -1,4 +1,4 @@
-"""What cannot be started says why and leaves nothing behind; `run` sees to the latter."""
+"""Failed starts give the reason and leave nothing behind; the latter is checked by `run`."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from tests.server import APPS, Door
 
 PRELOAD = pytest.mark.parametrize("preload", ["auto", "on", "off"])
 
-# To try again may help, or it may not.
+# A retry may help.
 NOT_LOADED = 75
 CONFIGURATION = 78
 
-# Applications that cannot be loaded, what the server exits with, and what the log has to say about each.
+# Applications that cannot be loaded, the exit code, and the expected log lines.
 UNLOADABLE = {
     "is not there": (None, CONFIGURATION, ["ModuleNotFoundError: No module named 'shop'"]),
     "imports what is not there": (
@@ -54,7 +54,7 @@ def test_an_application_that_cannot_be_loaded_ends_the_start(
         (tmp_path / "shop.py").write_text(source)
     ran = run("--preload", preload, "--processes", "2", "shop")
     check(ran.code, ran.err, [*texts, "the application cannot be loaded"], code)
-    # The traceback begins where the application does.
+    # The traceback begins with the application's code.
     assert "_rwsgi_prelude" not in ran.err
     assert "prelude.py" not in ran.err
 
@@ -71,7 +71,7 @@ def test_an_attribute_that_is_not_there_ends_the_start(run: Run, tmp_path: Path,
 def test_an_application_that_ends_its_process_ends_the_start(
     run: Run, tmp_path: Path, code: int, preload: str
 ) -> None:
-    """Whichever that is: one process is not shared, and loads it for itself."""
+    """With one process it is the child, which loads the application itself."""
     (tmp_path / "shop.py").write_text(f"import os\nos._exit({code})")
     ran = run("--preload", preload, "shop")
     why = "the mold has ended before any child" if preload == "on" else "the last child has ended before any"
@@ -101,14 +101,14 @@ def test_an_import_that_does_not_let_go_of_the_interpreter_ends_too(run: Run, tm
 
 @pytest.mark.parametrize("code", [9, 71])
 def test_children_that_never_become_ready_end_the_start(run: Run, tmp_path: Path, code: int) -> None:
-    """Worker gives up when the machine is short of something, which is not the application's to say."""
+    """Exit code 71 means a lack of resources, which the application cannot claim."""
     (tmp_path / "shop.py").write_text(f"import os\nos._exit({code})")
     ran = run("--preload", "off", "--mpm", "worker", "--startup-timeout", "1s", "shop")
     check(ran.code, ran.err, [f'cause="exit {code}', "the last child has ended before any was ready"])
 
 
 def test_a_django_project_with_broken_addresses_cannot_be_loaded(run: Run, tmp_path: Path) -> None:
-    """Its views are loaded before the first request, so that this shows here and not there."""
+    """Its views are loaded before the first request, so the error appears at the start."""
     (tmp_path / "shop.py").write_text(
         "from django.conf import settings\n"
         "settings.configure(ROOT_URLCONF='addresses', SECRET_KEY='x')\n"
@@ -134,7 +134,7 @@ def test_an_import_that_is_not_there_ends_the_start(run: Run, tmp_path: Path) ->
         ("shop.nowhere", CONFIGURATION),
         ("nowhere.wsgi", CONFIGURATION),
         ("no.wsgi", CONFIGURATION),
-        # They are there, and import what is not.
+        # These modules exist, and import one that does not.
         ("shop.wsgi", NOT_LOADED),
         ("late", NOT_LOADED),
         ("late.wsgi", NOT_LOADED),
@@ -242,7 +242,7 @@ def test_a_server_that_has_served_stays_when_children_cannot_load_any_more(
     server = start("--preload", "off", "--processes", "2", "shop", children=2)
     children = server.children(2)
     (tmp_path / "shop.py").write_text("raise ValueError('broken by a deploy')")
-    # Compiled, the old text could be taken for the new one, of the same second.
+    # A compiled file could be used for a new source of the same second.
     for compiled in (tmp_path / "__pycache__").glob("*"):
         compiled.unlink()
     held = server.hold()
@@ -256,7 +256,7 @@ def test_a_server_that_has_served_stays_when_children_cannot_load_any_more(
 
 @pytest.mark.parametrize("arguments", [("probe",), ("--check", "probe")], ids=["serve", "check"])
 def test_a_free_threaded_build_is_refused(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """As one tells of itself: the interpreters that tests are run with have their lock."""
+    """Simulated, because the interpreters of the tests have the GIL."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.abiflags += 't'\n")
     ran = run("--python-path", str(APPS), *arguments, environment={"PYTHONPATH": str(tmp_path)})
     text = " is a free-threaded build, which rwsgi does not support yet: use one that has"

@@ -1,4 +1,4 @@
-"""The end of a server: what has begun is finished, and nothing is left; `wait` sees to the latter."""
+"""The end of a server: requests are finished, and nothing is left; the latter is checked by `wait`."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.conftest import Start
 from tests.server import Hold, Server
 from tests.waiting import until_equal
 
-# Far below the default shutdown timeout of 30 s, and far above what a stop takes.
+# Far below the default shutdown timeout of 30 s, and far above the duration of a stop.
 AT_ONCE = 10.0
 
 
@@ -113,7 +113,7 @@ def test_a_request_that_crosses_the_stop_on_an_open_connection_is_answered(start
     server.send_signal(signal.SIGTERM)
     server.wait_for(" stopping$")
     for client in (idle, fresh):
-        # The front may not have heard of the stop at the first one.
+        # The front may not have received the order to drain at the first request.
         while (answer := client.get("/")).headers["Connection"] != "close":
             assert answer.status == 200
         assert answer.status == 200
@@ -131,7 +131,7 @@ def check_announced_end(held: Hold, response: HTTPResponse) -> None:
 
 
 def test_a_connection_whose_answer_crosses_the_stop_ends_with_an_announcement(start: Start) -> None:
-    """The head of a streamed answer was out before: only a further answer can say `Connection: close`."""
+    """The head of a streamed answer was sent before: only a further answer can have `Connection: close`."""
     server = start("--keep-alive", "1h", "leaver")
     idle = server.client()
     assert idle.get("/").status == 200
@@ -139,14 +139,14 @@ def test_a_connection_whose_answer_crosses_the_stop_ends_with_an_announcement(st
     response = held.client.response()
     assert response.headers["Connection"] != "close"
     server.send_signal(signal.SIGTERM)
-    # The grace of connections that have been idle since before the stop is over.
+    # The grace period of connections that were idle at the stop is over.
     assert idle.rest() == b""
     check_announced_end(held, response)
     assert server.wait(AT_ONCE) == 0
 
 
 def test_an_answer_that_crosses_the_stop_does_not_keep_its_connection(start: Start) -> None:
-    """The grace is short: a client that asks for nothing more does not hold the server up."""
+    """The grace period is short: a client without further requests does not delay the server."""
     server = start("--keep-alive", "1h", "leaver")
     held = server.hold("/stream")
     response = held.client.response()
@@ -250,7 +250,7 @@ def test_the_application_may_take_leave(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_load_that_goes_on_during_the_stop_loses_nothing(start: Start) -> None:
-    """Clients that ask without pause are told with an answer that it was the last one."""
+    """Clients that send requests continuously get an answer that announces the close."""
     server = start("--processes", "2", "probe", children=2)
     answered = threading.Semaphore(0)
     broken: list[str] = []
@@ -277,7 +277,7 @@ def test_a_load_that_goes_on_during_the_stop_loses_nothing(start: Start) -> None
 
 
 def test_connections_during_the_stop_are_refused_and_not_left_waiting(start: Start) -> None:
-    """Whoever is refused can ask another server at once."""
+    """A refused client can connect to another server at once."""
     server = start("probe")
     held = server.hold()
     server.send_signal(signal.SIGTERM)
@@ -290,14 +290,14 @@ def test_connections_during_the_stop_are_refused_and_not_left_waiting(start: Sta
 
 
 def test_a_delay_serves_on_and_has_clients_leave(start: Start) -> None:
-    """Time for a load balancer to hear that the server is about to go."""
+    """Time for a load balancer to notice that the server is about to stop."""
     server = start("--shutdown-delay", "1s", "probe")
     kept = server.client()
     assert kept.get("/").headers["Connection"] != "close"
     began = time.monotonic()
     server.send_signal(signal.SIGTERM)
     server.wait_for(" delay_ms=1000 serving on until the delay is over$")
-    # The front may not have heard of it at the first request.
+    # The front may not have received the order at the first request.
     while (answer := kept.get("/")).headers["Connection"] != "close":
         assert answer.status == 200
     assert kept.rest() == b""
@@ -315,7 +315,7 @@ def test_during_the_delay_the_server_is_alive_and_not_ready(start: Start) -> Non
     held = server.hold()
     server.send_signal(signal.SIGINT)
     server.wait_for(" serving on until the delay is over$")
-    # The front may not have heard of it at the first question.
+    # The front may not have received the order at the first request.
     until_equal(lambda: server.get("/health").body, b"stopping\n")
     answer = asking.get("/health")
     assert (answer.status, answer.body) == (503, b"stopping\n")
@@ -327,7 +327,7 @@ def test_during_the_delay_the_server_is_alive_and_not_ready(start: Start) -> Non
     assert held.answer().status == 200
     for answer in (kept.get("/"), server.get("/")):
         assert (answer.status, answer.headers["Connection"]) == (200, "close")
-    # Another front knows it from its start.
+    # A new front knows it from its start.
     os.kill(server.front(), signal.SIGKILL)
     server.wait_for_all(" front serving$", 2)
     assert server.get("/").status == 200

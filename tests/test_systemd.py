@@ -1,4 +1,4 @@
-"""As a service of systemd: what it is told, the sockets that it hands over, its unit files."""
+"""As a service of systemd: notifications, socket activation, unit files."""
 
 import os
 import re
@@ -23,7 +23,7 @@ DEPLOY = ROOT / "deploy"
 
 
 class Manager:
-    """Plays systemd: hears what the service says."""
+    """A mock of systemd's notification socket."""
 
     def __init__(self, address: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -49,7 +49,7 @@ class Manager:
         raise AssertionError(f"no {name} in {self.heard}")
 
     def hear_what_is_there(self) -> None:
-        """What has been said by now."""
+        """Receive all messages so far."""
         self.socket.settimeout(0)
         try:
             while True:
@@ -83,7 +83,7 @@ def test_the_manager_hears_of_each_step_in_order(start: Start, manager: Manager)
     held = server.hold()
     manager.hear_until("STATUS", r"\b1 busy, 1 idle, 0 waiting; 2 processes ready\b")
     server.send_signal(signal.SIGTERM)
-    # It is told when the end begins, not when it is there.
+    # It is sent at the beginning of the stop, not at its end.
     assert manager.hear_until("STOPPING")["STOPPING"] == "1"
     assert server.process.poll() is None
     held.release()
@@ -147,7 +147,7 @@ def test_the_manager_hears_which_server_goes_on(start: Start, manager: Manager) 
     manager.hear_until("READY")
     server.send_signal(signal.SIGUSR2)
     successor = server.wait_for(r" pid=(\d+) another server serves$")[1]
-    # The one says which process goes on, the other that it is ready: in whichever order.
+    # One server reports the main process, the other that it is ready: in any order.
     for _ in range(2):
         manager.hear_until("MAINPID", f"^{successor}$")
     assert {"MAINPID": successor} in manager.heard
@@ -216,15 +216,15 @@ def test_sockets_that_systemd_has_opened_are_served(
             assert not [name for name in client.get("/os.environ").json() if name.startswith("LISTEN_")]
             assert "socket:" not in client.get("/program?way=os.system").json()
     server.stop()
-    # The sockets are systemd's, which goes on listening.
+    # The sockets belong to systemd, which continues to listen.
     assert all(os.path.exists(path) for path in paths)
 
 
 @pytest.fixture(scope="module")
 def units(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unit files as somebody installs them."""
+    """The unit files as installed by an administrator."""
     folder = tmp_path_factory.mktemp("units")
-    # In the path of a unit's command a space would be its end.
+    # In a unit's command, a space would end the path.
     programs = folder / "programs"
     programs.symlink_to(door.program.parent)
     for path in DEPLOY.glob("rwsgi.*"):
@@ -247,5 +247,5 @@ def test_systemd_finds_nothing_wrong_with_the_units(units: Path) -> None:
 
 
 def test_the_service_is_exposed_to_little(units: Path) -> None:
-    # 1.5 of 10, where a unit without any hardening has 9.6.
+    # 1.5 of 10; a unit without hardening has 9.6.
     analyze("security", "--offline=true", "--threshold=15", str(units / "rwsgi.service"))

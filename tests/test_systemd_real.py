@@ -1,4 +1,4 @@
-"""The unit files under a systemd that runs, as they are: /srv/site, www-data, all of the hardening."""
+"""The unit files under a real systemd, unchanged: /srv/site, www-data, with all hardening."""
 
 import os
 import pwd
@@ -24,7 +24,7 @@ SERVICE = "rwsgi.service"
 READY = r" child=\d+ gen=\d+ pid=(\d+) ready$"
 FRONT = r" pid=(\d+) front serving$"
 
-# What a machine without a journal needs, and an interpreter that may be in somebody's home folder.
+# For a machine without a journal, and for an interpreter in a home folder.
 DROP_IN = f"""[Service]
 StandardOutput=append:/srv/log
 StandardError=append:/srv/log
@@ -56,7 +56,7 @@ ACTS["/seen"] = lambda environ, query: os.path.exists(query["path"])
 
 
 class Service:
-    """The unit, and what the server in it says."""
+    """The unit, and the log of its server."""
 
     def __init__(self, manager: Systemd) -> None:
         self.manager = manager
@@ -66,14 +66,14 @@ class Service:
         self._gates = 0
 
     def main(self) -> int:
-        """The process that systemd takes for the service."""
+        """The main process according to systemd."""
         return int(self.manager.show(SERVICE, "MainPID")[0])
 
     def lines(self) -> list[str]:
         return self._log.read_text(errors="replace").splitlines()
 
     def wait_for(self, pattern: str, since: int = 0) -> re.Match[str]:
-        """The last line of the log that has the pattern, once there is one after the first `since`."""
+        """The last line of the log that matches, once there is one after the first `since`."""
 
         def look() -> re.Match[str] | None:
             found = (re.search(pattern, line) for line in reversed(self.lines()[since:]))
@@ -86,7 +86,7 @@ class Service:
         return int(self.wait_for(pattern, since)[1])
 
     def gate(self) -> Path:
-        """A named pipe that holds whoever waits at it; opened by a byte."""
+        """A named pipe at which the application waits; a byte opens it."""
         self._gates += 1
         gate = self.site / f"gate-{self._gates}"
         os.mkfifo(gate)
@@ -94,7 +94,7 @@ class Service:
         return gate
 
     def hold(self, client: Client) -> Path:
-        """Have the application keep a request until the gate that is returned is opened."""
+        """Have the application hold a request until the returned gate is opened."""
         gate, since = self.gate(), len(self.lines())
         client.send(f"/hold?gate=/srv/site/{gate.name}")
         self.wait_for(f"^holding /srv/site/{gate.name} in ", since)
@@ -105,7 +105,7 @@ class Service:
             return client.get(target)
 
     def is_well(self, main: int, restarts: int = 0) -> None:
-        """The same service as before serves."""
+        """The service is unchanged and serves."""
         found = self.manager.show(SERVICE, "ActiveState", "SubState", "MainPID", "NRestarts")
         assert found == ["active", "running", str(main), str(restarts)]
         assert self.get("/").status == 200
@@ -118,7 +118,7 @@ def open_gate(gate: Path) -> None:
 
 @pytest.fixture(scope="module")
 def manager() -> Iterator[Systemd]:
-    """One systemd for all, with the site and the units installed."""
+    """One systemd for all tests, with the site and the units installed."""
     if why_not := systemd.why_not():
         pytest.skip(why_not)
     door = open_door("binary")
@@ -150,8 +150,8 @@ def service(manager: Systemd) -> Iterator[Service]:
 
 @pytest.fixture
 def started(service: Service) -> Service:
-    """The service, active, with all of its children ready."""
-    # Enabled, because systemd forgets the end of what nobody wants.
+    """The active service, with all of its children ready."""
+    # Enabled, because systemd forgets the state of a stopped unit that nothing refers to.
     service.manager.do("enable", "--now", "rwsgi")
     service.manager.until_shown(SERVICE, StatusText="Serving: 0 busy, 5 idle, 0 waiting; 5 processes ready")
     return service
@@ -182,7 +182,7 @@ def test_systemd_is_told_how_busy_it_is(started: Service) -> None:
 
 
 def test_the_hardening_is_in_force(started: Service) -> None:
-    """All directives of the unit work, and the application works under them."""
+    """All directives of the unit are effective, and the application works with them."""
     user = pwd.getpwnam("www-data")
     found = started.get("/identity").json()
     assert (found["users"], found["groups"], found["umask"]) == ([user.pw_uid] * 3, [user.pw_gid] * 3, 0o027)
@@ -234,7 +234,7 @@ def test_a_reload_loses_nothing(started: Service) -> None:
 
 
 def test_a_reload_serves_the_release_that_the_folder_leads_to(service: Service) -> None:
-    """The unit names the folder by WorkingDirectory=, and systemd tells the server no name of it."""
+    """The unit sets the folder by WorkingDirectory=, and systemd does not pass its name to the server."""
     manager, releases = service.manager, service.manager.srv / "releases"
     (service.module.parent / "wsgi.py").write_text(
         SITE + "ACTS['/pwd'] = lambda environ, query: [os.environ.get('PWD'), os.getcwd()]\n"
@@ -295,7 +295,7 @@ def test_a_server_that_hangs_is_started_anew(started: Service) -> None:
 
 
 def test_another_server_takes_the_place_of_the_first(started: Service) -> None:
-    """systemd does not take the end of the first for that of the service, and can stop the other one."""
+    """systemd does not take the end of the first for that of the service, and can stop the successor."""
     manager, main = started.manager, started.main()
     manager.do("kill", "--kill-whom=main", "--signal=USR2", "rwsgi")
     successor = started.pid(r" pid=(\d+) another server serves$")
@@ -325,7 +325,7 @@ def test_a_stop_lets_requests_finish(started: Service) -> None:
 
 
 def test_a_term_lets_requests_finish(started: Service) -> None:
-    """That is what systemd sends when rwsgictl cannot reach the server."""
+    """systemd sends TERM when rwsgictl cannot reach the server."""
     started.manager.path("/run/rwsgi/rwsgi.sock").unlink()
     stops_when_requests_are_answered(started)
 
@@ -344,7 +344,7 @@ def test_what_a_new_try_does_not_cure_is_not_tried_again(service: Service) -> No
 
 
 def test_what_comes_up_late_is_waited_for(service: Service) -> None:
-    """Longer than the usual limit of starts, which is five."""
+    """For more attempts than systemd's default limit, which is five."""
     manager, database = service.manager, service.site / "database"
     manager.configure(SERVICE, "late", "[Service]\nRestartSec=100ms\n")
     try:
@@ -368,7 +368,7 @@ def test_the_first_connection_starts_the_service(service: Service) -> None:
     assert service.get("/").status == 200
     manager.until_shown(SERVICE, ActiveState="active")
     main = service.main()
-    # Whoever asks while there is no server waits for the next one.
+    # A client that connects while no server runs waits for the next one.
     with manager.client() as client:
         gate = service.hold(client)
         with manager.begin("restart", "rwsgi") as restart:

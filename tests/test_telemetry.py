@@ -1,4 +1,4 @@
-"""Agents as they come from PyPI: what children that retire have told them arrives."""
+"""Agents from PyPI: the data of children that have ended arrives."""
 
 import signal
 import sys
@@ -29,7 +29,7 @@ def opentelemetry(collector: Collector) -> dict[str, str]:
         "OTEL_SERVICE_NAME": "observed",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector.address}",
-        # Longer than the test: what arrives was sent at the end of a process.
+        # Longer than the test: everything that arrives was sent at the end of a process.
         "OTEL_BSP_SCHEDULE_DELAY": "600000",
         "OTEL_METRIC_EXPORT_INTERVAL": "600000",
     }
@@ -38,7 +38,7 @@ def opentelemetry(collector: Collector) -> dict[str, str]:
 @pytest.fixture
 def ddtrace(collector: Collector, tmp_path: Path) -> dict[str, str]:
     return {
-        # It leaves files there that nothing removes.
+        # It creates files there that it does not remove.
         "TMPDIR": str(tmp_path),
         "DD_SERVICE": "observed",
         "DD_TRACE_AGENT_URL": f"http://{collector.address}",
@@ -48,7 +48,7 @@ def ddtrace(collector: Collector, tmp_path: Path) -> dict[str, str]:
 
 
 def live_through_it(server: Server, path: str = "/there", status: int = 200) -> list[str]:
-    """Two lives of a child, a reload, two more, and the end; what was asked for."""
+    """Two lives of a child, a reload, two more, and the end; returns the marks of the requests."""
     marks: list[str] = []
     for generation in (1, 2):
         for _ in range(2):
@@ -62,7 +62,7 @@ def live_through_it(server: Server, path: str = "/there", status: int = 200) -> 
         if generation == 1:
             server.send_signal(signal.SIGHUP)
             server.wait_for(" gen=2 reloaded$")
-    # The last one is told of by the child that the server's end ends.
+    # The child that sends this one ends with the server.
     marks.append("mark-last-")
     server.get(f"{path}/{marks[-1]}")
     assert processes.threads(server.pid) == 1

@@ -1,4 +1,4 @@
-"""The application's threads: how many, which, on what stacks; its signal handlers and programs."""
+"""The application's threads: number, identity and stacks; signal handlers and started programs."""
 
 import re
 import signal
@@ -11,7 +11,7 @@ from tests.conftest import Start
 
 KIB, MIB = 1024, 1024 * 1024
 
-# What rwsgi calls safe for this Python, and something below it.
+# The safe stack size for this Python according to rwsgi, and a smaller one.
 SAFE = 2 * MIB if sys.version_info < (3, 12) else 3 * MIB
 
 
@@ -19,7 +19,7 @@ def test_with_one_thread_the_application_runs_on_the_main_thread(start: Start) -
     server = start("probe")
     answers = [server.get("/").json() for _ in range(5)]
     assert {(answer["is_main"], answer["multithread"]) for answer in answers} == {(True, False)}
-    # The main thread's number is that of the process.
+    # The main thread's id is the process id.
     assert {answer["thread"] for answer in answers} == set(server.children(1).values())
     assert [answer["served"] for answer in answers] == [1, 2, 3, 4, 5]
 
@@ -39,7 +39,7 @@ def test_no_more_requests_run_at_once_than_there_are_threads(start: Start) -> No
     server = start("--threads", "2", "probe")
     held = [server.hold(), server.hold()]
     third = server.send_hold()
-    # The third begins after one of the first has ended, and is not in the log before.
+    # The third begins after one of the first has ended, so it was not in the log before.
     assert len([line for line in server.log.lines if line.startswith("holding ")]) == 2
     held[0].release()
     assert held[0].answer().status == 200
@@ -74,7 +74,7 @@ def application(environ, start_response):
 
 
 def test_requests_that_compute_run_one_after_the_other(start: Start, tmp_path: Path) -> None:
-    """They would only fight for the interpreter. One more is let in now and then, to see whether it helps."""
+    """They would only compete for the GIL. One more is admitted now and then, to see whether it helps."""
     (tmp_path / "computes.py").write_text(COMPUTES)
     server = start("--threads", "8", "computes")
     clients = [server.client() for _ in range(8)]
@@ -110,7 +110,7 @@ def test_a_thread_keeps_its_state_for_life(start: Start) -> None:
         for client in clients:
             answer = client.answer().json()
             served.setdefault(answer["thread"], []).append(answer["served"])
-    # What a threading.local holds would begin again with a new state.
+    # With a new state, the counter in a threading.local would start again.
     assert list(served.values()) == [list(range(1, 11))] * 4
 
 
@@ -121,7 +121,7 @@ def test_the_stack_has_the_size_that_was_asked_for(
 ) -> None:
     server = start("--threads", threads, "--stack-size", size, "probe")
     stack = server.get("/stack").json()
-    # The C library rounds, and takes off what the kernel has laid out at the top of the main thread's stack.
+    # The C library rounds, and subtracts what the kernel has placed at the top of the main thread's stack.
     assert abs(stack - expected) <= 64 * KIB
 
 
@@ -175,7 +175,7 @@ def test_programs_inherit_no_signals_and_no_descriptors_of_ours(start: Start, wa
     found = server.client().post(f"/program?way={way.replace(' ', '%20')}", b"a" * 4 * MIB).json()
     signals = {name: int(mask, 16) for name, mask in re.findall(r"^(Sig\w+):\s+(\w+)$", found, re.MULTILINE)}
     assert signals["SigBlk"] == 0, found
-    # posix_spawn of the C library, which system(3) uses too, has its own two signals ignored.
+    # posix_spawn of the C library, which system(3) uses too, ignores the library's own two signals.
     assert signals["SigIgn"] & ~(0b11 << 31) == 0, found
     numbers = set(map(int, re.findall(r" (\d+) -> ", found)))
     # 3 is the folder that `ls` reads.

@@ -1,4 +1,4 @@
-"""Each limit of time: what it ends, what it does not, and what the client is told."""
+"""The time limits: what each one ends and what not, and the response to the client."""
 
 import select
 import socket
@@ -21,23 +21,23 @@ HEAD = b"POST /body HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def check_refusal(client: Client, status: int) -> None:
-    """The next answer is a refusal, and the last of its connection."""
+    """The next answer is an error, and the last one of its connection."""
     answer = client.answer()
     assert (answer.status, answer.body) == (status, f"{status} {REASONS[status]}\n".encode())
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.headers["Connection"] == "close"
     assert client.rest() == b""
-    # The server waits for our end of it.
+    # The server waits for the client's close.
     client.close()
 
 
 def has_something(client: Client, seconds: float) -> bool:
-    """Whether the server says something, or closes, within the time."""
+    """Whether the server sends something or closes within the time."""
     return bool(select.select([client.socket], [], [], seconds)[0])
 
 
 def drip(client: Client, pieces: Iterable[bytes], pause: float = 0.1) -> bool:
-    """Send piece after piece, with a pause behind each, until the server has something to say."""
+    """Send the pieces with a pause after each, until the server sends something."""
     for piece in pieces:
         client.socket.sendall(piece)
         if has_something(client, pause):
@@ -50,7 +50,7 @@ def one_by_one(data: bytes) -> list[bytes]:
 
 
 def wait_for_408(server: Server) -> None:
-    """Wait until the time for a head has passed that begins now."""
+    """Wait until the time for a head that begins now has passed."""
     with Client(server.address) as clock:
         clock.socket.sendall(b"G")
         assert clock.rest().startswith(b"HTTP/1.1 408 ")
@@ -99,7 +99,7 @@ def test_a_client_that_drips_its_head_is_given_no_more_time(start: Start, nth: s
     if nth == "second":
         assert client.get("/").status == 200
     began = time.monotonic()
-    # It could go on for much longer than anybody would wait.
+    # The head would take far longer than the time limit.
     assert drip(client, one_by_one(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 500))
     check_refusal(client, 408)
     assert time.monotonic() - began >= 1
@@ -131,7 +131,7 @@ def test_an_idle_connection_is_closed_without_a_word(start: Start) -> None:
         assert client.get("/").status == 200
     answered = time.monotonic()
     assert client.rest() == b""
-    # The answer may have been sent a little earlier than it was read.
+    # The answer may have been sent a little before it was read.
     assert time.monotonic() - answered >= 0.4
 
 
@@ -170,7 +170,7 @@ KINDS = pytest.mark.parametrize(
 
 
 def check_unseen(server: Server) -> None:
-    """The application has seen no body, nor has its thread waited for one."""
+    """The application has seen no body, and its thread has not waited for one."""
     assert server.get("/after").status == 200
     server.wait_for("^saw /after$")
     assert "saw /body" not in server.log.lines
@@ -236,7 +236,7 @@ def test_a_body_faster_than_the_least_rate_may_take_longer_than_a_pause(start: S
 
 
 def reader(server: Server) -> Client:
-    """A client for whom the kernel keeps little."""
+    """A client with small buffers in the kernel."""
     return server.client(receives=8192)
 
 
@@ -249,7 +249,7 @@ def test_a_reader_that_takes_nothing_is_cut_off_and_its_thread_freed(start: Star
     server.wait_for("^closed /endless$")
     assert time.monotonic() - began >= 1
     assert server.get("/").body == b"here\n"
-    # What had been sent may still be read; then comes an end that is none of a chunked body.
+    # What was sent before may still be read; the end of a chunked body is missing.
     assert not client.rest().endswith(b"0\r\n\r\n")
 
 
@@ -258,7 +258,7 @@ def test_a_reader_that_takes_nothing_is_cut_off_when_the_application_has_finishe
     front = server.front()
     before = processes.descriptors(front)
     client = reader(server)
-    # The front takes each answer whole; one of them is more than the kernel still takes.
+    # The front buffers each answer completely; one of them is more than the kernel accepts.
     client.socket.sendall(b"GET /large?pieces=8 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
     assert client.socket.recv(4) == b"HTTP"
     until_equal(lambda: processes.descriptors(front), before)
@@ -283,20 +283,20 @@ def test_of_an_answer_that_fits_nowhere_no_more_is_taken_than_is_read(start: Sta
     client = reader(server)
     client.send("/counted")
     given = int(server.wait_for(r"^gave (\d+) bytes$")[1])
-    # What is kept in memory, is on its way from the child, and in the kernel.
+    # The buffers in memory, in the ring, and in the kernel.
     assert 640 << 10 <= given < 3 << 20
     assert client.socket.recv(4) == b"HTTP"
 
 
 def read_slowly(client: Client, seconds: float, size: int, pause: float) -> int:
-    """How many bytes came."""
+    """Returns how many bytes arrived."""
     taken = 0
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         part = client.socket.recv(size)
         assert part
         taken += len(part)
-        # The pause is what makes the reader slow.
+        # The pause limits the rate of the reader.
         time.sleep(pause)
     return taken
 
@@ -316,7 +316,7 @@ def test_a_reader_that_takes_less_than_the_least_rate_is_cut_off(start: Start, d
     before = processes.descriptors(front)
     client = reader(server)
     client.send("/large?pieces=64")
-    # Some 80 kB a second. The pause is what makes the reader slow.
+    # Some 80 kB per second. The pause limits the rate of the reader.
     taken = 0
     with suppress(ConnectionResetError):
         while part := client.socket.recv(8192):
@@ -328,7 +328,7 @@ def test_a_reader_that_takes_less_than_the_least_rate_is_cut_off(start: Start, d
 
 
 def test_a_reader_is_not_cut_off_that_takes_little_at_a_time(start: Start) -> None:
-    """Less than what the kernel, left to itself, waits for before it calls a full socket writable again."""
+    """Less than the kernel by default waits for before it reports a full socket writable again."""
     server = start("--send-timeout", "2s", "leaver")
     client = reader(server)
     client.send("/endless")
@@ -337,7 +337,7 @@ def test_a_reader_is_not_cut_off_that_takes_little_at_a_time(start: Start) -> No
 
 
 def test_a_reader_is_not_cut_off_that_takes_little_of_a_file_at_a_time(start: Start, tmp_path: Path) -> None:
-    """Nor is its connection idle while the kernel still has something for it."""
+    """Its connection is not idle, either, while the kernel has unsent data."""
     size = 2 << 20
     (tmp_path / "file").write_bytes(bytes(size))
     server = start("--send-timeout", "2s", "--keep-alive", "2s", "files")
@@ -374,7 +374,7 @@ def test_a_request_that_no_thread_takes_in_time_is_answered_with_503_and_never_s
     assert (answer.status, answer.body) == (503, b"503 Service Unavailable\n")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.headers["Retry-After"] == "1"
-    # What a thread has taken may take as long as it likes.
+    # A request that a thread has taken may take any time.
     held.release()
     assert held.answer().status == 200
     assert server.get("/after").status == 200
@@ -388,7 +388,7 @@ def test_a_place_in_the_queue_is_free_again_when_its_time_is_over(start: Start) 
     for _ in range(3):
         began = time.monotonic()
         assert server.get("/waits").status == 503
-        # Not refused at once, as it were if the one before still had the place.
+        # Not refused at once, which would mean that the request before still had the place.
         assert time.monotonic() - began >= 0.5
     waiting = server.client()
     waiting.send("/last")
@@ -417,7 +417,7 @@ def test_a_request_for_which_the_queue_has_no_room_is_answered_with_503_at_once(
 
 @pytest.mark.parametrize("why", ["full", "slow"])
 def test_a_503_for_want_of_a_thread_leaves_the_connection_to_its_next_request(start: Start, why: str) -> None:
-    """The request was read whole: closing would only add a connection to the load."""
+    """The request was read completely: closing the connection would only add to the load."""
     time_in_queue = "1h" if why == "full" else "500ms"
     server = start("--queue-timeout", time_in_queue, "--max-queue", "1", "leaver")
     held = server.hold("/run")
@@ -430,6 +430,6 @@ def test_a_503_for_want_of_a_thread_leaves_the_connection_to_its_next_request(st
     held.release()
     assert held.answer().status == 200
     if why == "full":
-        # Until a thread has it, it keeps the only place.
+        # Until a thread takes it, it has the only place.
         assert waiting.answer().status == 200
     assert refused.get("/again").status == 200

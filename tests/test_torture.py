@@ -1,4 +1,4 @@
-"""Children are killed at random under load: only what they had is lost, and nothing is run twice."""
+"""Children are killed at random under load: only their requests are lost, and none is run twice."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ QUEUE = 64
 
 
 class Loader:
-    """One client that asks without pause, and notes what came of each request."""
+    """A client that sends requests continuously, and records the result of each."""
 
     def __init__(self, server: Server, name: str) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class Loader:
         self.wrong: list[str] = []
         self._server = server
         self._stop = threading.Event()
-        # Named, so that a failure can be repeated with the same requests.
+        # Seeded by the name, so that a failure can be repeated with the same requests.
         self._random = random.Random(name)
         self.thread = threading.Thread(target=self._run, name=name)
 
@@ -55,8 +55,8 @@ class Loader:
             client.close()
 
     def _ask(self, client: Client, name: str) -> bool:
-        """Ask once; false when the connection has ended with it."""
-        # Most requests are small and short, as in life; some fill the rings, some come as files.
+        """Send a request; false when the connection has ended with it."""
+        # Most requests are small, as in practice; some fill the rings, some are passed as files.
         size = self._random.choices([0, 1000, 100_000, 2_000_000], [80, 15, 4, 1])[0]
         lines = self._random.choices([1, 10_000], [95, 5])[0]
         parts = self._random.choice([1, lines])
@@ -67,7 +67,7 @@ class Loader:
         try:
             answer = client.answer()
         except (IncompleteRead, ConnectionResetError):
-            # The child had begun to answer: its head was out, so that no 502 could follow.
+            # The head of the answer had been sent, so no 502 was possible.
             self.broken_off.append(name)
             return False
         if answer.status == 502:
@@ -82,11 +82,11 @@ class Loader:
 
 
 def torment(server: Server, children: int, until: float) -> int:
-    """Kill ready children at random moments; return how many were killed."""
+    """Kill ready children at random times; return how many were killed."""
     chance = random.Random(1)
     killed = 0
     while time.monotonic() < until:
-        # The moments are to be random: here, waiting for an event would be wrong.
+        # The times must be random, so this does not wait for an event.
         time.sleep(chance.uniform(0, 0.08))
         ready = list(server.children(children).values())
         victims = chance.sample(ready, chance.choice([1, 1, 1, 2]))
@@ -142,7 +142,7 @@ def check_what_came_of_it(loaders: list[Loader], run: list[str], most_lost: int)
 
 
 def check_that_no_place_was_lost(server: Server, threads: int) -> None:
-    """Every thread runs a request, and as many wait as may."""
+    """Every thread runs a request, and the maximum of requests waits."""
     plain = "lines=1&parts=1&pause=0"
     held = [server.hold(f"/?id=held-{number}&{plain}") for number in range(threads)]
     waiting = [server.client() for _ in range(QUEUE)]

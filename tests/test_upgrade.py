@@ -1,4 +1,4 @@
-"""USR2: another server takes the listeners over, or this one serves on."""
+"""USR2: another server takes the listeners over, or this one continues to serve."""
 
 import os
 import signal
@@ -33,13 +33,13 @@ def test_another_server_takes_over_without_a_lost_request(start: Start, tmp_path
         load.wait(50)
     assert set(load.bodies) == {b"one", b"two"}
     assert server.get("/").body == b"two"
-    # Nobody keeps what was handed over.
+    # No process keeps the descriptors of the handover.
     until_equal(lambda: descriptors(server), before)
     stop(server, pid)
 
 
 def descriptors(server: Server) -> list[int]:
-    """How many the processes have that load or run the application."""
+    """The numbers of descriptors of the molds and children."""
     return sorted(
         len(processes.descriptors(process.pid)) for process in server.tree() if " gen " in process.title
     )
@@ -61,7 +61,7 @@ def test_what_the_old_server_runs_is_finished(start: Start) -> None:
     held = server.hold()
     server.send_signal(signal.SIGUSR2)
     pid = successor(server)
-    # From here on it takes no new connection.
+    # From here on it accepts no new connection.
     server.wait_for(" connections=1 front draining$")
     assert server.get("/").json()["pid"] != held.pid
     held.release()
@@ -78,7 +78,7 @@ def test_a_connection_whose_answer_crosses_the_change_ends_with_an_announcement(
     response = held.client.response()
     server.send_signal(signal.SIGUSR2)
     pid = successor(server)
-    # The grace of connections that were idle when the old server was relieved is over.
+    # The grace period of connections that were idle at the handover is over.
     assert idle.rest() == b""
     check_announced_end(held, response)
     assert server.process.wait(PATIENCE) == 0
@@ -181,7 +181,7 @@ def test_a_stop_while_another_server_starts_stops_both(start: Start, tmp_path: P
 
 
 def stop(server: Server, pid: int) -> None:
-    """Stop the server that has taken over."""
+    """Stop the successor."""
     with processes.watched([pid]) as ends:
         os.kill(pid, signal.SIGTERM)
         assert not ends.wait(PATIENCE)

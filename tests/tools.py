@@ -1,4 +1,4 @@
-"""Programs that the tests drive."""
+"""External programs for the tests."""
 
 import shutil
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def tool(name: str, package: str) -> str:
-    """The path of a program, which Debian has in `package`; skips the test where it is not installed."""
+    """The path of a program in Debian's `package`; skips the test where it is not installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed: apt install {package}")

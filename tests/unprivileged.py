@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.server import ROOT, Door
 
-# In a mount namespace of its own, a folder that is closed gives way to one that has what is needed of it.
+# In a mount namespace, a closed folder is replaced by one with only what is needed of it.
 OPEN = """
 set -e
 mkdir -p {stage}/{name}
@@ -20,7 +20,7 @@ mount --rbind {stage} {closed}
 
 
 def reachable(door: Door, scratch: Path) -> list[str]:
-    """What to put in front of the command so that every user can reach what the server consists of."""
+    """The prefix of a command with which every user can reach the server's files."""
     script = ""
     for number, path in enumerate(_closed(door)):
         closed, needed = path
@@ -34,7 +34,7 @@ def reachable(door: Door, scratch: Path) -> list[str]:
 
 
 def _closed(door: Door) -> set[tuple[Path, Path]]:
-    """Each folder that only its owner may enter, and what is needed in it."""
+    """Each folder that only its owner may enter, and what is needed of it."""
     found = set()
     for needed in (Path(sys.base_prefix).resolve(), Path(sys.prefix), ROOT, door.program):
         chain = [*reversed(needed.parents), needed]

@@ -1,4 +1,4 @@
-"""Waiting for what nobody announces: the kernel's view of a process, lines in a file."""
+"""Polling for conditions without a notification: the kernel's view of a process, lines in a file."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def until(look: Callable[[], T | None], what: Callable[[], object], patience: float = PATIENCE) -> T:
-    """Look again and again until something is found; `what` tells how it looks when it is not."""
+    """Repeat `look` until it returns something; `what` describes the state at a timeout."""
     deadline = time.monotonic() + patience
     while (found := look()) is None:
         assert time.monotonic() < deadline, f"not in {patience} s: {what()}"
@@ -19,5 +19,5 @@ def until(look: Callable[[], T | None], what: Callable[[], object], patience: fl
 
 
 def until_equal(look: Callable[[], object], expected: object, patience: float = PATIENCE) -> None:
-    """Look again and again until what is there is what is expected."""
+    """Repeat `look` until it returns the expected value."""
     until(lambda: True if look() == expected else None, lambda: f"{expected}\nbut {look()}", patience)

@@ -1,1 +1,1 @@
-"""The server beside its peers, the same work under the same load: see benches/README.md."""
+"""This server compared with others, with the same work under the same load: see benches/README.md."""

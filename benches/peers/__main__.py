@@ -1,4 +1,4 @@
-"""The server beside its peers.
+"""This server compared with others.
 
 python -m benches.peers build
 python -m benches.peers run [--row NAME ...] [--server NAME ...]
@@ -26,7 +26,7 @@ from benches.peers.servers import ENVIRONMENT, servers
 
 def main() -> None:
     options = parse()
-    # Thousands of connections are open at once, in the client as in the servers.
+    # Client and servers have thousands of open connections.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if options.what == "build":
@@ -73,7 +73,7 @@ def run(rows: Mapping[str, Row], options: argparse.Namespace) -> None:
             found[name] = rounds.measure(row, settings, options.server or ())
             tables.append(report.markdown(row, found[name]))
             print(tables[-1], flush=True)
-            # After each row, so that a run that is broken off leaves what it has found.
+            # Saved after each row, so that an interrupted run keeps its results.
             save(rows, found, tables, options)
     print(report.overview(rows, found))
 

@@ -1,4 +1,4 @@
-"""Makes the environment in which the peers run."""
+"""Creates the environment for the other servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEBIAN = ("wrk", "apache2", "apache2-dev", "libev-dev")
 
 
 def build() -> None:
-    """Install what can be installed, and say what cannot and why."""
+    """Install what is possible, and report what is not, with the reason."""
     debian()
     if not (ENVIRONMENT / "bin/python").exists():
         subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
@@ -35,7 +35,7 @@ def build() -> None:
 
 
 def debian() -> None:
-    """What cannot come from PyPI: installed for root, named for everybody else."""
+    """Packages that PyPI does not have: installed when run as root, otherwise listed."""
     missing = [package for package in DEBIAN if not installed(package)]
     if not missing:
         return
@@ -54,13 +54,13 @@ def installed(package: str) -> bool:
 
 
 def requirements() -> list[list[str]]:
-    """What pip is given, one after the other."""
+    """The arguments of pip, one call after the other."""
     lines = (re.sub(r"\s*#.*", "", line) for line in REQUIREMENTS.read_text().splitlines())
     return [["--requirement", str(DEMO / "requirements.txt")], *([line] for line in lines if line)]
 
 
 def install(requirement: list[str]) -> str | None:
-    """Why it could not be installed, if so."""
+    """Returns the error if the installation fails."""
     pip = [str(ENVIRONMENT / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     done = subprocess.run([*pip, *requirement], capture_output=True, text=True)
     if done.returncode == 0:
@@ -70,7 +70,7 @@ def install(requirement: list[str]) -> str | None:
 
 
 def cargo() -> None:
-    """The reference without Python."""
+    """The reference server without Python."""
     command = ["cargo", "build", "--release", "--package", "rwsgi-front", "--example", "bare"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
         print(f"left out: {BARE.name}: cargo has failed")

@@ -1,4 +1,4 @@
-"""What clients feel while processes are replaced: whether each is answered, and for how long nobody is."""
+"""The effect of replacing processes on clients: failed requests, and the longest time without an answer."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BETWEEN_RELOADS = 1.0
 
 @dataclass
 class Heard:
-    """When answers were complete, and what went wrong."""
+    """The times of complete answers, and the errors."""
 
     moments: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
 async def client(address: tuple[str, int], end: float, heard: Heard) -> None:
-    """One request after the other, on one connection as long as the server keeps it."""
+    """Sends one request after the other, on one connection as long as the server keeps it."""
     reader = writer = None
     while time.perf_counter() < end:
         try:
@@ -50,7 +50,7 @@ async def client(address: tuple[str, int], end: float, heard: Heard) -> None:
 
 
 def watched(act: Callable[[Subject], None] | None) -> Callable[[Subject], Figures]:
-    """A round in which `act` is done again and again."""
+    """A round in which `act` is repeated."""
 
     async def watch(subject: Subject) -> Heard:
         heard = Heard()
@@ -77,5 +77,5 @@ def watched(act: Callable[[Subject], None] | None) -> Callable[[Subject], Figure
 
 
 def hang_up(subject: Subject) -> None:
-    """Ask for new processes, as most servers understand it."""
+    """Trigger new processes by SIGHUP, which most servers support."""
     subject.server.send_signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""Two commits beside each other, so that a regression shows."""
+"""Compares two commits, to find regressions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def compare(commits: Sequence[str], rows: Sequence[Row], number: int, seconds: i
 
 
 def built(commit: str) -> Path:
-    """The server as it was then. Both share what they depend on."""
+    """Check out the server at that commit. Both builds share the dependencies."""
     binary = PLACE / commit / "rwsgi"
     if binary.exists():
         return binary

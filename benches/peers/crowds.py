@@ -1,4 +1,4 @@
-"""Clients of which there are many and that do little: some send a body by the byte, some are idle."""
+"""Crowds of clients that do little: some send a body byte by byte, some are idle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEAT = 0.2
 
 @contextmanager
 def dripping(address: tuple[str, int], clients: int) -> Iterator[None]:
-    """For so long, clients send bodies that never end."""
+    """Run clients that send endless bodies, while the context is active."""
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
     enough = threading.Event()
     with ExitStack() as stack:
@@ -28,14 +28,14 @@ def dripping(address: tuple[str, int], clients: int) -> Iterator[None]:
         def drip() -> None:
             while not enough.wait(BEAT):
                 for client in sockets:
-                    # One that was closed is not our affair: what others feel of it is.
+                    # Closed connections do not matter here; only the effect on other clients does.
                     with suppress(OSError):
                         client.send(b"x")
 
         thread = threading.Thread(target=drip)
         thread.start()
         try:
-            # The server has seen all of them when they have sent something a few times.
+            # After a few bytes of each client, the server has accepted all of them.
             enough.wait(5 * BEAT)
             yield
         finally:
@@ -45,7 +45,7 @@ def dripping(address: tuple[str, int], clients: int) -> Iterator[None]:
 
 @contextmanager
 def idle(address: tuple[str, int], clients: int) -> Iterator[None]:
-    """For so long, clients stay connected that have had an answer each."""
+    """Keep idle connections open, each of which has received one answer, while the context is active."""
     with ExitStack() as stack:
         sockets = []
         for number in range(clients):

@@ -1,4 +1,4 @@
-"""Starts the servers that are only libraries.
+"""Starts the servers that are libraries without a command.
 
 python launch.py bjoern|fastwsgi MODULE:CALLABLE PORT PROCESSES
 """
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def bjoern(application: WSGIApplication, port: int, processes: int) -> None:
-    """As its documentation shows it: listen, then fork."""
+    """As in its documentation: listen, then fork."""
     import bjoern
 
     bjoern.listen(application, "127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""How each kind of row is measured: one round with one server, which was started for it."""
+"""The measurements: one round each, with one server that was started for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPEN_LOAD = 0.7
 
 
 def loaded(subject: Subject) -> Figures:
-    """Processor time per request, and what the clients feel."""
+    """CPU time per request, and the latency for clients."""
     before = subject.server.used()
     switched = involuntary(subject)
     counted = wrk.load(subject.server.url, subject.load, subject.seconds, subject.cores)
@@ -42,7 +42,7 @@ def loaded(subject: Subject) -> Figures:
 
 
 def involuntary(subject: Subject) -> int:
-    """How often a thread of the server had to leave its processor."""
+    """The number of involuntary context switches of the server."""
     total = 0
     for pid in subject.server.processes():
         for status in Path(f"/proc/{pid}/task").glob("*/status"):
@@ -52,7 +52,7 @@ def involuntary(subject: Subject) -> int:
 
 
 def page(subject: Subject) -> Figures:
-    """With what the processes weigh afterwards."""
+    """Also measures the memory of the processes afterwards."""
     return loaded(subject) | {"pss": pss(subject)}
 
 
@@ -61,7 +61,7 @@ def pss(subject: Subject) -> float:
 
 
 def sleeping(seconds: float) -> Callable[[Subject], Figures]:
-    """The share of what so many threads could do if nothing but the sleep took time."""
+    """The rate relative to that of threads which only sleep."""
 
     def measure(subject: Subject) -> Figures:
         figures = loaded(subject)
@@ -72,7 +72,7 @@ def sleeping(seconds: float) -> Callable[[Subject], Figures]:
 
 
 def fairness(subject: Subject) -> Figures:
-    """What short requests feel while three are busy. They are watched until none of these can be left."""
+    """The latency of short requests while three are busy, measured until the busy ones have ended."""
 
     def busy() -> None:
         with Client(subject.server.address) as client:
@@ -81,9 +81,9 @@ def fairness(subject: Subject) -> Figures:
     threads = [threading.Thread(target=busy) for _ in range(BUSY)]
     for thread in threads:
         thread.start()
-    # So that a server without any choice of its own has taken them before the others come.
+    # A server that does not distribute requests must have accepted them before the others arrive.
     time.sleep(0.1)
-    # wrk does not count what has no answer at its end: the busy ones may have come to one process.
+    # wrk does not count requests without an answer at its end: the busy ones may be in one process.
     counted = wrk.load(subject.server.url, subject.load, round(BUSY * BUSY_SECONDS) + 1, subject.cores)
     for thread in threads:
         thread.join()
@@ -91,7 +91,7 @@ def fairness(subject: Subject) -> Figures:
 
 
 def dripping(subject: Subject) -> Figures:
-    """The share of the rate that is left while many clients drip bodies."""
+    """The share of the rate that remains while many clients send bodies byte by byte."""
     without = wrk.load(subject.server.url, subject.load, subject.seconds, subject.cores)
     with crowds.dripping(subject.server.address, DRIPPING):
         beside = wrk.put(subject.server.url, subject.load, subject.seconds, subject.cores)
@@ -99,7 +99,7 @@ def dripping(subject: Subject) -> Figures:
 
 
 def idle(subject: Subject) -> Figures:
-    """The share of the rate that is left beside many idle connections, and what one of these weighs."""
+    """The share of the rate that remains with many idle connections, and the memory of each of these."""
     without = wrk.load(subject.server.url, subject.load, subject.seconds, subject.cores)
     before = resident(subject)
     with crowds.idle(subject.server.address, IDLE):
@@ -118,10 +118,10 @@ def resident(subject: Subject) -> float:
 
 
 def mixed(subject: Subject) -> Figures:
-    """What short requests feel of a few long ones when they come as they come."""
+    """The latency of short requests among a few long ones with random arrivals."""
     mean = sum(float(target.partition("?")[2]) * weight for target, weight in MIX.items())
     rate = OPEN_LOAD * subject.shape.processes * subject.shape.threads / mean
-    # The same for all servers of a round.
+    # The same arrivals for all servers of a round.
     arrivals = openloop.poisson(rate, subject.seconds, MIX, seed=subject.number)
     times = openloop.drive(subject.server.address, arrivals)[SHORT]
     if len(times) < 100:
@@ -136,6 +136,6 @@ def start(subject: Subject) -> Figures:
 
 
 def weight(subject: Subject) -> Figures:
-    """What the processes weigh after load."""
+    """The memory of the processes after load."""
     wrk.load(subject.server.url, subject.load, subject.seconds, subject.cores)
     return {"pss": pss(subject)}

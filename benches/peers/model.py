@@ -1,4 +1,4 @@
-"""What a row of the table is made of, and what is found for it."""
+"""The definition of a row of the table, and its results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Figure:
-    """Something that is measured."""
+    """A measured quantity."""
 
     heading: str
     places: int = 1
@@ -42,7 +42,7 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A server that has answered and is to be measured."""
+    """A running server to be measured."""
 
     server: Server
     shape: Shape
@@ -58,7 +58,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound for a figure, or for its ratio to that of another."""
+    """A bound for a figure, or for its ratio to the figure of another server."""
 
     text: str
     figure: str
@@ -71,7 +71,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of work, who does it, and how well it must be done."""
+    """One kind of work, the servers that do it, and the goals."""
 
     name: str
     what: str
@@ -101,7 +101,7 @@ class Row:
 
 @dataclass
 class Arm:
-    """What was found for a server in a row, by the number of the round."""
+    """The results of a server in a row, by the number of the round."""
 
     rounds: dict[int, Figures] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -112,13 +112,13 @@ class Arm:
 
 @dataclass
 class Found:
-    """All that was found for a row."""
+    """The results of a row."""
 
     arms: dict[str, Arm] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
     def ratios(self, goal: Goal) -> tuple[list[float], str | None]:
-        """What the goal is about, in each round, and against whom."""
+        """The value of the goal in each round, and the server it is compared with."""
         own = self.arms.get(goal.of, Arm())
         if not goal.against:
             return own.values(goal.figure), None
@@ -133,14 +133,14 @@ class Found:
 
 
 def ratios(one: Arm, other: Arm, figure: str) -> list[float]:
-    """Formed within a round: what else the machine did then hit both."""
+    """Computed within each round, because other load on the machine then affects both."""
     both = [number for number in one.rounds if number in other.rounds]
     pairs = ((one.rounds[number][figure], other.rounds[number][figure]) for number in both)
     return [mine / theirs for mine, theirs in pairs if theirs]
 
 
 def reached(goal: Goal, found: Sequence[float]) -> bool | None:
-    """Whether the median keeps to the bound; nothing when it was not measured."""
+    """Whether the median satisfies the bound; None when it was not measured."""
     if not found:
         return None
     median = statistics.median(found)

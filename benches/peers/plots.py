@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def plot(name: str, row: dict[str, Any], headings: dict[str, str], file: Path) -> None:
-    """Beside each other what the row shows, as bars: medians, and lines from least to most."""
+    """Bar charts of the row's figures, side by side: medians, with lines from minimum to maximum."""
     arms = {label: arm["rounds"].values() for label, arm in row["arms"].items() if arm["rounds"]}
     shown = row["shown"]
     figure, axes = pyplot.subplots(
@@ -37,7 +37,7 @@ def plot(name: str, row: dict[str, Any], headings: dict[str, str], file: Path) -
         colours = ["tab:red" if label.startswith("rwsgi") else "tab:blue" for label in arms]
         axis.barh(list(arms), medians, xerr=[below, above], color=colours, height=0.7)
         axis.set_xlabel(headings[what])
-        # What is worse by powers would leave nothing to see of the others.
+        # With much larger values among them, the small ones would be invisible on a linear scale.
         if medians and min(medians) > 0 and max(medians) > 20 * min(medians):
             axis.set_xscale("log")
     axes[0][0].invert_yaxis()

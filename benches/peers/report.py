@@ -1,4 +1,4 @@
-"""What was found, as tables and as data."""
+"""The results as tables and as data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = {True: "yes", False: "no", None: "not measured"}
 
 
 def markdown(row: Row, found: Found) -> str:
-    """The figures of a row, its goals, and who is missing."""
+    """The figures of a row, its goals, and the servers that could not take part."""
     head = ["server", *(FIGURES[name].heading for name in row.shown)]
     rows = [[label, *figures(row, arm)] for label, arm in found.arms.items()]
     parts = [f"### {row.name}: {row.what}", table(head, rows)]
@@ -76,7 +76,7 @@ def comparison(row: Row, found: Found) -> list[list[object]]:
 def data(
     rows: Mapping[str, Row], found: Mapping[str, Found], settings: Mapping[str, object]
 ) -> dict[str, Any]:
-    """All rounds, for whoever wants to reckon himself."""
+    """All rounds, for further analysis."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
@@ -123,7 +123,7 @@ def machine() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Of what was asked for, what is there; and the commit."""
+    """The installed versions of the servers, and the commit."""
     pip = [
         str(ENVIRONMENT / "bin/python"),
         "-m",

@@ -1,4 +1,4 @@
-"""Rounds in which each server has its turn, so that what else the machine does hits all."""
+"""Rounds in which the servers take turns, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TRIES = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for all rows."""
+    """The settings of all rows."""
 
     rounds: int
     seconds: int
@@ -39,7 +39,7 @@ class Settings:
 
 @contextmanager
 def site() -> Iterator[Path]:
-    """A folder with the demo site's database, for whichever user a server runs as."""
+    """A folder with the demo site's database, accessible to the users of all servers."""
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         path = Path(folder)
         manage = [str(ENVIRONMENT / "bin/python"), str(DEMO / "manage.py"), "fill"]
@@ -106,7 +106,7 @@ def turn(
 
 
 def settle(server: Server) -> None:
-    """Wait until the server has done with what the clients of the warm-up did not wait for."""
+    """Wait until the server has finished the requests that the warm-up's clients gave up."""
     deadline = time.monotonic() + PATIENCE
     before = sum(server.used().seconds.values())
     while time.monotonic() < deadline:
@@ -118,7 +118,7 @@ def settle(server: Server) -> None:
 
 
 def check(server: Server, row: Row, bodies: list[bytes]) -> float:
-    """Only equal answers can be compared. Returns when the first came, in milliseconds from the start."""
+    """The answers must be equal. Returns the time from the start to the first one, in milliseconds."""
     status, body, _ = server.wait_until_it_answers(row.load.target, b"x" * row.load.post)
     first = server.age * 1000
     if not bodies:

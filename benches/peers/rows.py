@@ -1,4 +1,4 @@
-"""The rows of the table. A row is a kind of work; its goals are those that rwsgi has to reach."""
+"""The rows of the table. A row is a kind of work; its goals are those of rwsgi."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from benches.peers.model import Goal, Row
 from benches.peers.servers import CLOSING, Shape
 from benches.wrk import BROWSER, Load
 
-# uwsgi-http11 gives each connection a thread of its own for as long as it lives, and uwsgi-socket and
-# gunicorn-sync end it after each answer: those stand only where that does them no harm.
+# uwsgi-http11 uses a thread for the life of each connection, and uwsgi-socket and gunicorn-sync close it
+# after each answer: they take part only where that is no disadvantage.
 KEEPING = (
     *("granian", "bjoern", "fastwsgi", "uwsgi", "gunicorn-gthread", "mod_wsgi-daemon"),
     *("mod_wsgi-embedded", "waitress", "cheroot"),
@@ -24,12 +24,12 @@ PAGE_SERVERS = ("rwsgi", "granian", "gunicorn-gthread", "uwsgi", "mod_wsgi-daemo
 
 
 def at_most(bound: float, of: str, *against: str, figure: str = "cpu") -> Goal:
-    """A bound for the ratio to the best of some."""
+    """A bound for the ratio to the best of these servers."""
     return Goal(f"≤ {bound} x {of}", figure, bound, against=against)
 
 
 def hello() -> list[Row]:
-    """The least work: what is measured is the server."""
+    """The least work: the server dominates the measurement."""
     return [
         Row(
             "hello",
@@ -87,7 +87,7 @@ def hello() -> list[Row]:
 
 
 def bodies() -> list[Row]:
-    """Bodies, of which each server must move all bytes."""
+    """Bodies: every byte passes through the server."""
     return [
         Row(
             "post",
@@ -159,7 +159,7 @@ def sleepers() -> list[Row]:
 
 
 def pages() -> list[Row]:
-    """The article's configurations, and what its commenter measured."""
+    """The configurations of the article, and the measurement of its commenter."""
     threads = tuple(
         goal
         for shape in ("1x5", "1x25")
@@ -190,7 +190,7 @@ def pages() -> list[Row]:
             expected=None,
             environment={"PAGE": page},
             pinned=False,
-            # What is left of it would keep slow queries busy for long.
+            # Requests left over from a warm-up would keep slow queries busy for a long time.
             warm=page != "slow",
             stretch=stretch,
         )
@@ -199,7 +199,7 @@ def pages() -> list[Row]:
 
 
 def crowds() -> list[Row]:
-    """Many clients, and few that hold the others up."""
+    """Many clients, and a few that delay the others."""
     return [
         Row(
             "fairness",
@@ -266,7 +266,7 @@ def crowds() -> list[Row]:
 
 
 def django() -> list[Row]:
-    """What a site costs that has started."""
+    """The cost of a real site after its start."""
     unshared = ("gunicorn-gthread", "uwsgi-lazy", "granian", "mod_wsgi-daemon")
     shared = ("gunicorn-preload", "uwsgi")
     return [
@@ -298,7 +298,7 @@ def django() -> list[Row]:
                 at_most(0.45, "Granian", "granian", figure="pss"),
             ),
             application="page:application",
-            # New connections come to all processes; those that are kept may all have come to one.
+            # New connections are distributed to all processes; kept ones may all belong to one.
             load=Load(25, "/books/", fields={"Connection": "close"}, waits=True),
             shapes=(Shape(5, 1),),
             expected=None,
@@ -311,7 +311,7 @@ def django() -> list[Row]:
 
 
 def replacing() -> list[Row]:
-    """What clients feel of processes that come and go."""
+    """The effect on clients of processes that start and end."""
     goals = (
         Goal("no request fails", "failures", 0),
         Goal("nobody is without an answer for more than 20 ms", "gap", 20),

@@ -1,4 +1,4 @@
-"""The servers: how each is started at its best."""
+"""The servers, each with its best configuration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ APPLICATIONS = HERE / "applications"
 ENVIRONMENT = ROOT / ".venv-peers"
 
 BARE = ROOT / "target/release/examples/bare"
-# Apache does not serve as root. Where this is run as root, Apache takes itself for another user, in a
-# namespace in which what is root's is that user's: so it can read what the others read, wherever it lies.
+# Apache refuses to serve as root. When run as root, Apache is started in a user namespace in which root's
+# files belong to its own user, so that it can read the same files as the others.
 NOT_ROOT = "unshare --user --map-user=65534 --map-group=65534 " if os.geteuid() == 0 else ""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """So many processes of so many threads."""
+    """A number of processes with a number of threads each."""
 
     processes: int
     threads: int
@@ -35,7 +35,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Peer:
-    """A server, and what it cannot do."""
+    """A server and its limitations."""
 
     command: str
     """With the fields that `start` fills in, and `{port}`."""
@@ -47,7 +47,7 @@ class Peer:
     """Whether it has several."""
 
     def refuses(self, shape: Shape) -> str | None:
-        """Why it cannot take part, if so."""
+        """Why it cannot take part, or None."""
         if self.needs and not self.needs.exists():
             return "is not built"
         if shape.threads > 1 and not self.threads:
@@ -57,7 +57,7 @@ class Peer:
         return None
 
     def start(self, application: str, shape: Shape, folder: Path, options: str = "") -> str:
-        """The command line, in which `{port}` is still open."""
+        """The command line, in which `{port}` is replaced later."""
         module, _, name = application.partition(":")
         fields: Mapping[str, object] = {
             "bin": ENVIRONMENT / "bin",
@@ -76,7 +76,7 @@ class Peer:
 
 
 def rwsgi(program: str, options: str = "") -> Peer:
-    """This server, as `program` starts it."""
+    """This server, started by `program`."""
     return Peer(
         f"{program} --processes {{processes}} --threads {{threads}} --bind 127.0.0.1:{{port}} "
         f"{options} {{options}} {{application}}"
@@ -84,7 +84,7 @@ def rwsgi(program: str, options: str = "") -> Peer:
 
 
 def servers(program: str) -> dict[str, Peer]:
-    """All of them; rwsgi as `program` starts it."""
+    """All servers; rwsgi is started by `program`."""
     return {"rwsgi": rwsgi(program), "rwsgi-unshared": rwsgi(program, "--preload off"), **PEERS}
 
 
@@ -126,9 +126,9 @@ def _mod_wsgi(options: str) -> Peer:
 
 
 GTHREAD = "--worker-class gthread --threads {threads} --keep-alive 75 --worker-connections 10000"
-# It does close the connection, but does not say so.
+# It closes the connection without announcing that.
 CLOSING = "--add-header 'Connection: close'"
-# The router keeps connections alive when it knows where an answer ends.
+# The router keeps connections open when it knows the end of an answer.
 ROUTER = "--http 127.0.0.1:{port} --http-keepalive --http-auto-chunked"
 
 PEERS = {
@@ -146,7 +146,7 @@ PEERS = {
         needs=_script("granian"),
     ),
     "mod_wsgi-daemon": _mod_wsgi("--server-mpm event --keep-alive-timeout 75"),
-    # The threads of the application are all that Apache has here: a connection that is kept would hold one.
+    # Apache uses the application's threads for connections here: a kept connection would occupy one.
     "mod_wsgi-embedded": _mod_wsgi("--embedded-mode --server-mpm worker --keep-alive-timeout 0"),
     "waitress": Peer(
         "{bin}/waitress-serve --listen=127.0.0.1:{port} --threads={threads} --connection-limit=10000 "

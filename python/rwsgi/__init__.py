@@ -12,8 +12,8 @@ __version__: str
 
 
 def __getattr__(name: str) -> str:
-    # Asked for only when wanted: the reader of package metadata costs more memory than all else that
-    # this package loads, in a process that lives as long as the server.
+    # Imported on demand: reading package metadata costs more memory than everything else in this package, in
+    # a process that lives as long as the server.
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,15 +1,15 @@
-"""The commands of a virtual environment: the server, running in this interpreter, and what asks it."""
+"""The commands of a virtual environment: the server, running in this interpreter, and its client."""
 
 import signal
 import sys
 from typing import NoReturn
 
-# That of a configuration with which nothing can be served.
+# The exit code of an unusable configuration.
 UNFIT = 78
 
 
 def entry() -> NoReturn:
-    """Run the command line in `sys.argv`, and leave with its exit code."""
+    """Run the command line in `sys.argv`, and exit with its exit code."""
     refuse_free_threading()
     from rwsgi import _rwsgi
 
@@ -17,18 +17,18 @@ def entry() -> NoReturn:
 
 
 def control() -> NoReturn:
-    """Run `rwsgictl` with the command line in `sys.argv`, and leave with its exit code."""
+    """Run `rwsgictl` with the command line in `sys.argv`, and exit with its exit code."""
     refuse_free_threading()
     from rwsgi import _rwsgi
 
-    # Python's own handler would only note a Ctrl-C, and the wait for an answer go on.
+    # Python's handler only sets a flag at Ctrl-C, and the wait for an answer would continue.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(_rwsgi.control(sys.argv))
 
 
 def refuse_free_threading() -> None:
-    """Before the extension module is imported, which such a build does not even find."""
+    """Checked before the import of the extension module, which such a build does not find."""
     if "t" in sys.abiflags:
         version = sys.version.split()[0]
         print(

@@ -1,13 +1,14 @@
 """Runs the server as a script of an interpreter that this process has become for it.
 
-The command does so in two cases. `--python` or `VIRTUAL_ENV` names an environment in which it is not
-installed: then the interpreter is that of the environment. Or threads were running before the server, those
-of an agent that was put in front of it: then the interpreter is the same one, started without `site` and so
-without the agent, and each mold completes the start, so that the agent's threads run there.
+The command does this in two cases. `--python` or `VIRTUAL_ENV` names an environment without the server: then
+the interpreter is that of the environment. Or other threads were running before the server, those of an
+agent: then it is the same interpreter, started without `site` and so without the agent, and each mold
+completes the start, so that the agent's threads run there.
 
-Of the package only the extension module is loaded, by its path: nothing else of its own environment is found.
-Arguments: the path of that module; `-`, or what was left out of the start; the program's name; the arguments
-of the server and the entries of `sys.path`, each list after its length; then the command as it was typed.
+Only the extension module of the package is loaded, by its path: the package's own environment is not on
+`sys.path`. Arguments: the path of that module; `-`, or the code that was left out of the start; the program's
+name; the arguments of the server and the entries of `sys.path`, each list after its length; then the original
+command line.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import posix
 import sys
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 
-# What is imported here stays in the supervisor: `typing` is large.
+# Modules imported here stay in the supervisor: `typing` is large.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -31,7 +32,7 @@ def fail(reason: str) -> NoReturn:
 
 
 def counted(words: list[str]) -> tuple[list[str], list[str]]:
-    """The words that belong together, by the number before them, and the rest."""
+    """The words of a list, by the number before them, and the rest."""
     end = int(words[0]) + 1
     return words[1:end], words[end:]
 
@@ -47,7 +48,7 @@ def enter() -> NoReturn:
             f"{sys.executable} is {kind} {sys.version_info[0]}.{sys.version_info[1]}, but this rwsgi "
             f"(of {module}) runs in CPython 3.10 or later, not free-threaded: name such an environment"
         )
-    # The folder of this script: what it holds are no modules of these names.
+    # The folder of this script does not contain top-level modules.
     if sys.path[:1] == [__file__.rpartition("/")[0]]:
         del sys.path[0]
     sys.argv = [name, *arguments]
@@ -62,17 +63,17 @@ def enter() -> NoReturn:
     if left_out == COMPLETE:
         sys.exit(loaded.main(sys.argv, command))
     start = posix.getcwd()
-    # As `site` would have done, in the folder in which the server was started.
+    # As `site` does, relative to the folder in which the server was started.
     sys.path[:] = [entry if entry.startswith("/") else f"{start}/{entry}" for entry in sys.path]
 
     def complete() -> None:
-        """Do in a mold what was left out of the start."""
+        """Run in a mold what was left out of the start."""
         sys.orig_argv = command
         if left_out == WITHOUT_SITE:
             import site
 
             site.main()
-        # What the program that ran the server has added, as zipped applications do.
+        # Entries that the program running the server has added, as zipped applications do.
         sys.path[:] = path + [entry for entry in sys.path if entry not in path]
 
     sys.exit(loaded.main(sys.argv, command, complete))

@@ -1,13 +1,13 @@
-"""Serves applications from PyPI, each in an environment of its own, and sees what preloading makes of them.
+"""Serves applications from PyPI, each in its own environment, and measures the effect of preloading.
 
-    python -m tests.applications [--rwsgi PROGRAM] [--environments FOLDER] [NAME ...]
+python -m tests.applications [--rwsgi PROGRAM] [--environments FOLDER] [NAME ...]
 
-Each is asked through many replacements of its processes, and must answer as it should, without a warning or
-with the one that is expected of it. Then its memory is told with one process, which loads it for itself, and
-with one that is forked from a mold.
+Each is requested while its processes are replaced many times, and must answer correctly, without a warning or
+with the expected one. Then its memory is printed with one process that loads the application itself, and with
+one that is forked from a mold.
 
-The first run of each installs it, which takes minutes. The program must be linked with a Python of the minor
-version that runs this.
+The first run of each installs it, which takes minutes. The program must be linked with a Python of the same
+minor version as the one that runs this.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.server import ROOT, Door, Server
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rwsgi" / "applications"
 CHILDREN = 3
 REQUESTS = 240
-# So that each child is replaced several times.
+# Low, so that each child is replaced several times.
 RECYCLED_AFTER = 15
 CLIENTS = 6
 MIB = 1024
@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
 
 
 def try_out(name: str, site: Site, options: argparse.Namespace) -> bool:
-    """Whether it does what it should; what it does instead is told."""
+    """Returns whether it works as expected, and prints what does not."""
     environment = install(options.environments / name, site)
     with tempfile.TemporaryDirectory(prefix=f"rwsgi-{name}-") as folder:
         place = Place(environment, Path(folder))
@@ -104,7 +104,7 @@ def begin(site: Site, door: Door, place: Place, *arguments: str, children: int) 
 
 
 def recycled(site: Site, door: Door, place: Place) -> list[str]:
-    """Ask all the while that processes are replaced. What was wrong."""
+    """Send requests while processes are replaced. Returns the errors."""
     children = 1 if site.is_alone else CHILDREN
     recycling = ("--processes", str(children), "--max-requests-per-child", str(RECYCLED_AFTER))
     server = begin(site, door, place, *recycling, children=children)
@@ -131,7 +131,7 @@ def recycled(site: Site, door: Door, place: Place) -> list[str]:
 
 
 def alone(site: Site, door: Door, place: Place, preload: str) -> str:
-    """Memory of all processes, with one that serves."""
+    """The memory of all processes, with one child."""
     server = begin(site, door, place, "--preload", preload, children=1)
     ask(site, server)
     sums = [0, 0]
@@ -145,7 +145,7 @@ def alone(site: Site, door: Door, place: Place, preload: str) -> str:
 
 
 def ask(site: Site, server: Server) -> list[str]:
-    """What was wrong with each answer; empty where nothing was."""
+    """The errors in the answers."""
 
     def one(number: int) -> str:
         path = site.paths[number % len(site.paths)]

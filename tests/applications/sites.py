@@ -1,4 +1,4 @@
-"""Applications from PyPI, how each is made ready to be served, and what is expected of it."""
+"""Applications from PyPI, their preparation, and the expected results."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Place:
-    """Where an application is: its virtual environment, and the folder in which it is served."""
+    """The place of an application: its virtual environment, and the folder in which it is served."""
 
     environment: Path
     folder: Path
 
     def run(self, *command: str, **variables: str) -> None:
-        """Run a program of the environment in the folder. What it says is shown when it fails."""
+        """Run a program of the environment in the folder. Its output is shown when it fails."""
         ran = subprocess.run(
             [str(self.environment / "bin" / command[0]), *command[1:]],
             cwd=self.folder,
@@ -53,10 +53,10 @@ class Site:
 
 
 def wagtail(place: Place) -> None:
-    """The project that `wagtail start` makes."""
+    """The project that `wagtail start` creates."""
     place.run("wagtail", "start", "shop", ".")
     place.run("python", "manage.py", "migrate", "--verbosity=0")
-    # What it is served with in production, but for a database.
+    # Production settings, except for the database.
     (place.folder / "shop" / "settings" / "served.py").write_text(
         "from .base import *\nSECRET_KEY = 'for this alone'\nDEBUG = False\nALLOWED_HOSTS = ['*']\n"
         "STORAGES['staticfiles']['BACKEND'] = 'django.contrib.staticfiles.storage.StaticFilesStorage'\n"
@@ -64,7 +64,7 @@ def wagtail(place: Place) -> None:
 
 
 def superset(place: Place) -> None:
-    """Its database, and a module beside it: the package has a factory."""
+    """Its database, and a module with the application: the package has only a factory."""
     (place.folder / "superset_config.py").write_text(
         "SECRET_KEY = 'for this alone, and long enough'\n"
         f"SQLALCHEMY_DATABASE_URI = 'sqlite:///{place.folder}/superset.db'\n"
@@ -110,7 +110,7 @@ SITES = {
         variables={"DJANGO_SETTINGS_MODULE": "shop.settings.served"},
     ),
     "superset": Site(
-        # It names neither, or newer ones that it does not work with.
+        # It declares neither of them, or newer versions that do not work.
         requirements=("apache-superset==6.1.0", "flask-caching==2.3.1", "rich", "cachetools"),
         app="served",
         prepare=superset,
@@ -123,11 +123,11 @@ SITES = {
         prepare=pywb,
         paths=("/", "/books/"),
         options=("--threads", "4"),
-        # Its parts speak HTTP to each other, over the loopback interface.
+        # Its components communicate by HTTP over the loopback interface.
         warning=r"listens at 127\.0\.0\.1 port \d+.* \(made by pywb\.",
     ),
     "plone": Site(
-        # The newest alpha is taken otherwise, which does not fit the others.
+        # Otherwise pip takes the newest alpha, which is incompatible.
         requirements=("Plone==6.2.2", "plone.app.layout<7"),
         app="served",
         prepare=plone,

@@ -1,4 +1,4 @@
-"""An application that answers at once, with the number of its process; `/grow` takes memory that stays."""
+"""An application that answers with its process id; `/grow` allocates memory permanently."""
 
 from __future__ import annotations
 

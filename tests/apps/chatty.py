@@ -1,4 +1,4 @@
-"""An application that prints, raises and dies when it is told to."""
+"""An application that prints, raises and exits on demand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     elif act == "/descriptor":
         os.write(int(query), b"written by number\n" * 4096)
     elif act == "/streams":
-        # Beyond ASCII, and what stands for bytes that were no text: a terminal's or a file's own affair.
+        # Beyond ASCII, and a surrogate for bytes that are not text.
         print("café ☃")
         environ["wsgi.errors"].write("café ☃ \udcff\n")
         assert sys.stdin.read() == ""

@@ -1,4 +1,4 @@
-"""An application that answers with files, in each way in which there is one."""
+"""An application that answers with files of every kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Told:
-    """A file that says when it is closed."""
+    """A file that logs when it is closed."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.read = file.read
@@ -34,7 +34,7 @@ def say(line: str) -> None:
 
 
 def close_told(file: IO[bytes]) -> IO[bytes]:
-    """As Django has it: the file's own close() is replaced by that of the response."""
+    """As in Django: the file's own close() is replaced by that of the response."""
     close = file.close
 
     def close_and_say() -> None:
@@ -73,7 +73,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
         return [str(os.getpid()).encode()]
     file = WAYS[environ["PATH_INFO"]](query["path"])
     if "read" in query:
-        # What a buffered reader has read ahead belongs to the answer nevertheless.
+        # Data in the buffer of a reader still belongs to the answer.
         digest = hashlib.sha256(file.read(int(query["read"]))).hexdigest()
         say(f"read {digest}")
     headers = [("Content-Type", "application/octet-stream")]

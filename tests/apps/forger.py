@@ -1,6 +1,6 @@
-"""An application that says on the server's own lines what it must not.
+"""An application that sends forged messages on the server's own channels.
 
-`FORGE_WHEN` is the moment, `FORGE_SAYS` the messages in hexadecimal. One that is none follows them.
+`FORGE_WHEN` is the moment, `FORGE_SAYS` the messages in hexadecimal, which an invalid one follows.
 """
 
 from __future__ import annotations

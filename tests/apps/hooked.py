@@ -1,4 +1,4 @@
-"""An application that is called at every turning point, and says when."""
+"""An application with all hooks, which log their calls."""
 
 import os
 

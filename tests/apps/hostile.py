@@ -1,7 +1,7 @@
-"""An application that was taken over: `/attack/NAME` writes into the server's memory, or speaks on its lines.
+"""A compromised application: `/attack/NAME` overwrites the server's shared memory, or sends on its channels.
 
-All else is answered with its query and its body, `/file` out of a file. The places in the memory are those of
-`crates/exchange/src/layout.rs`, for `CHILDREN` slots of one thread and a queue of 1024.
+Other requests are answered with their query and body, `/file` from a file. The offsets in the memory are
+those of `crates/exchange/src/layout.rs`, for `CHILDREN` slots of one thread and a queue of 1024.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LINE = 64
 PAGE = 4096
-# Four processes, as many again for those that leave, and one for a replacement.
+# Four processes, as many again for leaving ones, and one for a replacement.
 CHILDREN = 9
 SLOTS = 1024 + 2 * CHILDREN
 ENTRIES_COUNT = 4096
@@ -102,7 +102,7 @@ def rings(memory: Memory, me: int) -> None:
 
 
 def bells(memory: Memory, _: int) -> None:
-    """Nobody seems to sleep: the front, and the threads."""
+    """Mark the front and the threads as awake."""
     memory.word(FRONT).value = 0
     for thread in range(CHILDREN):
         memory.word(THREAD + 128 * thread).value = 0
@@ -113,13 +113,13 @@ def no_news(memory: Memory, _: int) -> None:
 
 
 def signature(memory: Memory, me: int) -> int:
-    """What a word has besides the number of its request when this thread has taken that."""
+    """The value of a slot's state, without the number of its request, when this thread has claimed it."""
     life = memory.word(CHILD + LINE * me).value >> 32 & 0xFF
     return CLAIMED | me << 48 | life << 40
 
 
 def sign(memory: Memory, me: int) -> None:
-    """Sign what is free."""
+    """Claim free slots."""
     for slot in range(SLOTS):
         word = memory.word(WORDS + LINE * slot)
         if not word.value >> 60:
@@ -127,7 +127,7 @@ def sign(memory: Memory, me: int) -> None:
 
 
 def frames(memory: Memory, me: int, slots: Iterable[tuple[int, int]], last: bool) -> None:
-    """Write frames for these requests into the ring of this thread, which knows nothing of it."""
+    """Write frames for these requests into the ring of this thread, without the knowledge of its worker."""
     place = THREAD + 128 * me
     written = memory.word(place + 8).value
     for slot, number in slots:
@@ -137,14 +137,14 @@ def frames(memory: Memory, me: int, slots: Iterable[tuple[int, int]], last: bool
             written += 8
     memory.word(place + 8).value = written
     memory.word(DIRTY).value |= 1 << me
-    # The front reads them when it next has something to do.
+    # The front reads them when it next has work.
     until = time.monotonic() + ASIDE
     while memory.word(place + 64).value < written and time.monotonic() < until:
         time.sleep(0.001)
 
 
 def free_often(memory: Memory, me: int) -> None:
-    """Sign what is free, and end an answer for it."""
+    """Claim free slots, and end an answer for each."""
     signed = signature(memory, me)
     free = []
     for slot in range(SLOTS):
@@ -156,12 +156,12 @@ def free_often(memory: Memory, me: int) -> None:
 
 
 def answer_beside(memory: Memory, me: int) -> None:
-    """Write more of the answer than the thread that gives it will."""
+    """Write more of the answer than the thread itself will."""
     frames(memory, me, [own(memory, me)] * 100, last=False)
 
 
 def die_for_all(memory: Memory, me: int) -> None:
-    """Sign all that waits, and die: what this process had is told in the log."""
+    """Claim all waiting requests, and die: the log names the requests of this process."""
     signed = signature(memory, me)
     for slot, number in others(memory, me):
         memory.word(WORDS + LINE * slot).value = signed | number
@@ -181,7 +181,7 @@ def truncate(_: Memory, __: int) -> None:
 
 
 def lines() -> Iterable[socket.socket]:
-    """The server's own lines that this process holds, but for that of the log."""
+    """The server's channels that this process holds, except that of the log."""
     for name in os.listdir("/proc/self/fd"):
         try:
             if int(name) > 2 and stat.S_ISSOCK(os.fstat(int(name)).st_mode):
@@ -193,23 +193,23 @@ def lines() -> Iterable[socket.socket]:
 
 
 def say(*messages: bytes) -> None:
-    """On every line, as far as it takes them."""
+    """Send on every channel, as far as it has room."""
     for line in lines():
-        # The other end may be closed after the first.
+        # The other end may be closed after the first message.
         with suppress(BrokenPipeError, ConnectionResetError):
             for message in messages:
                 line.send(message, socket.MSG_DONTWAIT)
 
 
 def born(_: Memory, __: int) -> None:
-    """The process 1 has been born as a child, or forked, and what is no message."""
+    """Claim that process 1 was born or forked as a child, and send an invalid message."""
     say(struct.pack("<BI", 1, 1), struct.pack("<BI", 6, 1), b"garbage")
-    # It is killed for it, and takes no further request before.
+    # It is killed for this, and must not take a further request before.
     signal.pause()
 
 
 def flood(_: Memory, __: int) -> None:
-    """Messages that a child sends once, again and again, on lines that wait instead of failing."""
+    """Repeat messages that a child sends once, on channels that block instead of failing."""
     held = [line.dup() for line in lines()]
     while True:
         for line in held:
@@ -231,27 +231,27 @@ def others(memory: Memory, me: int) -> Iterable[tuple[int, int]]:
 
 
 def own(memory: Memory, me: int) -> tuple[int, int]:
-    """The attack that this thread runs: slot and number."""
+    """The request of this attack: slot and number."""
     for slot in range(SLOTS):
         word = memory.word(WORDS + LINE * slot).value
         is_own = word >> 60 == CLAIMED >> 60 and word >> 48 & 0xFFF == me
-        # Of others that it has, the answers have not been read yet, or they were signed.
+        # Other requests of this thread have unread answers, or were claimed by an attack.
         if is_own and b"/attack/" in memory.bytes(INLINE + INLINE_STRIDE * slot, 200):
             return slot, word & 0xFFFFFFFF
     raise LookupError("this thread runs no attack")
 
 
 def desk() -> socket.socket:
-    """The line to the front, which all children share. The one to the supervisor has several numbers."""
+    """The channel to the front, shared by all children. That to the supervisor has several numbers."""
     found: dict[int, list[socket.socket]] = {}
     for line in lines():
         found.setdefault(os.fstat(line.fileno()).st_ino, []).append(line.dup())
-    # The line to the process that writes the log is older.
+    # The channel to the log process is older.
     return [held[0] for held in found.values() if len(held) == 1][-1]
 
 
 def ask(memory: Memory, me: int) -> None:
-    """Ask for the bodies of the others' requests."""
+    """Ask for the bodies of other children's requests."""
     until, line, stolen = time.monotonic() + ASIDE, desk(), 0
     while time.monotonic() < until:
         for slot, number in others(memory, me):
@@ -267,7 +267,7 @@ def ask(memory: Memory, me: int) -> None:
 
 
 def give(memory: Memory, me: int) -> None:
-    """Give a file for the others' answers."""
+    """Give a file as the answer to other children's requests."""
     until, line = time.monotonic() + ASIDE, desk()
     with tempfile.TemporaryFile() as file:
         file.write(b"forged" * 100)
@@ -280,7 +280,7 @@ def give(memory: Memory, me: int) -> None:
 
 
 def copy(memory: Memory, me: int) -> None:
-    """A process that was forked here gives a file for the answer of this one."""
+    """A process forked here gives a file for the answer to this request."""
     slot, number = own(memory, me)
     line, pid = desk(), os.fork()
     if not pid:

@@ -1,4 +1,4 @@
-"""Answers of many bytes: `/whole/BYTES` in one piece, `/parts/BYTES/SIZE` in pieces; else the process."""
+"""Large answers: `/whole/BYTES` in one piece, `/parts/BYTES/SIZE` in pieces; otherwise the process id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATTERN = bytes(range(251))
 
 
 def content(length: int) -> bytes:
-    """Bytes of which no two places nearby look alike."""
+    """Bytes without repetition at short distances."""
     return (PATTERN * (length // len(PATTERN) + 1))[:length]
 
 

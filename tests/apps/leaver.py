@@ -1,4 +1,4 @@
-"""An application that tells what it is asked, and whether its answers are closed.
+"""An application that logs its requests, and whether its answers are closed.
 
 On standard error: `saw TARGET` before it answers, `closed TARGET` when its iterable is closed.
 """
@@ -19,7 +19,7 @@ PIECE = b"x" * 65536
 
 
 class Told:
-    """An iterable that tells of its end."""
+    """An iterable that logs when it is closed."""
 
     def __init__(self, parts: Iterable[bytes], name: str) -> None:
         self._parts = parts
@@ -68,7 +68,7 @@ def size_of_body(environ: WSGIEnvironment) -> Iterator[bytes]:
 
 
 def counted() -> Iterator[bytes]:
-    """As much as anybody takes, which is told at the end."""
+    """An endless body, whose length is logged at its end."""
     given = 0
     try:
         while True:

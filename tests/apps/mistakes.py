@@ -1,4 +1,4 @@
-"""An application that does by mistake what no application should: each path is one mistake."""
+"""An application with mistakes: each path is one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ may_end = threading.Event()
 
 
 def close() -> bytes:
-    """As code does that makes a daemon of itself."""
+    """As code that daemonizes does."""
     os.closerange(3, 4096)
     kept.extend(open(f"own-{number}", "w") for number in range(12))  # noqa: SIM115
     return b"closed"
@@ -55,7 +55,7 @@ def borrows_write(start_response: StartResponse) -> Iterable[bytes]:
 
 
 def leave_thread(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Goes on with its request when that has long been answered, until the process ends."""
+    """Continues with its request after it was answered, until the process ends."""
     write = start_response("200 OK", [("Content-Type", "text/plain")])
 
     def go_on() -> None:

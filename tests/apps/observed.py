@@ -9,7 +9,7 @@ application = Flask(__name__)
 if "SENTRY_DSN" in os.environ:
     import sentry_sdk
 
-    # All else is in the environment, too.
+    # The other settings are in the environment.
     sentry_sdk.init()
 
 

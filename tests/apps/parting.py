@@ -1,4 +1,4 @@
-"""An application that has something to do at its end, of each kind."""
+"""An application with work of every kind at its exit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Cache:
-    """What has a finalizer."""
+    """An object with a finalizer."""
 
 
 LOADED_IN = os.getpid()
@@ -47,7 +47,7 @@ def register() -> None:
 
 
 def write() -> None:
-    """Files that are not written out: opened at load, opened here, and compressed."""
+    """Files that are not flushed: opened at load, opened here, and compressed."""
     OPENED_AT_LOAD.write(f"served in {os.getpid()}\n")
     text = open("here.txt", "a")  # noqa: SIM115
     text.write(f"served in {os.getpid()}\n")
@@ -57,7 +57,7 @@ def write() -> None:
 
 
 def work() -> None:
-    """What takes its time, and is to be done all the same."""
+    """Work that takes time and must be completed."""
     gate = "gate"
     pid = os.getpid()
 
@@ -79,7 +79,7 @@ ACTS: dict[str, Callable[[], object]] = {
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Where it does not act, that of the probe."""
+    """Paths that it does not know are those of the probe."""
     act = ACTS.get(environ["PATH_INFO"])
     if act is None:
         return others(environ, start_response)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Applications that use what PEP 3333 gives them, and others that break its rules.
+"""Applications that use PEP 3333, and others that violate it.
 
 The first part of the path names one. `validated` is all of them below the validator of the standard library.
 Tests import the tables.
@@ -39,14 +39,14 @@ validated = validator(application)
 
 
 def say(line: str) -> None:
-    """One line in one piece, as the server writes its own."""
+    """Writes a line in one piece, as the server does."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
 def wait_at(gate: str) -> None:
-    """Say that we are here, and wait until somebody writes into the named pipe."""
-    # Opened before it is said, so that whoever has heard it can write without waiting for us.
+    """Log that the gate is reached, and wait until the named pipe is written to."""
+    # Opened before it is logged, so that a reader of the log can write without waiting.
     descriptor = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
     try:
         say(f"holding {gate} in {os.getpid()}")
@@ -63,12 +63,12 @@ def lists(environ: WSGIEnvironment) -> dict[str, list[str]]:
     return parse_qs(environ["QUERY_STRING"], keep_blank_values=True, encoding="latin-1")
 
 
-# What the application is given.
+# What the application receives.
 
 
 @act
 def show(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """The environ; what is no str as Python shows it."""
+    """The environ; values other than str by their repr."""
     start_response("200 OK", [JSON])
     seen = {name: value if type(value) is str else repr(value) for name, value in environ.items()}
     about = {
@@ -108,7 +108,7 @@ def errors(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
 
 @act
 def ignore(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Leaves the body of the request where it is."""
+    """Does not read the request's body."""
     start_response("200 OK", [TEXT])
     return [b"ignored"]
 
@@ -147,7 +147,7 @@ def read(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 @act
 def echo(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Reads only as it answers."""
+    """Reads while it answers."""
     start_response("200 OK", [TEXT])
     yield from iter(lambda: environ["wsgi.input"].read(10_000), b"")
 
@@ -156,7 +156,7 @@ def echo(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 
 class Sized:
-    """Knows how many parts it has, as a list does, and is none."""
+    """Has a length like a list, but is none."""
 
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts
@@ -169,7 +169,7 @@ class Sized:
 
 
 class Indexed:
-    """Iterable by the old protocol only."""
+    """Iterable only by the old protocol."""
 
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts
@@ -179,7 +179,7 @@ class Indexed:
 
 
 class Closing:
-    """Tells when it is closed."""
+    """Logs when it is closed."""
 
     def __init__(self, parts: Iterable[bytes], tag: str) -> None:
         self.parts = parts
@@ -204,7 +204,7 @@ SHAPES: dict[str, Callable[[list[bytes]], Any]] = {
 
 @act
 def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answers with what the query holds."""
+    """Answers as the query specifies."""
     query = lists(environ)
     fields = [field.partition(":") for field in query.get("header", [])]
     start_response(query["status"][0], [(name, value) for name, _, value in fields])
@@ -216,7 +216,7 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
 
 @act
 def repeat(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """A single part that would be too long for a query."""
+    """A single part that is too long for a query."""
     query = asked(environ)
     start_response("200 OK", [TEXT])
     parts: Iterable[bytes] = SHAPES[query["shape"]]([query["part"].encode() * int(query["times"])])
@@ -224,7 +224,7 @@ def repeat(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
 
 
 class AppClass:
-    """The application is a class: its instances are what it returns."""
+    """The application is a class: its instances are the iterables."""
 
     def __init__(self, environ: WSGIEnvironment, start_response: StartResponse, /) -> None:
         self.start_response = start_response
@@ -250,7 +250,7 @@ instance = Instance()
 
 @act
 def generator(environ: WSGIEnvironment, start_response: StartResponse, /) -> Iterator[bytes]:
-    """The application is a generator: nothing of it runs before it is iterated."""
+    """The application is a generator: it runs only when it is iterated."""
     start_response("200 OK", [TEXT])
     yield b"from "
     yield b"a generator"
@@ -302,7 +302,7 @@ def yield_held(environ: WSGIEnvironment, start_response: StartResponse) -> Itera
 
 
 def exc_info() -> tuple[type[BaseException], BaseException, TracebackType]:
-    """That of an error which has happened."""
+    """The exc_info of a real exception."""
     try:
         raise RuntimeError("the first answer failed")
     except RuntimeError as error:
@@ -312,7 +312,7 @@ def exc_info() -> tuple[type[BaseException], BaseException, TracebackType]:
 
 @act
 def replace(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Another answer in place of the first, of which nothing has been sent."""
+    """Replaces the first answer, of which nothing has been sent."""
     before = asked(environ)["before"]
     if before != "nothing":
         write = start_response("200 OK", [TEXT, ("X-First", "1"), ("Content-Length", "1000")])
@@ -342,7 +342,7 @@ def replace_late(environ: WSGIEnvironment, start_response: StartResponse) -> Ite
 
 @act
 def endless(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """As many bytes as anybody takes."""
+    """An endless body."""
     query = asked(environ)
 
     def parts() -> Iterator[bytes]:
@@ -353,7 +353,7 @@ def endless(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
     return Closing(parts(), query["tag"])
 
 
-# What goes wrong.
+# Errors.
 
 
 def recurse() -> None:
@@ -366,7 +366,7 @@ class UnprintableError(Exception):
 
 
 class Unusual(BaseException):
-    """No error as others are."""
+    """Not derived from Exception."""
 
 
 def throw(error: BaseException) -> None:
@@ -589,6 +589,6 @@ def start_twice(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 
 @act
 def lenient(environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
-    """What the PEP asks of applications, and servers need not insist on."""
+    """What the PEP requires of applications, but servers need not enforce."""
     start_response("200", [TEXT, ("X-A", "b")])
     return [b"forgiven"]

@@ -1,4 +1,4 @@
-"""An application that tells where it runs, does as it is told, and misbehaves on demand.
+"""An application that reports where it runs, and behaves and misbehaves on demand.
 
 Its log lines go to standard error, as those of the server do.
 """
@@ -32,7 +32,7 @@ LOCK = threading.Lock()
 
 
 def say(line: str) -> None:
-    """One line in one piece: other threads and processes write to the same log."""
+    """Writes a line in one piece: other threads and processes write to the same log."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
@@ -74,8 +74,8 @@ def where(environ: WSGIEnvironment, query: Query) -> object:
 
 
 def wait_at(gate: str) -> None:
-    """Say that we are here, and wait until somebody writes into the named pipe."""
-    # Opened before it is said, so that whoever has heard it can write without waiting for us.
+    """Log that the gate is reached, and wait until the named pipe is written to."""
+    # Opened before it is logged, so that a reader of the log can write without waiting.
     descriptor = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
     try:
         say(f"holding {gate} in {os.getpid()}")
@@ -103,7 +103,7 @@ def broken(environ: WSGIEnvironment, query: Query) -> Iterator[bytes]:
 
 
 def meet(environ: WSGIEnvironment, query: Query) -> object:
-    """Answers when so many requests are here at once."""
+    """Answers when this number of requests has arrived."""
     with LOCK:
         barrier = MEETINGS.setdefault(query["name"], threading.Barrier(int(query["of"])))
     barrier.wait(timeout=20)
@@ -111,7 +111,7 @@ def meet(environ: WSGIEnvironment, query: Query) -> object:
 
 
 def spin(environ: WSGIEnvironment, query: Query) -> object:
-    """Keeps a core busy until a file is there."""
+    """Keeps a core busy until a file exists."""
     say(f"spinning in {os.getpid()}")
     while not os.path.exists(query["until"]):
         pass
@@ -154,7 +154,7 @@ def body(environ: WSGIEnvironment, query: Query) -> object:
 
 
 def numbers(environ: WSGIEnvironment, query: Query) -> object:
-    """What the server has put into the environ for itself."""
+    """The server's own variables in the environ."""
     found = {name: value for name, value in environ.items() if name.startswith("rwsgi.")}
     return {"pid": os.getpid(), **found}
 
@@ -175,12 +175,12 @@ def identity(environ: WSGIEnvironment, query: Query) -> object:
     }
 
 
-# Programs that tell what they were started with: `self` is `cat`, then `ls`.
+# Programs that print what they have inherited: `self` is `cat`, then `ls`.
 LOOK = "cat /proc/self/status; ls -l /proc/self/fd"
 
 
 def program(environ: WSGIEnvironment, query: Query) -> object:
-    """Starts a program in one of the ways of Python, and returns what it finds of signals and descriptors."""
+    """Starts a program in one of Python's ways, and returns its signals and descriptors."""
     found = f"found-{os.getpid()}"
 
     def spawn() -> None:
@@ -219,7 +219,7 @@ def program(environ: WSGIEnvironment, query: Query) -> object:
 
 
 def orphan(environ: WSGIEnvironment, query: Query) -> object:
-    """Leaves a process behind, whose parent has gone."""
+    """Leaves an orphaned process behind."""
     os.system("(sleep 0.01; echo orphan ends >&2) &")
     return where(environ, query)
 
@@ -232,7 +232,7 @@ def handler(environ: WSGIEnvironment, query: Query) -> object:
 
 
 def handler_in_fork(environ: WSGIEnvironment, query: Query) -> object:
-    """Sets a handler in a process of its own, and returns what it exits with."""
+    """Sets a handler in a forked process, and returns its exit code."""
     pid = os.fork()
     if pid == 0:
         signal.signal(signal.SIGUSR1, lambda *_: os._exit(42))
@@ -242,7 +242,7 @@ def handler_in_fork(environ: WSGIEnvironment, query: Query) -> object:
 
 
 def stack(environ: WSGIEnvironment, query: Query) -> object:
-    """The size of this thread's stack, as the C library has it."""
+    """The size of this thread's stack according to the C library."""
     library = ctypes.CDLL(None)
     library.pthread_self.restype = ctypes.c_void_p
     # Larger than a pthread_attr_t on any machine.
@@ -255,7 +255,7 @@ def stack(environ: WSGIEnvironment, query: Query) -> object:
 
 
 def recurse(environ: WSGIEnvironment, query: Query) -> object:
-    """Recurs through C, which takes the most stack, until Python puts an end to it."""
+    """Recurses through C, which uses the most stack, until Python raises."""
 
     def deep(_: int) -> int:
         return sorted([0], key=deep)[0]

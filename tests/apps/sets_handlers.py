@@ -1,4 +1,4 @@
-"""An application that wants to know of the server's signals."""
+"""An application that sets handlers for the server's signals."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""An application with handlers of its own for signals that are none of the server's."""
+"""An application with handlers for signals that the server does not use."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OWN = ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGURG", "SIGUSR1", "SIGCHLD", "SIGWI
 
 
 class LateError(Exception):
-    """A request takes too long."""
+    """A request has exceeded its time limit."""
 
 
 def heard(number: int, _frame: FrameType | None) -> None:
-    # Not by the stream, which the code that is interrupted may be writing to.
+    # Not by the stream, which the interrupted code may be writing to.
     os.write(
         2, f"{signal.Signals(number).name} in {os.getpid()}, {threading.current_thread().name}\n".encode()
     )
@@ -65,7 +65,7 @@ def limited() -> object:
 
 
 def refused() -> object:
-    """What CPython says where a handler cannot be set."""
+    """CPython's message where a handler cannot be set."""
     found = []
     for number in (signal.SIGALRM, signal.SIGTERM):
         try:
@@ -85,7 +85,7 @@ def run() -> object:
 
 
 def terminate() -> object:
-    """Ends processes of its own, and says how they have ended."""
+    """Ends child processes, and reports how they ended."""
     process = METHODS.Process(target=stay)
     process.start()
     process.terminate()

@@ -1,4 +1,4 @@
-"""An application that notes each request it runs in a file that all children share, before it answers."""
+"""An application that records each request in a file shared by all children, before it answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from probe import wait_at  # type: ignore[import-not-found]
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-# Opened in the mold: each line is appended in one piece, whichever child writes it.
+# Opened in the mold: each line is appended atomically, by whichever child.
 TALLY = os.open("tally", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 

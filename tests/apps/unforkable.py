@@ -1,4 +1,4 @@
-"""An application whose process cannot fork, if the file `no-fork` is there when it is loaded."""
+"""An application whose process cannot fork, if the file `no-fork` exists when it is loaded."""
 
 import ctypes
 import errno
@@ -25,9 +25,9 @@ class Program(ctypes.Structure):
 
 
 def refuse_forks() -> None:
-    """Has the kernel answer every fork as it does when there are too many processes."""
+    """Makes the kernel fail every fork, as with too many processes."""
     count = len(FORKS)
-    # Each comparison jumps to the last instruction when it holds.
+    # Each comparison jumps to the last instruction when it is true.
     compare = [(0x15, count - index, 0, number) for index, number in enumerate(FORKS)]
     instructions = [LOAD_NUMBER, *compare, ALLOW, REFUSE]
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)

@@ -1,4 +1,4 @@
-"""An application that tells what it was given: in its log, where nothing can be missed, and in its answer."""
+"""An application that reports its requests in the log, where none is missed, and in its answers."""
 
 from __future__ import annotations
 

@@ -23,12 +23,12 @@ from tests.browser import Browser  # noqa: E402
 
 ADDRESS = ("127.0.0.1", 8000)
 URL = "http://{}:{}".format(*ADDRESS)
-# Everything is built in this time, in seconds; after Ctrl-C requests in flight would have 30.
+# Timeouts in seconds: for building everything; after Ctrl-C, where requests in flight would have 30.
 BUILDING, STOPPING = 40 * 60, 40
 
 
 class Terminal:
-    """What somebody sees and types."""
+    """A terminal with its output and input."""
 
     def __init__(self, *command: str) -> None:
         self.began = time.monotonic()
@@ -48,7 +48,7 @@ class Terminal:
         return self.status is not None
 
     def press_ctrl_c(self) -> str:
-        """Give what is said from then on."""
+        """Returns the output from then on."""
         before = len(self._text)
         os.write(self._screen, b"\x03")
         deadline = time.monotonic() + STOPPING
@@ -63,7 +63,7 @@ class Terminal:
             os.kill(process.pid, signal.SIGKILL)
 
     def _read(self) -> None:
-        # The last process that has the terminal open ends this by an error.
+        # When the last process with the open terminal has ended, reading fails.
         try:
             while data := os.read(self._screen, 65536):
                 text = data.decode(errors="replace")
@@ -80,7 +80,7 @@ def answers() -> bool:
 
 
 def is_of(terminal: Terminal) -> bool:
-    """Whether what answers has been started there, and not beside it in the meantime."""
+    """Whether the process that answers was started in this terminal."""
     made_by = re.search(r"<dt>process</dt><dd>(\d+)</dd>", Browser(URL).get("/").text)
     return made_by is not None and int(made_by[1]) in {
         process.pid for process in processes.of_session(terminal.pid)
@@ -88,7 +88,7 @@ def is_of(terminal: Terminal) -> bool:
 
 
 def visit(url: str) -> None:
-    """The page, and the admin behind its login."""
+    """The page, and the admin after its login."""
     browser = Browser(url)
     page = browser.get("/")
     assert (page.status, "A small library" in page.text) == (200, True), page
@@ -115,7 +115,7 @@ def main() -> None:
         assert not answers(), "it still answers"
         left = [process for process in processes.of_session(terminal.pid) if not process.is_zombie]
         assert not left, f"these are left: {left}"
-        # make, too, has heard of Ctrl-C.
+        # make receives the Ctrl-C, too.
         assert terminal.status in {0, -signal.SIGINT, 128 + signal.SIGINT}, f"exit code {terminal.status}"
         assert not re.search(r"Error \d|Traceback|WARN|ERROR", said), f"after Ctrl-C: {said}"
         print(f"make serve: built and ready in {took:.0f} s, visited, and stopped by Ctrl-C")

@@ -1,10 +1,10 @@
-"""The demo site's page of 15 queries, `/books/`, and in X-Waited how long its thread waited for the GIL.
+"""The demo site's page of 15 queries, `/books/`, with the thread's wait for the GIL in X-Waited.
 
-PAGE chooses: `queries` is the page as it is; in `slow` each query takes 20 ms more, as over a network; in
-`plain` the results are there already, and it makes none.
+The variable PAGE selects: `queries` is the unchanged page; in `slow` each query takes 20 ms more, as over a
+network; in `plain` the results are computed before, and there are no queries.
 
-A thread that answers is on a processor, waits for one, waits for a query, or waits for the GIL. All but the
-last are known, so that what remains is that; with it, what little SQLite itself waits.
+A thread that answers a request runs, waits for a CPU, waits for a query, or waits for the GIL. The first
+three are measured, so the rest is the last one, with SQLite's own short waits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "python/examples/demo"))
 
-# First, because it sets Django up.
+# Imported first, because it sets up Django.
 from mysite.wsgi import application as site
 
 # isort: split
@@ -39,7 +39,7 @@ RESULTS = (
 
 
 class Clock(local):
-    """Seconds that the thread has waited for queries."""
+    """Seconds for which the thread has waited for queries."""
 
     asleep = 0.0
 
@@ -59,7 +59,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 
 
 def accounted() -> float:
-    """Seconds of the thread on a processor, waiting for one, and asleep in queries."""
+    """Seconds for which the thread ran, waited for a CPU, or slept in queries."""
     with open("/proc/thread-self/schedstat") as file:
         running, waiting, _ = file.read().split()
     return (int(running) + int(waiting)) / 1e9 + clock.asleep
@@ -69,7 +69,7 @@ def wait(execute: Callable[..., Any], *arguments: Any) -> Any:
     began = time.perf_counter()
     used = time.thread_time()
     time.sleep(SLOW)
-    # What comes after the 20 ms is the wait for the interpreter.
+    # Time beyond the 20 ms is the wait for the GIL.
     clock.asleep += min(time.perf_counter() - began - (time.thread_time() - used), SLOW)
     return execute(*arguments)
 

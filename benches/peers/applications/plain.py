@@ -1,4 +1,4 @@
-"""Applications that do one thing each, so that what is measured is the server."""
+"""Applications that do a single thing, so that the server dominates the measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HELLO = b"Hello, world!\n"
 KIB = 1024
 LARGE = b"x" * (KIB * KIB)
 CHUNK = b"x" * KIB
-# It lives as long as the process.
+# Open as long as the process runs.
 FILE = tempfile.NamedTemporaryFile(prefix="peers-")  # noqa: SIM115
 FILE.write(LARGE * 10)
 FILE.flush()
@@ -38,35 +38,35 @@ def hello(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
 
 
 def fields(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Six fields, as a site sends them."""
+    """Six header fields, as of a typical site."""
     start_response("200 OK", SITE_FIELDS)
     return [HELLO]
 
 
 def post(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Reads all that was sent, and says how much it was."""
+    """Reads the whole body, and returns its length."""
     said = b"%d bytes\n" % len(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
     start_response("200 OK", [TEXT, ("Content-Length", str(len(said)))])
     return [said]
 
 
 def reading(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Reads the body, if there is one, as an application does that expects a form."""
+    """Reads the body, if there is one, as an application that expects a form."""
     if length := environ.get("CONTENT_LENGTH"):
         environ["wsgi.input"].read(int(length))
     return hello(environ, start_response)
 
 
 def large(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """1 MiB at once."""
+    """1 MiB in one piece."""
     start_response("200 OK", LARGE_FIELDS)
     return [LARGE]
 
 
 def file(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """10 MiB from a file, by way of what the server offers for that."""
+    """10 MiB from a file by wsgi.file_wrapper."""
     start_response("200 OK", FILE_FIELDS)
-    # Whoever sends it closes it.
+    # The server closes it after sending.
     opened: IO[bytes] = open(FILE.name, "rb")  # noqa: SIM115
     if "wsgi.file_wrapper" in environ:
         return environ["wsgi.file_wrapper"](opened, 64 * KIB)  # type: ignore[no-any-return]
@@ -80,14 +80,14 @@ def parts(opened: IO[bytes]) -> Iterator[bytes]:
 
 
 def chunks(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
-    """100 KiB in 100 parts, whose sum is not known before."""
+    """100 KiB in 100 parts, without Content-Length."""
     start_response("200 OK", [TEXT])
     for _ in range(100):
         yield CHUNK
 
 
 def sleeping(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """`?SECONDS` asleep, then the answer."""
+    """Sleeps for `?SECONDS`, then answers."""
     time.sleep(float(environ.get("QUERY_STRING") or 0))
     start_response("200 OK", HELLO_FIELDS)
     return [HELLO]

@@ -1,4 +1,4 @@
-"""What the page of books shows: 15 queries, as many as a page of a real site makes."""
+"""The data of the page of books: 15 queries, as many as a page of a real site makes."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def page_of_books(words: str, genre: str, number: str | None) -> Page[Book]:
     if genre:
         found = found.filter(pk__in=Book.objects.filter(genres__slug=genre))
     reviews = Prefetch("reviews", Review.objects.only("book_id", "reader", "rating", "written"))
-    # Named here, because a query that groups does without the order of the model.
+    # Ordered explicitly, because a query with grouping ignores the model's ordering.
     found = found.order_by("title", "pk").prefetch_related("authors", "genres", reviews)
     page = Paginator(found, PER_PAGE).get_page(number)
-    # Slicing has only described the page: asked for here, so that the template asks for nothing.
+    # Slicing is lazy: evaluated here, so that the template makes no query.
     page.object_list = list(page.object_list)
     return page
 

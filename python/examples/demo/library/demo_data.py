@@ -79,7 +79,7 @@ class Filled:
 
 def fill() -> Filled:
     """Fill the empty tables; the caller holds the transaction."""
-    # Not for secrets: the seed is what makes every copy of the library the same.
+    # Not for secrets: the seed makes every copy of the library the same.
     chance = random.Random(1989)
     authors = Author.objects.bulk_create(invented_authors(chance))
     publishers = Publisher.objects.bulk_create(Publisher(name=n, city=c) for n, c in PUBLISHERS)
@@ -126,7 +126,7 @@ def invented_titles(chance: random.Random) -> list[str]:
     )
     while len(titles) < BOOKS:
         titles.add(chance.choice(shapes)())
-    # A set has no order of its own that two machines would share.
+    # The order of a set differs between machines.
     return sorted(titles)
 
 

@@ -1,4 +1,4 @@
-"""What the pages accept."""
+"""The forms of the pages."""
 
 from django import forms
 

@@ -1,4 +1,4 @@
-"""A lending library: books, who wrote and published them, and what readers say."""
+"""A lending library: books, their authors and publishers, and readers' reviews."""
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models

@@ -1,4 +1,4 @@
-"""What the demo promises, asked of Django alone: no server is involved."""
+"""The demo's features, tested in Django without a server."""
 
 import hashlib
 import json
@@ -154,7 +154,7 @@ class Whereabouts(SimpleTestCase):
         where = json.loads(self.client.get("/pid").content)
         self.assertEqual(where["pid"], os.getpid())
         self.assertEqual(where["thread"], "MainThread")
-        # The tests run in no child of rwsgi.
+        # The tests do not run in a child of rwsgi.
         self.assertIsNone(where["child"])
 
     def test_a_host_beyond_this_machine_is_refused(self) -> None:

@@ -1,4 +1,4 @@
-"""The demo's pages: one for each thing that a server must carry well."""
+"""The demo's pages: one for each feature that a server must handle well."""
 
 import hashlib
 import os
@@ -41,7 +41,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def books(request: HttpRequest) -> HttpResponse:
-    """The catalogue: 15 queries and a template of some size."""
+    """The catalogue: 15 queries and a large template."""
     form = SearchForm(request.GET)
     asked = form.cleaned_data if form.is_valid() else {"q": "", "genre": ""}
     context = {
@@ -73,7 +73,7 @@ def book(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload(request: HttpRequest) -> HttpResponse:
-    """Receives a file, and says what arrived."""
+    """Receives a file, and shows its size and digest."""
     posted = request.method == "POST"
     form = UploadForm(request.POST, request.FILES) if posted else UploadForm()
     received = Received.measure(form.cleaned_data["file"]) if form.is_valid() else None
@@ -108,20 +108,20 @@ def session(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Says that Python answers. It asks the database for nothing."""
+    """Shows that Python answers, without a database query."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @never_cache
 @require_safe
 def pid(request: HttpRequest) -> JsonResponse:
-    """Says where the request ran."""
+    """Shows which process and thread answered the request."""
     return JsonResponse(whereabouts())
 
 
 @dataclass(frozen=True)
 class Received:
-    """A file as it arrived."""
+    """An uploaded file."""
 
     name: str
     size: int

@@ -7,7 +7,7 @@ from mysite.secret import kept_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# What the site writes: its database and its key. Tests point this at a folder of their own.
+# The folder for the database and the key. Tests set this to a temporary folder.
 VAR_DIR = Path(os.environ.get("DEMO_VAR") or BASE_DIR / "var")
 VAR_DIR.mkdir(parents=True, exist_ok=True)
 
@@ -92,8 +92,8 @@ TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
 
-# Django bounds the fields of a form, not the files in it: what a request may weigh in all is the
-# server's business (--limit-request-body). A file above this size is received into a temporary file.
+# Django limits the fields of a form, but not its files: the size of a request is limited by the server
+# (--limit-request-body). A file above this size is received into a temporary file.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # With DEBUG off, Django's own setup would mail a traceback and print nothing.

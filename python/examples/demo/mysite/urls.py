@@ -10,8 +10,8 @@ urlpatterns = [
     path("accounts/login/", LoginView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
-    # A production site leaves its static files to the server in front of Python. Here Django finds
-    # and serves those of the admin, so that the demo is whole without a step that collects them;
-    # "insecure" is Django's word for doing so with DEBUG off.
+    # A production site leaves static files to the server in front of Python. Here Django serves those of the
+    # admin, so that the demo works without collecting them; "insecure" is Django's word for doing so with
+    # DEBUG off.
     path("static/<path:path>", static_file, {"insecure": True}),
 ]

@@ -36,6 +36,6 @@ class Command(BaseCommand):
         users = get_user_model().objects
         if users.filter(username="admin").exists():
             return
-        # A password that everybody knows, for a site that only this machine reaches.
+        # A well-known password, for a site that only this machine can reach.
         users.create_superuser("admin", "admin@localhost", "admin")
         self.stdout.write("database: added the user admin with the password admin")
