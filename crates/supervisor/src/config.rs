@@ -1,4 +1,4 @@
-//! What the operator has set.
+//! The settings of the supervisor.
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
@@ -15,45 +15,46 @@ use crate::site::watch::Include;
 #[serde(transparent)]
 pub struct SiteId(pub u16);
 
-/// What the operator has set.
+/// The settings of the supervisor.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many children to keep. The exchange has places for one more than there may ever be.
+    /// How many children to keep. The exchange has one place more than the pool may ever have children.
     pub pool: pool::Pool,
-    /// The pool is to have always the same size, memory permitting.
+    /// The pool keeps a constant size, as far as memory allows.
     pub keeps_size: bool,
-    /// When a child has lived long enough.
+    /// When children are replaced.
     pub recycling: pool::Recycling,
     /// Whether the application is loaded before children are forked.
     pub preload: Preload,
-    /// How long a mold or a child may take until it is ready.
+    /// How long a mold or a child may take to become ready.
     pub startup_timeout: Duration,
     /// How long a graceful stop may take.
     pub shutdown_timeout: Duration,
-    /// How long to serve on after being told to stop.
+    /// How long to go on serving after being told to stop.
     pub shutdown_delay: Duration,
-    /// Files and folders of which a change asks for a reload.
+    /// Files and folders whose change triggers a reload.
     pub touch_reload: Vec<PathBuf>,
-    /// A change of the application's modules asks for a reload, too.
+    /// A change of the application's modules also triggers a reload.
     pub watch_modules: bool,
-    /// And so does a change of these, if one of the modules does.
+    /// With `watch_modules`, a change of these triggers a reload, too.
     pub reload_include: Vec<Include>,
-    /// Another server serves until this one does.
+    /// Another server serves until this one is ready.
     pub takes_over: bool,
-    /// What to start when this server is to be replaced by another.
+    /// The program that is started to replace this server.
     pub program: Program,
     /// The application's name, for the titles of processes.
     pub title: String,
-    /// Who the front, molds and children are, if not who the supervisor is.
+    /// The user of the front, molds and children, if it differs from the supervisor's.
     pub identity: Option<Identity>,
-    /// Files that the front opens: made for its user when they are to be opened anew, since it may not do so itself.
+    /// Log files that the front opens. The supervisor creates them for the front's user before they are reopened,
+    /// because the front may not be permitted to.
     pub logs: Vec<PathBuf>,
 }
 
 /// Whether the application is loaded in the mold, before children are forked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preload {
-    /// Yes, unless something in it cannot be shared with forked children.
+    /// Yes, unless something cannot be shared with forked children.
     Auto,
     /// Yes, in any case.
     On,
@@ -61,26 +62,26 @@ pub enum Preload {
     Off,
 }
 
-/// How this program was started: so it is started again.
+/// How this program was started, to start it again.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The program, as a path that holds whatever folder is the current one.
+    /// The program, as a path that does not depend on the current folder.
     pub path: PathBuf,
-    /// Its arguments, the name of the program first.
+    /// The arguments, including the program name.
     pub arguments: Vec<OsString>,
     /// The folder in which it was started.
     pub folder: PathBuf,
     /// Its environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// Descriptors that it was started with and needs again, by the same numbers.
+    /// Inherited descriptors that it needs again under the same numbers.
     pub descriptors: Vec<RawFd>,
 }
 
-/// What the configuration says now.
+/// The configuration after it was read again.
 #[derive(Clone, Debug)]
 pub struct Reread {
-    /// What is to hold with the next generation.
+    /// The settings of the next generation.
     pub settings: Settings,
-    /// Options that have changed and take effect only when the server is started again.
+    /// Changed options that take effect only after a restart.
     pub need_restart: Vec<&'static str>,
 }

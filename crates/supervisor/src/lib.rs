@@ -1,11 +1,11 @@
-//! The effects: processes, signals, listeners, generations.
+//! Effects of the process model: processes, signals, listeners, generations.
 //!
-//! [`run`] is the supervisor's life: it starts the front and the mold, has the mold fork children, and sees to it that
-//! there are always as many as there should be. What to do next is decided by the crate `pool`; here it is done.
-//! It runs in one thread and sleeps in `poll`. It neither accepts a connection nor touches Python.
+//! [`run`] is the supervisor: it starts the front and the mold, has the mold fork children, and keeps their number.
+//! The crate `pool` decides what to do; this crate does it. It runs in one thread, which sleeps in `poll`. It
+//! neither accepts connections nor runs Python.
 //!
-//! Each process that it starts begins with an empty table: signals back to harmless, the supervisor's descriptors
-//! closed, and the kernel told to kill it should the supervisor die.
+//! Each process that it forks starts clean: signal handlers are reset, the supervisor's descriptors are closed, and
+//! the kernel kills it when the supervisor dies.
 
 mod config;
 pub mod control;
@@ -57,10 +57,10 @@ use process::{signals, spawn};
 use roles::MoldNewborn;
 use server::{End, Newborn, Server};
 
-/// Serves until told to stop, by signals or over `control`, and returns when no process is left. `announce` is called once, when the front accepts
-/// and the first child takes requests.
+/// Serves until told to stop, by signals or over `control`, and returns when no process is left. `announce` is
+/// called once, when the front accepts connections and the first child takes requests.
 ///
-/// In the processes that are forked here, this function does not return.
+/// In the forked processes, this function does not return.
 pub fn run(
     settings: &Settings,
     listeners: Vec<Listener>,
@@ -72,7 +72,8 @@ pub fn run(
     let supervisor = getpid();
     let application = &settings.title;
     let identity = settings.identity.as_ref();
-    // Forks copy one thread only, and the kernel kills by the thread that forked: both want a process with one.
+    // A fork copies only one thread, and PDEATHSIG refers to the thread that forked: so the process must have one
+    // thread.
     if let Some(threads @ 2..) = threads() {
         warn!(threads, "the supervisor should have one thread");
     }
@@ -87,7 +88,7 @@ pub fn run(
             End::Stopped(ExitReason::CannotStart)
         }
     };
-    // In a process just forked, too, the server is gone here, and with it every descriptor that is the supervisor's.
+    // In a forked process, too, the server has been dropped here, with all descriptors of the supervisor.
     match end {
         End::Stopped(verdict) => verdict,
         End::Became(Newborn::Front {
@@ -97,7 +98,7 @@ pub fn run(
         }) => {
             let title = format!("rwsgi: front ({application})");
             spawn::be(supervisor, identity, &title, "rwsgi:front", || {
-                sink::hurry(true);
+                sink::set_hurried(true);
                 signals::write_in_background();
                 roles.front(link, listeners, &children)
             })
@@ -111,7 +112,7 @@ pub fn run(
                 &title,
                 &format!("rwsgi:mold{generation}"),
                 || {
-                    sink::hurry(false);
+                    sink::set_hurried(false);
                     exchange.leave_front();
                     roles.mold(MoldLink::new(link, supervisor, application), birth)
                 },

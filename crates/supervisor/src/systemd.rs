@@ -1,4 +1,4 @@
-//! What the service manager is told, by the protocol of sd_notify(3): a datagram of lines for each change.
+//! Notifies the service manager by the protocol of sd_notify(3): a datagram of lines for each change.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,14 +11,14 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use tracing::warn;
 
-/// How long the counts of the status may be out of date.
+/// The maximum age of the counts in the status.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// What happens in between is told at most so often.
+/// The minimum interval between status updates.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
-/// When to try again what the service manager had no room for.
+/// The delay of a retry when the socket was full.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The way to the service manager, if there is one.
+/// The socket of the service manager, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Notify {
     manager: Option<Manager>,
@@ -28,26 +28,26 @@ pub(crate) struct Notify {
 struct Manager {
     socket: UnixDatagram,
     address: SocketAddr,
-    /// What is still to be told, in order.
+    /// Messages to be sent, in order.
     owed: Vec<String>,
-    /// How often it wants to hear that we live.
+    /// The interval of watchdog messages.
     watchdog: Option<Duration>,
-    /// When it heard last.
+    /// When the last watchdog message was sent.
     alive: Duration,
     status: String,
-    /// When it was told the status last.
-    told: Duration,
-    told_ready: bool,
-    told_stopping: bool,
+    /// When the status was last sent.
+    status_sent: Duration,
+    is_ready_sent: bool,
+    is_stopping_sent: bool,
 }
 
 impl Notify {
-    /// The service manager that has started this process, by the variables of its environment.
+    /// The service manager from the environment of this process.
     pub(crate) fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let Some(name) = variable("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Self::default();
         };
-        match Manager::reach(&name, watchdog(&variable)) {
+        match Manager::connect(&name, watchdog(&variable)) {
             Ok(manager) => Self {
                 manager: Some(manager),
             },
@@ -58,16 +58,16 @@ impl Notify {
         }
     }
 
-    /// A new generation is being loaded; [`Notify::ready`] ends that.
+    /// A new generation is being loaded, until [`Notify::ready`].
     pub(crate) fn reloading(&mut self) {
         let Some(manager) = &mut self.manager else {
             return;
         };
-        manager.told_ready = false;
-        // The kernel always has this clock.
+        manager.is_ready_sent = false;
+        // Linux always has this clock.
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
         let micros = now.unwrap_or_default().as_micros();
-        manager.tell(format!(
+        manager.send(format!(
             "RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading\n"
         ));
     }
@@ -77,20 +77,20 @@ impl Notify {
         let Some(manager) = &mut self.manager else {
             return;
         };
-        if !std::mem::replace(&mut manager.told_ready, true) {
+        if !std::mem::replace(&mut manager.is_ready_sent, true) {
             let pid = std::process::id();
-            manager.tell(format!("READY=1\nMAINPID={pid}\nSTATUS=Serving\n"));
+            manager.send(format!("READY=1\nMAINPID={pid}\nSTATUS=Serving\n"));
         }
     }
 
-    /// Another server goes on: what this one has to say from now on is nothing of the service's.
+    /// Another server continues: further messages of this one do not concern the service.
     pub(crate) fn hand_over(&mut self, successor: Pid) {
         if let Some(mut manager) = self.manager.take() {
-            manager.tell(format!("MAINPID={successor}\n"));
+            manager.send(format!("MAINPID={successor}\n"));
         }
     }
 
-    /// Tells what it has to know; returns when it has to be told something next. `serving`: as far as the server knows.
+    /// Sends what is due; returns when the next message is due. `serving`: the server's state.
     pub(crate) fn inform(
         &mut self,
         now: Duration,
@@ -98,8 +98,8 @@ impl Notify {
         status: impl FnOnce() -> String,
     ) -> Option<Duration> {
         let manager = self.manager.as_mut()?;
-        let serving = serving && manager.told_ready;
-        Some(manager.keep_informed(now, serving, status))
+        let serving = serving && manager.is_ready_sent;
+        Some(manager.send_due(now, serving, status))
     }
 
     /// The server is about to end.
@@ -107,14 +107,14 @@ impl Notify {
         let Some(manager) = &mut self.manager else {
             return;
         };
-        if !std::mem::replace(&mut manager.told_stopping, true) {
-            manager.tell("STOPPING=1\nSTATUS=Stopping\n".to_owned());
+        if !std::mem::replace(&mut manager.is_stopping_sent, true) {
+            manager.send("STOPPING=1\nSTATUS=Stopping\n".to_owned());
         }
     }
 }
 
 impl Manager {
-    fn reach(name: &OsString, watchdog: Option<Duration>) -> io::Result<Self> {
+    fn connect(name: &OsString, watchdog: Option<Duration>) -> io::Result<Self> {
         let bytes = name.as_bytes();
         let address = match bytes.strip_prefix(b"@") {
             Some(hidden) => SocketAddr::from_abstract_name(hidden)?,
@@ -134,19 +134,19 @@ impl Manager {
             watchdog,
             alive: Duration::ZERO,
             status: String::new(),
-            told: Duration::ZERO,
-            told_ready: false,
-            told_stopping: false,
+            status_sent: Duration::ZERO,
+            is_ready_sent: false,
+            is_stopping_sent: false,
         })
     }
 
-    fn tell(&mut self, message: String) {
+    fn send(&mut self, message: String) {
         self.owed.push(message);
-        self.pass_on();
+        self.flush();
     }
 
-    /// Sends what is owed as far as there is room for it.
-    fn pass_on(&mut self) {
+    /// Sends the owed messages, as far as there is room.
+    fn flush(&mut self) {
         while let Some(message) = self.owed.first() {
             match self.socket.send_to_addr(message.as_bytes(), &self.address) {
                 Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return,
@@ -160,30 +160,30 @@ impl Manager {
         }
     }
 
-    /// Tells what is due, and returns when something is due next.
-    fn keep_informed(
+    /// Queues what is due, and returns when the next message is due.
+    fn send_due(
         &mut self,
         now: Duration,
         serving: bool,
         status: impl FnOnce() -> String,
     ) -> Duration {
-        self.pass_on();
+        self.flush();
         if let Some(every) = self.watchdog
             && (self.alive.is_zero() || now >= self.alive + every)
         {
             self.alive = now;
-            // One that waits says the same.
+            // A queued one says the same.
             if self.owed.is_empty() {
-                self.tell("WATCHDOG=1\n".to_owned());
+                self.send("WATCHDOG=1\n".to_owned());
             }
         }
-        if serving && now >= self.told + STATUS_PAUSE {
+        if serving && now >= self.status_sent + STATUS_PAUSE {
             let status = status();
             if status != self.status {
-                self.tell(format!("STATUS={status}\n"));
+                self.send(format!("STATUS={status}\n"));
                 self.status = status;
             }
-            self.told = now;
+            self.status_sent = now;
         }
         let next = self.watchdog.map(|every| self.alive + every);
         let soon = if self.status.is_empty() {
@@ -192,15 +192,19 @@ impl Manager {
             STATUS_EVERY
         };
         let again = (!self.owed.is_empty()).then(|| now + AGAIN);
-        [Some(self.told + soon).filter(|_| serving), next, again]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(Duration::MAX)
+        [
+            Some(self.status_sent + soon).filter(|_| serving),
+            next,
+            again,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(Duration::MAX)
     }
 }
 
-/// How often the service manager wants to hear from this process: twice in the time that it waits.
+/// The interval of watchdog messages: half of the service manager's timeout.
 fn watchdog(variable: &impl Fn(&str) -> Option<OsString>) -> Option<Duration> {
     let number = |name| variable(name)?.to_str()?.parse::<u64>().ok();
     let meant = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
@@ -219,14 +223,14 @@ mod tests {
         }
     }
 
-    fn hear(manager: &UnixDatagram) -> String {
+    fn receive(manager: &UnixDatagram) -> String {
         let mut bytes = [0; 256];
         let length = manager.recv(&mut bytes).unwrap();
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     }
 
     #[test]
-    fn the_watchdog_is_ours_when_it_names_us_or_nobody() {
+    fn the_watchdog_applies_when_it_names_this_process_or_none() {
         let own = std::process::id().to_string();
         let every = |pairs: &[(&str, &str)]| watchdog(&with(pairs));
         let half = Some(Duration::from_secs(1));
@@ -245,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_told_later_and_in_order() {
+    fn messages_without_room_are_sent_later_in_order() {
         let name = format!("rwsgi-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let manager = UnixDatagram::bind_addr(&address).unwrap();
         let mut notify = Notify::from_environment(with(&[("NOTIFY_SOCKET", &format!("@{name}"))]));
         let ours = notify.manager.as_mut().unwrap();
         for number in 0..1000 {
-            ours.tell(format!("STATUS={number}\n"));
+            ours.send(format!("STATUS={number}\n"));
         }
         assert!(
             !ours.owed.is_empty(),
@@ -264,16 +268,16 @@ mod tests {
         notify.stopping();
         let ours = notify.manager.as_mut().unwrap();
         for number in 0..1000 {
-            assert_eq!(hear(&manager), format!("STATUS={number}\n"));
-            ours.pass_on();
+            assert_eq!(receive(&manager), format!("STATUS={number}\n"));
+            ours.flush();
         }
-        assert!(hear(&manager).starts_with("READY=1\nMAINPID="));
-        assert!(hear(&manager).starts_with("STOPPING=1\n"));
+        assert!(receive(&manager).starts_with("READY=1\nMAINPID="));
+        assert!(receive(&manager).starts_with("STOPPING=1\n"));
         assert!(ours.owed.is_empty());
     }
 
     #[test]
-    fn a_manager_that_is_not_there_is_no_reason_to_stop() {
+    fn a_missing_manager_is_ignored() {
         for name in ["", "relative", "/nowhere/at/all"] {
             let mut notify = Notify::from_environment(with(&[("NOTIFY_SOCKET", name)]));
             notify.ready();

@@ -1,4 +1,4 @@
-//! Commands, as they are carried out.
+//! The commands of the control socket, and who executes them.
 
 use tracing::info;
 
@@ -6,25 +6,25 @@ use crate::control::server::{Pending, Reply};
 use crate::control::{Answer, Command, Status};
 use crate::site::reloads::{News, Reloaded, Waiter};
 
-/// What commands are carried out by.
+/// Executes commands.
 pub(crate) trait Commands {
-    /// What the server consists of and how busy it is.
+    /// The server's processes and load.
     fn status(&self) -> Status;
 
-    /// Stops, at once or gracefully.
+    /// Stops the server, at once or gracefully.
     fn stop(&mut self, now: bool);
 
-    /// Asks for a reload.
+    /// Requests a reload.
     fn reload(&mut self, waiter: Waiter);
 
-    /// Gives the pool another size.
+    /// Changes the size of the pool.
     ///
     /// # Errors
-    /// Why it cannot have that size.
+    /// When the size is not possible, with the reason.
     fn scale(&mut self, children: u16) -> Result<(), String>;
 }
 
-/// Carries a command out.
+/// Executes a command.
 pub(crate) fn execute(commands: &mut dyn Commands, command: Command) -> Reply {
     match command {
         Command::Status => Reply::Now(Answer::Status(Box::new(commands.status()))),
@@ -37,11 +37,11 @@ pub(crate) fn execute(commands: &mut dyn Commands, command: Command) -> Reply {
         Command::Reload => {
             let pending = Pending::default();
             let answer = pending.clone();
-            let tell = move |news: News<'_>| match news {
-                News::GoesOn(message) => answer.say(message),
+            let report = move |news: News<'_>| match news {
+                News::GoesOn(message) => answer.set_progress(message),
                 News::Ended(outcome) => answer.end(outcome_of(outcome)),
             };
-            commands.reload(Box::new(tell));
+            commands.reload(Box::new(report));
             Reply::Later(pending)
         }
         Command::Scale { children: 0 } => Reply::Now(Answer::Failed {

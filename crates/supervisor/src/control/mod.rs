@@ -1,8 +1,8 @@
-//! The control socket: a line of JSON with a command, a line of JSON with the answer. Before an answer
-//! that takes its time, lines say what it waits for.
+//! The control socket: a command is a line of JSON, and so is the answer. Before an answer that takes time,
+//! progress lines follow each other.
 //!
-//! It is served from the supervisor's loop, which must not wait for anybody: sockets do not block, clients are few, what
-//! they may send is short, and who takes too long is left.
+//! It is served from the supervisor's loop, which must not block: the sockets are nonblocking, the number of
+//! clients and the length of a command are limited, and slow clients are disconnected.
 
 pub(crate) mod commands;
 mod protocol;

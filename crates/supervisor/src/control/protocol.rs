@@ -1,4 +1,4 @@
-//! What is said over the control socket.
+//! The messages of the control socket.
 
 use std::time::Duration;
 
@@ -6,96 +6,97 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::SiteId;
 
-/// Whoever waits for an answer is told at least so often that it is still to come.
+/// The maximum interval between progress lines to a client that waits.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
-/// What the server is asked to do.
+/// A command to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Command {
-    /// To tell what it consists of and how busy it is.
+    /// Report the server's processes and load.
     Status,
-    /// To stop. The connection stays open until the server has ended.
+    /// Stop. The connection stays open until the server has ended.
     Stop {
         /// Without finishing the requests in flight.
         #[serde(default)]
         now: bool,
     },
-    /// To load the application anew. The answer comes when the new generation serves, or has come to nothing.
+    /// Load the application anew. The answer follows when the new generation serves, or has failed.
     Reload,
-    /// To keep so many children, until the next reload.
+    /// Keep this many children, until the next reload.
     Scale {
-        /// How many; of an elastic pool, how many at most.
+        /// The number of children; for an elastic pool, the maximum.
         children: u16,
     },
 }
 
-/// What the server says.
+/// A line from the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "lowercase")]
 pub enum Answer {
-    /// What it consists of.
+    /// The processes and the load.
     Status(Box<Status>),
-    /// What was asked for is being done; another answer follows.
+    /// The command is being executed; another answer follows.
     Progress {
-        /// What it waits for, in a line.
+        /// What the server waits for, in one line.
         message: String,
     },
-    /// What was asked for has been done, or begun.
+    /// The command was executed, or its execution has begun.
     Done {
-        /// What that was.
+        /// What was done.
         message: String,
     },
-    /// It has not been done.
+    /// The command failed.
     Failed {
-        /// Why, in a line.
+        /// The reason, in one line.
         reason: String,
-        /// What the application's code said, if that was it.
+        /// The traceback, if the application raised an exception.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         traceback: Option<String>,
     },
 }
 
-/// A server at one moment.
+/// The state of a server at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The server's version.
     pub version: String,
     /// The application.
     pub application: String,
-    /// Where clients find it; empty when it takes no new connections.
+    /// Its addresses for clients; empty when it accepts no new connections.
     pub urls: Vec<String>,
     /// `starting`, `serving`, `reloading` or `stopping`.
     pub state: String,
     /// The generation that serves.
     pub generation: u32,
-    /// Children that the pool is to have; of an elastic one, at most.
+    /// Children that the pool should have; for an elastic pool, the maximum.
     pub size: u16,
     /// Application threads of each child.
     pub threads: u16,
     /// Threads that have a request.
     pub busy: u32,
-    /// Threads of ready children that have none.
+    /// Threads of ready children without a request.
     pub idle: u32,
     /// Requests that wait for a thread.
     pub waiting: u32,
-    /// The process that supervises.
+    /// The supervisor process.
     pub supervisor: SupervisorStatus,
-    /// The process that has the connections, when there is one.
+    /// The front process, if there is one.
     pub front: Option<FrontStatus>,
-    /// The process that forks children, when there is one.
+    /// The mold process, if there is one.
     pub mold: Option<MoldStatus>,
-    /// That of a generation that is being loaded.
+    /// The mold of a generation that is being loaded.
     #[serde(default)]
     pub next_mold: Option<MoldStatus>,
-    /// The processes that run the application, by slot.
+    /// The child processes, by slot.
     pub children: Vec<ChildStatus>,
-    /// Each site by itself; what stands above is of all of them together, and of the first where it cannot be of all.
+    /// Each site. The values above are totals of all sites, or those of the first site where a total makes no
+    /// sense.
     #[serde(default)]
     pub sites: Vec<SiteStatus>,
 }
 
-/// A site: an application with processes of its own, which name it.
+/// The state of a site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SiteStatus {
     /// Its number.
@@ -104,13 +105,13 @@ pub struct SiteStatus {
     pub application: String,
     /// The generation that serves.
     pub generation: u32,
-    /// Children that the pool is to have; of an elastic one, at most.
+    /// Children that the pool should have; for an elastic pool, the maximum.
     pub size: u16,
     /// Application threads of each child.
     pub threads: u16,
     /// Threads that have a request.
     pub busy: u32,
-    /// Threads of ready children that have none.
+    /// Threads of ready children without a request.
     pub idle: u32,
     /// Requests that wait for a thread.
     pub waiting: u32,
@@ -170,21 +171,21 @@ pub struct ChildStatus {
     pub served: u64,
 }
 
-/// A process. The server does not measure itself, which would cost it time: whoever asks does.
+/// A process. `rwsgictl` measures it, not the server, whose loop would be delayed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Process {
-    /// Its number; 0 before it is born.
+    /// The process id; 0 before the process is born.
     pub pid: u32,
-    /// How long it has been there.
+    /// Its age in seconds.
     #[serde(default)]
     pub age_seconds: Option<f64>,
-    /// Memory that it shares with nobody.
+    /// Bytes of memory that it shares with no other process.
     #[serde(default)]
     pub private_bytes: Option<u64>,
 }
 
 impl Process {
-    /// A process that nobody has measured.
+    /// A process without measurements.
     #[must_use]
     pub fn of(pid: u32) -> Self {
         Self {
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_a_line_that_says_no_more_than_it_may() {
+    fn unknown_members_of_a_command_are_refused() {
         let read = |text| serde_json::from_str::<Command>(text).ok();
         assert_eq!(read(r#"{"command":"status"}"#), Some(Command::Status));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The control socket and those who are connected to it.
+//! The control socket and its clients.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -18,15 +18,15 @@ use crate::listen::error::BindError;
 use crate::listen::unix::{self, Whose};
 use crate::process::identity::{Group, Identity};
 
-/// Clients at the same time that say a command or take an answer; further ones wait in the backlog.
+/// Clients at the same time that send a command or read an answer; further ones wait in the backlog.
 const MOST: usize = 16;
-/// Clients at the same time that wait for what takes its time. They stand in nobody's way.
+/// Clients at the same time that wait for a command that takes time. They do not count against [`MOST`].
 const MOST_WAITING: usize = 64;
-/// No command is longer.
+/// The maximum length of a command in bytes.
 const LONGEST: usize = 4096;
-/// How long a client may take to say its command, and to take its answer.
+/// How long a client may take to send its command, and to read its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long nobody is let in after that has failed.
+/// How long no connection is accepted after `accept` has failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The control socket.
@@ -34,24 +34,24 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Control {
     listener: UnixListener,
     file: unix::File,
-    /// Where it is to be once this server serves.
+    /// Its final path, to which it is moved once this server serves.
     place: Option<PathBuf>,
     clients: Vec<Client>,
-    /// Nobody is let in before.
+    /// No connection is accepted before this time.
     closed_until: Duration,
 }
 
-/// How an answer comes.
+/// When the answer to a command is available.
 pub(crate) enum Reply {
     /// At once.
     Now(Answer),
-    /// At once, and the connection ends with the server.
+    /// At once, and the connection stays open until the server ends.
     AndStay(Answer),
-    /// As soon as it is there.
+    /// Later.
     Later(Pending),
 }
 
-/// Where an answer will be that takes its time, and what is said meanwhile.
+/// The future answer of a command that takes time, and its progress.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pending(Rc<RefCell<News>>);
 
@@ -62,12 +62,12 @@ struct News {
 }
 
 impl Pending {
-    /// Says what the answer waits for.
-    pub(crate) fn say(&self, message: &str) {
+    /// Sets the progress line.
+    pub(crate) fn set_progress(&self, message: &str) {
         self.0.borrow_mut().message = Some(message.to_owned());
     }
 
-    /// Gives the answer.
+    /// Sets the answer.
     pub(crate) fn end(&self, answer: Answer) {
         self.0.borrow_mut().answer = Some(answer);
     }
@@ -76,9 +76,9 @@ impl Pending {
         self.0.take()
     }
 
-    fn has_news(&self) -> bool {
-        let news = self.0.borrow();
-        news.message.is_some() || news.answer.is_some()
+    fn is_ready(&self) -> bool {
+        let state = self.0.borrow();
+        state.message.is_some() || state.answer.is_some()
     }
 }
 
@@ -90,28 +90,28 @@ struct Client {
 
 #[derive(Debug)]
 enum State {
-    /// It says its command.
-    Speaking { said: Vec<u8>, until: Duration },
-    /// It waits for its answer, and has not taken all of what has been said meanwhile.
+    /// Its command is being received.
+    Receiving { received: Vec<u8>, until: Duration },
+    /// It waits for its answer; `owed` is the unsent part of a progress line.
     Waiting { pending: Pending, owed: Vec<u8> },
-    /// It takes its answer.
-    Listening {
+    /// Its answer is being sent.
+    Answering {
         answer: Vec<u8>,
         taken: usize,
         until: Duration,
         stays: bool,
     },
-    /// It waits for the end of the server.
+    /// It waits for the server's end.
     Staying,
-    /// It is to be forgotten.
+    /// It is to be removed.
     Gone,
 }
 
 impl Control {
-    /// Listens on `path`, for the user of this process, for root, and for `group` if there is one.
+    /// Listens on `path`, for this process's user, for root, and for `group` if there is one.
     ///
     /// # Errors
-    /// [`BindError`], by what is in the way.
+    /// [`BindError`], with the reason.
     pub fn open(
         path: &Path,
         group: Option<Group>,
@@ -140,10 +140,10 @@ impl Control {
         })
     }
 
-    /// Listens beside `path`, where a server has its own until this one takes over.
+    /// Listens beside `path`, where another server has its socket until this one takes over.
     ///
     /// # Errors
-    /// [`BindError`], by what is in the way.
+    /// [`BindError`], with the reason.
     pub fn open_beside(
         path: &Path,
         group: Option<Group>,
@@ -156,7 +156,7 @@ impl Control {
         Ok(control)
     }
 
-    /// Takes the place of the server before this one.
+    /// Moves to the path of the server that was taken over.
     pub(crate) fn take_place(&mut self) {
         if let Some(place) = self.place.take()
             && let Err(problem) = self.file.rename(&place)
@@ -165,27 +165,27 @@ impl Control {
         }
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Removes the file, unless another has taken its place.
+    /// Removes the file, unless another socket has replaced it.
     pub fn remove_file(&self) {
         self.file.remove();
     }
 
-    /// What to wait for.
+    /// The descriptors to poll.
     pub(crate) fn sources(&self, now: Duration) -> Vec<(BorrowedFd<'_>, PollFlags)> {
         let admits = self.has_room() && now >= self.closed_until;
         let door = admits.then(|| (self.listener.as_fd(), PollFlags::POLLIN));
         let clients = self.clients.iter().map(|client| {
             let flags = match client.state {
-                State::Speaking { .. } => PollFlags::POLLIN,
-                State::Listening { .. } => PollFlags::POLLOUT,
+                State::Receiving { .. } => PollFlags::POLLIN,
+                State::Answering { .. } => PollFlags::POLLOUT,
                 State::Waiting { ref owed, .. } if !owed.is_empty() => PollFlags::POLLOUT,
-                // That it hangs up is told in any case.
+                // `poll` reports a hang-up in any case.
                 State::Waiting { .. } | State::Staying | State::Gone => PollFlags::empty(),
             };
             (client.stream.as_fd(), flags)
@@ -193,22 +193,22 @@ impl Control {
         door.into_iter().chain(clients).collect()
     }
 
-    /// When somebody has taken too long, or the door is open again.
+    /// When the next client times out, or connections are accepted again.
     pub(crate) fn due(&self, now: Duration) -> Option<Duration> {
         let limits = self
             .clients
             .iter()
             .filter_map(|client| match &client.state {
-                State::Waiting { pending, .. } => pending.has_news().then_some(now),
+                State::Waiting { pending, .. } => pending.is_ready().then_some(now),
                 _ => client.until(),
             });
         let door = Some(self.closed_until).filter(|until| *until > now);
         limits.chain(door).min()
     }
 
-    /// Does for each client what can be done without waiting; `execute` carries a command out.
+    /// Serves each client as far as possible without blocking; `execute` executes a command.
     pub(crate) fn serve(&mut self, now: Duration, mut execute: impl FnMut(Command) -> Reply) {
-        self.let_in(now);
+        self.accept_clients(now);
         let mut waiting = self.waiting();
         for client in &mut self.clients {
             let waits = client.waits();
@@ -228,7 +228,7 @@ impl Control {
         self.clients.len() - self.waiting() < MOST
     }
 
-    fn let_in(&mut self, now: Duration) {
+    fn accept_clients(&mut self, now: Duration) {
         while self.has_room() && now >= self.closed_until {
             let accepted = self.listener.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
@@ -237,15 +237,15 @@ impl Control {
             match accepted {
                 Ok(stream) => self.clients.push(Client {
                     stream,
-                    state: State::Speaking {
-                        said: Vec::new(),
+                    state: State::Receiving {
+                        received: Vec::new(),
                         until: now + PATIENCE,
                     },
                 }),
                 Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return,
                 Err(problem) if problem.kind() == io::ErrorKind::Interrupted => {}
                 Err(problem) => {
-                    // Out of descriptors, mostly: to try again at once would be to try for ever.
+                    // Mostly because descriptors have run out: retrying at once would loop.
                     warn!(error = %problem, "nobody is let in at the control socket");
                     self.closed_until = now + PAUSE;
                 }
@@ -265,12 +265,12 @@ pub fn listener_of(path: &Path) -> Option<u32> {
 impl Client {
     fn until(&self) -> Option<Duration> {
         match self.state {
-            State::Speaking { until, .. } | State::Listening { until, .. } => Some(until),
+            State::Receiving { until, .. } | State::Answering { until, .. } => Some(until),
             State::Waiting { .. } | State::Staying | State::Gone => None,
         }
     }
 
-    /// It waits for something that takes its time.
+    /// It waits for a command that takes time.
     fn waits(&self) -> bool {
         matches!(self.state, State::Waiting { .. } | State::Staying)
     }
@@ -280,7 +280,7 @@ impl Client {
             debug!("a client of the control socket takes too long");
             self.state = State::Gone;
         }
-        if let Some(line) = self.hear() {
+        if let Some(line) = self.receive() {
             let reply = match serde_json::from_slice(&line) {
                 Ok(command) => execute(command),
                 Err(problem) => Reply::Now(Answer::Failed {
@@ -298,15 +298,15 @@ impl Client {
                 Reply::Later(_) => self.begin_answer(&too_many(), false, now),
             }
         }
-        self.hear_news(now);
-        self.speak();
+        self.take_news(now);
+        self.send();
         if self.waits() && self.has_hung_up() {
             self.state = State::Gone;
         }
     }
 
-    /// Begins the answer that it waits for, or says what that waits for, unless the last such line has not been taken.
-    fn hear_news(&mut self, now: Duration) {
+    /// Begins to send the answer if it is available, or the progress line, unless the last line has not been read.
+    fn take_news(&mut self, now: Duration) {
         let State::Waiting { pending, owed } = &mut self.state else {
             return;
         };
@@ -317,33 +317,33 @@ impl Client {
             *owed = line(&Answer::Progress { message });
         }
         if let Some(answer) = answer {
-            // A line that has been begun is finished first.
+            // A line that has been begun is completed first.
             let before = std::mem::take(owed);
             self.begin_answer(&answer, false, now);
-            if let State::Listening { answer, .. } = &mut self.state {
+            if let State::Answering { answer, .. } = &mut self.state {
                 answer.splice(..0, before);
             }
         }
     }
 
-    /// The command, once its line is there.
-    fn hear(&mut self) -> Option<Vec<u8>> {
-        let State::Speaking { said, .. } = &mut self.state else {
+    /// The command, once its line is complete.
+    fn receive(&mut self) -> Option<Vec<u8>> {
+        let State::Receiving { received, .. } = &mut self.state else {
             return None;
         };
         let mut part = [0; LONGEST];
         loop {
             match self.stream.read(&mut part) {
-                // The end says as well that there is no more.
-                Ok(0) if !said.is_empty() => return Some(std::mem::take(said)),
+                // End of input ends the command, too.
+                Ok(0) if !received.is_empty() => return Some(std::mem::take(received)),
                 Ok(0) => break,
                 Ok(length) => {
-                    said.extend_from_slice(&part[..length]);
-                    if let Some(end) = said.iter().position(|byte| *byte == b'\n') {
-                        said.truncate(end);
-                        return Some(std::mem::take(said));
+                    received.extend_from_slice(&part[..length]);
+                    if let Some(end) = received.iter().position(|byte| *byte == b'\n') {
+                        received.truncate(end);
+                        return Some(std::mem::take(received));
                     }
-                    if said.len() > LONGEST {
+                    if received.len() > LONGEST {
                         break;
                     }
                 }
@@ -357,7 +357,7 @@ impl Client {
     }
 
     fn begin_answer(&mut self, answer: &Answer, stays: bool, now: Duration) {
-        self.state = State::Listening {
+        self.state = State::Answering {
             answer: line(answer),
             taken: 0,
             until: now + PATIENCE,
@@ -365,7 +365,7 @@ impl Client {
         };
     }
 
-    fn speak(&mut self) {
+    fn send(&mut self) {
         if let State::Waiting { owed, .. } = &mut self.state
             && !owed.is_empty()
         {
@@ -376,7 +376,7 @@ impl Client {
                 Err(_) => self.state = State::Gone,
             }
         }
-        while let State::Listening {
+        while let State::Answering {
             answer,
             taken,
             stays,
@@ -394,7 +394,7 @@ impl Client {
         }
     }
 
-    /// It has closed its end. One that only says that it has said everything still wants its answer.
+    /// It has closed both directions. A client that has shut down only its sending side still waits for its answer.
     fn has_hung_up(&self) -> bool {
         let mut ends = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
         let polled = poll(&mut ends, PollTimeout::ZERO);
@@ -403,7 +403,7 @@ impl Client {
 }
 
 fn line(answer: &Answer) -> Vec<u8> {
-    // Nothing in an answer cannot be written as JSON.
+    // An answer can always be written as JSON.
     let mut line = serde_json::to_vec(answer).unwrap_or_default();
     line.push(b'\n');
     line

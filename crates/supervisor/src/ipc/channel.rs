@@ -1,4 +1,4 @@
-//! A line between two processes: whole messages of known types, each with at most one descriptor.
+//! A channel between two processes, for whole messages of known types with at most one descriptor each.
 
 use std::io::{self, IoSlice};
 use std::marker::PhantomData;
@@ -15,52 +15,52 @@ use nix::unistd::Pid;
 use crate::sink::identity;
 use crate::sys::socket::{Datagram, receive};
 
-/// No message is longer; texts are cut to fit.
+/// The maximum length of a message in bytes; longer texts are cut.
 pub(crate) const LONGEST: usize = 16 * 1024;
 
-/// Something that can be said over a channel.
+/// A message for a channel.
 pub(crate) trait Message: Sized {
-    /// The message as it travels.
+    /// Encodes the message.
     fn encode(self) -> Envelope;
 
-    /// The message, or `None` when this is none.
+    /// Decodes the message; `None` when it is invalid.
     fn decode(bytes: &[u8], descriptor: Option<OwnedFd>) -> Option<Self>;
 }
 
-/// A message on its way.
+/// An encoded message.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     /// At least one byte and at most [`LONGEST`].
     pub(crate) bytes: Vec<u8>,
-    /// The descriptor that goes with it. Our copy closes once it is sent.
+    /// The descriptor that is sent with it. Our copy is closed after sending.
     pub(crate) descriptor: Option<OwnedFd>,
 }
 
-/// One end of a line: says `Out`, hears `In`. No process that we start inherits it by accident.
+/// One end of a channel, which sends `Out` and receives `In`. It is closed on exec.
 #[derive(Debug)]
 pub(crate) struct Channel<Out, In> {
     socket: OwnedFd,
-    /// Its device and inode. In a child, code of the application may close descriptors that it does not know, and then the
-    /// number may be another's.
+    /// Its device and inode. In a child, the application may close descriptors that it does not know, and the
+    /// number may then be reused.
     is: Option<(u64, u64)>,
     types: PhantomData<fn(Out) -> In>,
 }
 
-/// What was heard without waiting.
+/// The result of receiving without waiting.
 #[derive(Debug)]
 pub(crate) enum Received<In> {
     /// A message.
     Message(In),
-    /// What is no message: whoever has the other end does not speak as a process of ours does.
+    /// An invalid message: the sender is no unmodified process of this server.
     Malformed,
-    /// Nothing for now.
+    /// No message at the moment.
     Empty,
-    /// The other end is closed: its process, and whoever it gave the end to, is gone.
+    /// The other end is closed: the process, and all others that had the end, have exited.
     Closed,
 }
 
 impl<Out: Message, In: Message> Channel<Out, In> {
-    /// A new line: our end, and the other as it is handed over. On our end the kernel tells who speaks.
+    /// A new channel: our end, and the other one to hand over. On our end the kernel reports the sender.
     pub(crate) fn pair() -> nix::Result<(Self, OwnedFd)> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
@@ -81,30 +81,30 @@ impl<Out: Message, In: Message> Channel<Out, In> {
         }
     }
 
-    /// A second handle of this end: the other side hears the end when both are closed.
+    /// A second handle of this end: the other side sees the end of the channel when both are closed.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self::over(self.socket.try_clone()?))
     }
 
-    /// Says something, waiting while the line is full.
+    /// Sends a message, and waits while the channel is full.
     pub(crate) fn send(&self, message: Out) -> nix::Result<()> {
         self.send_with(message, MsgFlags::empty())
     }
 
-    /// Says something if the line has room for it; `EAGAIN` if not.
+    /// Sends a message if there is room; `EAGAIN` if not.
     pub(crate) fn try_send(&self, message: Out) -> nix::Result<()> {
         self.send_with(message, MsgFlags::MSG_DONTWAIT)
     }
 
-    /// Says that nothing more will be said: the other side hears the end, and can still say something itself.
+    /// Shuts down sending: the other side sees the end, and can still send messages.
     ///
-    /// Closing would instead have it hear an error, if words of its own are on the way.
+    /// After `close`, the other side would get an error if it had sent messages that were not read.
     pub(crate) fn finish(&self) {
-        // It fails only when the other side is gone.
+        // Fails only when the other side has closed.
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
     }
 
-    /// Waits for a message. `None` when there will be no more.
+    /// Waits for a message. `None` at the end of the channel.
     pub(crate) fn recv(&self) -> Option<In> {
         match self.recv_with(MsgFlags::empty()) {
             (Received::Message(message), _) => Some(message),
@@ -112,12 +112,12 @@ impl<Out: Message, In: Message> Channel<Out, In> {
         }
     }
 
-    /// A message that is there already.
+    /// Receives a message without waiting.
     pub(crate) fn try_recv(&self) -> Received<In> {
         self.try_recv_from().0
     }
 
-    /// A message that is there already, and which process has sent it, as the kernel says.
+    /// Receives a message without waiting, with the sender as reported by the kernel.
     pub(crate) fn try_recv_from(&self) -> (Received<In>, Option<Pid>) {
         self.recv_with(MsgFlags::MSG_DONTWAIT)
     }
@@ -143,7 +143,8 @@ impl<Out: Message, In: Message> Channel<Out, In> {
         loop {
             match sendmsg::<()>(self.socket.as_raw_fd(), &parts, with, flags, None) {
                 Ok(_) => return Ok(()),
-                // A peer that closed with words of ours unread is told of once; after that it is simply gone.
+                // A peer that has closed with unread messages is reported once by ECONNRESET; then the channel has
+                // ended.
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(errno) => return Err(errno),
             }
@@ -160,13 +161,14 @@ impl<Out: Message, In: Message> Channel<Out, In> {
                 Ok(Datagram { length: 0, .. }) => (Received::Closed, None),
                 Ok(message) => {
                     let bytes = &buffer[..message.length];
-                    let said = In::decode(bytes, message.descriptor).filter(|_| !message.cut);
+                    let decoded = In::decode(bytes, message.descriptor).filter(|_| !message.cut);
                     (
-                        said.map_or(Received::Malformed, Received::Message),
+                        decoded.map_or(Received::Malformed, Received::Message),
                         message.sender,
                     )
                 }
-                // A peer that closed with words of ours unread is told of once, before what it has said itself.
+                // A peer that has closed with unread messages is reported once by ECONNRESET, before its own
+                // messages.
                 Err(Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(Errno::EAGAIN) => (Received::Empty, None),
                 Err(_) => (Received::Closed, None),
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_is_heard_in_order() {
+    fn messages_arrive_in_order() {
         let (ours, theirs) = line();
         theirs
             .send(MoldReport::Ready {
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_travels_with_its_order_and_leaves_no_copy() {
+    fn a_descriptor_is_sent_with_its_order_and_closed_here() {
         let (ours, theirs) = line();
         let (mut reader, writer) = io::pipe().unwrap();
         let child = ChildId {
@@ -275,14 +277,14 @@ mod tests {
         let mut arrived = std::fs::File::from(spawn.channel);
         arrived.write_all(b"through").unwrap();
         drop(arrived);
-        // The end of the pipe comes only when the last copy of its writing end is closed.
+        // The pipe ends when the last copy of its writing end is closed.
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
     }
 
     #[test]
-    fn an_order_that_nobody_reads_is_closed_with_the_line() {
+    fn an_unread_order_is_closed_with_the_channel() {
         let (ours, theirs) = line();
         let (mut reader, writer) = io::pipe().unwrap();
         let child = ChildId {
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_heard_although_the_speaker_has_not_read_ours() {
+    fn last_messages_arrive_although_ours_were_not_read() {
         let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
         let theirs = Channel::<ChildReport, ChildOrder>::over(theirs);
         ours.send(ChildOrder::Drain).unwrap();
@@ -314,17 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_who_speaks() {
+    fn the_kernel_reports_the_sender() {
         let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
         let theirs = Channel::<ChildReport, ChildOrder>::over(theirs);
         theirs.send(ChildReport::Born).unwrap();
-        let (heard, who) = ours.try_recv_from();
-        assert!(matches!(heard, Received::Message(ChildReport::Born)));
-        assert_eq!(who, Some(nix::unistd::getpid()));
+        let (received, sender) = ours.try_recv_from();
+        assert!(matches!(received, Received::Message(ChildReport::Born)));
+        assert_eq!(sender, Some(nix::unistd::getpid()));
     }
 
     #[test]
-    fn what_is_no_message_is_told_from_the_end() {
+    fn an_invalid_message_is_not_the_end() {
         let (ours, theirs) = Channel::<ChildOrder, ChildReport>::pair().unwrap();
         let too_long = vec![5; LONGEST + 1];
         for bytes in [&b"garbage"[..], &[1, 0, 0, 0, 0], &too_long] {
@@ -336,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_finished_speaking_still_hears() {
+    fn after_finish_messages_still_arrive() {
         let (ours, theirs) = line();
         theirs.send(unloadable()).unwrap();
         ours.finish();
@@ -350,15 +352,15 @@ mod tests {
     }
 
     #[test]
-    fn a_full_line_is_told_and_nothing_is_lost() {
+    fn a_full_channel_is_reported_and_loses_nothing() {
         let (ours, theirs) = Channel::<ToFront, FromFront>::pair().unwrap();
         let theirs = Channel::<FromFront, ToFront>::over(theirs);
-        let mut said = 0;
+        let mut sent = 0;
         while ours.try_send(ToFront::Drain).is_ok() {
-            said += 1;
+            sent += 1;
         }
         assert_eq!(ours.try_send(ToFront::Drain), Err(Errno::EAGAIN));
         drop(ours);
-        assert_eq!(std::iter::from_fn(|| theirs.recv()).count(), said);
+        assert_eq!(std::iter::from_fn(|| theirs.recv()).count(), sent);
     }
 }

@@ -1,5 +1,5 @@
-//! What supervisor, mold and children say to each other. Both ends are the same program, so that nothing is said about versions;
-//! but a child runs the application's code, and what it says may be anything.
+//! The messages between supervisor, mold and children. Both ends are the same program, so there is no version; but
+//! a child runs the application's code, so its messages are not trusted.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::SiteId;
 use crate::ipc::channel::{Envelope, LONGEST, Message};
 
-/// The most bytes that a length takes, of what is no longer than a message.
+/// The most bytes of an encoded length up to the maximum of a message.
 const LENGTH: usize = 3;
-/// What fits into a message beside its kind, a length and a flag.
+/// Bytes of text that fit into a message beside kind, length and a flag.
 const LONGEST_TEXT: usize = LONGEST - 1 - LENGTH - 1;
 
 /// From the supervisor to the mold.
@@ -20,22 +20,22 @@ const LONGEST_TEXT: usize = LONGEST - 1 - LENGTH - 1;
 pub enum Order {
     /// Fork a child.
     Spawn(Spawn),
-    /// Leave.
+    /// Exit.
     Retire,
 }
 
-/// A child to be born.
+/// The order to fork a child.
 #[derive(Debug)]
 pub struct Spawn {
     /// The site it belongs to.
     pub site: SiteId,
-    /// Who it will be.
+    /// Its id.
     pub child: ChildId,
     /// The generation it belongs to.
     pub generation: u32,
-    /// No child of this generation has been ready: whether one can be is what is to be found out.
+    /// No child of this generation has been ready yet: this one shows whether the generation works.
     pub is_first: bool,
-    /// Its end of the line to the supervisor.
+    /// Its end of the channel to the supervisor.
     pub channel: OwnedFd,
 }
 
@@ -44,39 +44,39 @@ pub struct Spawn {
 pub struct Unloadable {
     /// The traceback, or another reason.
     pub why: String,
-    /// There is no such application: to try again does not help.
+    /// The application does not exist: retrying does not help.
     pub is_final: bool,
 }
 
 /// From the mold to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MoldReport {
-    /// The application is being loaded: from here on its code runs.
+    /// The application is being loaded: its code runs from now on.
     Loading,
     /// Children can be forked.
     Ready {
-        /// What the operator may want to know: the Python version and the like, one line each.
+        /// Information for the operator, such as the Python version, one line each.
         about: String,
     },
-    /// The application cannot be loaded; what is told has been written, too.
+    /// The application cannot be loaded. The reason was also printed.
     Unloadable(Unloadable),
     /// These files belong to modules of the application.
     Modules {
-        /// Some of them, all that fit into a message.
+        /// Some of the files, as many as fit into a message.
         #[serde(with = "paths")]
         files: Vec<PathBuf>,
     },
-    /// What the application has set up cannot be shared with forked children.
+    /// The application has set up something that cannot be shared with forked children.
     Unshareable {
-        /// What it is.
+        /// What that is.
         why: String,
     },
     /// A child could not be forked.
     ForkFailed {
-        /// Which.
+        /// The child.
         #[serde(with = "ChildIdBytes")]
         child: ChildId,
-        /// Why, as the kernel says it.
+        /// The error number of the fork.
         errno: i32,
     },
 }
@@ -84,45 +84,46 @@ pub enum MoldReport {
 /// From the supervisor to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChildOrder {
-    /// The front has been told of the child: take requests when the application is ready.
+    /// The front knows the child: take requests once the application is ready.
     Serve,
-    /// Take no further request, and leave when the last answer has been given.
+    /// Take no further requests, and exit after the last response.
     Drain,
-    /// The server ends: what the application prints must not hold that up when nobody reads it.
+    /// The server is ending: printing must not block when there is no reader.
     GiveUpOutput,
 }
 
-/// From a child to the supervisor. Tests forge some of these by their bytes: the first is the place in this list.
+/// From a child to the supervisor. Tests forge some of these messages byte by byte: the first byte is the position
+/// in this list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChildReport {
-    /// It cannot begin for want of something that the machine is short of.
+    /// It cannot start because the machine lacks a resource.
     Short,
-    /// The process that says it is there and the supervisor's own child. Which one that is, the kernel tells.
+    /// The sender is the child process. The kernel reports the sender's process id.
     Born,
-    /// Requests are taken.
+    /// The child takes requests.
     Ready,
-    /// The application cannot be loaded; what is told has been written, too.
+    /// The application cannot be loaded. The reason was also printed.
     Unloadable(Unloadable),
-    /// As many requests as it may answer have been answered. Further ones are taken until the order to drain.
+    /// The child has answered its maximum of requests. It takes further ones until it is told to drain.
     Spent,
     /// These files belong to modules of the application.
     Modules {
-        /// Some of them, all that fit into a message.
+        /// Some of the files, as many as fit into a message.
         #[serde(with = "paths")]
         files: Vec<PathBuf>,
     },
-    /// The process is there. Said for it by the process between, since it may never come to speak itself: hooks of the
-    /// application run first. It is looked up before it is believed.
+    /// The child process exists. The intermediate process sends this, because the child may fail before it can:
+    /// hooks of the application run first. The supervisor verifies it before use.
     Forked {
-        /// Its number.
+        /// The process id.
         #[serde(with = "postcard::fixint::le")]
         pid: u32,
     },
-    /// The order to drain has been heard: no further request is taken.
+    /// The child has received the order to drain, and takes no further requests.
     Draining,
 }
 
-/// An order as it travels, beside its descriptor.
+/// An order as it is encoded, without its descriptor.
 #[derive(Serialize, Deserialize)]
 enum OrderBytes {
     Spawn {
@@ -135,7 +136,7 @@ enum OrderBytes {
     Retire,
 }
 
-/// The exchange's name of a child.
+/// The id of a child in the exchange.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "ChildId")]
 struct ChildIdBytes {
@@ -241,7 +242,7 @@ impl Message for ChildReport {
 }
 
 impl ChildReport {
-    /// What kind of report it is: what it says may be long.
+    /// The kind of report, without its text, which may be long.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Forked { .. } => "forked",
@@ -257,7 +258,7 @@ impl ChildReport {
 }
 
 impl Unloadable {
-    /// The same, with the end of a text that is too long: that says most.
+    /// Cuts a text that is too long, and keeps its end, which is the most informative part.
     fn cut(self) -> Self {
         let too_many = self.why.len().saturating_sub(LONGEST_TEXT);
         let from = self.why.ceil_char_boundary(too_many);
@@ -268,13 +269,13 @@ impl Unloadable {
     }
 }
 
-/// A text, cut at its end where it is too long.
+/// Cuts a text that is too long at its end.
 fn beginning(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(LONGEST_TEXT));
     text
 }
 
-/// As many of these paths, from the first one on, as one message holds. One that fits into none is left out.
+/// The first of these paths, as many as fit into one message. A path that fits into none is left out.
 pub(crate) fn prefix_that_fits(files: &[PathBuf]) -> &[PathBuf] {
     let mut bytes = 0;
     let fit = files.iter().take_while(|file| {
@@ -317,7 +318,7 @@ mod paths {
     }
 }
 
-/// A message without a descriptor.
+/// Encodes a message without a descriptor.
 fn bare(message: &impl Serialize) -> Envelope {
     Envelope {
         bytes: pack(message),
@@ -333,7 +334,7 @@ fn pack(message: &impl Serialize) -> Vec<u8> {
         .to_vec()
 }
 
-/// The message, if the bytes are one and nothing else.
+/// Decodes a message; `None` unless the bytes are exactly one.
 fn unpack<'a, M: Deserialize<'a>>(bytes: &'a [u8]) -> Option<M> {
     let (message, rest) = postcard::take_from_bytes(bytes).ok()?;
     rest.is_empty().then_some(message)
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_survive_the_journey() {
+    fn reports_are_decoded_as_encoded() {
         let child = ChildId {
             slot: 511,
             incarnation: 255,
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_traceback_that_is_too_long_the_end_is_told() {
+    fn a_long_traceback_keeps_its_end() {
         let long = format!("é{}ValueError", "x".repeat(LONGEST_TEXT - 11));
         let unloadable = Unloadable {
             why: long.clone(),
@@ -442,13 +443,13 @@ mod tests {
         let files: Vec<PathBuf> = (0..300)
             .map(|number| format!("/{number}/{}", "x".repeat(100)).into())
             .collect();
-        let Some(ChildReport::Modules { files: told }) = there_and_back(ChildReport::Modules {
+        let Some(ChildReport::Modules { files: received }) = there_and_back(ChildReport::Modules {
             files: files.clone(),
         }) else {
             panic!("no report")
         };
-        assert_eq!(told, prefix_that_fits(&files));
-        assert!((100..200).contains(&told.len()));
+        assert_eq!(received, prefix_that_fits(&files));
+        assert!((100..200).contains(&received.len()));
     }
 
     #[test]
@@ -480,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_bytes_and_a_file_that_none_has_is_refused() {
+    fn paths_are_bytes_and_impossible_ones_are_refused() {
         let odd = PathBuf::from(OsStr::from_bytes(b"/a/\xff.py"));
         let report = ChildReport::Modules { files: vec![odd] };
         assert_eq!(there_and_back(report.clone()), Some(report));
@@ -493,8 +494,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
-        // Nothing, an unknown kind, one byte too many, one too few, a text longer than the message, and text that is none.
+    fn invalid_messages_are_refused() {
+        // Empty, an unknown kind, one byte too many, one too few, a text longer than the message, and invalid text.
         for bytes in [
             &[][..],
             &[99],

@@ -1,4 +1,4 @@
-//! What supervisor, front, molds and children say to each other, and over what.
+//! Communication between supervisor, front, molds and children.
 
 pub(crate) mod channel;
 pub(crate) mod message;

@@ -1,4 +1,4 @@
-//! Where to listen, as it is typed. Nothing is opened or looked up here.
+//! Addresses of listeners, as given on the command line. Nothing is opened or resolved here.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// A place to listen: what `--bind` takes.
+/// The address of a listener: the value of `--bind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A host name or IP address (IPv6 without its brackets) and a port; port 0 lets the kernel pick one.
@@ -18,26 +18,26 @@ pub enum Address {
     },
     /// A unix socket.
     Unix(PathBuf),
-    /// A socket that listens already, inherited under this number.
+    /// An inherited socket that already listens, by its number.
     Fd(RawFd),
 }
 
-/// Text that is no [`Address`], by what is wrong with it.
+/// Why a text is not an [`Address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// A host without `:PORT`.
     #[error("has no port: write HOST:PORT, :PORT, unix:PATH or fd://N")]
     NoPort,
-    /// The port is no number from 0 to 65535.
+    /// The port is not a number from 0 to 65535.
     #[error("has a port that is not a number from 0 to 65535")]
     Port,
     /// Colons in the host, but no brackets around it.
     #[error("has an IPv6 address without brackets: write [ADDRESS]:PORT")]
     Unbracketed,
-    /// What stands in brackets is no IPv6 address.
+    /// The text in brackets is not an IPv6 address.
     #[error("has brackets around what is not an IPv6 address")]
     Ipv6,
-    /// The host has a character that neither a name nor an address has.
+    /// The host has a character that is invalid in names and addresses.
     #[error("has a host that is neither a name nor an IP address")]
     Host,
     /// `unix:` without a path.
@@ -69,7 +69,7 @@ impl FromStr for Address {
         }
         let (host, port) = text.rsplit_once(':').ok_or(AddressError::NoPort)?;
         let host = host_name(host, text)?;
-        // `u16::from_str` takes a sign, a port has none.
+        // `u16::from_str` would accept a sign.
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = if digits { port.parse().ok() } else { None }.ok_or(AddressError::Port)?;
         Ok(Self::Tcp { host, port })
@@ -122,7 +122,7 @@ impl fmt::Display for Address {
 mod tests {
     use super::*;
 
-    /// Reads `text` and expects it to be shown as `shown`.
+    /// Parses `text` and expects it to be displayed as `shown`.
     fn check(text: &str, shown: &str) {
         assert_eq!(
             text.parse::<Address>().map(|address| address.to_string()),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_is_shown_again() {
+    fn an_address_is_displayed_as_given() {
         for text in [
             "127.0.0.1:8000",
             "localhost:0",
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_by_what_is_wrong_with_it() {
+    fn an_invalid_address_is_refused_with_its_reason() {
         for (text, error) in [
             ("", AddressError::NoPort),
             ("8000", AddressError::NoPort),

@@ -10,10 +10,10 @@ use nix::errno::Errno;
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody else listens there.
+    /// Another process listens there.
     #[error("{0} is in use")]
     InUse(String),
-    /// There is something else than a socket, which is left alone.
+    /// The path exists and is not a socket; it is not removed.
     #[error("{} exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
     /// The host has no address.
@@ -40,14 +40,14 @@ pub enum BindError {
 }
 
 impl BindError {
-    /// Somebody or something else is there already.
+    /// The address or the path is taken.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         matches!(self, Self::InUse(_) | Self::NotASocket(_))
     }
 
-    /// The address is taken, or not there: a name that nobody resolves, an interface that is not up. That may change
-    /// without anything being done about the configuration.
+    /// The error may disappear without a change of the configuration: the address is taken, the name is not
+    /// resolved, or the interface is not up.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {

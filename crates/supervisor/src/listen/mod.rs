@@ -1,4 +1,4 @@
-//! Sockets that listen: opened by the supervisor before anything is forked, and kept as long as the server lives.
+//! Listening sockets: the supervisor opens them before it forks, and keeps them until the server ends.
 
 pub(crate) mod address;
 pub(crate) mod error;
@@ -23,10 +23,10 @@ use crate::listen::unix::{Whose, listener_flags};
 use crate::process::identity::Identity;
 use crate::sys::socket::inherited;
 
-/// The first descriptor that systemd hands over.
+/// The first descriptor that systemd passes.
 const FIRST_FROM_SYSTEMD: RawFd = 3;
 
-/// A socket that listens. Not blocking, and closed in programs that any process of the server starts.
+/// A listening socket. It is nonblocking and closed on exec.
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
@@ -34,21 +34,21 @@ pub struct Listener {
     file: Option<unix::File>,
 }
 
-/// Where a listener is.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Local {
-    /// An address and the port that was really taken.
+    /// The address, with the port that the kernel has assigned.
     Tcp(SocketAddr),
     /// A unix socket; an abstract one begins with `@`, one without a name is empty.
     Unix(PathBuf),
 }
 
 impl Listener {
-    /// Listens on every address that `address` stands for: a host name may stand for several. `user` is who serves, if not
-    /// who this process is.
+    /// Listens on every address that `address` resolves to; a host name may have several. `user` is the user that
+    /// serves, if it is not this process's.
     ///
     /// # Errors
-    /// [`BindError`], by what is in the way.
+    /// [`BindError`], with the reason.
     pub fn open(
         address: &Address,
         backlog: u32,
@@ -69,12 +69,12 @@ impl Listener {
         }
     }
 
-    /// The sockets that systemd has opened for this process, by its `LISTEN_PID` and `LISTEN_FDS`; none without it.
+    /// The sockets that systemd passes to this process, by `LISTEN_PID` and `LISTEN_FDS`; none without them.
     ///
     /// # Errors
-    /// [`BindError::NotListening`] for what is not what systemd promises.
+    /// [`BindError::NotListening`] for a descriptor that is not a listening stream socket.
     pub fn from_systemd(variable: impl Fn(&str) -> Option<String>) -> Result<Vec<Self>, BindError> {
-        // Another process may have been meant, and this one have inherited its environment.
+        // The variables may be inherited from another process for which they were meant.
         if variable("LISTEN_PID").and_then(|pid| pid.parse().ok()) != Some(std::process::id()) {
             return Ok(Vec::new());
         }
@@ -86,7 +86,7 @@ impl Listener {
             .collect()
     }
 
-    /// A listener of the server that this one takes over from, with the file of its unix socket.
+    /// A listener of the server that this one takes over, with the file of its unix socket.
     pub(crate) fn take_over(number: RawFd, user: Option<&Identity>) -> Result<Self, BindError> {
         let mut listener = Self::inherit(number)?;
         if let Local::Unix(path) = &listener.local {
@@ -95,7 +95,7 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Whether it is one of those that [`Listener::open`] opens for `address`; also when that cannot be told.
+    /// Whether [`Listener::open`] would open this listener for `address`; true when that is unknown.
     #[must_use]
     pub fn is_of(&self, address: &Address) -> bool {
         match (address, &self.local) {
@@ -112,7 +112,7 @@ impl Listener {
         }
     }
 
-    /// Lets so many connections wait from now on.
+    /// Sets the backlog.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -120,7 +120,7 @@ impl Listener {
         Ok(listen(&self.socket, backlog_of(backlog))?)
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub fn local(&self) -> &Local {
         &self.local
@@ -132,7 +132,7 @@ impl Listener {
         matches!(self.local, Local::Unix(_))
     }
 
-    /// How a client names it.
+    /// Its URL for clients.
     #[must_use]
     pub fn url(&self) -> String {
         match &self.local {
@@ -141,21 +141,22 @@ impl Listener {
         }
     }
 
-    /// The socket, for whoever accepts.
+    /// The socket, for the process that accepts.
     #[must_use]
     pub fn into_socket(self) -> OwnedFd {
         self.socket
     }
 
-    /// Removes the file of a unix socket that [`Listener::open`] has made, unless another has taken its place.
+    /// Removes the file of a unix socket that [`Listener::open`] has created, unless another socket has replaced
+    /// it.
     pub fn remove_file(&self) {
         if let Some(file) = &self.file {
             file.remove();
         }
     }
 
-    /// Gives the file of a unix socket that [`Listener::open`] has made to whoever serves, so that it is the user's as it
-    /// would be had the user made it.
+    /// Changes the owner of the unix socket's file that [`Listener::open`] has created to the user that serves, as
+    /// if this user had created it.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -203,19 +204,19 @@ fn open_host(host: &str, port: u16, backlog: u32) -> Result<Vec<Listener>, BindE
         .to_socket_addrs()
         .map_err(unresolved)?
         .collect();
-    // IPv4 first: the first one is what the start-up message shows.
+    // IPv4 first: the start-up message shows the first address.
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses.dedup();
     let mut listeners: Vec<Listener> = Vec::new();
     let mut missing = None;
     for mut address in addresses {
-        // Port 0 has been given one for the first address, which the others share.
+        // For port 0, the other addresses use the port that the first one was assigned.
         if let Some(Local::Tcp(first)) = listeners.first().map(Listener::local) {
             address.set_port(first.port());
         }
         match open_tcp(address, backlog) {
             Ok(listener) => listeners.push(listener),
-            // `localhost` has an IPv6 address also where the machine has none.
+            // `localhost` has an IPv6 address even where the machine has no IPv6.
             Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT)) => {
                 missing = Some((address, errno))
             }
@@ -236,10 +237,10 @@ fn open_tcp(address: SocketAddr, backlog: u32) -> nix::Result<Listener> {
         AddressFamily::Inet
     };
     let socket = socket(family, SockType::Stream, listener_flags(), None)?;
-    // Without it, connections of a former server that are still being closed would keep the port taken.
+    // Without this option, closing connections of a former server would keep the port taken.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
-        // Who asks for an IPv6 address gets that one, and may have the IPv4 one of the same port beside it.
+        // An IPv6 listener accepts IPv6 only, so that the same port can be bound for IPv4 too.
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
@@ -252,7 +253,7 @@ fn open_tcp(address: SocketAddr, backlog: u32) -> nix::Result<Listener> {
     })
 }
 
-/// The kernel cuts a backlog to its own limit without a word; what is above the highest limit there is, is the same.
+/// Limits the backlog to what the kernel accepts; the kernel silently reduces it further to its own limit.
 fn backlog_of(backlog: u32) -> Backlog {
     i32::try_from(backlog)
         .ok()
@@ -260,7 +261,7 @@ fn backlog_of(backlog: u32) -> Backlog {
         .unwrap_or(Backlog::MAXCONN)
 }
 
-/// Where a socket listens; `None` for a kind of address that this server does not speak.
+/// The local address of a socket; `None` for an unsupported address family.
 fn local_of(socket: &OwnedFd) -> nix::Result<Option<Local>> {
     let name: SockaddrStorage = getsockname(socket.as_raw_fd())?;
     let inet = name
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_that_systemd_opened_for_another_process_are_not_ours() {
+    fn systemd_sockets_for_another_process_are_ignored() {
         let with = |pid: String| {
             move |name: &str| match name {
                 "LISTEN_PID" => Some(pid.clone()),

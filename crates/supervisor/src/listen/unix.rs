@@ -1,9 +1,9 @@
-//! Unix sockets in the file system: a stale one is replaced, one that is in use or anything else is left alone.
+//! Unix sockets in the file system: a stale socket is replaced; one in use, and any other file, is left alone.
 //!
-//! Root makes and removes them by a descriptor of the folder and a name in it. `bind` alone takes a whole path, by which others
-//! find the socket listed: where the user of the application could have that path lead elsewhere meanwhile, a process of this
-//! user binds the socket, and so nothing is made anywhere that this user could not make.
-//! The control socket, which stays root's, is bound by the descriptor.
+//! Root creates and removes them by a descriptor of the folder and a name in it. Only `bind` takes a whole path,
+//! which is also the path that the kernel lists. Where the application's user could redirect that path meanwhile, a
+//! process of this user binds the socket, so nothing is created where this user could not create it. The control
+//! socket, which stays root's, is bound by the descriptor.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -21,12 +21,12 @@ use crate::process::exit::ExitReason;
 use crate::process::identity::{Group, Identity};
 use crate::process::places::{Place, replaced};
 
-/// What every listening socket is made with.
+/// The flags of each listening socket.
 pub(crate) fn listener_flags() -> SockFlag {
     SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK
 }
 
-/// The file of a socket that we have made.
+/// The file of a socket that this server has created.
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
@@ -35,7 +35,7 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// The file of a socket that another process of ours has made.
+    /// The file of a socket that another process of this server has created.
     pub(crate) fn of(path: &Path, user: Option<&Identity>) -> Option<Self> {
         let user = user.filter(|user| user.is_another());
         let place = Place::find(path, user).ok()?;
@@ -47,12 +47,12 @@ impl File {
         })
     }
 
-    /// Whether the user of the application can put another one in its place.
+    /// Whether the application's user can replace it.
     pub(crate) fn is_in_reach(&self) -> bool {
         self.place.is_in_reach()
     }
 
-    /// Takes the place of another file of the same folder.
+    /// Renames it, and replaces another file of the same folder.
     pub(crate) fn rename(&mut self, path: &Path) -> io::Result<()> {
         let name = path.file_name().ok_or(Errno::EISDIR)?;
         self.place.rename(name)?;
@@ -60,18 +60,18 @@ impl File {
         Ok(())
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Lets a group use it.
+    /// Permits a group to use it.
     pub(crate) fn give_to_group(&self, group: Group, mode: Mode) -> io::Result<()> {
         let (is, gid) = (self.identity, group.gid());
         self.place.give_socket(is, None, gid, Some(mode))
     }
 
-    /// Gives it to this user, unless a process of this user has made it.
+    /// Gives it to this user, unless a process of this user has created it.
     pub(crate) fn give(&self, user: &Identity) -> io::Result<()> {
         if self.place.is_in_reach() {
             return Ok(());
@@ -80,25 +80,26 @@ impl File {
         self.place.give_socket(self.identity, Some(uid), gid, None)
     }
 
-    /// Removes the file, unless another has taken its place.
+    /// Removes the file, unless another one has replaced it.
     pub(crate) fn remove(&self) {
         if matches!(self.place.this_socket(self.identity), Ok(Some(_))) {
-            // Where it cannot be removed, the next server replaces it.
+            // If it cannot be removed, the next server replaces it.
             let _ = self.place.remove();
         }
     }
 }
 
-/// Whose socket it is, where the user of the application can have the path lead elsewhere.
+/// Who binds the socket, where the application's user can redirect the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// The user's: a process of this user binds it.
+    /// A process of the user binds it.
     Users,
-    /// This process's, which binds it by the folder that it holds. The kernel lists it by another name then.
+    /// This process binds it by the descriptor of the folder. The kernel then lists it under that path.
     Ours,
 }
 
-/// Listens on `path`, which is made with `mode`, less the umask. Of a root server, `user` is who its application is.
+/// Listens on `path`, which is created with `mode`, less the umask. `user` is the application's user of a root
+/// server.
 pub(crate) fn open(
     path: &Path,
     mode: Mode,
@@ -117,14 +118,14 @@ pub(crate) fn open(
     let path = std::path::absolute(path).map_err(failed)?;
     let address = UnixAddr::new(&path).map_err(|_| failed(too_long(&path)))?;
     let place = Place::find(&path, user).map_err(failed)?;
-    // From looking at what is there until we listen ourselves, no other server looks: it would take our socket, which
-    // does not listen yet, for a stale one. A folder that cannot be opened for reading does without.
+    // Locked from this check until the socket listens: otherwise another server would take our socket, which does
+    // not listen yet, for a stale one. A folder that cannot be opened for reading is not locked.
     let folder = place.open_folder().ok();
     let _guard = folder.and_then(|folder| Flock::lock(folder, FlockArg::LockExclusive).ok());
     let flags = listener_flags();
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(refused)?;
-    // Linux makes the file with the mode of the socket: from the first moment on, and without a change of the umask, which
-    // all threads of a process share.
+    // Linux creates the file with the mode of the socket. So the mode is right from the beginning, without changing
+    // the umask, which all threads share.
     fchmod(socket.as_fd(), mode).map_err(refused)?;
     let user = user.filter(|_| place.is_in_reach());
     let (address, user) = match (user, whose) {
@@ -162,7 +163,7 @@ fn take(socket: BorrowedFd<'_>, address: &UnixAddr, user: Option<&Identity>) -> 
     let code = |errno: Errno| u8::try_from(errno as i32).unwrap_or(u8::MAX);
     match user.rehearse(|| take().map_or_else(code, |()| 0)) {
         Ok(()) => Ok(()),
-        // No error of a socket's has one of these numbers: it could not become the user, and that has been said.
+        // No socket error has one of these numbers: the process could not become the user, which has been reported.
         Err(code)
             if code == ExitReason::CannotStart.code() || code == ExitReason::Internal.code() =>
         {
@@ -172,16 +173,16 @@ fn take(socket: BorrowedFd<'_>, address: &UnixAddr, user: Option<&Identity>) -> 
     }
 }
 
-/// Removes what is there if it is a socket on which nobody listens. `EADDRINUSE` when somebody does, `ENOTSOCK` when it is no
-/// socket.
+/// Removes the file if it is a socket on which no process listens. `EADDRINUSE` when one does, `ENOTSOCK` when it
+/// is not a socket.
 fn make_room(place: &Place) -> nix::Result<()> {
     let errno = |problem: io::Error| Errno::from_raw(problem.raw_os_error().unwrap_or(libc::EIO));
     let (file, seen) = place.socket().map_err(errno)?.ok_or(Errno::ENOTSOCK)?;
     let flags = listener_flags();
     let client = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    // This very file, whatever has its name by now.
+    // Addresses this very file, even if it has been renamed.
     let address = UnixAddr::new(format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
-    // A server with a full backlog answers EAGAIN, one of another socket type EPROTOTYPE: both are alive.
+    // A full backlog gives EAGAIN, another socket type EPROTOTYPE: in both cases a server is running.
     if connect(client.as_raw_fd(), &address) != Err(Errno::ECONNREFUSED) {
         return Err(Errno::EADDRINUSE);
     }
@@ -271,7 +272,7 @@ mod tests {
         let folder = tempdir().unwrap();
         let path = folder.path().join("s");
         let first = open(&path).unwrap();
-        // The new file is made while the old one exists, so that it cannot get the same number.
+        // The new file is created while the old one exists, so that the inode number differs.
         let other = folder.path().join("t");
         let _second = UnixListener::bind(&other).unwrap();
         std::fs::rename(&other, &path).unwrap();

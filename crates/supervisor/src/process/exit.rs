@@ -1,4 +1,4 @@
-//! Exit codes of the programs and of their processes (see sysexits.h), what they mean, and how they are shown.
+//! Exit codes of the programs and their processes (see sysexits.h), and their meaning.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use crate::sys::wait::Exit;
 
 /// All is well.
 pub const OK: u8 = 0;
-/// A running server has not done what it was asked for.
+/// A running server could not execute a command.
 pub const FAILED: u8 = 1;
-/// The command line is wrong.
+/// The command line is invalid.
 pub const USAGE: u8 = 64;
-/// An address is taken or not there (yet), or no server answers.
+/// An address is taken or not available (yet), or no server responds.
 pub const UNAVAILABLE: u8 = 69;
-/// Something that the program relies on failed.
+/// An internal error.
 pub const INTERNAL: u8 = 70;
-/// The system refuses what the server needs.
+/// The system does not provide what the server needs.
 pub const CANNOT_START: u8 = 71;
-/// The application raised an exception while it was loaded, or was not ready in time: another try may help.
+/// The application raised an exception while loading, or was not ready in time: a retry may help.
 pub const NOT_LOADED: u8 = 75;
-/// A child whose application has closed descriptors that are the server's.
+/// The application has closed descriptors of the server in a child.
 pub const CUT_OFF: u8 = 76;
-/// The configuration is wrong, or there is no such application: no other try helps.
+/// The configuration is invalid, or the application does not exist: a retry does not help.
 pub const CONFIGURATION: u8 = 78;
 
 /// Why the server has ended.
@@ -30,18 +30,18 @@ pub const CONFIGURATION: u8 = 78;
 pub enum ExitReason {
     /// It was told to stop.
     Stopped,
-    /// Something of its own failed.
+    /// An internal error.
     Internal,
     /// Processes could not be started.
     CannotStart,
-    /// The application could not be loaded, or was not ready in time. What it waits for may come later.
+    /// The application could not be loaded, or was not ready in time. A retry may help.
     NotLoaded,
-    /// There is no such application, or no Python for it.
+    /// The application, or a Python for it, does not exist.
     NoApplication,
 }
 
 impl ExitReason {
-    /// The exit code that says so.
+    /// The corresponding exit code.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {

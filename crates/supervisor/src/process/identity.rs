@@ -1,4 +1,4 @@
-//! Who the processes that serve are: groups, then the group, then the user, each looked at once more when it is set.
+//! The user of the serving processes: sets supplementary groups, group and user, and verifies each.
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::sys::wait::{Exit, until_ended};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     uid: Uid,
-    /// What the user database says, where it knows the user.
+    /// The entry in the user database, if there is one.
     entry: Option<Entry>,
 }
 
@@ -34,7 +34,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group(Gid);
 
-/// Who the front, molds and children are to be.
+/// The user and groups of the front, molds and children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     user: User,
@@ -42,7 +42,7 @@ pub struct Identity {
     groups: Vec<Gid>,
 }
 
-/// A process cannot become who it is to be.
+/// Why a process cannot change its identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A number has no entry in the user database, and so no group.
@@ -64,15 +64,15 @@ pub enum IdentityError {
         /// Why.
         source: Errno,
     },
-    /// The kernel said that it was done, and it is not.
+    /// The kernel reported success, but the identity is another.
     #[error("{0} was set and is another one now")]
     Another(String),
-    /// The process could become root once more.
+    /// The process could become root again.
     #[error("root could be regained as user {0}")]
     Regained(Uid),
 }
 
-/// (uid_t) -1 stands for "as it is" in the calls below.
+/// (uid_t) -1 means "unchanged" in the calls below.
 const NOBODY_AT_ALL: u32 = u32::MAX;
 
 impl User {
@@ -120,7 +120,7 @@ impl Group {
     }
 }
 
-/// The number that a text of digits is.
+/// The number that a text of digits denotes.
 fn number(text: &str) -> Result<Option<u32>, String> {
     if text.is_empty() || text.bytes().any(|byte| !byte.is_ascii_digit()) {
         return Ok(None);
@@ -132,10 +132,10 @@ fn number(text: &str) -> Result<Option<u32>, String> {
 }
 
 impl Identity {
-    /// Puts together what was given. Without a user, this process's stays; without a group, the user's.
+    /// Combines the given values. Without a user, this process's is kept; without a group, the user's is used.
     ///
     /// # Errors
-    /// When the group follows from neither.
+    /// When the group cannot be derived.
     pub fn of(user: Option<&User>, group: Option<Group>) -> Result<Option<Self>, IdentityError> {
         let user = match (user, group) {
             (None, None) => return Ok(None),
@@ -156,7 +156,7 @@ impl Identity {
         Ok(Some(Self { user, gid, groups }))
     }
 
-    /// What programs expect to find in the environment of a user, where the user database knows it.
+    /// The usual environment variables of a user, from the user database.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
         let Some(entry) = &self.user.entry else {
@@ -172,13 +172,14 @@ impl Identity {
         .to_vec()
     }
 
-    /// Makes this process the user's: groups, group and user in this order, since each step needs what the last gives up.
+    /// Changes this process's groups, group and user in this order, since each step needs a right that the next one
+    /// drops.
     ///
     /// # Errors
-    /// When a step is refused, or does not hold afterwards. The process must not go on then.
+    /// When a step is refused or has no effect. The process must not continue then.
     pub fn assume(&self) -> Result<(), IdentityError> {
         let (uid, gid) = (self.user.uid, self.gid);
-        // Who is this user already may not set groups, and has those of whoever started it.
+        // A process that already has this user may not set groups; it keeps the groups that it was started with.
         if !geteuid().is_root() && self.is_held()? {
             return Ok(());
         }
@@ -205,8 +206,8 @@ impl Identity {
         Ok(())
     }
 
-    /// Sees, in a process that is gone afterwards, whether this identity can be had and `look` is content with it: `look`
-    /// says itself what is wrong, and returns what the program is to exit with.
+    /// Tests in a forked process whether this identity can be assumed and `look` succeeds: `look` reports errors
+    /// itself, and returns the exit code.
     ///
     /// # Errors
     /// The exit code, when it is not zero.
@@ -214,7 +215,7 @@ impl Identity {
         let ended = match fork() {
             Ok(Side::Child) => leave(match self.assume() {
                 Ok(()) => look(),
-                Err(problem) => say(&problem),
+                Err(problem) => report_error(&problem),
             }),
             Ok(Side::Parent(pid)) => until_ended(pid),
             Err(errno) => Err(errno),
@@ -230,12 +231,12 @@ impl Identity {
         }
     }
 
-    /// The user and group that files of this user have.
+    /// The owner and group for files of this user.
     pub(crate) fn owner(&self) -> (Uid, Gid) {
         (self.user.uid, self.gid)
     }
 
-    /// Whether it is a user whom this process does not act as.
+    /// Whether it is a user other than this process's.
     pub(crate) fn is_another(&self) -> bool {
         self.user.uid != geteuid()
     }
@@ -259,8 +260,8 @@ impl Identity {
     }
 }
 
-/// Says why a process cannot become who it is to be; returns what it exits with.
-pub(crate) fn say(problem: &IdentityError) -> u8 {
+/// Reports why the identity cannot be assumed; returns the exit code.
+pub(crate) fn report_error(problem: &IdentityError) -> u8 {
     let cause = std::error::Error::source(problem).map(|cause| format!(": {cause}"));
     let cause = cause.unwrap_or_default();
     error!(
@@ -270,19 +271,19 @@ pub(crate) fn say(problem: &IdentityError) -> u8 {
     ExitReason::CannotStart.code()
 }
 
-/// The application of this process runs as root.
+/// The application runs as root in this process.
 #[must_use]
 pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// The user that this process acts as.
+/// The effective user of this process.
 #[must_use]
 pub fn own_uid() -> u32 {
     geteuid().as_raw()
 }
 
-/// Sets the permissions that this process and those that it starts take from the files they make.
+/// Sets the umask of this process and its children.
 pub fn set_umask(mask: u32) {
     umask(Mode::from_bits_truncate(mask));
 }

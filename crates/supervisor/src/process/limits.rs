@@ -1,4 +1,4 @@
-//! Limits of resources that a process sets for itself, which programs that it starts inherit, and what it has used.
+//! Resource limits of this process, which its children inherit, and its CPU time.
 
 use std::io;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
 
-/// Bounds the main thread's stack, which grows as it is used up to the limit that holds at that moment.
+/// Limits the main thread's stack, which the kernel grows on demand up to the current limit.
 ///
 /// # Errors
-/// When the hard limit does not allow so much.
+/// When the hard limit is lower.
 pub fn limit_main_stack(bytes: u64) -> io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_STACK)?;
     if soft != bytes {
@@ -18,14 +18,14 @@ pub fn limit_main_stack(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What this process has spent on processors, all its threads together.
+/// The CPU time of this process, of all threads together.
 #[must_use]
 pub fn processor_time() -> Duration {
-    // The clock is there wherever Linux is.
+    // Linux always has this clock.
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-/// Allows this process so many descriptors, as far as the hard limit goes; gives back how many it may have now.
+/// Raises the limit of descriptors, up to the hard limit; returns the new limit.
 ///
 /// # Errors
 /// When the kernel refuses.

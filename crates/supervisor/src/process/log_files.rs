@@ -1,4 +1,4 @@
-//! Log files that the front opens and may not make: made for its user.
+//! Creates log files for the front's user, where the front may not create them.
 
 use std::io;
 use std::os::unix::fs::fchown;
@@ -14,12 +14,12 @@ use crate::sink;
 use crate::sys::fork::{Side, fork, leave};
 
 impl Identity {
-    /// Makes a log file that does not exist yet, for this user to open.
+    /// Creates a log file for this user, if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be made. That there is something already is no error, whatever it is: it is left alone.
+    /// When it cannot be created. An existing file of any kind is no error, and is left alone.
     pub fn provide_file(&self, path: &Path) -> io::Result<()> {
-        // Only what is made here changes hands: in a folder of the user's, a link could lead anywhere.
+        // Only a newly created file changes its owner: in a folder of the user's, a link could lead anywhere.
         let made = match Place::find(path, Some(self))?.make(0o640) {
             Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             made => made?,
@@ -30,14 +30,14 @@ impl Identity {
 }
 
 impl Settings {
-    /// Makes the log files that do not exist, when the front could not: in a process of its own, since a disk may not
-    /// answer. Nothing where there is nothing to do.
+    /// Creates the missing log files that the front cannot create, in a separate process, because a disk may not
+    /// respond. `None` where nothing is to be done.
     pub(crate) fn provide_logs(&self) -> Option<Pid> {
         let identity = self.identity.as_ref().filter(|_| !self.logs.is_empty())?;
         match fork() {
             Ok(Side::Child) => {
-                // What is said of a failure goes the way of all lines; nothing else of the server is needed.
-                sink::keep_alone();
+                // Errors are logged like all lines; the process needs no other descriptor of the server.
+                sink::close_all_but_log();
                 for path in &self.logs {
                     if let Err(problem) = identity.provide_file(path) {
                         warn!(log = %path.display(), error = %problem, "cannot make the log file");

@@ -1,12 +1,12 @@
-//! How much memory there is.
+//! The available memory.
 
 use std::fs;
 use std::path::Path;
 
 use crate::sys::procfs;
 
-/// The bytes that this process and its like may use together: the least of the limits of its control groups and the
-/// machine's memory. Nothing when the kernel does not say.
+/// The bytes that this process and its children may use: the minimum of the limits of its control groups and the
+/// machine's memory. `None` when the kernel does not report it.
 #[must_use]
 pub fn memory_limit() -> Option<u64> {
     let total = procfs::machine()?;
@@ -14,7 +14,7 @@ pub fn memory_limit() -> Option<u64> {
     Some(group_limit(Path::new("/sys/fs/cgroup"), &groups).map_or(total, |limit| limit.min(total)))
 }
 
-/// The least limit of the groups that `/proc/self/cgroup` names, and of those above them.
+/// The lowest limit of the groups in `/proc/self/cgroup` and of their parents.
 fn group_limit(root: &Path, groups: &str) -> Option<u64> {
     let limits = groups.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -23,14 +23,14 @@ fn group_limit(root: &Path, groups: &str) -> Option<u64> {
             parts.next().unwrap_or_default(),
         );
         let (mount, file) = match controllers {
-            // Version 2 has one hierarchy for everything.
+            // cgroup version 2 has a single hierarchy.
             "" => (root.to_owned(), "memory.max"),
             _ if controllers.split(',').any(|name| name == "memory") => {
                 (root.join("memory"), "memory.limit_in_bytes")
             }
             _ => return Vec::new(),
         };
-        // In a container the path may be that of the host, and only what is mounted there is ours.
+        // In a container the path may be that of the host, while only the container's own groups are mounted.
         let path = Path::new(path.trim_start_matches('/'));
         path.ancestors()
             .filter_map(|group| fs::read_to_string(mount.join(group).join(file)).ok())

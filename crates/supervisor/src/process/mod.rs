@@ -1,4 +1,4 @@
-//! Processes as such: how they come to be, who they are, what they may have, and how they end.
+//! Processes: how they start, their identity and limits, and how they end.
 
 pub mod exit;
 pub(crate) mod identity;

@@ -1,4 +1,4 @@
-//! What a process prints, when nobody reads it and the process is to end.
+//! Output of a process that is to exit while its output has no reader.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -9,11 +9,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::sys::descriptors::replace_standard;
 use crate::sys::signal;
 
-/// So long nobody must have taken anything.
+/// How long nothing must have been read.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Replaces standard output and error by `/dev/null` where nobody takes what is printed, and has threads that wait there
-/// go on. For a process that is to end: what it still prints is lost.
+/// Replaces standard output and error by `/dev/null` where nothing is read, and interrupts threads that are blocked
+/// there. For a process that is to exit: its further output is lost.
 pub fn give_up_unread_output() {
     let (stdout, stderr) = (io::stdout(), io::stderr());
     let unread = [stdout.as_fd(), stderr.as_fd()].map(is_unread);
@@ -25,7 +25,7 @@ pub fn give_up_unread_output() {
         .filter(|(_, unread)| *unread)
     {
         let null = std::fs::OpenOptions::new().write(true).open("/dev/null");
-        // Without it the thread waits on, until the process is killed.
+        // If this fails, the thread stays blocked until the process is killed.
         let _ = null.and_then(|null| replace_standard(null, number));
     }
     waiting_threads().for_each(signal::nudge);
@@ -38,7 +38,7 @@ fn is_unread(output: BorrowedFd<'_>) -> bool {
     poll(&mut [fd], time) == Ok(0)
 }
 
-/// The threads of this process that are in a call to write to standard output or error.
+/// The threads of this process that are blocked in a write to standard output or error.
 fn waiting_threads() -> impl Iterator<Item = libc::pid_t> {
     let threads = std::fs::read_dir("/proc/self/task")
         .into_iter()

@@ -1,5 +1,5 @@
-//! Files that a root supervisor makes, reads or gives away by a name in a folder where the user of the application may change
-//! things: what was looked at is held by descriptors, and no link of that user's is followed.
+//! Files that a root supervisor creates, reads or gives away by a name in a folder that the application's user may
+//! change: checked objects are held by descriptors, and no link of that user is followed.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -16,33 +16,34 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 
 use crate::process::identity::Identity;
 
-/// The kernel follows no more links in one path.
+/// The kernel's limit of links in one path.
 const MOST_LINKS: u32 = 40;
 
 const LOOK: OFlag = OFlag::O_PATH
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// A name in a folder that is held open.
+/// A name in a folder, which is held open.
 #[derive(Debug)]
 pub struct Place {
     folder: OwnedFd,
     name: OsString,
-    /// The user for whom it was found can have the path lead elsewhere, or put another file under the name.
+    /// The user for whom it was resolved can redirect the path, or put another file under the name.
     in_reach: bool,
 }
 
 impl Place {
-    /// Follows `path` to its last folder. Of a server whose application has a user of its own, a link that this user may have
-    /// put there is refused; links in folders that the user cannot change, such as those of a deploy, are followed.
+    /// Resolves `path` up to its last folder. If the application has a user of its own, a link that this user may
+    /// have created is refused; links in folders that the user cannot change, such as those of a deploy, are
+    /// followed.
     ///
     /// # Errors
-    /// When there is no such folder, or a link is refused.
+    /// When the folder does not exist, or a link is refused.
     pub fn find(path: &Path, user: Option<&Identity>) -> io::Result<Self> {
         Self::walk(path, user, false)
     }
 
-    /// The same, where the file itself may be a link that leads on.
+    /// As [`Self::find`], but the file itself may be a link, which is followed.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -96,24 +97,24 @@ impl Place {
         Err(Errno::EISDIR.into())
     }
 
-    /// Whether the user for whom it was found can have the path lead elsewhere, or put another file under the name.
+    /// Whether the user for whom it was resolved can redirect the path, or put another file under the name.
     pub(crate) fn is_in_reach(&self) -> bool {
         self.in_reach
     }
 
-    /// A path that leads through the folder that is held, for as long as it is.
+    /// A path through the descriptor of the folder, valid as long as this exists.
     pub(crate) fn held(&self) -> PathBuf {
         let folder = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
         Path::new(&folder).join(&self.name)
     }
 
-    /// The folder, opened anew so that it can be locked.
+    /// The folder, opened separately so that it can be locked.
     pub(crate) fn open_folder(&self) -> io::Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(openat(&self.folder, ".", flags, Mode::empty())?)
     }
 
-    /// The socket under the name, and its device and inode; nothing when something else is there.
+    /// The socket under the name, with its device and inode; `None` for any other file.
     pub(crate) fn socket(&self) -> io::Result<Option<(OwnedFd, (u64, u64))>> {
         let opened = openat(&self.folder, self.name.as_os_str(), LOOK, Mode::empty())?;
         let found = fstat(&opened)?;
@@ -121,23 +122,23 @@ impl Place {
         Ok((kind(&found) == SFlag::S_IFSOCK).then_some((opened, identity)))
     }
 
-    /// The socket under the name, if it is the file with this device and inode.
+    /// The socket under the name, if its device and inode are these.
     pub(crate) fn this_socket(&self, is: (u64, u64)) -> io::Result<Option<OwnedFd>> {
         let found = self.socket()?.filter(|(_, identity)| *identity == is);
         Ok(found.map(|(socket, _)| socket))
     }
 
-    /// Gives the file another name in the same folder; what has that name is replaced.
+    /// Renames the file within the folder; an existing file of that name is replaced.
     pub(crate) fn rename(&mut self, name: &OsStr) -> io::Result<()> {
         renameat(&self.folder, self.name.as_os_str(), &self.folder, name)?;
         name.clone_into(&mut self.name);
         Ok(())
     }
 
-    /// Makes a file that is not there yet, of any kind.
+    /// Creates a file.
     ///
     /// # Errors
-    /// `EEXIST` when it is.
+    /// `EEXIST` when a file of any kind exists.
     pub fn make(&self, mode: u32) -> io::Result<File> {
         self.make_named(&self.name, mode)
     }
@@ -148,10 +149,10 @@ impl Place {
         Ok(made.into())
     }
 
-    /// Makes a file that takes the place of this one when `fill` has written it.
+    /// Writes a new file with `fill`, and then replaces this one by it.
     ///
     /// # Errors
-    /// When that is not possible; nothing is left then.
+    /// When that fails; the new file is removed then.
     pub fn replace(
         &self,
         mode: u32,
@@ -159,7 +160,7 @@ impl Place {
     ) -> io::Result<()> {
         let mut new = self.name.clone();
         new.push(format!(".{}", std::process::id()));
-        // One that a killed server of the same number has left.
+        // Left by a killed server with the same process id.
         let _ = self.remove_named(&new);
         let mut file = self.make_named(&new, mode)?;
         let renamed = fill(&mut file).and_then(|()| {
@@ -171,15 +172,15 @@ impl Place {
             )?)
         });
         renamed.inspect_err(|_| {
-            // It is of no use any more, and the first error is the one to tell.
+            // The new file is useless; the first error is reported.
             let _ = self.remove_named(&new);
         })
     }
 
-    /// What a small regular file holds. Neither a link nor anything else is opened.
+    /// Reads a small regular file. Links and other kinds of files are not opened.
     ///
     /// # Errors
-    /// When there is none, or it has more than `most` bytes.
+    /// When it does not exist, or has more than `most` bytes.
     pub fn read(&self, most: u64) -> io::Result<String> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let opened = openat(&self.folder, self.name.as_os_str(), flags, Mode::empty())?;
@@ -189,7 +190,7 @@ impl Place {
     /// Removes the file.
     ///
     /// # Errors
-    /// When it is not there, or must not be removed.
+    /// When it does not exist, or may not be removed.
     pub fn remove(&self) -> io::Result<()> {
         self.remove_named(&self.name)
     }
@@ -198,7 +199,8 @@ impl Place {
         Ok(unlinkat(&self.folder, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
-    /// Gives a socket to a user and group, if it is the file with this device and inode. A mode that the umask has cut is set.
+    /// Gives a socket to a user and group, if its device and inode are these. Sets the mode again, which the umask
+    /// has reduced.
     pub(crate) fn give_socket(
         &self,
         is: (u64, u64),
@@ -209,7 +211,7 @@ impl Place {
         let socket = self.this_socket(is)?.ok_or_else(replaced)?;
         fchownat(&socket, "", uid, Some(gid), AtFlags::AT_EMPTY_PATH)?;
         if let Some(mode) = mode {
-            // By the descriptor: chmod follows what stands in /proc to the very file that it stands for.
+            // By the descriptor: chmod follows the link in /proc to exactly this file.
             let file = format!("/proc/self/fd/{}", socket.as_raw_fd());
             std::fs::set_permissions(file, Permissions::from_mode(mode.bits()))?;
         }
@@ -217,7 +219,8 @@ impl Place {
     }
 }
 
-/// Reads a regular file of at most so many bytes: what is no file, such as a FIFO, may never end, or never begin.
+/// Reads a regular file of at most `most` bytes: reading another kind of file, such as a FIFO, may block or never
+/// end.
 fn read_regular(file: File, most: u64) -> io::Result<String> {
     let found = file.metadata()?;
     if !found.is_file() {
@@ -236,9 +239,9 @@ fn read_regular(file: File, most: u64) -> io::Result<String> {
 }
 
 impl Identity {
-    /// Whether this user could have put an entry that looks so into the folder.
+    /// Whether this user could have created such an entry in the folder.
     fn may_change(&self, folder: impl AsFd, entry: &FileStat) -> bool {
-        // What cannot be looked at is not trusted.
+        // A folder that cannot be examined is not trusted.
         let Ok(folder) = fstat(folder) else {
             return true;
         };
@@ -247,12 +250,12 @@ impl Identity {
         if is(folder.st_uid) || is(entry.st_uid) {
             return true;
         }
-        // In a folder like /tmp, an entry of another user's stays as it is.
+        // In a sticky folder such as /tmp, other users cannot replace an entry.
         let mode = Mode::from_bits_truncate(folder.st_mode);
         self.may_write(&folder) && !mode.contains(Mode::S_ISVTX)
     }
 
-    /// Whether this user can put something else in the place of an entry, or of one that root is about to make.
+    /// Whether this user can replace an entry, or one that root is about to create.
     fn may_rename(&self, folder: impl AsFd, entry: Option<&FileStat>) -> bool {
         let Ok(folder) = fstat(folder) else {
             return true;
@@ -266,7 +269,7 @@ impl Identity {
         self.may_write(&folder) && (!is_sticky || entry.is_some_and(|entry| is_own(entry.st_uid)))
     }
 
-    /// Whether this user, who does not own the folder, can make entries in it.
+    /// Whether this user, who does not own the folder, can create entries in it.
     fn may_write(&self, folder: &FileStat) -> bool {
         let (_, groups) = self.rights();
         let in_group = groups.iter().any(|group| group.as_raw() == folder.st_gid);
@@ -279,7 +282,7 @@ impl Identity {
     }
 }
 
-/// What was made is not there any more.
+/// The error when the created file has been replaced.
 pub(crate) fn replaced() -> io::Error {
     io::Error::other("another file has taken the place of the socket")
 }
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_keeps_nobody_waiting() {
+    fn a_fifo_does_not_block() {
         let folder = tempdir().unwrap();
         let path = folder.path().join("fifo");
         nix::unistd::mkfifo(&path, Rights::S_IRWXU).unwrap();

@@ -1,4 +1,4 @@
-//! Signals: the supervisor reads them one by one, every other process of the server leaves them to it.
+//! Signals: the supervisor reads them from a descriptor; all other processes of the server ignore them.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -8,14 +8,14 @@ use tracing::debug;
 
 use crate::sys::signal::{Scope, WITHHELD, gather, reset_handlers, reset_withheld};
 
-/// The signals that the supervisor acts upon, as something to wait for.
+/// The signals that the supervisor handles, as a descriptor to poll.
 #[derive(Debug)]
 pub(crate) struct Signals {
     queue: SignalFd,
 }
 
 impl Signals {
-    /// From here on these signals wait until they are read. The others keep doing what they did.
+    /// Blocks these signals, so that they are read here. Others keep their handlers.
     pub(crate) fn take() -> nix::Result<Self> {
         let ours = SigSet::from_iter([
             Signal::SIGTERM,
@@ -30,7 +30,7 @@ impl Signals {
             Signal::SIGCHLD,
         ]);
         ours.thread_block()?;
-        // With SIGCHLD ignored, as a parent may have left it, the ends of children would vanish unseen.
+        // With SIGCHLD ignored, as a parent may have left it, the kernel would not report the end of children.
         gather(ours.iter().map(|signal| signal as i32));
         Ok(Self {
             queue: SignalFd::with_flags(&ours, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
@@ -42,8 +42,8 @@ impl Signals {
         loop {
             let info = self.queue.read_signal().ok().flatten()?;
             let signal = Signal::try_from(info.ssi_signo.cast_signed()).ok()?;
-            // A terminal sends these by the kernel: its window has another size, or a process in the background wants to
-            // read from it. That asks for nothing here, unlike the same signal from an operator.
+            // Signals that the kernel sends for a terminal (window size, background read) are ignored; the same
+            // signals from an operator are commands.
             let by_terminal =
                 matches!(signal, Signal::SIGWINCH | Signal::SIGTTIN | Signal::SIGTTOU)
                     && info.ssi_code == libc::SI_KERNEL;
@@ -61,35 +61,35 @@ impl AsFd for Signals {
     }
 }
 
-/// Leaves signals to the supervisor, in a process that it has just forked.
+/// Leaves the signals to the supervisor, in a process that it has just forked.
 pub(crate) fn leave_to_supervisor() -> nix::Result<()> {
     reset_handlers(Scope::All);
     SigSet::empty().thread_set_mask()
 }
 
-/// Leaves the signals that are withheld from the application to the supervisor once more. `forget` has whoever else has taken
-/// them forget that, and they wait meanwhile.
+/// Withholds the supervisor's signals from the application again. `forget` makes other signal registries forget
+/// them, while they are blocked.
 pub fn withhold(forget: impl FnOnce()) {
     let withheld = SigSet::from_iter(WITHHELD);
     let former = withheld.thread_swap_mask(SigmaskHow::SIG_BLOCK);
     forget();
     reset_withheld();
     if let Ok(former) = former {
-        // A mask that was there can be set again.
+        // Restoring a mask does not fail.
         let _ = former.thread_set_mask();
     }
 }
 
-/// Lets this process, which starts no other, write to a terminal whose background jobs may not (`stty tostop`): it would be
-/// stopped.
+/// Lets this process, which starts no other, write to a terminal with `stty tostop` set: as a background job it
+/// would be stopped.
 pub(crate) fn write_in_background() {
     // A signal that exists can be blocked.
     let _ = SigSet::from(Signal::SIGTTOU).thread_block();
 }
 
-/// Leaves signals to the supervisor, in a child that a mold has just forked: what the application has set up in the
-/// mold stays.
-pub(crate) fn stay_out_of_it() -> nix::Result<()> {
+/// Leaves the signals to the supervisor, in a child that a mold has just forked: handlers that the application has
+/// set in the mold stay.
+pub(crate) fn leave_unhandled_to_supervisor() -> nix::Result<()> {
     reset_handlers(Scope::Unhandled);
     SigSet::empty().thread_set_mask()
 }

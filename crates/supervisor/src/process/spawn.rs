@@ -1,4 +1,4 @@
-//! How processes of the server come into being: what each does first, and the mold's double fork.
+//! How processes of the server are forked: their first steps, and the mold's double fork.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -24,17 +24,17 @@ use crate::sys::fork::{Side, fork, leave};
 use crate::sys::title;
 use crate::sys::wait::{Exit, until_ended};
 
-/// What has to be done around a fork, beyond forking: CPython's fork hooks.
+/// Hooks around a fork: those of CPython.
 pub trait ForkHooks {
     /// Before the fork.
     fn before(&self);
-    /// After it, in the process that was there before.
+    /// After the fork, in the parent.
     fn in_parent(&self);
-    /// After it, in the new process.
+    /// After the fork, in the child.
     fn in_child(&self);
 }
 
-/// The mold's end of its line to the supervisor.
+/// The mold's end of its channel to the supervisor.
 #[derive(Debug)]
 pub struct MoldLink {
     channel: Channel<MoldReport, Order>,
@@ -51,30 +51,30 @@ impl MoldLink {
         }
     }
 
-    /// Tells the supervisor.
+    /// Sends a report to the supervisor.
     ///
     /// # Errors
-    /// When there is no supervisor any more.
+    /// When the supervisor has gone.
     pub fn report(&self, report: MoldReport) -> io::Result<()> {
         Ok(self.channel.send(report)?)
     }
 
-    /// Tells the supervisor which files the application's modules come from.
+    /// Reports the files of the application's modules to the supervisor.
     ///
     /// # Errors
-    /// When there is no supervisor any more.
+    /// When the supervisor has gone.
     pub fn report_modules(&self, files: &[PathBuf]) -> io::Result<()> {
         chunked(files, |files| self.report(MoldReport::Modules { files }))
     }
 
-    /// Waits for the next order. `None` when there will be none: leave.
+    /// Waits for the next order. `None` when there will be none: the mold must exit.
     #[must_use]
     pub fn next_order(&self) -> Option<Order> {
         self.channel.recv()
     }
 }
 
-/// A child's end of its line to the supervisor. Any thread may use it.
+/// A child's end of its channel to the supervisor. Any thread may use it.
 #[derive(Debug)]
 pub struct ChildLink {
     channel: Channel<ChildReport, ChildOrder>,
@@ -91,7 +91,7 @@ impl ChildLink {
         self.site
     }
 
-    /// Who this child is.
+    /// The child's id.
     #[must_use]
     pub fn child(&self) -> ChildId {
         self.child
@@ -103,29 +103,29 @@ impl ChildLink {
         self.generation
     }
 
-    /// No child of its generation has been ready before: it shows whether one can be.
+    /// No child of its generation has been ready before: this one shows whether the generation works.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.is_first
     }
 
-    /// Tells the supervisor.
+    /// Sends a report to the supervisor.
     ///
     /// # Errors
-    /// When there is no supervisor any more.
+    /// When the supervisor has gone.
     pub fn report(&self, report: ChildReport) -> io::Result<()> {
         Ok(self.channel.send(report)?)
     }
 
-    /// Tells the supervisor which files the application's modules come from.
+    /// Reports the files of the application's modules to the supervisor.
     ///
     /// # Errors
-    /// When there is no supervisor any more.
+    /// When the supervisor has gone.
     pub fn report_modules(&self, files: &[PathBuf]) -> io::Result<()> {
         chunked(files, |files| self.report(ChildReport::Modules { files }))
     }
 
-    /// Waits for the next order. `None` when the supervisor is gone: leave.
+    /// Waits for the next order. `None` when the supervisor has gone: the child must exit.
     #[must_use]
     pub fn next_order(&self) -> Option<ChildOrder> {
         self.channel.recv()
@@ -146,31 +146,32 @@ impl ChildLink {
     }
 }
 
-/// Says as much at a time as one message holds.
+/// Sends the files in as many messages as needed.
 fn chunked(
     mut files: &[PathBuf],
-    mut say: impl FnMut(Vec<PathBuf>) -> io::Result<()>,
+    mut send: impl FnMut(Vec<PathBuf>) -> io::Result<()>,
 ) -> io::Result<()> {
     while !files.is_empty() {
         let part = prefix_that_fits(files);
-        say(part.to_vec())?;
-        // A path that no message holds is one that no file has.
+        send(part.to_vec())?;
+        // A path that does not fit into a message cannot be that of a file.
         files = &files[part.len().max(1)..];
     }
     Ok(())
 }
 
-/// Forks the child that the supervisor has ordered, in the mold, and goes on there; `live` is the child's life and
+/// Forks the child that the supervisor has ordered, in the mold, where this returns; `live` runs the child and
 /// returns its exit code. A failure is reported to the supervisor.
 ///
-/// The fork is a double one: the process between the mold and the child ends at once, and so the child is adopted by
-/// the supervisor, which is a subreaper. `around` is around both: what is to be done before is done in the mold, where the
-/// threads are that it may have to wait for, and the process between does nothing of it.
+/// This is a double fork: the intermediate process exits at once, so that the child is adopted by the supervisor,
+/// which is a subreaper. The hooks `around` enclose both forks: `before` runs in the mold, which has the threads
+/// that it may have to wait for; the intermediate process runs no hook.
 ///
-/// What the application has opened in the mold stays open in the child; the mold's line to the supervisor does not.
+/// Descriptors that the application has opened in the mold stay open in the child; the mold's channel to the
+/// supervisor is closed.
 ///
 /// # Errors
-/// When the supervisor is gone.
+/// When the supervisor has gone.
 pub fn fork_child(
     link: &MoldLink,
     spawn: Spawn,
@@ -185,7 +186,7 @@ pub fn fork_child(
         around.in_parent();
     }
     let outcome = match forked {
-        // The process between never gets past this, nor does the child.
+        // Neither the intermediate process nor the child returns from here.
         Ok(Side::Child) => leave(guarded(|| between(mold, link, spawn, around, live))),
         Ok(Side::Parent(between)) => match until_ended(between) {
             Ok(Exit::Code(0)) => Ok(()),
@@ -197,13 +198,13 @@ pub fn fork_child(
     };
     match outcome {
         Ok(()) => Ok(()),
-        // Said before our copy of the child's channel is closed (with `spawn`, which `between` has not taken here), so
-        // that the supervisor does not hear the end of the channel first.
+        // Sent before our copy of the child's channel is closed (with `spawn`, which `between` has not taken here),
+        // so that the supervisor receives it before the end of that channel.
         Err(errno) => link.report(MoldReport::ForkFailed { child, errno }),
     }
 }
 
-/// The life of the process between: its exit code is zero, or why the second fork failed.
+/// The intermediate process: its exit code is zero, or the error number of the second fork.
 fn between(
     mold: Pid,
     link: &MoldLink,
@@ -212,7 +213,7 @@ fn between(
     live: &mut dyn FnMut(ChildLink) -> u8,
 ) -> ! {
     let parent = getpid();
-    // Should the mold be killed, this process has to follow: its copy of the child's channel would otherwise keep the
+    // If the mold is killed, this process must die too: otherwise its copy of the child's channel would keep the
     // supervisor waiting for a child.
     if let Err(errno) = die_with(mold) {
         leave(u8::try_from(errno as i32).unwrap_or(u8::MAX));
@@ -224,7 +225,7 @@ fn between(
         }
         Ok(Side::Parent(child)) => {
             let link = Channel::<ChildReport, ChildOrder>::over(spawn.channel);
-            // Without a supervisor the child leaves by itself.
+            // Without a supervisor the child exits by itself.
             let _ = link.send(ChildReport::Forked {
                 pid: child.as_raw().cast_unsigned(),
             });
@@ -235,7 +236,7 @@ fn between(
     }
 }
 
-/// The child's life, from its first step to its end.
+/// The child.
 fn be_child(
     link: &MoldLink,
     spawn: Spawn,
@@ -249,15 +250,16 @@ fn be_child(
         is_first,
         channel,
     } = spawn;
-    let born = adopted(parent, link.supervisor).and_then(|()| signals::stay_out_of_it());
+    let born =
+        adopted(parent, link.supervisor).and_then(|()| signals::leave_unhandled_to_supervisor());
     if let Err(errno) = born {
         error!(child = child.slot, r#gen = generation, %errno, "cannot be born");
-        // Without a supervisor there is nobody to tell.
+        // Fails when the supervisor has gone.
         let _ = Channel::<ChildReport, ChildOrder>::over(channel).send(ChildReport::Short);
         leave(ExitReason::CannotStart.code());
     }
-    // The child keeps no end that is the mold's: held open, the supervisor would not hear of the mold's end. Its owner
-    // is on the stack below, which this process never returns to.
+    // The child must not hold the mold's end: the supervisor would not notice the mold's end. Its owner is on the
+    // stack below, to which this process never returns.
     let _ = nix::unistd::close(link.channel.as_fd().as_raw_fd());
     let slot = child.slot;
     title::set(
@@ -274,11 +276,11 @@ fn be_child(
         generation,
         is_first,
     };
-    // Kept to the end of the process, so that the supervisor hears the end of the line when the process ends, and not
-    // when `live` happens to let go of it.
+    // Kept until the process exits, so that the supervisor sees the end of the channel then, and not when `live`
+    // drops its handle.
     let kept = link.try_clone();
     if kept.is_err() {
-        // As above.
+        // Fails when the supervisor has gone.
         let _ = link.report(ChildReport::Short);
         leave(ExitReason::CannotStart.code());
     }
@@ -288,12 +290,12 @@ fn be_child(
     leave(guarded(|| live(link)))
 }
 
-/// Waits until the process between has ended and the supervisor is the parent, and sees to it that this process does
-/// not outlive the supervisor.
+/// Waits until the intermediate process has ended and the supervisor is the parent, and makes the kernel kill this
+/// process when the supervisor dies.
 fn adopted(between: Pid, supervisor: Pid) -> nix::Result<()> {
-    // The kernel itself says when the parent has ended: with a signal that waits here until it is asked for. It is sent
-    // after the new parent has been entered. Should the parent end before this takes effect, it is no longer `between`.
-    // One that comes and is not asked for does nothing when it is unblocked: that is what this signal does by default.
+    // The kernel reports the parent's end by a signal, which stays pending because it is blocked. It is sent after
+    // the new parent has been set. If the parent ends before this takes effect, the parent is no longer `between`.
+    // SIGWINCH is ignored by default, so a pending one does no harm when it is unblocked.
     let word = SigSet::from(Signal::SIGWINCH);
     word.thread_block()?;
     set_pdeathsig(Signal::SIGWINCH)?;
@@ -303,8 +305,8 @@ fn adopted(between: Pid, supervisor: Pid) -> nix::Result<()> {
     die_with(supervisor)
 }
 
-/// Has this process killed when its parent ends, which is the supervisor, or of the process between the mold; if that has
-/// ended already, this process follows it.
+/// Makes the kernel kill this process when its parent ends: the supervisor, or for the intermediate process the
+/// mold. Exits if the parent has ended already.
 pub(crate) fn die_with(parent: Pid) -> nix::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
     if getppid() == parent {
@@ -314,8 +316,7 @@ pub(crate) fn die_with(parent: Pid) -> nix::Result<()> {
     Err(Errno::ESRCH)
 }
 
-/// The life of a process that the supervisor has forked: what each does first, then `live`, which returns the exit
-/// code.
+/// Runs a process that the supervisor has forked: the common first steps, then `live`, which returns the exit code.
 pub(crate) fn be(
     supervisor: Pid,
     identity: Option<&Identity>,
@@ -323,11 +324,11 @@ pub(crate) fn be(
     name: &str,
     live: impl FnOnce() -> u8,
 ) -> ! {
-    // With the rights of the start.
+    // While the process still has its original rights.
     open_output_anew();
-    // Before anything else: the kernel forgets the wish to die with the supervisor when the user changes.
+    // Before `die_with`: the kernel clears PDEATHSIG when the user changes.
     if let Some(Err(problem)) = identity.map(Identity::assume) {
-        leave(identity::say(&problem));
+        leave(identity::report_error(&problem));
     }
     if let Err(errno) = die_with(supervisor).and_then(|()| signals::leave_to_supervisor()) {
         error!(%errno, "a process of the server cannot start");
@@ -337,8 +338,8 @@ pub(crate) fn be(
     leave(guarded(live))
 }
 
-/// To be called when code of the application has returned. In a process that it has forked meanwhile, and which was to end
-/// elsewhere, this is the end: two processes would otherwise answer the same requests.
+/// To be called when code of the application has returned. A process that the application has forked exits here, if
+/// it should have exited elsewhere: otherwise two processes would answer the same requests.
 pub fn end_copy(original: &Original) {
     if original.is_elsewhere() {
         warn!(
@@ -350,8 +351,8 @@ pub fn end_copy(original: &Original) {
     }
 }
 
-/// Runs a life. A panic ends it: what lies below on the stack belongs to the process that this one was forked from.
+/// Runs `live`. A panic ends it there, because the stack below belongs to the process that forked.
 pub(crate) fn guarded(live: impl FnOnce() -> u8) -> u8 {
-    // Nothing that the panic may have left half done is looked at again.
+    // State that the panic has left inconsistent is not used again.
     catch_unwind(AssertUnwindSafe(live)).unwrap_or_else(|_| ExitReason::Internal.code())
 }

@@ -1,4 +1,4 @@
-//! A process that a mold forks before any child, to see whether what it has loaded can be used after a fork.
+//! A process that a mold forks before any child, to test whether the loaded application works after a fork.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -16,19 +16,19 @@ use crate::sys::fork::{Side, fork, leave};
 use crate::sys::title;
 use crate::sys::wait::until_ended;
 
-/// What came of a trial.
+/// The result of a trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tried {
-    /// It lived to its end, and returned this.
+    /// It ended regularly with this result.
     Ended(u8),
-    /// It ended by something else, as the text says.
+    /// It ended otherwise; the text says how.
     Died(String),
     /// It did not end in time, and was killed.
     Late,
 }
 
-/// Forks a process that runs `live`, waits for it, and kills it when it is late. It is nothing to the supervisor, holds no
-/// slot, and leaves without running what was registered for the end.
+/// Forks a process that runs `live`, waits for it, and kills it when it is late. The supervisor does not know it,
+/// it holds no slot, and it exits without running exit handlers.
 ///
 /// # Errors
 /// When it cannot be forked.
@@ -43,13 +43,15 @@ pub fn try_out(
     match fork() {
         Ok(Side::Child) => {
             around.in_child();
-            if let Err(errno) = die_with(mold).and_then(|()| signals::stay_out_of_it()) {
+            if let Err(errno) =
+                die_with(mold).and_then(|()| signals::leave_unhandled_to_supervisor())
+            {
                 error!(%errno, "the trial cannot begin");
                 leave(ExitReason::CannotStart.code());
             }
             title::set("rwsgi: trial", "rwsgi:trial");
             let code = guarded(live);
-            // Without a mold there is nobody to tell.
+            // Fails when the mold has gone.
             let _ = writer.write_all(&[code]);
             leave(code)
         }
@@ -67,7 +69,7 @@ pub fn try_out(
 
 fn outcome(pid: Pid, reader: &mut io::PipeReader, patience: Duration) -> nix::Result<Tried> {
     let deadline = Instant::now() + patience;
-    let heard = loop {
+    let has_report = loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
         match poll(
@@ -82,16 +84,16 @@ fn outcome(pid: Pid, reader: &mut io::PipeReader, patience: Duration) -> nix::Re
         }
     };
     let mut code = [0];
-    if heard && reader.read(&mut code).is_ok_and(|read| read > 0) {
+    if has_report && reader.read(&mut code).is_ok_and(|read| read > 0) {
         until_ended(pid)?;
         return Ok(Tried::Ended(code[0]));
     }
-    // It has ended by itself, or has to now; it is not reaped, so that the number is its own.
-    if !heard {
+    // Ends the process if it has not ended; it is not reaped before, so that the process id is still its own.
+    if !has_report {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }
     let exit = until_ended(pid)?;
-    Ok(if heard {
+    Ok(if has_report {
         Tried::Died(exit.to_string())
     } else {
         Tried::Late

@@ -1,4 +1,4 @@
-//! What the control socket has the server do.
+//! Commands of the control socket, executed by the server.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use crate::server::front::{Drain, Front};
 use crate::server::stage::Stage;
 use crate::site::Site;
 use crate::site::reloads::Waiter;
-use crate::site::status::Business;
+use crate::site::status::Occupancy;
 
 impl Server<'_> {
-    /// Serves whoever is connected to the control socket.
+    /// Serves the clients of the control socket.
     pub(super) fn serve_control(&mut self) {
-        // Taken out, since commands are carried out by all of the supervisor.
+        // Taken out, because commands need the whole server.
         if let Some(mut control) = self.control.take() {
             control.serve(self.now(), |command| execute(self, command));
             self.control = Some(control);
         }
-        self.heed_sites();
+        self.perform_effects();
     }
 
-    /// When a client of the control socket has taken too long.
+    /// When a client of the control socket times out.
     pub(super) fn control_due(&self) -> Option<Duration> {
         self.control.as_ref()?.due(self.now())
     }
 
-    /// Tells the service manager what it has to know; returns when it has to be told something next.
+    /// Sends the service manager what it needs to know; returns when the next message is due.
     pub(super) fn inform_manager(&mut self) -> Option<Duration> {
         let is_up = self.stage == Stage::Up;
         if !is_up {
@@ -89,7 +89,7 @@ impl Commands for Server<'_> {
     }
 
     fn stop(&mut self, now: bool) {
-        self.asked_to_stop(if now {
+        self.handle_stop_signal(if now {
             Signal::SIGQUIT
         } else {
             Signal::SIGTERM
@@ -122,15 +122,15 @@ fn front_status(front: &Front) -> FrontStatus {
     }
 }
 
-/// How busy the server is, in one line.
+/// The load of the server, in one line.
 fn status_line(sites: &[Site<'_>]) -> String {
     let (mut busy, mut idle, mut waiting, mut ready) = (0, 0, 0, 0);
-    for Business {
+    for Occupancy {
         busy: more_busy,
         idle: more_idle,
         waiting: more_waiting,
         ready: more_ready,
-    } in sites.iter().map(Site::business)
+    } in sites.iter().map(Site::occupancy)
     {
         busy += more_busy;
         idle += more_idle;

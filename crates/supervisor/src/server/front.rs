@@ -1,4 +1,4 @@
-//! The front, as the server knows it.
+//! The state of the front process.
 
 use std::time::Duration;
 
@@ -11,32 +11,32 @@ use crate::ipc::channel::Channel;
 #[derive(Debug)]
 pub(crate) struct Front {
     pub(crate) pid: Pid,
-    /// Gone once either side has closed it.
+    /// `None` once either side has closed it.
     pub(crate) link: Option<Channel<ToFront, FromFront>>,
     /// Since when it accepts connections.
     pub(crate) serving: Option<Duration>,
     pub(crate) drain: Drain,
-    /// It is to open its log files anew, as soon as the line has room.
+    /// It is to reopen its log files, once the channel has room for the message.
     pub(crate) reopen: bool,
-    /// It is to let each answer be the last of its connection, as soon as the line has room.
+    /// It is to close each connection after its response, once the channel has room for the message.
     pub(crate) close: bool,
 }
 
-/// How far the front is with finishing its connections.
+/// The state of draining the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drain {
-    /// Nobody asked for it.
+    /// Draining was not requested.
     Unasked,
-    /// To be told as soon as the line has room.
+    /// The order is to be sent once the channel has room.
     Owed,
-    /// Told.
+    /// The order was sent.
     Asked,
     /// Every connection has ended.
     Done,
 }
 
 impl Front {
-    /// The front as the rules see it.
+    /// The front as an input for `pool`.
     pub(super) fn observed(front: Option<&Self>) -> pool::Front {
         match front {
             None => pool::Front::Absent,

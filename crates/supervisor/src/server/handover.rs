@@ -1,7 +1,7 @@
-//! USR2: another server, of whatever program is now where this one was started from, takes the listeners over.
+//! USR2: another server, started from the same path, which may be a new version, takes over the listeners.
 //!
-//! It is started with the same arguments, inherits the listeners and one end of a pipe, and writes into the pipe when it
-//! serves. Until then nothing here has changed; then this server finishes what it has begun and leaves.
+//! It is started with the same arguments, inherits the listeners and one end of a pipe, and writes into the pipe
+//! when it serves. Until then nothing has changed here; then this server finishes its requests and exits.
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,7 +17,7 @@ use crate::sys::process::kill_now;
 use crate::sys::wait::Exit;
 
 impl Server<'_> {
-    /// Starts another server.
+    /// Starts the successor.
     pub(super) fn upgrade(&mut self) {
         if self.stage != Stage::Up || !self.announced || self.successor.is_some() {
             warn!(
@@ -38,12 +38,12 @@ impl Server<'_> {
         }
     }
 
-    /// The end of the pipe on which the other server reports.
+    /// The end of the pipe on which the successor reports.
     pub(super) fn successor_report(&self) -> Option<BorrowedFd<'_>> {
         Some(self.successor.as_ref()?.report.as_ref()?.as_fd())
     }
 
-    /// Hears that the other server serves, or has closed the pipe.
+    /// Reads the report that the successor serves, or the end of the pipe.
     pub(super) fn receive_successor(&mut self) {
         let Some(successor) = &mut self.successor else {
             return;
@@ -58,19 +58,19 @@ impl Server<'_> {
                 self.successor = None;
                 self.leave_to_successor();
             }
-            // It has ended, and SIGCHLD is about to say so; if not, it will be too late at some time.
+            // It has ended, which SIGCHLD will report; if not, it will time out.
             Ok(0) => successor.report = None,
             Err(_) => {}
         }
     }
 
-    /// When the other server has taken too long.
+    /// When the successor times out.
     pub(super) fn successor_due(&self) -> Option<Duration> {
         let successor = self.successor.as_ref()?;
         Some(successor.since + self.settings.startup_timeout)
     }
 
-    /// Gives up on another server that does not come to serve in time.
+    /// Gives up a successor that does not serve in time.
     pub(super) fn judge_successor(&mut self) {
         if self.successor_due().is_some_and(|due| due <= self.now()) {
             self.give_successor_up("it does not serve within the startup timeout");
@@ -102,7 +102,7 @@ impl Server<'_> {
         if let Some(successor) = self.successor.take() {
             let pid = successor.pid.as_raw();
             error!(pid, reason, "the other server is given up");
-            // Its processes follow it.
+            // Its processes die with it.
             kill_now(successor.pid);
         }
     }

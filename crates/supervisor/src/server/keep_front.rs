@@ -1,4 +1,4 @@
-//! The front: how it is started, what it is told, and what it says.
+//! The front process: how it is started, and its messages.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::sys::process::kill_now;
 use crate::sys::wait::Exit;
 
 impl<'a> Server<'a> {
-    /// Starts a front when the rule says so. Returns when to ask it again, and breaks in a process that was forked.
+    /// Starts a front when `pool` says so. Returns when to check again, and breaks in a forked process.
     pub(super) fn keep_front(&mut self) -> ControlFlow<Newborn, Option<Duration>> {
         let died = std::mem::take(&mut self.front_died);
         let seen = Front::observed(self.front.as_ref());
         let now = self.now();
         match pool::decide_front(&mut self.front_memory, now, seen, died) {
-            // Until then its predecessor takes the connections: they would be lost should no child be ready.
+            // Until then its predecessor accepts connections; here they would be lost if no child became ready.
             Some(FrontAction::Start)
                 if self.settings.takes_over && !self.sites.iter().all(Site::has_served) => {}
             Some(FrontAction::Start) => self.start_front()?,
@@ -64,7 +64,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Receives all that the front has sent.
+    /// Receives the messages of the front.
     pub(super) fn receive_front(&mut self) {
         while let Some(front) = &mut self.front
             && let Some(link) = &front.link
@@ -74,7 +74,7 @@ impl<'a> Server<'a> {
                 Received::Empty => return,
                 Received::Malformed | Received::Closed => {
                     front.link = None;
-                    // A front that cannot be told of a child's death would keep its requests waiting for ever.
+                    // Without messages about dead children, the front would let their requests wait for ever.
                     if self.stage.serves() {
                         kill_now(front.pid);
                     }
@@ -103,12 +103,12 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// The site that a message of the front's is about: they name a child and no site, as there is one.
+    /// The site that a message of the front concerns. Messages name a child but no site, because there is one site.
     fn site_of_front(&mut self) -> &mut Site<'a> {
         &mut self.sites[0]
     }
 
-    /// There is something that the front has to be told as soon as its line has room.
+    /// A message to the front waits for room in the channel.
     pub(super) fn owes_front(&self) -> bool {
         let word = self
             .front
@@ -117,7 +117,7 @@ impl<'a> Server<'a> {
         word || self.sites.iter().any(Site::owes_front)
     }
 
-    /// Has the log files opened anew. A front that is not there opens them anyway when it comes.
+    /// Has the log files reopened. A front that is not running opens them when it starts.
     pub(super) fn reopen_logs(&mut self) {
         info!(signal = %Signal::SIGUSR1, "reopening logs");
         self.logging.maker = self.settings.provide_logs();
@@ -126,7 +126,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// The files are there: the front opens them.
+    /// The files exist: the front opens them.
     pub(super) fn have_logs_reopened(&mut self) {
         if let Some(front) = &mut self.front {
             front.reopen = true;
@@ -134,7 +134,7 @@ impl<'a> Server<'a> {
         self.inform_front();
     }
 
-    /// Tells the front what it has to know, as far as its line has room.
+    /// Sends the front its messages, as far as the channel has room.
     pub(super) fn inform_front(&mut self) {
         let Some(front) = &mut self.front else {
             self.sites

@@ -1,4 +1,4 @@
-//! The supervisor looks after the log: what was lost is told, and who writes it is replaced.
+//! The supervisor's part in logging: it reports lost lines, and replaces the process that writes the log.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use tracing::warn;
 use crate::sink;
 use crate::sys::wait::Exit;
 
-/// A process that writes the log and has died is replaced at most so often.
+/// The minimum interval between replacements of the log process.
 const PACE: Duration = Duration::from_secs(1);
 
-/// What is to be done about the log.
+/// What is to be done for the log.
 #[derive(Debug, Default)]
 pub(crate) struct Logging {
-    /// When to try again to tell of lines that were lost.
-    tell: Option<Duration>,
-    /// When to see next that no application waits to print.
+    /// When to retry reporting lost lines.
+    report_at: Option<Duration>,
+    /// When to check next that no application is blocked on its output.
     mute: Option<Duration>,
-    /// The process that makes log files which the front may not make, and of whose end it is told.
+    /// The process that creates log files which the front may not create.
     pub(crate) maker: Option<Pid>,
-    /// When to replace the process that writes.
+    /// When to replace the log process.
     replace: Option<Duration>,
-    /// When it was replaced last.
+    /// When it was last replaced.
     replaced: Option<Duration>,
 }
 
-/// How long after its beginning, and how often then, a stop sees to it that no application waits to print.
+/// In a stop, the delay and the interval of checks that no application is blocked on its output.
 const MUTE: Duration = Duration::from_secs(1);
 
 impl Logging {
     /// Does what is due.
     pub(crate) fn tend(&mut self, now: Duration) {
-        if self.tell.is_none_or(|due| due <= now) {
-            self.tell = sink::tell_lost().map(|pause| now + pause);
+        if self.report_at.is_none_or(|due| due <= now) {
+            self.report_at = sink::report_lost().map(|pause| now + pause);
         }
         if self.replace.is_some_and(|due| due <= now) {
             let started = sink::restart_relay();
@@ -42,7 +42,7 @@ impl Logging {
         }
     }
 
-    /// Whether it is time, in a stop, to see to it that no application waits to print.
+    /// Whether a check that no application is blocked on its output is due, in a stop.
     pub(crate) fn is_time_to_mute(&mut self, now: Duration) -> bool {
         let due = *self.mute.get_or_insert(now + MUTE);
         let is_time = now >= due;
@@ -52,22 +52,22 @@ impl Logging {
         is_time
     }
 
-    /// Whether lost lines are something to wait for: not while it is known that they cannot be told.
+    /// Whether to poll for lost lines: not while they are known and cannot be reported.
     pub(crate) fn waits_for_lost_lines(&self) -> bool {
-        self.tell.is_none()
+        self.report_at.is_none()
     }
 
     pub(crate) fn due(&self) -> Option<Duration> {
         let Self {
-            tell,
+            report_at,
             mute,
             replace,
             ..
         } = *self;
-        [tell, mute, replace].into_iter().flatten().min()
+        [report_at, mute, replace].into_iter().flatten().min()
     }
 
-    /// The process that writes the log has ended: another one takes its place.
+    /// The log process has ended, and is replaced.
     pub(crate) fn writer_ended(&mut self, pid: Pid, exit: Exit, now: Duration) {
         let (pid, cause) = (pid.as_raw(), exit.to_string());
         warn!(pid, cause, "the process that writes the log died");

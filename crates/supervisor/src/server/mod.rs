@@ -1,7 +1,7 @@
-//! The server: what there is once, whatever sites it has. Its loop: observe, decide, perform, wait.
+//! The server: everything that exists once, whatever the number of sites. Its loop: observe, decide, perform, wait.
 //!
-//! The front is kept in `keep_front.rs`, how processes end in `reap.rs`, the end of it all in `shutdown.rs`. What belongs to an application
-//! is a [`Site`]'s.
+//! The front is managed in `keep_front.rs`, ended processes in `reap.rs`, the end of the server in `shutdown.rs`.
+//! What belongs to an application is in [`Site`].
 
 mod commands;
 mod front;
@@ -35,7 +35,7 @@ use crate::server::logging::Logging;
 use crate::server::stage::Stage;
 use crate::server::successor::Successor;
 use crate::sink;
-use crate::site::{Course, Effect, Readable, Site};
+use crate::site::{Effect, Readable, ServerState, Site};
 use crate::systemd::Notify;
 
 /// How the supervisor's loop ended.
@@ -43,27 +43,27 @@ use crate::systemd::Notify;
 pub(crate) enum End {
     /// The server has stopped.
     Stopped(ExitReason),
-    /// This is not the supervisor any more but a process that it has just forked.
+    /// This process is no longer the supervisor, but one that was just forked.
     Became(Newborn),
 }
 
-/// What a process that was just forked is to become.
+/// The role of a process that was just forked.
 #[derive(Debug)]
 pub(crate) enum Newborn {
     /// A front.
     Front {
-        /// Its line to the supervisor.
+        /// Its channel to the supervisor.
         link: OwnedFd,
         /// All listeners.
         listeners: Vec<Listener>,
-        /// The children that are there, with the numbers of their processes.
+        /// The running children, with their process ids.
         children: Vec<(ChildId, u32)>,
     },
     /// A mold.
     Mold(MoldNewborn),
 }
 
-/// What the supervisor knows and holds.
+/// The state of the server.
 pub(crate) struct Server<'a> {
     settings: Settings,
     announce: &'a dyn Fn(&Serving),
@@ -74,21 +74,21 @@ pub(crate) struct Server<'a> {
     listeners: Vec<Listener>,
     front: Option<Front>,
     front_memory: FrontMemory,
-    /// A front has died, or could not be started, since the rule was asked last.
+    /// A front has died, or could not be started, since `pool` was last asked.
     front_died: bool,
     /// A front could not be forked.
     forks_failed: bool,
-    /// That the server serves has been announced.
+    /// The start of serving has been announced.
     announced: bool,
     stage: Stage,
-    /// What the server will have ended for.
+    /// The exit reason of the server.
     reason: ExitReason,
     logging: Logging,
     successor: Option<Successor>,
     sites: Vec<Site<'a>>,
 }
 
-/// Something that the supervisor waits for.
+/// An event source of the supervisor.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Signals,
@@ -96,12 +96,12 @@ enum Source {
     Front,
     Successor,
     LostLines,
-    /// A line of the site with this index.
+    /// A channel of the site with this index.
     Site(usize, Readable),
 }
 
 impl<'a> Server<'a> {
-    /// From here on this process is the supervisor.
+    /// Makes this process the supervisor.
     pub(crate) fn begin(
         settings: &Settings,
         listeners: Vec<Listener>,
@@ -135,7 +135,7 @@ impl<'a> Server<'a> {
         })
     }
 
-    /// The loop. Everything that the supervisor holds is let go when it returns.
+    /// The loop. All resources of the supervisor are released when it returns.
     pub(crate) fn run(mut self) -> End {
         loop {
             self.logging.tend(self.now());
@@ -146,17 +146,17 @@ impl<'a> Server<'a> {
             self.judge_startup();
             self.inform_front();
             let informed = self.inform_manager();
-            if self.stop_by_stages() {
+            if self.advance_stages() {
                 self.listeners.iter().for_each(Listener::remove_file);
                 self.control.iter().for_each(Control::remove_file);
                 info!("stopped");
-                // The kernel closes the connections of those who wait for the end when this process has ended, and not before:
-                // a service manager may kill what is left as soon as they are told.
+                // Clients that wait for the end must see their connections close only when this process has ended:
+                // a service manager may kill what is left as soon as it sees them close. So the kernel closes them.
                 std::mem::forget(self.control.take());
                 return End::Stopped(self.reason);
             }
             self.judge_successor();
-            if let ControlFlow::Break(newborn) = self.go_on_with_sites() {
+            if let ControlFlow::Break(newborn) = self.continue_sites() {
                 return End::Became(newborn);
             }
             let mut due = self.due().into_iter().chain(informed).min();
@@ -166,11 +166,11 @@ impl<'a> Server<'a> {
                     ControlFlow::Continue(again) => due = due.into_iter().chain(again).min(),
                 }
             } else {
-                self.sites.iter_mut().for_each(Site::forget_news);
+                self.sites.iter_mut().for_each(Site::drop_events);
                 self.front_died = false;
             }
-            // What has just failed is told to the rules at once: they know when to try again.
-            if self.front_died || self.sites.iter().any(Site::has_news) {
+            // A failure is reported to the rules at once: they decide when to retry.
+            if self.front_died || self.sites.iter().any(Site::needs_rules) {
                 due = Some(Duration::ZERO);
             }
             for source in self.wait(due) {
@@ -182,7 +182,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// When something is due that nobody tells of, beside what the rules wait for.
+    /// When something without an event source is due, besides what `pool` waits for.
     fn due(&self) -> Option<Duration> {
         let due = [
             self.stage.due(),
@@ -214,13 +214,13 @@ impl<'a> Server<'a> {
         }
         self.announced = true;
         for site in &mut self.sites {
-            site.set_course(Course::Serving);
+            site.set_server_state(ServerState::Serving);
         }
-        // Clients are served from now on, and who serves them must not wait for us.
-        sink::hurry(true);
+        // The server serves from now on, so its log must not block.
+        sink::set_hurried(true);
         self.control.iter_mut().for_each(Control::take_place);
         let urls = self.listeners.iter().map(Listener::url).collect();
-        // What a mold tells about itself is the same for all: its Python.
+        // What a mold reports about itself, its Python, is the same for all sites.
         let (about, preload) = self.sites.first().map_or(("", false), Site::about);
         (self.announce)(&Serving {
             about: about.to_owned(),
@@ -230,17 +230,17 @@ impl<'a> Server<'a> {
         self.systemd.ready();
     }
 
-    /// Has the sites go on with what takes its time. Breaks in a process that was forked.
-    fn go_on_with_sites(&mut self) -> ControlFlow<Newborn> {
+    /// Continues the sites' operations that take time. Breaks in a forked process.
+    fn continue_sites(&mut self) -> ControlFlow<Newborn> {
         for index in 0..self.sites.len() {
             self.sites[index].go_on().map_break(Newborn::Mold)?;
-            self.heed_sites();
+            self.perform_effects();
         }
         ControlFlow::Continue(())
     }
 
-    /// Sees to it that there is a front and that the pools are as the rules want them. Returns when to look again, and breaks in
-    /// a process that was forked.
+    /// Keeps the front running and the pools at their sizes. Returns when to check again, and breaks in a forked
+    /// process.
     fn keep_front_and_pools(&mut self) -> ControlFlow<Newborn, Option<Duration>> {
         let mut again = self.keep_front()?;
         for index in 0..self.sites.len() {
@@ -248,13 +248,13 @@ impl<'a> Server<'a> {
             let site = self.sites[index].keep_pool(front);
             let site = site.map_break(Newborn::Mold)?;
             again = again.into_iter().chain(site).min();
-            self.heed_sites();
+            self.perform_effects();
         }
         ControlFlow::Continue(again)
     }
 
-    /// Does what the sites want the server to do.
-    fn heed_sites(&mut self) {
+    /// Performs the effects that the sites have requested.
+    fn perform_effects(&mut self) {
         let effects: Vec<_> = self.sites.iter_mut().flat_map(Site::take_effects).collect();
         for effect in effects {
             match effect {
@@ -266,26 +266,26 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Sleeps until something is to be heard or `due` has come.
+    /// Waits for an event or until `due`.
     fn wait(&self, due: Option<Duration>) -> Vec<Source> {
         let (sources, mut fds): (Vec<_>, Vec<_>) = self.sources().into_iter().unzip();
         let timeout = due.map_or(PollTimeout::NONE, |due| {
-            // Rounded up: a timeout that ends too early would end again and again.
+            // Rounded up: a timeout that ends too early would be repeated.
             let millis = due
                 .saturating_sub(self.now())
                 .as_nanos()
                 .div_ceil(1_000_000);
             PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
         });
-        // The only failure left is an interruption, and then nothing is to be heard.
+        // `poll` fails only when interrupted; then there is no event.
         if poll(&mut fds, timeout).is_err() {
             return Vec::new();
         }
-        let heard = sources
+        let ready = sources
             .into_iter()
             .zip(fds)
             .filter(|(_, fd)| fd.any().unwrap_or(true));
-        heard.map(|(source, _)| source).collect()
+        ready.map(|(source, _)| source).collect()
     }
 
     fn sources(&self) -> Vec<(Source, PollFd<'_>)> {
@@ -330,7 +330,7 @@ impl<'a> Server<'a> {
             Source::Control => self.serve_control(),
             Source::Front => self.receive_front(),
             Source::Successor => self.receive_successor(),
-            // It is done before the next wait.
+            // Handled before the next wait.
             Source::LostLines => {}
             Source::Site(index, line) => {
                 let strangers = self.strangers_to(index);
@@ -338,15 +338,15 @@ impl<'a> Server<'a> {
             }
             Source::Signals => {
                 while let Some(signal) = self.signals.next() {
-                    self.obey(signal);
-                    self.heed_sites();
+                    self.handle_signal(signal);
+                    self.perform_effects();
                 }
             }
         }
-        self.heed_sites();
+        self.perform_effects();
     }
 
-    fn obey(&mut self, signal: Signal) {
+    fn handle_signal(&mut self, signal: Signal) {
         let sites = self.sites.iter_mut();
         match signal {
             Signal::SIGCHLD => self.reap(),
@@ -356,7 +356,7 @@ impl<'a> Server<'a> {
             Signal::SIGTTIN => sites.for_each(Site::scale_up),
             Signal::SIGTTOU => sites.for_each(Site::scale_down),
             Signal::SIGWINCH => sites.for_each(Site::retire_all),
-            signal => self.asked_to_stop(signal),
+            signal => self.handle_stop_signal(signal),
         }
     }
 }

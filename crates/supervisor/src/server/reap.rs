@@ -1,4 +1,4 @@
-//! How the processes of the server end.
+//! Reaps the server's processes.
 
 use nix::unistd::Pid;
 use tracing::debug;
@@ -8,23 +8,23 @@ use crate::sink;
 use crate::sys::wait::{Exit, ended, release};
 
 impl Server<'_> {
-    /// Reaps whatever has ended. As long as a process is not released, its number is no other's.
+    /// Reaps all processes that have ended. Until a process is released, its id is not reused.
     pub(super) fn reap(&mut self) {
         while let Some((pid, exit)) = ended() {
             if !self.reaped_own(pid, exit) && !self.reaped_by_site(pid, exit) {
-                // The supervisor adopts what the application's programs leave behind.
+                // The supervisor adopts orphans of programs that the application has started.
                 debug!(
                     pid = pid.as_raw(),
                     cause = exit.to_string(),
                     "an adopted process ended"
                 );
             }
-            self.heed_sites();
+            self.perform_effects();
             release(pid);
         }
     }
 
-    /// The process is one of the server's that belongs to no site. What it has said before its end is received first.
+    /// Handles the end of a process that belongs to no site. Its last messages are received first.
     fn reaped_own(&mut self, pid: Pid, exit: Exit) -> bool {
         if self.front.as_ref().is_some_and(|front| front.pid == pid) {
             self.receive_front();
@@ -42,7 +42,7 @@ impl Server<'_> {
         true
     }
 
-    /// The process is one of a site's.
+    /// Handles the end of a process of a site.
     fn reaped_by_site(&mut self, pid: Pid, exit: Exit) -> bool {
         let reaped = |server: &mut Self| {
             (0..server.sites.len()).any(|index| {
@@ -53,16 +53,16 @@ impl Server<'_> {
         if reaped(self) {
             return true;
         }
-        // It may have told of its birth just before it died.
+        // A child may have reported its birth just before it died.
         for index in 0..self.sites.len() {
             let strangers = self.strangers_to(index);
             self.sites[index].receive_unborn(&strangers);
-            self.heed_sites();
+            self.perform_effects();
         }
         reaped(self)
     }
 
-    /// The processes that are not those of this site, and so none of its children, whatever they say.
+    /// The processes that do not belong to this site, and so cannot be its children, whatever they report.
     pub(super) fn strangers_to(&self, index: usize) -> Vec<Pid> {
         let others = self.sites.iter().enumerate();
         let others = others.filter(|(other, _)| *other != index);

@@ -1,4 +1,4 @@
-//! How the server ends: what has begun is finished first, and at the end no process is left.
+//! The end of the server: requests are finished first, and in the end no process is left.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use crate::process::exit::ExitReason;
 use crate::server::Server;
 use crate::server::front::Drain;
 use crate::server::stage::Stage;
-use crate::site::{Course, Site};
+use crate::site::{ServerState, Site};
 use crate::sys::process::kill_now;
 
-/// How long the front and the mold may take to leave when nothing is left to do.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the front and the mold may take to exit when nothing is left to do.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long those that were killed may take to end. What waits for a disk that does not answer ends when it does.
+/// How long killed processes may take to end. A process that is blocked on a disk ends when the disk responds.
 const KILLED: Duration = Duration::from_secs(2);
 
 impl Server<'_> {
-    /// A signal asks for the end: QUIT at once, TERM and INT gracefully, INT at once the second time.
-    pub(super) fn asked_to_stop(&mut self, signal: Signal) {
+    /// Handles a signal to stop: QUIT stops at once, TERM and INT gracefully, a second INT at once.
+    pub(super) fn handle_stop_signal(&mut self, signal: Signal) {
         let gracefully = match signal {
-            // Before anything has been served there is nothing to finish.
+            // Before serving there is nothing to finish.
             _ if !self.announced => false,
             Signal::SIGQUIT => false,
             Signal::SIGINT => self.stage == Stage::Up,
@@ -32,17 +32,17 @@ impl Server<'_> {
         if !gracefully {
             match self.stage {
                 Stage::Killing { .. } => {}
-                // Whoever has been asked to leave does not get the time any more.
-                Stage::Farewell { .. } => self.kill_all(),
+                // Processes that were told to exit get no further time.
+                Stage::Leaving { .. } => self.kill_all(),
                 _ => {
                     info!(%signal, "stopping at once");
-                    self.abandon_what_begins("the server is stopping");
+                    self.abort_starts("the server is stopping");
                     self.break_off();
                 }
             }
         } else if self.stage == Stage::Up {
             info!(%signal, "stopping");
-            self.abandon_what_begins("the server is stopping");
+            self.abort_starts("the server is stopping");
             let delay = self.settings.shutdown_delay;
             if delay.is_zero() {
                 self.drain_front();
@@ -62,16 +62,16 @@ impl Server<'_> {
         }
     }
 
-    /// Another server has taken over: this one finishes what it has begun.
+    /// Another server has taken over: this one finishes its requests.
     pub(super) fn leave_to_successor(&mut self) {
         info!("stopping: another server has taken over");
-        self.abandon_what_begins("another server has taken over");
-        // The files of its unix sockets are the other one's now.
+        self.abort_starts("another server has taken over");
+        // The files of its unix sockets belong to the other server now.
         self.listeners.clear();
         self.drain_front();
     }
 
-    /// The front takes no new connection, and finishes those it has.
+    /// The front stops accepting, and finishes its connections.
     fn drain_front(&mut self) {
         self.stop_listening();
         if let Some(front) = &mut self.front {
@@ -83,47 +83,47 @@ impl Server<'_> {
         self.inform_front();
     }
 
-    /// Whoever is not there yet is not wanted any more.
-    fn abandon_what_begins(&mut self, why: &str) {
+    /// Aborts a reload, an upgrade and the start of processes.
+    fn abort_starts(&mut self, why: &str) {
         for site in &mut self.sites {
             site.break_off_reload(why);
         }
         self.break_off_upgrade();
     }
 
-    /// The front takes what has already arrived; with our copies gone, too, whoever comes later is refused instead of
-    /// waiting for nobody.
+    /// The front accepts the connections in the backlog. Our copies of the listeners are closed, so that later
+    /// connections are refused instead of waiting.
     fn stop_listening(&mut self) {
         for listener in self.listeners.drain(..) {
             listener.remove_file();
         }
     }
 
-    /// The server goes to another stage: no site begins anything any more.
+    /// Enters another stage: no site starts anything from now on.
     pub(super) fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         for site in &mut self.sites {
-            site.set_course(Course::Stopping);
+            site.set_server_state(ServerState::Stopping);
         }
     }
 
-    /// The server cannot go on.
+    /// The server cannot continue.
     pub(super) fn fail(&mut self, reason: ExitReason) {
-        // A stop that was asked for stays one, whatever breaks on the way.
+        // A requested stop keeps its exit reason, whatever fails meanwhile.
         if self.stage == Stage::Up {
             self.reason = reason;
             self.kill_all();
         }
     }
 
-    /// When the start is judged next.
+    /// When the startup is checked next.
     pub(super) fn startup_due(&self) -> Option<Duration> {
         let open = !self.announced && self.stage == Stage::Up;
         let due = self.sites.iter().filter_map(Site::startup_due);
         due.min().filter(|_| open)
     }
 
-    /// Gives up when the server does not come to serve.
+    /// Gives up when the server does not become ready in time.
     pub(super) fn judge_startup(&mut self) {
         if self.startup_due().is_none_or(|due| self.now() < due) {
             return;
@@ -141,8 +141,8 @@ impl Server<'_> {
         }
     }
 
-    /// Goes from stage to stage as far as possible. True when no process is left.
-    pub(super) fn stop_by_stages(&mut self) -> bool {
+    /// Advances through the stages as far as possible. True when no process is left.
+    pub(super) fn advance_stages(&mut self) -> bool {
         loop {
             let now = self.now();
             match self.stage {
@@ -179,15 +179,16 @@ impl Server<'_> {
                         );
                         self.sites.iter_mut().for_each(Site::kill_overdue_children);
                     }
-                    // The mold is told to leave and not killed: it removes what the application has made at load.
+                    // The mold is told to exit instead of being killed: it removes files that the application
+                    // created while loading.
                     self.dismiss_front();
-                    let until = now + FAREWELL;
+                    let until = now + EXIT_TIMEOUT;
                     for site in &mut self.sites {
                         site.dismiss_molds(until);
                     }
-                    self.enter(Stage::Farewell { until });
+                    self.enter(Stage::Leaving { until });
                 }
-                Stage::Farewell { until } => {
+                Stage::Leaving { until } => {
                     if (self.front.is_some() || self.sites.iter().any(Site::has_mold))
                         && now < until
                     {
@@ -210,16 +211,16 @@ impl Server<'_> {
         }
     }
 
-    /// Tells every child to finish.
+    /// Tells every child to drain.
     fn drain_children(&mut self) {
         for index in 0..self.sites.len() {
             let strangers = self.strangers_to(index);
             self.sites[index].drain_children(&strangers);
-            self.heed_sites();
+            self.perform_effects();
         }
     }
 
-    /// In a stop, has children give up output that nobody reads.
+    /// In a stop, makes children give up output that has no reader.
     pub(super) fn mute_children(&mut self) {
         let now = self.now();
         if !self.logging.is_time_to_mute(now) {
@@ -228,13 +229,13 @@ impl Server<'_> {
         self.sites.iter().for_each(Site::mute_children);
     }
 
-    /// Ends what is not finished. The front is told to leave and not killed: the access log is to have a line for each
-    /// request that is broken off.
+    /// Breaks off what is unfinished. The front is told to exit instead of being killed: it logs each request that
+    /// is broken off.
     fn break_off(&mut self) {
         self.dismiss_front();
         self.sites.iter_mut().for_each(Site::kill_all);
-        self.enter(Stage::Farewell {
-            until: self.now() + FAREWELL,
+        self.enter(Stage::Leaving {
+            until: self.now() + EXIT_TIMEOUT,
         });
     }
 
@@ -253,7 +254,7 @@ impl Server<'_> {
             .collect()
     }
 
-    /// Kills whoever is left.
+    /// Kills all remaining processes.
     fn kill_all(&mut self) {
         self.enter(Stage::Killing {
             until: self.now() + KILLED,

@@ -1,13 +1,13 @@
-//! How far the server is on its way.
+//! The stages of the server's life.
 
 use std::time::Duration;
 
-/// How far the server is on its way.
+/// The stage of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// It serves, or is about to.
+    /// It serves, or is starting.
     Up,
-    /// It serves as before, but each answer is the last of its connection, so that others hear of the stop in time.
+    /// It serves, but closes each connection after its response, so that load balancers notice the stop in time.
     Delay {
         /// Until then.
         until: Duration,
@@ -17,17 +17,17 @@ pub(crate) enum Stage {
         /// At most until then.
         until: Duration,
     },
-    /// Children finish what nobody waits for any more.
+    /// Children finish requests without a client.
     ChildrenDrain {
         /// At most until then.
         until: Duration,
     },
-    /// The front and the mold leave.
-    Farewell {
+    /// The front and the mold exit.
+    Leaving {
         /// At most until then.
         until: Duration,
     },
-    /// Whoever is left has been killed, and is waited for.
+    /// The remaining processes have been killed, and are awaited.
     Killing {
         /// At most until then.
         until: Duration,
@@ -42,7 +42,7 @@ impl Stage {
             Self::Delay { until }
             | Self::FrontDrains { until }
             | Self::ChildrenDrain { until }
-            | Self::Farewell { until }
+            | Self::Leaving { until }
             | Self::Killing { until } => Some(until),
         }
     }
@@ -52,7 +52,7 @@ impl Stage {
         self.serves() || matches!(self, Self::FrontDrains { .. })
     }
 
-    /// Whether connections are taken.
+    /// Whether connections are accepted.
     pub(crate) fn serves(self) -> bool {
         matches!(self, Self::Up | Self::Delay { .. })
     }

@@ -1,4 +1,4 @@
-//! Another server that takes the listeners over: how it is started, and how it says that it serves.
+//! The server that takes over the listeners: how it is started, and how it reports that it serves.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -15,10 +15,10 @@ use crate::process::identity::Identity;
 use crate::sys::descriptors::Inheritable;
 use crate::sys::socket::inherited;
 
-/// The variable by which a server hands over: the descriptor to report to, then those of the listeners.
+/// The variable for a handover: the descriptor for the report, then those of the listeners.
 pub const VARIABLE: &str = "_RWSGI_TAKE_OVER";
 
-/// What a server has been handed over by its predecessor.
+/// What a server inherits from its predecessor.
 #[derive(Debug)]
 pub struct Inheritance {
     /// The listeners.
@@ -26,20 +26,20 @@ pub struct Inheritance {
     report: OwnedFd,
 }
 
-/// The other server on its way.
+/// A successor that has been started.
 #[derive(Debug)]
 pub(crate) struct Successor {
     pub(crate) pid: Pid,
-    /// Gone once it has been closed at the other end.
+    /// `None` once the other end was closed.
     pub(crate) report: Option<io::PipeReader>,
     pub(crate) since: Duration,
 }
 
 impl Inheritance {
-    /// Takes over what the variable tells of; nothing without it.
+    /// Takes over what the variable names; `None` without it.
     ///
     /// # Errors
-    /// When it tells of what was not handed over.
+    /// When a named descriptor was not passed.
     pub fn take(value: Option<&str>, user: Option<&Identity>) -> Result<Option<Self>, BindError> {
         let Some(value) = value else { return Ok(None) };
         let mut numbers = value.split(',').map(|number| number.parse().unwrap_or(-1));
@@ -53,7 +53,7 @@ impl Inheritance {
         }))
     }
 
-    /// Splits off the listeners.
+    /// Separates the listeners.
     pub fn split(self) -> (Vec<Listener>, Predecessor) {
         (self.listeners, Predecessor(self.report))
     }
@@ -64,14 +64,14 @@ impl Inheritance {
 pub struct Predecessor(OwnedFd);
 
 impl Predecessor {
-    /// Tells it that this server serves: it may leave.
+    /// Reports that this server serves, so that the predecessor exits.
     pub fn relieve(self) {
-        // One that is gone needs no telling.
+        // Fails when the predecessor has gone.
         let _ = nix::unistd::write(&self.0, b"!");
     }
 }
 
-/// Starts it.
+/// Starts the successor.
 pub(crate) fn start(
     program: &Program,
     listeners: &[Listener],
@@ -80,7 +80,7 @@ pub(crate) fn start(
     let (report, end) = io::pipe()?;
     let flags = OFlag::from_bits_retain(fcntl(&report, FcntlArg::F_GETFL)?);
     fcntl(&report, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    // Copies that a program inherits, for as long as it takes to start it.
+    // Copies for the program to inherit, kept until it has been started.
     let handed_over: Vec<OwnedFd> = std::iter::once(end.as_fd())
         .chain(listeners.iter().map(AsFd::as_fd))
         .map(dup)
@@ -103,10 +103,10 @@ pub(crate) fn start(
         .current_dir(&program.folder)
         .env_clear()
         .envs(program.environment.iter().cloned())
-        // It has the folder from its name, too.
+        // It reads the name of its folder from this variable.
         .env("PWD", &program.folder)
         .env(VARIABLE, numbers.join(","))
-        // It will be the process that the service manager watches.
+        // The service manager will watch the successor instead.
         .env_remove("WATCHDOG_PID")
         .stdin(Stdio::null())
         .spawn()?;

@@ -1,18 +1,18 @@
-//! How many lines have been lost, for all processes of the server together.
+//! Counts lost lines, for all processes of the server together.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// In the upper part of the kernel's number: how often a line was written in part.
+/// The upper bits of the counter: how many lines were written in part.
 const TORN: u64 = 1 << 48;
 
-/// A number that the kernel keeps: it is the same for every process that was forked, outlives each of them, and can be
-/// waited for.
+/// A counter in the kernel (eventfd): it is shared by all forked processes, outlives each of them, and can be
+/// polled.
 #[derive(Debug)]
 pub(super) struct Counts(EventFd);
 
-/// What has been lost since somebody told.
+/// What has been lost since the last report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lost {
     pub(super) lines: u64,
@@ -34,13 +34,13 @@ impl Counts {
 
     pub(super) fn add(&self, lost: Lost) {
         let number = lost.lines.min(TORN - 1) + u64::from(lost.torn) * TORN;
-        // Refused only when the kernel's number would not hold it: 65,535 torn lines or 2^48 lost ones.
+        // Fails only when the counter overflows, after 65,535 partial lines or 2^48 lost ones.
         let _ = (number > 0).then(|| self.0.write(number));
     }
 
-    /// What has been lost so far, to be told by whoever takes it.
+    /// Takes what has been lost so far, to be reported by the caller.
     pub(super) fn take(&self) -> Lost {
-        // Nothing to read means that nothing is lost.
+        // Without anything to read, nothing is lost.
         let number = self.0.read().unwrap_or(0);
         Lost {
             lines: number % TORN,
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_lost_adds_up_until_it_is_taken() {
+    fn losses_add_up_until_they_are_taken() {
         let counts = Counts::new().unwrap();
         assert!(counts.take().is_nothing());
         let (two, torn) = (

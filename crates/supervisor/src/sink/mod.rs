@@ -1,9 +1,9 @@
-//! Where the server's own lines go: standard error, which may be anything and must stop nobody.
+//! Writes the server's log to standard error, which may be anything and must never block a process.
 //!
-//! A socket is asked not to wait. A pipe, a FIFO or a terminal is opened anew for this server alone, nonblocking: the
-//! application's standard error stays as it was. A file cannot be written to without waiting for its disk, and neither can
-//! what could not be opened anew: there a process of its own writes (`relay`), and all others hand lines to it over a
-//! socket. What is not taken at once is lost and counted, and the count is told as soon as something is taken again.
+//! A socket is written with MSG_DONTWAIT. A pipe, FIFO or terminal is reopened nonblocking for this server alone,
+//! so that the application's standard error is unchanged. A file, or a descriptor that could not be reopened, may
+//! block on its disk: there a separate process writes (`relay`), to which all others send lines over a socket. What
+//! cannot be written at once is lost and counted, and the count is reported once writing works again.
 
 mod counts;
 mod notice;
@@ -22,33 +22,33 @@ use nix::unistd::Pid;
 
 use counts::{Counts, Lost};
 pub use notice::Notice;
-use notice::{RETRY, lines, tell};
+use notice::{RETRY, format_report, lines};
 use relay::Relay;
 use target::Target;
 pub(crate) use target::identity;
 
 use crate::sys::descriptors::close_all_but;
 
-/// How long a process that serves nobody lets a reader catch up, once in each outage.
+/// How long a process that serves no clients waits for a reader, once per outage.
 const GRACE: Duration = Duration::from_millis(100);
-/// How long the end of a process waits for its last lines to be taken.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long an exiting process waits until its last lines are written.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 static STANDARD: OnceLock<Sink> = OnceLock::new();
 
-/// Where lines go, in this process and all that are forked from it.
+/// Where lines are written, in this process and all that are forked from it.
 #[derive(Debug)]
 struct Sink {
     target: Target,
     counts: Counts,
     notice: Notice,
-    /// Writes for all, where writing may wait.
+    /// The process that writes for all, where writing may block.
     relay: Option<Relay>,
-    /// Nobody may wait for this process.
+    /// This process must not wait at all.
     hurries: AtomicBool,
 }
 
-/// Looks at standard error. To be called while it is the caller's alone, with the rights that opened it, and while there
-/// is one thread. Without room for a descriptor nothing is written at all.
+/// Examines standard error. To be called with a single thread, before standard error is shared, and with the rights
+/// that opened it. Without a free descriptor nothing is written at all.
 pub fn open(notice: Notice) {
     if STANDARD.get().is_none()
         && let Ok(sink) = Sink::open(notice)
@@ -57,7 +57,7 @@ pub fn open(notice: Notice) {
     }
 }
 
-/// Writes an entry of whole lines, or loses and counts what is not taken at once.
+/// Writes an entry of whole lines. What cannot be written at once is lost and counted.
 pub fn write(entry: &[u8]) {
     if let Some(sink) = STANDARD.get() {
         let hurries = sink.hurries.load(Ordering::Relaxed);
@@ -65,34 +65,34 @@ pub fn write(entry: &[u8]) {
     }
 }
 
-/// From now on this process waits for nobody, not even for a moment: others wait for it.
-pub(crate) fn hurry(hurries: bool) {
+/// Whether this process must not wait at all for a reader, because others wait for it.
+pub(crate) fn set_hurried(hurries: bool) {
     if let Some(sink) = STANDARD.get() {
         sink.hurries.store(hurries, Ordering::Relaxed);
     }
 }
 
-/// Writes an entry just before this process ends.
+/// Writes an entry just before this process exits.
 pub fn write_last(entry: &[u8]) {
     if let Some(sink) = STANDARD.get() {
-        sink.write(entry, FAREWELL);
+        sink.write(entry, EXIT_TIMEOUT);
     }
 }
 
-/// Waits until everything has been written, or a second has passed. Nothing can be written afterwards. To be called at
-/// the end of the process that called [`open`].
+/// Waits until everything is written, at most one second. Nothing can be written afterwards. To be called at the
+/// end of the process that called [`open`].
 pub fn finish() {
     let Some(sink) = STANDARD.get() else { return };
-    let deadline = Instant::now() + FAREWELL;
+    let deadline = Instant::now() + EXIT_TIMEOUT;
     match &sink.relay {
         Some(relay) => relay.finish(&sink.target, deadline),
         None => {
-            sink.tell_lost(None);
+            sink.report_lost(None);
         }
     }
 }
 
-/// Writes what was asked for to standard output, waiting for whoever reads it.
+/// Writes command output to standard output, and waits for the reader.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -104,7 +104,7 @@ pub fn print(text: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => left = &left[written..],
             Err(Errno::EINTR) => {}
-            // Whoever shares it has made it nonblocking.
+            // Another process that shares it has made it nonblocking.
             Err(Errno::EAGAIN) => {
                 let fd = PollFd::new(stdout.as_fd(), PollFlags::POLLOUT);
                 poll(&mut [fd], PollTimeout::NONE)?;
@@ -121,8 +121,8 @@ pub fn standard_error() -> Option<(u64, u64)> {
     identity(io::stderr())
 }
 
-/// Closes everything but the way of lines, in a process that has just been forked and never returns.
-pub(crate) fn keep_alone() {
+/// Closes everything but the log, in a process that was just forked and never returns.
+pub(crate) fn close_all_but_log() {
     let own = STANDARD.get().map(|sink| {
         [
             sink.target.as_fd().as_raw_fd(),
@@ -132,19 +132,19 @@ pub(crate) fn keep_alone() {
     close_all_but(&mut own.unwrap_or([0, 0]));
 }
 
-/// What the supervisor waits for on behalf of the sink, unless it knows already.
+/// The descriptor that signals lost lines, unless their loss is already known.
 pub(crate) fn has_lost() -> Option<BorrowedFd<'static>> {
     let sink = STANDARD.get()?;
     sink.relay.is_none().then(|| sink.counts.as_fd())
 }
 
-/// Tells what was lost, if that is possible now; if not, how long to wait until trying again.
-pub(crate) fn tell_lost() -> Option<Duration> {
+/// Reports lost lines, if possible now; otherwise returns how long to wait until a retry.
+pub(crate) fn report_lost() -> Option<Duration> {
     let sink = STANDARD.get()?;
-    (sink.relay.is_none() && !sink.tell_lost(None)).then_some(RETRY)
+    (sink.relay.is_none() && !sink.report_lost(None)).then_some(RETRY)
 }
 
-/// The process that writes for all others has this number.
+/// Whether this is the process that writes for all others.
 pub(crate) fn is_relay(pid: Pid) -> bool {
     relay_process() == Some(pid)
 }
@@ -154,7 +154,7 @@ pub(crate) fn relay_process() -> Option<Pid> {
     relay()?.0.process()
 }
 
-/// Another process writes for all others.
+/// Starts another process that writes for all others.
 pub(crate) fn restart_relay() -> nix::Result<()> {
     relay().map_or(Ok(()), |(relay, sink)| {
         relay.start(&sink.counts, sink.notice)
@@ -188,16 +188,16 @@ impl Sink {
 
     fn write(&self, entry: &[u8], patience: Duration) {
         if !self.target.is_ours() {
-            // The counts may be somebody else's now, too.
+            // The application has closed it, and perhaps the counter, too: nothing can be counted.
             return;
         }
         let mut deadline = Some(Instant::now() + patience).filter(|_| !patience.is_zero());
         if self.relay.is_none() {
             let lost = self.counts.take();
             if !lost.is_nothing() {
-                // The outage has had its moment of grace.
+                // The grace period of this outage is over.
                 deadline = deadline.filter(|_| patience > GRACE);
-                if !self.tell(lost, deadline) {
+                if !self.report(lost, deadline) {
                     self.lose(entry, false);
                     return;
                 }
@@ -208,7 +208,7 @@ impl Sink {
             let written = self.target.write(part, deadline);
             left = &left[written..];
             if written < part.len() {
-                // With nothing written of a line, none is torn.
+                // If no byte was written, no line is torn.
                 let torn = written > 0 && part[written - 1] != b'\n';
                 self.lose(left, torn);
                 return;
@@ -216,18 +216,18 @@ impl Sink {
         }
     }
 
-    /// Tells what was lost. False if not all of it could be told.
-    fn tell_lost(&self, deadline: Option<Instant>) -> bool {
+    /// Reports lost lines. False if not all could be reported.
+    fn report_lost(&self, deadline: Option<Instant>) -> bool {
         let lost = if self.target.is_ours() {
             self.counts.take()
         } else {
             Lost::default()
         };
-        lost.is_nothing() || self.tell(lost, deadline)
+        lost.is_nothing() || self.report(lost, deadline)
     }
 
-    fn tell(&self, lost: Lost, deadline: Option<Instant>) -> bool {
-        let text = tell(lost, self.notice);
+    fn report(&self, lost: Lost, deadline: Option<Instant>) -> bool {
+        let text = format_report(lost, self.notice);
         let written = self.target.write(text.as_bytes(), deadline);
         if written == text.len() {
             return true;

@@ -1,17 +1,17 @@
-//! What is told of lines that were lost.
+//! The report about lost lines.
 
 use std::time::Duration;
 
 use super::counts::Lost;
 
-/// How often it is tried to tell of what was lost.
+/// The interval of attempts to report lost lines.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
-/// Turns a number of lost lines into the lines that say so.
+/// Formats a number of lost lines as log lines.
 pub type Notice = fn(u64) -> String;
 
-/// What was lost in words; after a torn line, on a line of its own.
-pub(super) fn tell(lost: Lost, notice: Notice) -> String {
+/// Formats the report; after a torn line, it starts on a line of its own.
+pub(super) fn format_report(lost: Lost, notice: Notice) -> String {
     let newline = if lost.torn { "\n" } else { "" };
     let notice = if lost.lines > 0 {
         notice(lost.lines)
@@ -21,7 +21,7 @@ pub(super) fn tell(lost: Lost, notice: Notice) -> String {
     format!("{newline}{notice}")
 }
 
-/// How many lines these are, a last one without its end included.
+/// The number of lines, including an unfinished last one.
 pub(super) fn lines(entry: &[u8]) -> u64 {
     entry.split_inclusive(|byte| *byte == b'\n').count() as u64
 }

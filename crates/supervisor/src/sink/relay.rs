@@ -1,8 +1,8 @@
-//! The process that writes for all others, where writing may wait: `rwsgi: log`.
+//! The process `rwsgi: log`, which writes for all others where writing may block.
 //!
-//! It has nothing of the server's but the socket that lines come over, the counts and standard error. It ends when nobody
-//! is left who could send it lines, or when the supervisor has gone and everything that was sent is written. Should it be
-//! killed, what waits in the socket is written by the next one.
+//! Of the server it has only the socket on which lines arrive, the counter and standard error. It ends when no
+//! process is left that could send lines, or when the supervisor has gone and everything is written. If it is
+//! killed, the lines that wait in the socket are written by its replacement.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -19,20 +19,20 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket
 use nix::unistd::{Pid, getppid, pipe2};
 
 use super::counts::{Counts, Lost};
-use super::notice::{Notice, RETRY, lines, tell};
+use super::notice::{Notice, RETRY, format_report, lines};
 use super::target::{MESSAGE, Target, timeout};
 use crate::sys::descriptors::{close_all_but, open_output_anew, replace_standard};
 use crate::sys::fork::{Side, fork, leave};
 use crate::sys::process::kill_now;
 use crate::sys::title;
 
-/// Told by the supervisor: nothing comes after this. No line begins with it.
+/// The supervisor's message that no further lines follow. No line begins with it.
 const END: &[u8] = b"\0";
 
-/// What the supervisor knows of it.
+/// The supervisor's state for it.
 #[derive(Debug)]
 pub(super) struct Relay {
-    /// Where lines arrive. Kept open here, so that they wait there while no process takes them.
+    /// Where lines arrive. Kept open here, so that they wait there while no process reads them.
     inbox: OwnedFd,
     process: Mutex<Option<Process>>,
 }
@@ -40,12 +40,12 @@ pub(super) struct Relay {
 #[derive(Debug)]
 struct Process {
     pid: Pid,
-    /// Its end is the process's end.
+    /// The pipe ends when the process ends.
     life: OwnedFd,
 }
 
 impl Relay {
-    /// A relay that has not been started, and where to write to for it.
+    /// A relay that has not been started, and the target that writes to it.
     pub(super) fn new() -> nix::Result<(Self, Target)> {
         let (inbox, ours) = socketpair(
             AddressFamily::Unix,
@@ -60,7 +60,7 @@ impl Relay {
         Ok((relay, Target::socket(ours)))
     }
 
-    /// Starts the process, the first or another one.
+    /// Starts the process, the first or a replacement.
     pub(super) fn start(&self, counts: &Counts, notice: Notice) -> nix::Result<()> {
         let supervisor = nix::unistd::getpid();
         self.set(None);
@@ -85,7 +85,7 @@ impl Relay {
         Some(process.as_ref()?.pid)
     }
 
-    /// Has it write what has been sent, and end.
+    /// Has it write everything that was sent, and exit.
     pub(super) fn finish(&self, target: &Target, deadline: Instant) {
         target.write(END, Some(deadline));
         let process = self
@@ -97,13 +97,13 @@ impl Relay {
             return;
         };
         if !ended(&life, deadline) {
-            // What waits for a disk that does not answer is beyond being killed, and dies when the disk does answer.
+            // A process that is blocked on a disk dies when the disk responds.
             kill_now(pid);
         }
     }
 }
 
-/// Waits for the end of a pipe that nobody writes to. False at the deadline.
+/// Waits for the end of the pipe. False at the deadline.
 fn ended(life: &OwnedFd, deadline: Instant) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -116,10 +116,10 @@ fn ended(life: &OwnedFd, deadline: Instant) -> bool {
     }
 }
 
-/// The process's life.
+/// The process.
 fn live(inbox: &OwnedFd, counts: &Counts, notice: Notice, end: &OwnedFd, supervisor: Pid) -> ! {
     title::set("rwsgi: log", "rwsgi:log");
-    // Who stops the server by its group or its terminal does not mean to lose its last lines.
+    // A signal to the process group or from the terminal must not lose the last lines.
     let signals = begin(inbox, counts, end, supervisor);
     let mut writer = Writer {
         counts,
@@ -135,11 +135,11 @@ fn live(inbox: &OwnedFd, counts: &Counts, notice: Notice, end: &OwnedFd, supervi
     leave(0)
 }
 
-/// Lets go of everything that is the server's.
+/// Closes everything else of the server.
 fn begin(inbox: &OwnedFd, counts: &Counts, end: &OwnedFd, supervisor: Pid) -> SignalFd {
     let begun = || -> io::Result<SignalFd> {
         SigSet::all().thread_set_mask()?;
-        // The signal of the supervisor's end is only heard, as one that is blocked.
+        // The signal for the supervisor's end is blocked and read.
         set_pdeathsig(Signal::SIGTERM)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&SigSet::from(Signal::SIGTERM), flags)?;
@@ -159,18 +159,18 @@ fn begin(inbox: &OwnedFd, counts: &Counts, end: &OwnedFd, supervisor: Pid) -> Si
             signals.as_fd().as_raw_fd(),
         ];
         close_all_but(&mut kept.clone());
-        // The folder may be one that somebody wants to unmount.
+        // The current folder would keep its file system from being unmounted.
         nix::unistd::chdir("/")?;
         Ok(signals)
     };
     match begun() {
         Ok(signals) if getppid() == supervisor => signals,
-        // Without a supervisor there is nothing to write; without descriptors, nothing to do it with.
+        // Without a supervisor there is nothing to write; without descriptors it cannot be written.
         _ => leave(71),
     }
 }
 
-/// A disk may have been full when this file was written to last.
+/// Whether the file ends with a partial line, for instance because the disk was full.
 fn ends_in_the_middle_of_a_line() -> bool {
     let Ok(mut file) = std::fs::File::open("/proc/self/fd/2") else {
         return false;
@@ -188,14 +188,14 @@ fn ends_in_the_middle_of_a_line() -> bool {
 struct Writer<'a> {
     counts: &'a Counts,
     notice: Notice,
-    /// The last attempt to write has failed.
+    /// The last write failed.
     failing: bool,
     /// The last line was written in part.
     torn: bool,
 }
 
 impl Writer<'_> {
-    /// Sleeps until there is something to do. False without descriptors to wait for.
+    /// Waits for an event. False when the descriptors are unusable.
     fn wait(&self, inbox: &OwnedFd, signals: &SignalFd) -> bool {
         let lost = if self.failing {
             PollFlags::empty()
@@ -215,7 +215,7 @@ impl Writer<'_> {
         loop {
             match poll(&mut fds, time) {
                 Ok(_) => {
-                    // Whatever it says is seen in who the parent is.
+                    // Whether the supervisor has ended is read from the parent process id.
                     while let Ok(Some(_)) = signals.read_signal() {}
                     return true;
                 }
@@ -225,7 +225,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes the next entry, if there is one, and what was lost. False when no further entry will come.
+    /// Writes the next entry, if there is one, and the report of lost lines. False when no further entry will come.
     fn take(&mut self, inbox: &OwnedFd) -> bool {
         let mut buffer = [0; MESSAGE];
         match recv(inbox.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
@@ -249,7 +249,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes everything that is there. Always true.
+    /// Writes everything that waits. Always true.
     fn drain(&mut self, inbox: &OwnedFd) -> bool {
         let mut fds = [PollFd::new(inbox.as_fd(), PollFlags::POLLIN)];
         while poll(&mut fds, PollTimeout::ZERO) == Ok(1) && self.take(inbox) {}
@@ -259,34 +259,39 @@ impl Writer<'_> {
     fn write(&mut self, entry: &[u8]) {
         let mut lost = self.counts.take();
         lost.torn |= self.torn;
-        let told = if lost.is_nothing() || lost.lines == 0 && entry.is_empty() {
+        let report = if lost.is_nothing() || lost.lines == 0 && entry.is_empty() {
             String::new()
         } else {
-            tell(lost, self.notice)
+            format_report(lost, self.notice)
         };
-        let text = [told.as_bytes(), entry].concat();
+        let text = [report.as_bytes(), entry].concat();
         if text.is_empty() {
             (self.torn, self.failing) = (lost.torn, false);
             return;
         }
         let written = write_all(&text);
         self.failing = written < text.len();
-        // What is written whole and does not end a line is the first part of a long one.
+        // An entry that is written completely and does not end with a line end is the first part of a long line.
         self.torn = match written {
             0 => lost.torn,
             _ => self.failing && !text[..written].ends_with(b"\n"),
         };
         if self.failing {
-            let behind = written.saturating_sub(told.len());
+            let entry_bytes = written.saturating_sub(report.len());
             self.counts.add(Lost {
-                lines: lines(&entry[behind..]) + if written < told.len() { lost.lines } else { 0 },
+                lines: lines(&entry[entry_bytes..])
+                    + if written < report.len() {
+                        lost.lines
+                    } else {
+                        0
+                    },
                 torn: false,
             });
         }
     }
 }
 
-/// Writes to standard error, however long that takes; returns how much was taken.
+/// Writes to standard error, blocking; returns how many bytes were written.
 fn write_all(text: &[u8]) -> usize {
     let mut written = 0;
     while written < text.len() {
@@ -294,7 +299,7 @@ fn write_all(text: &[u8]) -> usize {
             Ok(length) if length > 0 => written += length,
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => {
-                // Somebody has made it nonblocking: a moment later there is room, or there was none at all.
+                // Another process has made it nonblocking: retry after waiting for room.
                 let stderr = io::stderr();
                 let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
                 if poll(&mut fds, timeout(Duration::from_secs(1))) == Ok(0) {

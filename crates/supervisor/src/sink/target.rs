@@ -1,4 +1,4 @@
-//! Where lines go, as something that can be written to without ever waiting.
+//! A destination for log lines that can be written without blocking.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,12 +11,13 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-/// POSIX: so many bytes are written to a pipe as a whole or not at all.
+/// POSIX: up to this many bytes are written to a pipe completely or not at all.
 const PIPE_BUF: usize = libc::PIPE_BUF;
-/// A unix socket takes so many bytes as a whole or not at all: a message that the kernel keeps in one piece.
+/// Up to this many bytes are sent over a unix socket completely or not at all: the kernel keeps such a message in
+/// one piece.
 pub(super) const MESSAGE: usize = 32 * 1024;
 
-/// A descriptor of our own; what the application does with its standard error changes nothing here.
+/// A descriptor of the server's own; the application's changes to its standard error do not affect it.
 #[derive(Debug)]
 pub(super) struct Target {
     descriptor: OwnedFd,
@@ -25,16 +26,16 @@ pub(super) struct Target {
     is_terminal: bool,
 }
 
-/// Why a descriptor cannot be written to without waiting.
+/// Why writing to a descriptor would block.
 #[derive(Debug)]
 pub(super) enum Waits {
-    /// It is a file: the disk may keep the writer waiting, whatever was asked for.
+    /// It is a regular file: writes may block on the disk regardless of O_NONBLOCK.
     File,
-    /// It could not be opened once more for ourselves.
+    /// It could not be reopened.
     Refused,
 }
 
-/// Device and inode: the same for each descriptor of one file.
+/// Device and inode, which identify an open file.
 pub(crate) fn identity(descriptor: impl AsFd) -> Option<(u64, u64)> {
     fstat(descriptor)
         .ok()
@@ -42,10 +43,10 @@ pub(crate) fn identity(descriptor: impl AsFd) -> Option<(u64, u64)> {
 }
 
 impl Target {
-    /// What standard error leads to.
+    /// The target of standard error.
     ///
     /// # Errors
-    /// Why it would have to be waited for.
+    /// When writing to it would block.
     pub(super) fn standard_error() -> Result<Self, Waits> {
         let stderr = io::stderr();
         Self::of(stderr.as_fd(), "/proc/self/fd/2")
@@ -59,7 +60,7 @@ impl Target {
                 copy.map(Self::socket).map_err(|_| Waits::Refused)
             }
             SFlag::S_IFIFO | SFlag::S_IFCHR => {
-                // Opened anew: to make this one nonblocking would make it so for the application, too.
+                // Reopened: setting O_NONBLOCK on this descriptor would affect the application, too.
                 let flags =
                     OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
                 let own = open(path, flags, Mode::empty()).map_err(|_| Waits::Refused)?;
@@ -70,7 +71,7 @@ impl Target {
         }
     }
 
-    /// A socket: each message is asked not to wait.
+    /// A socket, to which each message is sent with MSG_DONTWAIT.
     pub(super) fn socket(socket: OwnedFd) -> Self {
         Self::over(socket, true, false)
     }
@@ -84,18 +85,18 @@ impl Target {
         }
     }
 
-    /// The number still stands for what it was: the application may have closed descriptors that are not its own, and
-    /// opened others, into which no line of ours may go.
+    /// Whether the number still refers to the same file: the application may have closed descriptors of the server
+    /// and opened others, into which no log line may go.
     pub(super) fn is_ours(&self) -> bool {
         identity(&self.descriptor) == Some(self.identity)
     }
 
-    /// Cuts an entry into parts that are taken as a whole or not at all, longer lines excepted.
+    /// Splits an entry into parts that are written completely or not at all, except for longer lines.
     pub(super) fn parts<'e>(&self, entry: &'e [u8]) -> impl Iterator<Item = &'e [u8]> + use<'e> {
         parts(entry, if self.is_socket { MESSAGE } else { PIPE_BUF })
     }
 
-    /// Writes as much as is taken, waiting at most until `deadline`; returns how much that was.
+    /// Writes as much as possible, waiting until `deadline` at most; returns the number of bytes.
     pub(super) fn write(&self, bytes: &[u8], deadline: Option<Instant>) -> usize {
         let mut written = 0;
         while written < bytes.len() {
@@ -118,11 +119,11 @@ impl Target {
         if !self.is_terminal {
             return nix::unistd::write(&self.descriptor, bytes);
         }
-        // Where background jobs may not write to the terminal (stty tostop), this signal would stop us.
+        // With `stty tostop`, SIGTTOU would stop a background process that writes to its terminal.
         let mask = SigSet::from(Signal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK);
         let written = nix::unistd::write(&self.descriptor, bytes);
         if let Ok(mask) = mask {
-            // Setting a mask that was there before does not fail.
+            // Restoring a mask does not fail.
             let _ = mask.thread_set_mask();
         }
         written
@@ -145,17 +146,17 @@ impl AsFd for Target {
     }
 }
 
-/// As `poll` takes it, rounded up: a timeout that ends too early would end again and again.
+/// A timeout for `poll`, rounded up: one that ends too early would be repeated.
 pub(super) fn timeout(time: Duration) -> PollTimeout {
     PollTimeout::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
 }
 
-/// What kind of file it is.
+/// The kind of the file.
 pub(super) fn kind(found: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
 }
 
-/// Cuts an entry into parts of whole lines of at most `most` bytes. A longer line is one part.
+/// Splits an entry into parts of whole lines of at most `most` bytes. A longer line is a part of its own.
 fn parts(entry: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
     let mut rest = entry;
     std::iter::from_fn(move || {
@@ -172,8 +173,8 @@ fn parts(entry: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
                 .or_else(first_long)
                 .map_or(rest.len(), |at| at + 1)
         };
-        let (part, behind) = rest.split_at(end);
-        rest = behind;
+        let (part, others) = rest.split_at(end);
+        rest = others;
         Some(part)
     })
 }

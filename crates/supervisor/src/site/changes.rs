@@ -1,5 +1,5 @@
-//! Files of which a change asks for a reload: those that the operator touches, and in development the application's
-//! modules and what else was named.
+//! Files whose change triggers a reload: those given by `--touch-reload`, and in development the application's
+//! modules and further files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,30 +10,30 @@ use tracing::{debug, info, warn};
 use crate::config::Settings;
 use crate::site::watch::{MOST_FOLDERS, Problem, Target, Watcher, refusal};
 
-/// How long no file must have changed: whoever deploys or saves changes several, one after the other.
+/// How long files must be unchanged: a deploy or an editor changes several files one after the other.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// After this time what changes all the time is not waited for any more.
+/// After this time a reload starts although files still change.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// So many names are logged of what changes at once.
+/// How many changed files are named in one log line.
 const NAMED: usize = 10;
 
-/// Files that are remembered of the modules of one generation, which tells of them itself.
+/// The maximum of remembered module files of one generation, because the application itself reports them.
 const MOST_MODULES: usize = 100_000;
 
 /// What is watched, and what has changed.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) watcher: Option<Watcher>,
-    /// The files of modules of the generation that serves, of one on its way, and of the last one that failed.
+    /// The module files of the serving generation, of a starting one, and of the last one that failed.
     modules: BTreeMap<u32, BTreeSet<PathBuf>>,
     burst: Option<Burst>,
-    /// Nothing has been served yet, since the application cannot be loaded before something changes.
+    /// The first generation could not be loaded and waits for a change.
     pub(crate) waits: bool,
 }
 
-/// Changes close together.
+/// Changes in quick succession.
 #[derive(Debug)]
 struct Burst {
     first: Duration,
@@ -42,8 +42,8 @@ struct Burst {
 }
 
 impl Changes {
-    /// Watches over what is to be watched from now on, and over nothing else: names may lead elsewhere, and modules of
-    /// former generations are nobody's concern.
+    /// Watches exactly the files of the current settings: names may lead elsewhere now, and modules of former
+    /// generations no longer matter.
     pub(crate) fn watch_anew(&mut self, settings: &Settings, now: Duration) {
         let touched = settings.touch_reload.iter().cloned();
         let mut targets: BTreeMap<PathBuf, Target> = touched
@@ -68,11 +68,11 @@ impl Changes {
         } else if !targets.is_empty() {
             self.watch_more(targets, None);
         }
-        self.hear(now);
+        self.receive(now);
     }
 
-    /// Watches over the files of modules that a mold or a child of this generation tells of. What has been written since
-    /// it began to load them is perhaps not what it has loaded.
+    /// Watches the module files that a mold or a child of this generation has reported. A file that was written
+    /// since loading began may have changed after it was loaded.
     pub(crate) fn watch_modules(
         &mut self,
         generation: u32,
@@ -97,10 +97,10 @@ impl Changes {
             since.and_then(|since| SystemTime::now().checked_sub(now.saturating_sub(since)));
         self.watch_more(new, since);
         debug!(r#gen = generation, files, "watching modules");
-        self.hear(now);
+        self.receive(now);
     }
 
-    /// Of modules, only those of these generations count from now on.
+    /// Keeps only the modules of these generations.
     pub(crate) fn keep_modules_of(
         &mut self,
         generations: &[u32],
@@ -124,7 +124,7 @@ impl Changes {
         }
     }
 
-    fn tell_problems(&mut self) {
+    fn report_problems(&mut self) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
@@ -145,8 +145,8 @@ impl Changes {
         }
     }
 
-    /// Hears of changed files.
-    pub(crate) fn hear(&mut self, now: Duration) {
+    /// Receives changes.
+    pub(crate) fn receive(&mut self, now: Duration) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
@@ -168,7 +168,7 @@ impl Changes {
                 burst.files.insert(file);
             }
         }
-        self.tell_problems();
+        self.report_problems();
     }
 
     /// Forgets the modules of all generations.
@@ -182,7 +182,7 @@ impl Changes {
         Some((burst.last + QUIET).min(burst.first + LONGEST))
     }
 
-    /// Whether a reload is due. It is told once.
+    /// Whether a reload is due; true once.
     pub(crate) fn take_due(&mut self, now: Duration) -> bool {
         if self.due().is_none_or(|due| now < due) {
             return false;

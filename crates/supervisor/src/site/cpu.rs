@@ -1,25 +1,25 @@
-//! How much of the processor those that serve take.
+//! The CPU usage of the serving processes.
 
 use std::time::Duration;
 
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// How long it is watched; less says little of requests that compute now and then.
+/// The duration of a measurement; a shorter one would be too inaccurate for requests that compute occasionally.
 const WINDOW: Duration = Duration::from_millis(250);
 
-/// Watches the processor time of processes.
+/// Measures the CPU time of processes.
 #[derive(Debug, Default)]
 pub(crate) struct CpuUsage {
     since: Duration,
-    /// What each had used by then.
+    /// The CPU time of each at the last measurement.
     used: Vec<(Pid, Duration)>,
     cores: Option<u32>,
 }
 
 impl CpuUsage {
-    /// Thousandths of a core that these processes took in the last window; nothing before there was one. Of one that is
-    /// new nothing is counted yet: what it has used, it has used to get ready.
+    /// Thousandths of a core that these processes used in the last window; `None` before the first one. A new
+    /// process counts from the next window on: its CPU time so far was spent on getting ready.
     pub(crate) fn look(
         &mut self,
         now: Duration,
@@ -46,7 +46,7 @@ impl CpuUsage {
     }
 }
 
-/// What all threads of a process have used; nothing when it is gone.
+/// The CPU time of all threads of a process; `None` when it has gone.
 pub(crate) fn used(pid: Pid) -> Option<Duration> {
     let clock = ClockId::pid_cpu_clock_id(pid).ok()?;
     clock.now().ok().map(Duration::from)
@@ -58,7 +58,7 @@ mod tests {
     use nix::unistd::getpid;
 
     #[test]
-    fn what_was_used_before_a_process_serves_is_not_counted() {
+    fn cpu_time_before_serving_is_not_counted() {
         let mut computing = CpuUsage::default();
         let millis = Duration::from_millis;
         let mut look = |now, used: &[(i32, u64)]| {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_says_what_a_process_has_used() {
+    fn the_cpu_time_of_a_process_is_read() {
         let before = used(getpid()).unwrap();
         let enough = before + Duration::from_millis(5);
         while used(getpid()).unwrap() < enough {}

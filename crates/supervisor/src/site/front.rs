@@ -1,4 +1,4 @@
-//! What the front is told of this site's children, and what it says of them.
+//! Messages between the supervisor and the front about this site's children.
 
 use exchange::ChildId;
 use exchange::notice::{FromFront, ToFront};
@@ -11,7 +11,7 @@ use crate::site::slots::{Child, Delivery, Place, Slot};
 use crate::sys::process::kill_now;
 
 impl Site<'_> {
-    /// A front has been forked, which clears before it serves what children have left until now.
+    /// A front was forked. Before it serves, it clears what children have left until now.
     pub(crate) fn front_begins(&mut self) {
         for slot in &mut self.slots {
             if let Place::Gone(_, delivery) = &mut slot.place {
@@ -29,7 +29,7 @@ impl Site<'_> {
         }
     }
 
-    /// The front has cleared what a child has left.
+    /// The front has cleared the slot of a dead child.
     pub(crate) fn cleared(&mut self, id: ChildId) {
         let slot = self.slot_of(id);
         if slot.is_some_and(|slot| matches!(slot.place, Place::Gone(..))) {
@@ -37,7 +37,7 @@ impl Site<'_> {
         }
     }
 
-    /// The front has found in the exchange what no child writes there.
+    /// The front has found invalid data of this child in the exchange.
     pub(crate) fn kill_corrupt(&mut self, id: ChildId) {
         if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
             let pid = child.pid.map(Pid::as_raw);
@@ -53,20 +53,20 @@ impl Site<'_> {
         }
     }
 
-    /// There is something that the front has to be told as soon as its line has room.
+    /// A message to the front waits for room in the channel.
     pub(crate) fn owes_front(&self) -> bool {
         self.slots.iter().any(|slot| match &slot.place {
             Place::Gone(_, delivery) => *delivery == Delivery::Owed,
-            Place::Taken(child) => child.is_to_be_told_of(),
+            Place::Taken(child) => child.must_be_announced(),
             Place::Vacant => false,
         })
     }
 
-    /// Tells the front what it has to know of this site's children, as far as its line has room. Without a front nothing has to
-    /// be told.
+    /// Sends the front the messages about this site's children, as far as the channel has room. Without a front
+    /// there is nothing to send.
     pub(crate) fn inform_front(&mut self, link: Option<&Channel<ToFront, FromFront>>) {
         let children = self.slots.iter_mut().filter_map(Slot::child_mut);
-        let unknown = children.filter(|child| child.is_to_be_told_of());
+        let unknown = children.filter(|child| child.must_be_announced());
         let Some(link) = link else {
             unknown.for_each(Child::let_serve);
             return;
@@ -78,7 +78,7 @@ impl Site<'_> {
             if link.try_send(ToFront::Born(child.id, process)).is_err() {
                 return;
             }
-            // In this order: the front looks for what it has been told when somebody asks whom it does not know.
+            // After the front was informed: it reads its messages when an unknown process asks for something.
             child.let_serve();
         }
         for slot in &mut self.slots {

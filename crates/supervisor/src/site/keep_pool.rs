@@ -1,4 +1,4 @@
-//! What the rules are told, and what is done about what they answer.
+//! What the rules of `pool` get to see, and how their decisions are performed.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::site::Site;
 use crate::site::slots::Mold;
 
 impl Site<'_> {
-    /// Asks the rules and does what they say. Returns when to ask again, and breaks in a process that was forked.
+    /// Asks `pool` and performs its actions. Returns when to ask again, and breaks in a forked process.
     pub(crate) fn keep_pool(
         &mut self,
         front: Option<Pid>,
     ) -> ControlFlow<MoldNewborn, Option<Duration>> {
         let events = std::mem::take(&mut self.events);
         let load = self.load();
-        let weight = self.weigh(front);
-        let computing = self.compute(front);
+        let weight = self.measure_memory(front);
+        let computing = self.measure_cpu(front);
         let lives = self.lives(&load.busy);
         let now = self.now();
         let demand = self.observed.waits.look(&load, now);
@@ -30,7 +30,7 @@ impl Site<'_> {
             .iter()
             .zip(&load.busy)
             .map(|(slot, busy)| match slot.child() {
-                // It is none of the pool yet.
+                // It does not belong to the pool yet.
                 Some(child) if self.is_trial(child.id) => pool::Child::Leaving,
                 _ => slot.observed(*busy),
             })
@@ -63,7 +63,7 @@ impl Site<'_> {
                 Action::Kill { slot } => self.kill_late_child(slot),
                 Action::Replace { slot, reason } => {
                     self.mark_outgoing(slot, reason);
-                    // The rules see at once that its place is to be filled.
+                    // Asks again at once, so that its replacement is started.
                     again = Some(Duration::ZERO);
                 }
                 Action::Retire { slot } => self.retire_child(slot),
@@ -94,11 +94,11 @@ impl Site<'_> {
         }
     }
 
-    /// Says what the rules have to say.
+    /// Logs a message of the rules.
     fn log_rule(&self, message: pool::Message) {
         let text = message.to_string();
         match message {
-            // The size of such a pool is what was asked for, and nothing to be raised.
+            // The size of such a pool was requested as it is, so the warning does not apply.
             pool::Message::ReachedMaxRequestWorkers if self.settings.keeps_size => {}
             pool::Message::Busy {
                 spawning,
@@ -115,7 +115,7 @@ impl Site<'_> {
         }
     }
 
-    /// How busy the slots are, if anybody wants to know: that means to look at each place of the exchange.
+    /// The load of the slots, if it is needed: determining it reads each place of the exchange.
     fn load(&self) -> exchange::Load {
         if matches!(self.pool(), pool::Pool::Fixed { .. })
             && self.settings.recycling.inactivity_timeout.is_zero()

@@ -1,4 +1,4 @@
-//! What molds and children say.
+//! Receives the messages of molds and children.
 
 use exchange::{ChildId, ChildState};
 use nix::unistd::Pid;
@@ -8,36 +8,36 @@ use crate::Preload;
 use crate::ipc::channel::Received;
 use crate::ipc::message::{ChildReport, MoldReport, Unloadable};
 use crate::process::exit::ExitReason;
-use crate::site::slots::{Mold, Phase, Slot, Who};
-use crate::site::{Course, Site};
+use crate::site::slots::{Mold, Phase, Role, Slot};
+use crate::site::{ServerState, Site};
 use crate::sys::process::Handle;
 use crate::sys::process::kill_now;
 use crate::sys::procfs::parent_of;
 use crate::sys::wait::is_ours;
 
-/// Messages of one line that are heard before others have their turn. More than a line holds, so that of a process that has
-/// ended nothing is left unheard.
+/// Messages of one channel that are received before others get a turn. More than a channel holds, so that all
+/// messages of an ended process are received.
 const MOST_AT_ONCE: usize = 512;
 
-/// As often may a process say what makes no sense.
-const MOST_NONSENSE: u8 = 16;
+/// How many invalid messages a process may send.
+const MOST_UNEXPECTED: u8 = 16;
 
-/// What becomes of an application that cannot be shared.
+/// The consequence for an application that cannot be shared.
 const LOADED_BY_EACH: &str = "what the application has set up cannot be shared by children, so each of them loads it \
     itself: --preload off saves loading it once more, --preload on shares it all the same, and a function noted with \
     rwsgi.before_fork can let go of it first";
 
 impl Site<'_> {
-    /// Hears what a mold has to say, but not for ever: what is left is heard in the next turn.
+    /// Receives the messages of a mold, up to a limit; the others are received in the next turn.
     pub(super) fn receive_mold(&mut self, pid: Pid) {
         for _ in 0..MOST_AT_ONCE {
-            let heard = match self.molds.iter_mut().find(|mold| mold.pid == pid) {
+            let received = match self.molds.iter_mut().find(|mold| mold.pid == pid) {
                 Some(Mold {
                     link: Some(link), ..
                 }) => link.try_recv(),
                 _ => return,
             };
-            match heard {
+            match received {
                 Received::Message(report) => self.mold_message(pid, report),
                 Received::Empty => return,
                 Received::Malformed => {
@@ -50,21 +50,21 @@ impl Site<'_> {
         }
     }
 
-    /// It can be told nothing any more; mostly it is about to end anyway.
+    /// It can receive nothing any more; mostly it is about to exit.
     fn mold_line_ended(&mut self, pid: Pid) {
         let silent = self.molds.iter_mut().filter(|mold| mold.pid == pid);
         silent.for_each(|mold| mold.link = None);
         kill_now(pid);
     }
 
-    /// A mold has said what makes no sense.
-    fn mold_is_confused(&mut self, pid: Pid, report: &'static str) {
+    /// A mold has sent an unexpected message.
+    fn count_mold_unexpected(&mut self, pid: Pid, report: &'static str) {
         warn!(
             pid = pid.as_raw(),
             report, "the mold said what makes no sense"
         );
         let mut molds = self.molds.iter_mut().filter(|mold| mold.pid == pid);
-        if molds.any(|mold| has_said_enough(&mut mold.nonsense)) {
+        if molds.any(|mold| is_too_much(&mut mold.unexpected)) {
             drop(molds);
             self.mold_line_ended(pid);
         }
@@ -77,7 +77,7 @@ impl Site<'_> {
             .next
             .as_ref()
             .is_some_and(|mold| mold.pid == from);
-        // What a mold that has been given up still says is about nothing that is waited for.
+        // Reports of a mold that was given up no longer matter.
         let Some(mold) = self
             .molds
             .iter_mut()
@@ -88,9 +88,9 @@ impl Site<'_> {
         let (generation, pid) = (mold.generation, mold.pid.as_raw());
         match report {
             MoldReport::Ready { .. } if mold.ready.is_some() => {
-                self.mold_is_confused(from, "ready");
+                self.count_mold_unexpected(from, "ready");
             }
-            MoldReport::Loading if mold.loads => self.mold_is_confused(from, "loading"),
+            MoldReport::Loading if mold.loads => self.count_mold_unexpected(from, "loading"),
             MoldReport::Ready { about } => {
                 info!(r#gen = generation, pid, "mold ready");
                 mold.ready = Some(now);
@@ -127,7 +127,7 @@ impl Site<'_> {
         let is_ordered = ordered
             .is_some_and(|child| child.generation == generation && child.phase == Phase::Ordered);
         if !is_ordered {
-            return self.mold_is_confused(from, "a fork that failed");
+            return self.count_mold_unexpected(from, "a fork that failed");
         }
         let errno = nix::errno::Errno::from_raw(errno);
         warn!(child = id.slot, r#gen = generation, %errno, "cannot be forked");
@@ -146,7 +146,7 @@ impl Site<'_> {
         if self.startup.child_was_ready {
             return;
         }
-        if self.settings.watch_modules && self.course != Course::Stopping {
+        if self.settings.watch_modules && self.server_state != ServerState::Stopping {
             self.wait_for_change();
         } else {
             self.fail(if unloadable.is_final {
@@ -157,7 +157,7 @@ impl Site<'_> {
         }
     }
 
-    /// Hears what a child has to say, but not for ever: what is left is heard in the next turn.
+    /// Receives the messages of a child, up to a limit; the others are received in the next turn.
     pub(super) fn receive_child(&mut self, slot: u16, strangers: &[Pid]) {
         for _ in 0..MOST_AT_ONCE {
             let Some(child) = self.slots[usize::from(slot)].child_mut() else {
@@ -171,13 +171,13 @@ impl Site<'_> {
                 }
                 (Received::Empty, _) => return,
                 (Received::Message(_) | Received::Malformed, _) => self.cut_off(id),
-                // It is about to end, or has closed what it does not know: then it can be told nothing any more.
+                // It is about to exit, or its application has closed the channel: it can receive nothing any more.
                 (Received::Closed, _) => self.line_ended(id),
             }
         }
     }
 
-    /// What has come on a child's line is nothing that a child says: it is ended.
+    /// A child has sent an invalid message, and is killed.
     fn cut_off(&mut self, id: ChildId) {
         if let Some(child) = self.slot_of(id).and_then(Slot::child_mut) {
             warn!(
@@ -200,9 +200,9 @@ impl Site<'_> {
         }
     }
 
-    /// The line of a child has ended before its birth.
+    /// The channel of a child has ended before its birth.
     fn never_born(&mut self, id: ChildId) {
-        // The mold may have told why, or may be on its way out: then its own end is what counts.
+        // The mold may have reported why, or may be exiting: then its end counts.
         let pids: Vec<_> = self.molds.iter_mut().map(|mold| mold.pid).collect();
         pids.into_iter().for_each(|pid| self.receive_mold(pid));
         if let Some(child) = self.slot_of(id).and_then(|slot| slot.child()) {
@@ -235,20 +235,20 @@ impl Site<'_> {
             (ChildReport::Forked { pid }, Phase::Ordered) => {
                 self.child_was_forked(id, Pid::from_raw(pid.cast_signed()), speaker, strangers);
             }
-            // Born overtook it.
+            // `Born` has arrived before `Forked`.
             (ChildReport::Forked { .. }, _) => {}
             (ChildReport::Born, Phase::Ordered | Phase::Starting) if !child.born => {
                 self.child_was_born(id, speaker, strangers);
             }
             (ChildReport::Short, Phase::Ordered | Phase::Starting) => child.is_short = true,
-            // A process that the application has forked has the line, too, and no say.
+            // A process that the application has forked has the channel, too; its messages are ignored.
             (_, _) if child.born && !is_child => {
                 debug!(child = id.slot, pid = speaker.as_raw(), "is not the child");
             }
             (ChildReport::Ready, Phase::Starting) if is_child => {
                 let pid = child.pid.map(Pid::as_raw);
                 (child.phase, child.since) = (Phase::Ready, now);
-                // Before it is said: whoever has read that the child is ready finds it so.
+                // Before it is logged: a reader of the log must find the child ready.
                 if !child.leaving {
                     place.set_state(ChildState::Ready);
                 }
@@ -265,10 +265,10 @@ impl Site<'_> {
                 let since = (phase == Phase::Starting).then_some(child.since);
                 self.watch_modules(generation, files, since);
             }
-            // It only wakes us: the rules count for themselves.
+            // Only wakes the loop: the rules count requests themselves.
             (ChildReport::Spent, Phase::Ready) if !child.spent => child.spent = true,
             (ChildReport::Draining, Phase::Ready) => child.drains = true,
-            // Nobody is born or ready twice, and whoever has been ready has loaded the application.
+            // A child is born and ready only once, and a ready child has loaded the application.
             (report, phase) => {
                 let report = report.name();
                 let child = id.slot;
@@ -279,27 +279,27 @@ impl Site<'_> {
                     ?phase,
                     "said what makes no sense"
                 );
-                self.count_nonsense(id);
+                self.count_unexpected(id);
             }
         }
     }
 
-    fn count_nonsense(&mut self, id: ChildId) {
+    fn count_unexpected(&mut self, id: ChildId) {
         let child = self.slot_of(id).and_then(Slot::child_mut);
-        if child.is_some_and(|child| has_said_enough(&mut child.nonsense)) {
+        if child.is_some_and(|child| is_too_much(&mut child.unexpected)) {
             self.cut_off(id);
         }
     }
 
-    /// The process between the mold and a child tells of the child, which cannot yet speak for itself. It is believed when
-    /// the kernel has it as a child of ours, or as one of the process that says so, which is the mold's own.
+    /// The intermediate process reports the child's process id, because the child cannot do so yet. It is accepted
+    /// if the kernel lists that process as a child of ours, or of the sender, which must be a child of the mold.
     fn child_was_forked(&mut self, id: ChildId, pid: Pid, speaker: Pid, strangers: &[Pid]) {
         let generation = self
             .slot_of(id)
             .and_then(|slot| slot.child())
             .map(|child| child.generation);
-        if strangers.contains(&pid) || self.who(pid).is_some() {
-            return self.count_nonsense(id);
+        if strangers.contains(&pid) || self.role_of(pid).is_some() {
+            return self.count_unexpected(id);
         }
         let of_mold = |between| {
             let mold = parent_of(between);
@@ -309,7 +309,7 @@ impl Site<'_> {
         let unadopted = if is_ours(pid) {
             None
         } else {
-            // In this order: what the handle stands for has had the number all the while.
+            // In this order: the handle is then known to refer to the process that had the id all the time.
             let handle = Handle::open(pid).ok();
             let found = handle.filter(|handle| {
                 parent_of(pid) == Some(speaker) && of_mold(speaker) && handle.signal(None).is_ok()
@@ -321,7 +321,7 @@ impl Site<'_> {
                     pid = pid.as_raw(),
                     "is no process of a mold's"
                 );
-                return self.count_nonsense(id);
+                return self.count_unexpected(id);
             }
             found
         };
@@ -335,10 +335,10 @@ impl Site<'_> {
         }
     }
 
-    /// A process says that it is the child: it has to be a child of ours that is nothing else.
+    /// A process reports that it is the child: it must be a child process of ours with no other role.
     fn child_was_born(&mut self, id: ChildId, speaker: Pid, strangers: &[Pid]) {
-        let known = self.who(speaker);
-        let is_stranger = strangers.contains(&speaker) || matches!(known, Some(Who::Mold));
+        let known = self.role_of(speaker);
+        let is_stranger = strangers.contains(&speaker) || matches!(known, Some(Role::Mold));
         let now = self.now();
         let Some(child) = self.slot_of(id).and_then(Slot::child_mut) else {
             return;
@@ -363,8 +363,8 @@ impl Site<'_> {
     }
 }
 
-/// Counts what makes no sense, and tells whether it has been enough: each costs a line of the log.
-fn has_said_enough(nonsense: &mut u8) -> bool {
-    *nonsense = nonsense.saturating_add(1);
-    *nonsense >= MOST_NONSENSE
+/// Counts unexpected messages, and returns whether there were too many: each one costs a log line.
+fn is_too_much(unexpected: &mut u8) -> bool {
+    *unexpected = unexpected.saturating_add(1);
+    *unexpected >= MOST_UNEXPECTED
 }

@@ -1,7 +1,7 @@
-//! What belongs to one application: its molds and children, its generations, and the rules that it follows.
+//! A site: one application with its molds and children, its generations and its rules.
 //!
-//! A site knows nothing of the server that it is part of. It is told how the server is ([`Course`]) and which process is the
-//! front, and what it has to say to the server are [`Effect`]s, which the server takes after each call.
+//! A site does not know its server. It is given the server's state ([`ServerState`]) and the process of the front; its
+//! requests to the server are [`Effect`]s, which the server takes after each call.
 
 pub(crate) mod changes;
 pub(crate) mod cpu;
@@ -47,7 +47,7 @@ pub(crate) struct Site<'a> {
     settings: Settings,
     roles: &'a dyn Roles,
     exchange: &'a Exchange,
-    course: Course,
+    server_state: ServerState,
     effects: Vec<Effect>,
     slots: Vec<Slot>,
     molds: Molds,
@@ -56,48 +56,48 @@ pub(crate) struct Site<'a> {
     generation: u32,
     /// Whether molds load the application.
     preload: bool,
-    /// What the last mold has told about itself.
+    /// What the last mold has reported about itself.
     about: String,
     reloads: Reloads,
     changes: Changes,
     rules: Memory,
-    /// What has happened since the rules were asked last.
+    /// Events since `pool` was last asked.
     events: Vec<Event>,
-    /// How many children there are to be instead of what is configured.
+    /// The number of children that was set by a command and overrides the configuration.
     scaled: Option<u16>,
     observed: Observations,
 }
 
-/// How the server is, as far as a site has to know.
+/// The state of the server, as far as sites need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Course {
-    /// It has not been announced that it serves.
+pub(crate) enum ServerState {
+    /// Serving has not been announced.
     Starting,
     /// It serves.
     Serving,
-    /// It is stopping: what has not begun does not begin any more.
+    /// It is stopping: nothing new is started.
     Stopping,
 }
 
-/// What a site has the server do.
+/// A request of a site to the server.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// The service manager is to know that a reload has begun.
+    /// Report the beginning of a reload to the service manager.
     Reloading,
-    /// And that it has ended, whatever came of it.
+    /// Report the end of a reload, whatever its result.
     Reloaded,
-    /// This is configured from now on.
+    /// These settings are configured from now on.
     Configured(Box<Settings>),
-    /// The server cannot go on, for this reason. The site has killed its own processes.
+    /// The server cannot continue, for this reason. The site has killed its own processes.
     Fail(ExitReason),
 }
 
-/// A line of a site's that there may be something to receive on.
+/// A source of events of a site.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Readable {
-    /// That of a mold.
+    /// The channel of a mold.
     Mold(Pid),
-    /// That of the child in this slot.
+    /// The channel of the child in this slot.
     Child(u16),
     /// Changes of files.
     Changes,
@@ -108,27 +108,27 @@ pub(crate) enum Readable {
 struct Startup {
     /// A child has been ready.
     child_was_ready: bool,
-    /// The last step forward, from which the startup timeout counts.
+    /// The last progress, from which the startup timeout counts.
     progress: Duration,
     /// Processes could not be forked.
     forks_failed: bool,
 }
 
-/// What was measured, and when.
+/// Measurements, with their times.
 #[derive(Debug, Default)]
 struct Observations {
     waits: WaitEstimator,
-    /// When processes were last weighed, and what came of it.
-    weighed: Duration,
+    /// When memory was last measured, and the result.
+    measured: Duration,
     weight: Option<Weight>,
-    /// The most memory that a child of this generation has had of its own.
-    heaviest: u64,
-    /// How much of the processor those that serve take.
+    /// The largest private memory of a child of this generation, in bytes.
+    largest_private: u64,
+    /// The CPU usage of the serving processes.
     cpu: CpuUsage,
 }
 
 impl<'a> Site<'a> {
-    /// A site with nothing in its slots. Its time counts from `start`.
+    /// A site with empty slots. Its time counts from `start`.
     pub(crate) fn new(
         id: SiteId,
         settings: &Settings,
@@ -143,7 +143,7 @@ impl<'a> Site<'a> {
             settings: settings.clone(),
             roles,
             exchange,
-            course: Course::Starting,
+            server_state: ServerState::Starting,
             effects: Vec::new(),
             slots: slots.collect(),
             molds: Molds::default(),
@@ -167,17 +167,17 @@ impl<'a> Site<'a> {
         site
     }
 
-    /// The server has come to serve, or is stopping.
-    pub(crate) fn set_course(&mut self, course: Course) {
-        self.course = course;
+    /// The server serves, or is stopping.
+    pub(crate) fn set_server_state(&mut self, server_state: ServerState) {
+        self.server_state = server_state;
     }
 
-    /// What the server is to do.
+    /// Takes the requests to the server.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
-    /// What the last mold has told about itself, and whether it loads the application.
+    /// What the last mold has reported about itself, and whether it loads the application.
     pub(crate) fn about(&self) -> (&str, bool) {
         (&self.about, self.preload)
     }
@@ -192,23 +192,23 @@ impl<'a> Site<'a> {
         self.startup.forks_failed
     }
 
-    /// When it takes too long to start.
+    /// When the startup times out.
     pub(crate) fn startup_due(&self) -> Option<Duration> {
         let waits = self.waits_for_change();
         (!waits).then(|| self.startup.progress + self.settings.startup_timeout)
     }
 
-    /// Goes on with what takes its time. Breaks in a process that was forked.
+    /// Continues operations that take time. Breaks in a forked process.
     pub(crate) fn go_on(&mut self) -> ControlFlow<MoldNewborn> {
         self.dismiss_former_molds();
         self.kill_overdue_molds();
         self.reload_changed();
         self.go_on_with_reload()?;
-        self.tell_progress();
+        self.report_progress();
         ControlFlow::Continue(())
     }
 
-    /// When something is due that nobody tells of, beside what the rules wait for.
+    /// When something without an event source is due, besides what `pool` waits for.
     pub(crate) fn due(&self) -> Option<Duration> {
         let due = [
             self.reload_due(),
@@ -218,17 +218,17 @@ impl<'a> Site<'a> {
         due.into_iter().flatten().min()
     }
 
-    /// Something has happened that the rules are to be told of at once: they know when to try again.
-    pub(crate) fn has_news(&self) -> bool {
+    /// There are events that `pool` must be told at once: it decides when to retry.
+    pub(crate) fn needs_rules(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// The rules are not asked any more.
-    pub(crate) fn forget_news(&mut self) {
+    /// Drops the events, when `pool` is not asked any more.
+    pub(crate) fn drop_events(&mut self) {
         self.events.clear();
     }
 
-    /// What there may be something to receive on.
+    /// The sources of events.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (Readable, BorrowedFd<'_>)> {
         let molds = self.molds.iter().filter_map(|mold| {
             let link = mold.link.as_ref()?;
@@ -244,19 +244,19 @@ impl<'a> Site<'a> {
         molds.chain(changes).chain(children)
     }
 
-    /// Receives what has come on a line. `strangers`: processes of the server that are none of this site's.
+    /// Receives from a source. `strangers`: processes of the server that do not belong to this site.
     pub(crate) fn receive(&mut self, line: Readable, strangers: &[Pid]) {
         match line {
             Readable::Mold(pid) => self.receive_mold(pid),
             Readable::Child(slot) => self.receive_child(slot, strangers),
             Readable::Changes => {
                 let now = self.now();
-                self.changes.hear(now);
+                self.changes.receive(now);
             }
         }
     }
 
-    /// The processes of this site that have a number.
+    /// The process ids of this site.
     pub(crate) fn processes(&self) -> impl Iterator<Item = Pid> {
         let molds = self.molds.iter().map(|mold| mold.pid);
         let children = self.slots.iter().filter_map(Slot::child);
@@ -268,10 +268,10 @@ impl<'a> Site<'a> {
         self.start.elapsed()
     }
 
-    /// The server cannot go on. A stop that was asked for stays one, whatever breaks on the way.
+    /// The server cannot continue. A requested stop keeps its exit reason, whatever fails meanwhile.
     fn fail(&mut self, reason: ExitReason) {
-        if self.course != Course::Stopping {
-            self.course = Course::Stopping;
+        if self.server_state != ServerState::Stopping {
+            self.server_state = ServerState::Stopping;
             self.kill_all();
             self.effects.push(Effect::Fail(reason));
         }
@@ -282,20 +282,20 @@ impl<'a> Site<'a> {
         0..self.exchange.geometry().children
     }
 
-    /// The first slot in which nobody is.
+    /// The first vacant slot.
     fn vacant_slot(&self) -> Option<u16> {
         let is_vacant = |slot: &u16| matches!(self.slots[usize::from(*slot)].place, Place::Vacant);
         self.all_slots().find(is_vacant)
     }
 
-    /// The slot of a child that still has the life it is spoken of with.
+    /// The slot of this child, if its incarnation is still the current one.
     fn slot_of(&mut self, id: ChildId) -> Option<&mut Slot> {
         self.slots
             .get_mut(usize::from(id.slot))
             .filter(|slot| slot.incarnation == id.incarnation)
     }
 
-    /// A slot may have its next life.
+    /// Makes a slot available for its next incarnation.
     fn vacate(&mut self, slot: u16) {
         self.slots[usize::from(slot)].place = Place::Vacant;
         self.exchange

@@ -1,4 +1,4 @@
-//! What the rules are told about children beyond their being there: requests, idleness, memory.
+//! What the rules learn about running children: requests, idleness, memory.
 
 use std::time::Duration;
 
@@ -10,32 +10,33 @@ use crate::site::cpu::used;
 use crate::site::slots::{Child, Phase, Slot};
 use crate::sys::procfs::Memory;
 
-/// How often memory is measured, when somebody wants to know.
-const WEIGHING: Duration = Duration::from_secs(1);
+/// The interval of memory measurements, when a rule needs them.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether children have had nothing to do, as a part of the time after which they are recycled.
-const LOOKS_AT_IDLENESS: u32 = 4;
+/// Checks for idle children within the time after which they are recycled.
+const IDLE_CHECKS: u32 = 4;
 
-/// How often an elastic pool is looked at while requests wait.
-const WATCHING: Duration = Duration::from_millis(50);
+/// The interval of checks of an elastic pool while requests wait.
+const WAIT_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A child comes to about a third of what was loaded before it was forked; right after that, it has nothing of its own.
+/// The expected private memory of a child is this part of what was loaded before the fork; right after the fork it
+/// has none.
 const EXPECTED_PART: u64 = 3;
 
 impl Site<'_> {
-    /// Somebody wants to know how busy children are.
+    /// Whether a rule needs the number of requests.
     pub(crate) fn counts_requests(&self) -> bool {
         let recycling = self.settings.recycling;
         recycling.max_requests > 0 || !recycling.inactivity_timeout.is_zero()
     }
 
-    /// The memory of children is of interest.
-    fn weighs(&self) -> bool {
+    /// Whether a rule needs the memory of children.
+    fn measures_memory(&self) -> bool {
         let budget = matches!(self.settings.pool, Pool::Safe(safe) if safe.memory_budget.is_some());
         budget || self.settings.recycling.max_memory > 0
     }
 
-    /// When something has to be looked at that nobody tells of. `waiting`: requests wait.
+    /// When the next check without an event source is due. `waiting`: requests wait.
     pub(crate) fn look_due(&self, waiting: bool) -> Option<Duration> {
         let now = self.now();
         let idleness = self.settings.recycling.inactivity_timeout;
@@ -45,14 +46,16 @@ impl Site<'_> {
         };
         let any_ready = self.slots.iter().any(ready);
         let looks = [
-            (any_ready && !idleness.is_zero()).then(|| now + idleness / LOOKS_AT_IDLENESS),
-            (any_ready && self.weighs()).then_some(self.observed.weighed + WEIGHING),
-            (waiting && !matches!(self.pool(), Pool::Fixed { .. })).then(|| now + WATCHING),
+            (any_ready && !idleness.is_zero()).then(|| now + idleness / IDLE_CHECKS),
+            (any_ready && self.measures_memory())
+                .then_some(self.observed.measured + MEMORY_INTERVAL),
+            (waiting && !matches!(self.pool(), Pool::Fixed { .. }))
+                .then(|| now + WAIT_CHECK_INTERVAL),
         ];
         looks.into_iter().flatten().min()
     }
 
-    /// What each slot's child has behind it.
+    /// The lifetime counters of each slot's child.
     pub(crate) fn lives(&mut self, busy: &[u16]) -> Vec<Life> {
         let (now, generation) = (self.now(), self.generation);
         let board = self.exchange.scoreboard();
@@ -76,7 +79,7 @@ impl Site<'_> {
                 record.served = (requests, now);
             }
             Life {
-                // One that has just been ordered of the next generation is none of an earlier one.
+                // A child just ordered for the next generation does not belong to a former one.
                 is_current: child.leaving || child.generation >= generation,
                 requests,
                 idle_since: (requests > 0 && *busy == 0).then_some(record.served.1),
@@ -86,8 +89,8 @@ impl Site<'_> {
         self.slots.iter_mut().zip(busy).map(life).collect()
     }
 
-    /// Looks how much of the processor those that serve take, if a rule wants to know.
-    pub(super) fn compute(&mut self, front: Option<Pid>) -> Option<u32> {
+    /// Measures the CPU usage of the serving processes, if a rule needs it.
+    pub(super) fn measure_cpu(&mut self, front: Option<Pid>) -> Option<u32> {
         if !matches!(self.pool(), Pool::Safe(_)) {
             return None;
         }
@@ -99,9 +102,9 @@ impl Site<'_> {
         self.observed.cpu.look(now, serving, used)
     }
 
-    /// Measures what processes take, if it is time to.
-    pub(super) fn weigh(&mut self, front: Option<Pid>) -> Option<Weight> {
-        if !self.weighs() {
+    /// Measures the memory of the processes, if it is due.
+    pub(super) fn measure_memory(&mut self, front: Option<Pid>) -> Option<Weight> {
+        if !self.measures_memory() {
             return None;
         }
         let now = self.now();
@@ -111,10 +114,13 @@ impl Site<'_> {
             .iter()
             .filter_map(Slot::child)
             .any(|child| child.phase == Phase::Ready && child.record.private.is_none());
-        if self.observed.weight.is_some() && now < self.observed.weighed + WEIGHING && !has_new {
+        if self.observed.weight.is_some()
+            && now < self.observed.measured + MEMORY_INTERVAL
+            && !has_new
+        {
             return self.observed.weight;
         }
-        self.observed.weighed = now;
+        self.observed.measured = now;
         let others = [
             Some(getpid()),
             front,
@@ -142,13 +148,13 @@ impl Site<'_> {
                 .and_then(|pid| Memory::of(pid.as_raw().cast_unsigned()))
             {
                 child.record.private = Some(taken.private);
-                self.observed.heaviest = self.observed.heaviest.max(taken.private);
+                self.observed.largest_private = self.observed.largest_private.max(taken.private);
                 shared += taken.proportional.saturating_sub(taken.private);
                 measured = true;
             }
         }
         if measured {
-            let private = self.observed.heaviest.max(loaded / EXPECTED_PART);
+            let private = self.observed.largest_private.max(loaded / EXPECTED_PART);
             self.observed.weight = Some(Weight { shared, private });
         }
         self.observed.weight

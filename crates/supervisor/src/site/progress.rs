@@ -1,4 +1,4 @@
-//! Those who wait for a reload: what they are told while it goes on, and what came of it.
+//! Progress messages for clients that wait for a reload, and its result.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use crate::site::Site;
 use crate::site::reloads::{News, Reload, Step, Subject, children};
 use crate::site::slots::Child;
 
-/// Something new is told after this time, so that a reload which takes no longer is done without a word.
+/// The first progress message comes after this time, so that a shorter reload needs none.
 const SOON: Duration = Duration::from_secs(1);
 
 impl Site<'_> {
-    /// When those who wait are to be told how far the reload is; never when nobody waits.
+    /// When the next progress message is due; `None` when no client waits.
     pub(crate) fn progress_due(&self) -> Option<Duration> {
-        let (told, at) = self.reloads.progress.told?;
-        let is_old = told == Some(self.subject());
+        let (reported, at) = self.reloads.progress.reported?;
+        let is_old = reported == Some(self.subject());
         Some(at + if is_old { PROGRESS_EVERY } else { SOON })
     }
 
-    /// Tells those who wait how far the reload is, if it is time to.
-    pub(crate) fn tell_progress(&mut self) {
+    /// Sends a progress message, if it is due.
+    pub(crate) fn report_progress(&mut self) {
         let now = self.now();
         if !self.is_waited_for() {
-            self.reloads.progress.told = None;
+            self.reloads.progress.reported = None;
             return;
         }
-        self.reloads.progress.told.get_or_insert((None, now));
+        self.reloads.progress.reported.get_or_insert((None, now));
         if self.progress_due().is_none_or(|due| now < due) {
             return;
         }
         let text = self.waits_for();
-        self.reloads.progress.told = Some((Some(self.subject()), now));
+        self.reloads.progress.reported = Some((Some(self.subject()), now));
         let reloads = &mut self.reloads;
         for waiter in reloads
             .running
@@ -101,7 +101,7 @@ impl Site<'_> {
         }
     }
 
-    /// How many children of which generation these are, and what they do; and what those do that leave, and hold slots.
+    /// Describes these children: their number, generation and state, and which of them still hold slots.
     fn about_children(&self, those: &[&Child]) -> String {
         let mut generations: Vec<_> = those.iter().map(|child| child.generation).collect();
         generations.sort_unstable();

@@ -1,4 +1,4 @@
-//! How processes end, and what is said about it.
+//! Handles the end of processes.
 
 use exchange::ChildState;
 use nix::unistd::Pid;
@@ -7,18 +7,18 @@ use tracing::{error, info, warn};
 use crate::process::exit;
 use crate::process::exit::ExitReason;
 use crate::site::Site;
-use crate::site::slots::{Child, Delivery, Phase, Place, Slot, Who};
+use crate::site::slots::{Child, Delivery, Phase, Place, Role, Slot};
 use crate::sys::wait::Exit;
 
 impl Site<'_> {
-    /// A process has ended. Tells whether it is one of this site's: what it has said before its end is received first.
+    /// Handles the end of a process. Returns whether it belongs to this site; its last messages are received first.
     pub(crate) fn reaped(&mut self, pid: Pid, exit: Exit, strangers: &[Pid]) -> bool {
-        match self.who(pid) {
-            Some(Who::Mold) => {
+        match self.role_of(pid) {
+            Some(Role::Mold) => {
                 self.receive_mold(pid);
                 self.reaped_mold(pid, exit);
             }
-            Some(Who::Child(slot)) => {
+            Some(Role::Child(slot)) => {
                 self.receive_child(slot, strangers);
                 self.reaped_child(slot, exit);
             }
@@ -27,16 +27,16 @@ impl Site<'_> {
         true
     }
 
-    pub(super) fn who(&self, pid: Pid) -> Option<Who> {
+    pub(super) fn role_of(&self, pid: Pid) -> Option<Role> {
         if self.molds.iter().any(|mold| mold.pid == pid) {
-            return Some(Who::Mold);
+            return Some(Role::Mold);
         }
         let mut children = self.slots.iter().filter_map(Slot::child);
         let child = children.find(|child| child.pid == Some(pid));
-        child.map(|child| Who::Child(child.id.slot))
+        child.map(|child| Role::Child(child.id.slot))
     }
 
-    /// Receives what children say that are not known to be born: one may have told of its birth just before it died.
+    /// Receives the messages of children whose birth is unknown: one may have reported it just before it died.
     pub(crate) fn receive_unborn(&mut self, strangers: &[Pid]) {
         for slot in self.all_slots() {
             if self.slots[usize::from(slot)]
@@ -61,7 +61,7 @@ impl Site<'_> {
         }
         warn!(r#gen = generation, pid, cause, "mold died");
         if is_former {
-            // It would have forked nobody any more.
+            // It would not have forked any more.
             return;
         }
         if is_next {
@@ -72,7 +72,7 @@ impl Site<'_> {
         if !self.startup.child_was_ready {
             error!("the mold has ended before any child was ready");
             self.fail(match exit {
-                // Once the application is being loaded, the code is the application's.
+                // Once the application is being loaded, its code determines the exit code.
                 Exit::Code(exit::INTERNAL) if !mold.loads => ExitReason::Internal,
                 Exit::Code(exit::CANNOT_START) if !mold.loads => ExitReason::CannotStart,
                 Exit::Code(_) | Exit::Signal { .. } => ExitReason::NotLoaded,
@@ -85,20 +85,21 @@ impl Site<'_> {
         let Place::Taken(child) = std::mem::replace(place, Place::Vacant) else {
             return;
         };
-        // One that has left as it was told has answered everything, although the front may not have read it all yet.
+        // A child that left as ordered has answered all requests, although the front may not have read everything
+        // yet.
         let finished = child.leaving && exit == Exit::Code(0);
         let in_flight = if finished {
             None
         } else {
             self.in_flight(child.id)
         };
-        // From the end of the child's life to the front's answer nobody else may use its places in the exchange.
+        // Until the front has cleared the slot, its places in the exchange must not be reused.
         self.exchange
             .scoreboard()
             .child(slot)
             .set_state(ChildState::Gone);
         self.slots[usize::from(slot)].place = Place::Gone(child.id, Delivery::Owed);
-        say_it_ended(&child, exit, in_flight.as_deref());
+        log_end(&child, exit, in_flight.as_deref());
         self.events.push(pool::Event::Reaped {
             slot,
             exit: exit_for_pool(&child, exit),
@@ -115,8 +116,8 @@ impl Site<'_> {
         }
     }
 
-    /// Fails the start when the last child that loads the application for itself has ended before any was ready, as it
-    /// fails with a mold. What the machine lacks is another matter, and may be there later.
+    /// Fails the start when the last child that loads the application itself has ended before any was ready, as
+    /// with a mold. A lack of resources is not final.
     fn judge_start(&mut self, child: &Child) {
         let is_last = self.slots.iter().all(|slot| slot.child().is_none());
         if is_last && !self.preload && !self.startup.child_was_ready && !child.is_short {
@@ -126,10 +127,10 @@ impl Site<'_> {
     }
 }
 
-/// The end of a child as the rules are told of it.
+/// The end of a child as an input for `pool`.
 fn exit_for_pool(child: &Child, exit: Exit) -> pool::Exit {
     match exit {
-        // It was told to go, and so it has.
+        // It was told to exit.
         Exit::Signal { .. } if child.overdue => pool::Exit::Normal,
         Exit::Signal { .. } => pool::Exit::Signal,
         Exit::Code(_) if child.is_short && !child.leaving => pool::Exit::Sick,
@@ -137,7 +138,7 @@ fn exit_for_pool(child: &Child, exit: Exit) -> pool::Exit {
     }
 }
 
-fn say_it_ended(child: &Child, exit: Exit, in_flight: Option<&str>) {
+fn log_end(child: &Child, exit: Exit, in_flight: Option<&str>) {
     let (slot, generation, pid) = (child.id.slot, child.generation, child.pid.map(Pid::as_raw));
     let cause = exit.to_string();
     if child.overdue {

@@ -1,8 +1,8 @@
-//! A new generation takes the place of the one that serves, or it does not and leaves everything as it was.
+//! A reload: a new generation replaces the serving one, or fails and changes nothing.
 //!
-//! The new mold loads the application while the old generation serves, then forks one child. Once that takes requests,
-//! the new generation is the current one, and the rules replace the other children one by one. If anything fails before,
-//! the old generation stays, with its mold and with what was configured.
+//! The new mold loads the application while the old generation serves, and then forks one child. Once this child
+//! takes requests, the new generation is the current one, and the rules replace the other children one by one. If
+//! anything fails before, the old generation stays, with its mold and its settings.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -15,25 +15,25 @@ use crate::config::{Preload, Reread};
 use crate::roles::{MoldBirth, MoldNewborn};
 use crate::site::reloads::{Reload, Reloaded, Step, Waiter, children};
 use crate::site::slots::{Phase, Place, Slot};
-use crate::site::{Course, Effect, Site};
+use crate::site::{Effect, ServerState, Site};
 
 impl Site<'_> {
-    /// Asks for a reload. `waiter` is told what came of it.
+    /// Requests a reload. `waiter` gets its result.
     pub(crate) fn ask_for_reload(&mut self, cause: &str, waiter: Option<Waiter>) {
-        // One that begins later does what was asked for until then, however often that was.
+        // A reload that begins later covers all requests made until then.
         let goes_on = self.reloads.running.as_ref();
         let goes_on = goes_on.map(|reload| reload.generation);
         info!(goes_on, cause, "reload asked for");
-        if self.course == Course::Stopping {
+        if self.server_state == ServerState::Stopping {
             let failed = Reloaded::Failed {
                 generation: None,
                 why: "the server is stopping".to_owned(),
             };
-            failed.tell(waiter);
+            failed.notify(waiter);
             return;
         }
         if self.waits_for_change() {
-            // Nothing is served yet. Who waits for the reload has one once the start has succeeded.
+            // Nothing is served yet. For the waiter, a successful start is the reload.
             if let Some(waiter) = waiter {
                 self.reloads.asked.get_or_insert_default().push(waiter);
             }
@@ -43,9 +43,9 @@ impl Site<'_> {
         self.reloads.asked.get_or_insert_default().extend(waiter);
     }
 
-    /// Goes on with a reload as far as it comes now. Breaks in a process that was forked.
+    /// Continues a reload as far as possible. Breaks in a forked process.
     pub(super) fn go_on_with_reload(&mut self) -> ControlFlow<MoldNewborn> {
-        if self.course != Course::Serving {
+        if self.server_state != ServerState::Serving {
             return ControlFlow::Continue(());
         }
         if self.reloads.running.is_none()
@@ -60,7 +60,8 @@ impl Site<'_> {
         let is_over = self.step_ends().is_some_and(|end| now >= end);
         match reload.stage {
             Step::Mold => {
-                // Without preload, the one that could not share has to be gone first: there is one new mold at a time.
+                // With preload off, the mold that could not share must have exited first: there is one new mold at
+                // a time.
                 if self.molds.next.is_none() {
                     return self.build_next_mold();
                 }
@@ -99,14 +100,14 @@ impl Site<'_> {
         ControlFlow::Continue(())
     }
 
-    /// When a reload has taken too long, or those who wait for it are to be told how far it is.
+    /// When a reload times out, or its progress is to be reported.
     pub(crate) fn reload_due(&self) -> Option<Duration> {
         let due = self.step_ends().into_iter().chain(self.progress_due());
         due.min()
     }
 
-    /// When the present step of a reload has taken too long. A process may take the startup timeout to be ready, and one that
-    /// is to go may take the shutdown timeout.
+    /// When the current step of a reload times out. A starting process has the startup timeout, a leaving one the
+    /// shutdown timeout.
     fn step_ends(&self) -> Option<Duration> {
         let reload = self.reloads.running.as_ref()?;
         let starts = reload.settings.startup_timeout;
@@ -114,7 +115,7 @@ impl Site<'_> {
         match reload.stage {
             Step::Mold => None,
             Step::Loading | Step::Trial(_) => Some(reload.since + starts),
-            // A child that is about to be replaced has a slot, too.
+            // A child that is about to be replaced holds a slot, too.
             Step::WaitsForSlot | Step::Replacing(_) => Some(reload.since + starts_and_leaves),
         }
     }
@@ -144,8 +145,8 @@ impl Site<'_> {
         }
     }
 
-    /// A generation is on its way and has not taken over: the mold that serves is not built anew from what it may have
-    /// been replaced by.
+    /// A generation is loading. The serving mold is not replaced meanwhile, because its code may have been replaced
+    /// on disk.
     pub(crate) fn is_loading_next(&self) -> bool {
         let running = self.reloads.running.as_ref();
         running.is_some_and(|reload| !matches!(reload.stage, Step::Replacing(_)))
@@ -156,13 +157,13 @@ impl Site<'_> {
         self.reloads.running.is_some()
     }
 
-    /// This child is the first of a generation that has not taken over.
+    /// This child is the first one of a generation that has not taken over.
     pub(crate) fn is_trial(&self, id: ChildId) -> bool {
         let running = self.reloads.running.as_ref();
         running.is_some_and(|reload| reload.stage == Step::Trial(id))
     }
 
-    /// What the new generation's application has set up cannot be shared.
+    /// The new generation's application cannot be shared.
     pub(crate) fn next_cannot_be_shared(&mut self) {
         let Some(reload) = &mut self.reloads.running else {
             return;
@@ -175,7 +176,7 @@ impl Site<'_> {
         self.discard_next_mold();
     }
 
-    /// The new generation comes to nothing.
+    /// The new generation has failed.
     pub(crate) fn reload_failed(&mut self, why: String) {
         let Some(reload) = self.reloads.running.take() else {
             return;
@@ -189,7 +190,7 @@ impl Site<'_> {
         self.roles.settle(false);
         self.effects.push(Effect::Reloaded);
         let generation = reload.generation;
-        // Those of the one that failed are about to be mended.
+        // The modules of the failed generation are watched, because they will be fixed.
         self.keep_modules_of(&[self.generation, generation]);
         let reason = why.trim_end().lines().last().unwrap_or_default();
         error!(
@@ -202,10 +203,10 @@ impl Site<'_> {
             generation: Some(generation),
             why,
         }
-        .tell(reload.waiters);
+        .notify(reload.waiters);
     }
 
-    /// Nothing comes of what has been asked for any more.
+    /// Aborts the running and requested reloads.
     pub(crate) fn break_off_reload(&mut self, why: &str) {
         if self.is_loading_next() {
             self.reload_failed(why.to_owned());
@@ -217,7 +218,7 @@ impl Site<'_> {
             generation: None,
             why: why.to_owned(),
         };
-        failed.tell(waiters);
+        failed.notify(waiters);
     }
 
     fn begin_reload(&mut self, waiters: Vec<Waiter>) {
@@ -231,7 +232,7 @@ impl Site<'_> {
                 error!(reason = why, "reload failed: the old generation serves on");
                 let generation = None;
                 self.effects.push(Effect::Reloaded);
-                Reloaded::Failed { generation, why }.tell(waiters);
+                Reloaded::Failed { generation, why }.notify(waiters);
                 return;
             }
         };
@@ -268,15 +269,15 @@ impl Site<'_> {
         ControlFlow::Continue(())
     }
 
-    /// The mold may be able to fork, and the child to serve, or not.
+    /// Orders the first child of the new generation.
     fn try_first_child(&mut self) {
         let Some(slot) = self.vacant_slot() else {
-            // All slots are held by children that leave: one of them will be gone first.
+            // All slots are held by leaving children: wait until one of them has gone.
             return;
         };
         match self.order_of(slot, true) {
             Ok(id) => self.next_step(Step::Trial(id)),
-            // The mold has just died; that will be heard.
+            // The mold has just died; its end will be handled.
             Err(Errno::EPIPE) => {}
             Err(errno) => self.reload_failed(format!(
                 "the first child of the new generation cannot be ordered: {errno}"
@@ -284,7 +285,7 @@ impl Site<'_> {
         }
     }
 
-    /// From here on the new generation is the one that serves.
+    /// Makes the new generation the current one.
     fn take_over(&mut self) {
         let Some(reload) = &mut self.reloads.running else {
             return;
@@ -296,20 +297,20 @@ impl Site<'_> {
         self.generation = generation;
         self.preload = preload;
         self.scaled = None;
-        self.observed.heaviest = 0;
+        self.observed.largest_private = 0;
         self.roles.settle(true);
-        // It stays for as long as it has children: see `dismiss_former_molds`.
+        // It stays as long as it has children: see `dismiss_former_molds`.
         let former = std::mem::replace(&mut self.molds.serving, self.molds.next.take());
         self.molds.former.extend(former);
         self.events.push(pool::Event::GracefulRestart);
         self.keep_modules_of(&[generation]);
         info!(r#gen = generation, "takes over");
-        // How many there are is counted when it is looked next.
+        // They are counted at the next check.
         self.next_step(Step::Replacing(usize::MAX));
     }
 
-    /// The reload ends when no child of an earlier generation takes requests. `left` did when it was looked last; `is_over`:
-    /// that was long ago, so that something is in the way, and the next reload is not to wait for it.
+    /// Ends the reload when no child of an earlier generation takes requests. `left`: how many did at the last
+    /// check; `is_over`: the time limit has passed, and the next reload is not to wait for it.
     fn finish_reload(&mut self, left: usize, is_over: bool) {
         let generation = self.generation;
         let former = self.of_former_generations().len();
@@ -331,7 +332,7 @@ impl Site<'_> {
                 generation,
                 need_restart,
             }
-            .tell(reload.waiters);
+            .notify(reload.waiters);
             return;
         }
         let why = format!(
@@ -345,7 +346,7 @@ impl Site<'_> {
             reason = why,
             "reload not finished"
         );
-        Reloaded::Unfinished { why }.tell(reload.waiters);
+        Reloaded::Unfinished { why }.notify(reload.waiters);
     }
 
     fn discard_next_mold(&mut self) {

@@ -1,4 +1,4 @@
-//! Reloads as they are kept: the one that goes on, and those who wait for it.
+//! The state of reloads: the running one, and the waiters.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,44 +7,44 @@ use exchange::ChildId;
 
 use crate::config::Settings;
 
-/// Reloads: one at a time, and whoever asks meanwhile asks for one more.
+/// Reloads run one at a time; requests meanwhile are combined into one more.
 #[derive(Default)]
 pub(crate) struct Reloads {
     pub(crate) running: Option<Reload>,
-    /// Who has asked for one that has not begun.
+    /// The waiters of a requested reload that has not begun.
     pub(crate) asked: Option<Vec<Waiter>>,
     pub(crate) progress: Progress,
-    /// The number of the newest generation, whatever has come of it.
+    /// The number of the newest generation, even if it failed.
     pub(crate) newest: u32,
 }
 
-/// A generation on its way.
+/// A running reload.
 pub(crate) struct Reload {
     pub(crate) generation: u32,
     pub(crate) stage: Step,
-    /// The last step forward, from which timeouts count.
+    /// The last progress, from which timeouts count.
     pub(crate) since: Duration,
-    /// What was configured, to hold with the new generation.
+    /// The settings for the new generation.
     pub(crate) settings: Settings,
-    /// What has changed and does not hold with it.
+    /// Changed options that need a restart.
     pub(crate) need_restart: Vec<&'static str>,
     /// Whether its mold loads the application.
     pub(crate) preload: bool,
     pub(crate) waiters: Vec<Waiter>,
 }
 
-/// How far a new generation is.
+/// The step of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Its mold is to be forked.
     Mold,
     /// Its mold loads the application.
     Loading,
-    /// Its mold is ready, and no slot is free for its first child.
+    /// Its mold is ready, and waits for a free slot for the first child.
     WaitsForSlot,
     /// Its first child starts.
     Trial(ChildId),
-    /// It is the current one; of the old one, so many children still take requests.
+    /// It is the current one; this many children of the old one still take requests.
     Replacing(usize),
 }
 
@@ -57,68 +57,68 @@ impl fmt::Debug for Reloads {
     }
 }
 
-/// What came of a reload.
+/// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reloaded {
-    /// All children that take new requests belong to the new generation.
+    /// All children that take requests belong to the new generation.
     Done {
         /// Its number.
         generation: u32,
-        /// Options that have changed and do not hold before the server is started again.
+        /// Changed options that take effect only after a restart.
         need_restart: Vec<&'static str>,
     },
-    /// The old generation serves on.
+    /// The old generation continues to serve.
     Failed {
-        /// The number of the generation that came to nothing, if it came to one.
+        /// The number of the failed generation, if it got one.
         generation: Option<u32>,
         /// Why: the traceback, or another reason.
         why: String,
     },
-    /// The new generation serves, and so do some of the old one.
+    /// The new generation serves, together with children of the old one.
     Unfinished {
         /// Why.
         why: String,
     },
 }
 
-/// What somebody who waits for a reload is told.
+/// A message to a waiter.
 #[derive(Debug)]
 pub(crate) enum News<'a> {
-    /// What it waits for.
+    /// The reload is running, and waits for this.
     GoesOn(&'a str),
     /// It has ended.
     Ended(&'a Reloaded),
 }
 
-/// Somebody who wants to know what comes of a reload.
+/// A callback for the progress and the result of a reload.
 pub(crate) type Waiter = Box<dyn FnMut(News<'_>)>;
 
-/// What has been told.
+/// What was last reported.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// What the reload waited for when that was last told, if it was, and when; nothing while nobody waits.
-    pub(crate) told: Option<(Option<Subject>, Duration)>,
+    /// The subject of the last progress message, if one was sent, and its time; `None` without waiters.
+    pub(crate) reported: Option<(Option<Subject>, Duration)>,
 }
 
-/// What a reload waits for, without how long.
+/// What a reload waits for, without the duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// The server has just been started.
+    /// The start of the server.
     Start,
-    /// A step of the generation that is coming.
+    /// A step of the new generation.
     Step(u32, Step),
 }
 
 impl Reloaded {
-    /// Tells everybody.
-    pub(crate) fn tell(&self, waiters: impl IntoIterator<Item = Waiter>) {
+    /// Sends the result to all waiters.
+    pub(crate) fn notify(&self, waiters: impl IntoIterator<Item = Waiter>) {
         for mut waiter in waiters {
             waiter(News::Ended(self));
         }
     }
 }
 
-/// So many children, in words.
+/// A number of children in words.
 pub(crate) fn children(count: usize) -> String {
     match count {
         1 => "1 child".to_owned(),

@@ -1,4 +1,4 @@
-//! Those who have been told to go: what they still do, and what becomes of them when they do not go.
+//! Processes that were told to exit: what they still do, and what happens if they do not exit.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::ipc::message::ChildOrder;
 use crate::site::Site;
 use crate::site::slots::{Child, Mold, Phase, Slot};
 
-/// A line names no more requests than these, and no more characters of a path.
+/// The maximum of requests in a log line, and of characters of a path.
 const REQUESTS: usize = 8;
 const CHARACTERS: usize = 200;
 
-/// How long a mold may take to leave at least: it does what the application wants to have done at its end.
+/// The minimum time for a mold to exit: it runs the application's exit handlers.
 const MOLD_LEAVES: Duration = Duration::from_secs(2);
 
 impl Site<'_> {
-    /// Tells a child to finish what it has, and to leave. One that is not ready has nothing to finish.
+    /// Tells a child to drain. One that is not ready is killed.
     pub(crate) fn retire_child(&mut self, slot: u16) {
         let now = self.now();
         if let Some(child) = self.slots[usize::from(slot)].child_mut() {
@@ -32,7 +32,7 @@ impl Site<'_> {
         }
     }
 
-    /// Kills a child that has not left in time, and says what it still had to do.
+    /// Kills a child that has not exited in time, and logs its requests.
     pub(crate) fn kill_overdue_child(&mut self, slot: u16) {
         let timeout_ms = self.settings.shutdown_timeout.as_millis();
         let in_flight = self.slots[usize::from(slot)]
@@ -52,7 +52,7 @@ impl Site<'_> {
         }
     }
 
-    /// Kills every child that is left at the end of a stop.
+    /// Kills all remaining children at the end of a stop.
     pub(crate) fn kill_overdue_children(&mut self) {
         for slot in self.all_slots() {
             if self.slots[usize::from(slot)].child().is_some() {
@@ -61,8 +61,8 @@ impl Site<'_> {
         }
     }
 
-    /// Tells the molds of earlier generations to go that have no child any more. What the application has made in a mold,
-    /// such as a temporary folder, is removed when that ends, and its children use it until they have gone.
+    /// Tells molds of earlier generations that have no child left to exit. What the application has created in a
+    /// mold, such as a temporary folder, is removed when the mold exits, so it stays until its children have gone.
     pub(crate) fn dismiss_former_molds(&mut self) {
         let children = self.slots.iter().filter_map(Slot::child);
         let generations: Vec<u32> = children.map(|child| child.generation).collect();
@@ -74,13 +74,13 @@ impl Site<'_> {
         }
     }
 
-    /// When a mold that has been told to go has taken too long.
+    /// When a mold that was told to exit times out.
     pub(crate) fn former_molds_due(&self) -> Option<Duration> {
         let due = self.molds.former.iter().filter_map(|mold| mold.leave_by);
         due.min()
     }
 
-    /// Kills molds that have been told to go and have not gone: one that hangs or is stopped hears nothing.
+    /// Kills molds that were told to exit and did not: one that hangs or is stopped reads no order.
     pub(crate) fn kill_overdue_molds(&mut self) {
         let now = self.now();
         let overdue = |mold: &&mut Mold| mold.leave_by.is_some_and(|due| due <= now);
@@ -96,14 +96,14 @@ impl Site<'_> {
 
     /// The requests that a child has taken and not answered: method and path of each.
     pub(crate) fn in_flight(&self, id: ChildId) -> Option<String> {
-        told(self.exchange.in_flight(id), |request| {
+        describe(self.exchange.in_flight(id), |request| {
             format!("{} {}", request.method, path(request))
         })
     }
 
-    /// The same, and how long each has taken. Those that have taken longest come first.
+    /// The same with their durations, the longest first.
     fn in_flight_so_long(&self, id: ChildId) -> Option<String> {
-        told(self.exchange.in_flight(id), |request| {
+        describe(self.exchange.in_flight(id), |request| {
             format!("{} {}", request.method, within(request))
         })
     }
@@ -111,13 +111,13 @@ impl Site<'_> {
     /// The same of several children, without the methods.
     pub(crate) fn in_flight_of(&self, ids: &[ChildId]) -> Option<String> {
         let requests = ids.iter().flat_map(|id| self.exchange.in_flight(*id));
-        told(requests.collect(), within)
+        describe(requests.collect(), within)
     }
 
     /// The children of earlier generations that still take requests.
     pub(crate) fn of_former_generations(&self) -> Vec<&Child> {
         let takes_requests = |child: &&Child| {
-            // One that is not ready and has been told to go has been killed.
+            // A child that is not ready and was told to exit has been killed.
             let is_going = child.drains || (child.leaving && child.phase != Phase::Ready);
             child.generation != self.generation && !is_going
         };
@@ -125,14 +125,14 @@ impl Site<'_> {
         children.filter(takes_requests).collect()
     }
 
-    /// The children that have been told to go, or killed, and are still there.
+    /// The children that were told to exit, or killed, and have not ended.
     pub(crate) fn leaving_children(&self) -> Vec<&Child> {
         let children = self.slots.iter().filter_map(Slot::child);
         children.filter(|child| child.leaving).collect()
     }
 }
 
-/// Tells a child to finish what it has, and to leave. Its time counts from before it is told.
+/// Tells a child to drain. Its deadline counts from before the order.
 pub(crate) fn drain(child: &mut Child, exchange: &Exchange, now: Duration) {
     child.leaving = true;
     child.draining.get_or_insert(now);
@@ -140,17 +140,17 @@ pub(crate) fn drain(child: &mut Child, exchange: &Exchange, now: Duration) {
         .scoreboard()
         .child(child.id.slot)
         .set_state(ChildState::Draining);
-    // A line that has ended belongs to a child that has, too; nothing else was ever said on it.
+    // Fails when the child has ended; the channel cannot be full, because nothing else is sent.
     let _ = child
         .link
         .as_ref()
         .map(|link| link.try_send(ChildOrder::Drain));
 }
 
-fn told(mut requests: Vec<InFlight>, tell: impl Fn(&InFlight) -> String) -> Option<String> {
+fn describe(mut requests: Vec<InFlight>, format: impl Fn(&InFlight) -> String) -> Option<String> {
     requests.sort_by_key(|request| std::cmp::Reverse(request.running));
     let more = requests.len().saturating_sub(REQUESTS);
-    let mut words: Vec<_> = requests.iter().take(REQUESTS).map(tell).collect();
+    let mut words: Vec<_> = requests.iter().take(REQUESTS).map(format).collect();
     if more > 0 {
         words.push(format!("{more} more"));
     }
@@ -188,16 +188,16 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_come_first_and_neither_many_nor_long_ones_fill_a_line() {
-        assert_eq!(told(Vec::new(), within), None);
+    fn the_longest_requests_come_first_and_the_line_is_bounded() {
+        assert_eq!(describe(Vec::new(), within), None);
         let two = vec![request("/a", 3), request("/b", 12)];
         assert_eq!(
-            told(two, within).as_deref(),
+            describe(two, within).as_deref(),
             Some("/b for 12 s, /a for 3 s")
         );
         let many = (0..REQUESTS + 2).map(|_| request("/", 0)).collect();
-        assert!(told(many, within).unwrap().ends_with(", 2 more"));
-        let long = told(vec![request(&"/é".repeat(CHARACTERS), 0)], within).unwrap();
+        assert!(describe(many, within).unwrap().ends_with(", 2 more"));
+        let long = describe(vec![request(&"/é".repeat(CHARACTERS), 0)], within).unwrap();
         assert_eq!(
             long.chars().count(),
             CHARACTERS + "… for 0 s".chars().count()

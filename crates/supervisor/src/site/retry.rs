@@ -1,4 +1,4 @@
-//! In development, an application that cannot be loaded waits for a change of its files.
+//! In development, an application that cannot be loaded is retried when its files change.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use crate::site::slots::{Mold, Slot};
 use crate::site::{Effect, Site};
 
 impl Site<'_> {
-    /// Watches over the files of modules that a mold or a child of this generation tells of.
+    /// Watches the module files that a mold or a child of this generation has reported.
     pub(crate) fn watch_modules(
         &mut self,
         generation: u32,
         files: Vec<PathBuf>,
         since: Option<Duration>,
     ) {
-        // Children of a former one may still import.
+        // Children of a former generation may still import modules.
         if self.settings.watch_modules && generation >= self.generation {
             let now = self.now();
             self.changes.watch_modules(generation, files, since, now);
         }
     }
 
-    /// Of modules, only those of these generations count from now on.
+    /// Keeps only the modules of these generations.
     pub(crate) fn keep_modules_of(&mut self, generations: &[u32]) {
         let now = self.now();
         self.changes
             .keep_modules_of(generations, &self.settings, now);
     }
 
-    /// Asks for the reload that is due.
+    /// Requests the reload that is due.
     pub(crate) fn reload_changed(&mut self) {
         let now = self.now();
         if !self.changes.take_due(now) {
@@ -44,12 +44,12 @@ impl Site<'_> {
         }
     }
 
-    /// The first generation waits for a change.
+    /// The first generation waits for a change of files.
     pub(crate) fn waits_for_change(&self) -> bool {
         self.changes.waits
     }
 
-    /// In development, an application that cannot be loaded is about to be mended. Until then, requests wait.
+    /// In development, an application that cannot be loaded waits for a change. Until then, requests wait.
     pub(crate) fn wait_for_change(&mut self) {
         if !self.changes.waits {
             info!("waiting for a change of the application's files");
@@ -62,7 +62,7 @@ impl Site<'_> {
         }
     }
 
-    /// Loads the first generation once more, as it is configured by now.
+    /// Loads the first generation again, with the current settings.
     pub(crate) fn try_start_again(&mut self, cause: &str) {
         info!(cause, "loading the application again");
         match self.roles.reread() {

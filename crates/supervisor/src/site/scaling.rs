@@ -1,4 +1,4 @@
-//! The size of the pool: as configured, or as somebody has set it since.
+//! The size of the pool: as configured, or as set by a command since.
 
 use pool::Pool;
 use tracing::{info, warn};
@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use crate::site::Site;
 
 impl Site<'_> {
-    /// The pool as the rules are to keep it.
+    /// The pool for the rules.
     pub(crate) fn pool(&self) -> Pool {
         match (self.scaled, self.settings.pool) {
             (None, pool) => pool,
@@ -20,7 +20,7 @@ impl Site<'_> {
         }
     }
 
-    /// Children of the pool; of an elastic one the most that it may have.
+    /// The size of the pool; the maximum for an elastic one.
     pub(crate) fn size(&self) -> u16 {
         match (self.scaled, self.settings.pool) {
             (Some(children), _) => children,
@@ -31,16 +31,16 @@ impl Site<'_> {
         }
     }
 
-    /// The most children that the pool can have: one slot is kept for the child that replaces another.
+    /// The maximum size of the pool: one slot is reserved for a child that replaces another.
     pub(crate) fn most_children(&self) -> u16 {
         let slots = u16::try_from(self.slots.len()).unwrap_or(u16::MAX);
         slots.saturating_sub(1).max(1)
     }
 
-    /// Gives the pool another size, until the next reload: of an elastic one the most children that it may have.
+    /// Sets the size of the pool until the next reload; for an elastic one the maximum.
     ///
     /// # Errors
-    /// Why it cannot have that size.
+    /// When the size is not possible, with the reason.
     pub(crate) fn scale(&mut self, children: u16) -> Result<(), String> {
         let most = self.most_children();
         if children > most {
@@ -53,23 +53,23 @@ impl Site<'_> {
         Ok(())
     }
 
-    /// One child more.
+    /// Adds one child.
     pub(crate) fn scale_up(&mut self) {
         if let Err(reason) = self.scale(self.size().saturating_add(1)) {
             warn!(reason, "not scaled");
         }
     }
 
-    /// One child less, but not the last.
+    /// Removes one child, but not the last.
     pub(crate) fn scale_down(&mut self) {
         match self.size() {
             0 | 1 => warn!(children = self.size(), "not scaled: the last child stays"),
-            // Never more than there is room for, as it is less than there is.
+            // Cannot fail, because it is smaller than the current size.
             children => drop(self.scale(children - 1)),
         }
     }
 
-    /// All children leave, and requests wait until there are some again.
+    /// All children exit, and requests wait until new ones are ready.
     pub(crate) fn retire_all(&mut self) {
         info!("all children retire, until HUP or TTIN");
         self.scaled = Some(0);

@@ -1,4 +1,4 @@
-//! The processes of the server as the supervisor knows them.
+//! The processes of a site.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use crate::ipc::message::{ChildOrder, ChildReport, MoldReport, Order};
 use crate::sys::process::{Handle, kill_now};
 use crate::sys::wait;
 
-/// The mold.
+/// A mold.
 #[derive(Debug)]
 pub(crate) struct Mold {
     pub(crate) pid: Pid,
     pub(crate) generation: u32,
-    /// Gone once either side has closed it.
+    /// `None` once either side has closed it.
     pub(crate) link: Option<Channel<Order, MoldReport>>,
     pub(crate) since: Duration,
     /// Since when it forks children.
     pub(crate) ready: Option<Duration>,
-    /// Code of the application runs in it: how it ends may be the application's doing.
+    /// It runs code of the application, which may determine how it ends.
     pub(crate) loads: bool,
-    /// It has been killed or told to go: its end is no news.
+    /// It has been killed or told to exit: its end is expected.
     pub(crate) leaving: bool,
-    /// When it has to have gone, since it was told to.
+    /// The deadline for its exit, once it was told to.
     pub(crate) leave_by: Option<Duration>,
-    /// How often it has said what makes no sense.
-    pub(crate) nonsense: u8,
+    /// The number of its unexpected messages.
+    pub(crate) unexpected: u8,
 }
 
-/// A process of a site.
+/// The role of a process of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
+pub(crate) enum Role {
     /// A mold.
     Mold,
     /// The child in this slot.
@@ -43,41 +43,41 @@ pub(crate) enum Who {
 /// The molds of a site that have not been reaped.
 #[derive(Debug, Default)]
 pub(crate) struct Molds {
-    /// That of the generation that serves.
+    /// The mold of the serving generation.
     pub(crate) serving: Option<Mold>,
-    /// That of a generation that has not taken over.
+    /// The mold of a generation that has not taken over.
     pub(crate) next: Option<Mold>,
-    /// Those that have been told to go, or are to go after their last child.
+    /// Molds that were told to exit, or will be after their last child.
     pub(crate) former: Vec<Mold>,
 }
 
-/// A child slot. The number of its present incarnation, or of the last one, outlives it.
+/// A child slot. The incarnation number outlives the child.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) incarnation: u8,
     pub(crate) place: Place,
 }
 
-/// Who is in a slot.
+/// The occupant of a slot.
 #[derive(Debug, Default)]
 pub(crate) enum Place {
-    /// Nobody.
+    /// No child.
     #[default]
     Vacant,
-    /// A child that has been ordered and not been reaped.
+    /// A child that was ordered and has not been reaped.
     Taken(Child),
-    /// A child that has been reaped, until the front has cleared what it left.
+    /// A child that was reaped, until the front has cleared the slot.
     Gone(ChildId, Delivery),
 }
 
-/// Whether the front knows that a child is gone.
+/// Whether the front knows that a child has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// To be told as soon as the line has room, or as there is a front.
+    /// The message is to be sent once the channel has room, or a front exists.
     Owed,
-    /// Told.
+    /// The message was sent.
     Sent,
-    /// It was so when the front was forked, which clears such slots before it serves.
+    /// The child had ended before the front was forked, which clears such slots before it serves.
     Inherited,
 }
 
@@ -86,52 +86,52 @@ pub(crate) enum Delivery {
 pub(crate) struct Child {
     pub(crate) id: ChildId,
     pub(crate) generation: u32,
-    /// Known once it is there: the kernel has shown it to be a child of ours, or one of the process that a mold forks it by.
+    /// Known once the process exists: the kernel lists it as a child of ours, or of the intermediate process.
     pub(crate) pid: Option<Pid>,
-    /// The process, as long as its parent is not known to be the supervisor: until then its number may come to be another's.
+    /// A handle of the process, until its parent is known to be the supervisor: until then its id may be reused.
     pub(crate) unadopted: Option<Handle>,
-    /// It has told of its birth itself.
+    /// It has reported its birth itself.
     pub(crate) born: bool,
-    /// The front has been told which process it is, and it has been told to serve.
+    /// The front knows its process, and it was told to serve.
     pub(crate) serves: bool,
-    /// Gone once either side has closed it.
+    /// `None` once either side has closed it.
     pub(crate) link: Option<Channel<ChildOrder, ChildReport>>,
     pub(crate) since: Duration,
     pub(crate) phase: Phase,
-    /// It has been killed or told to go: its end is no news.
+    /// It has been killed or told to exit: its end is expected.
     pub(crate) leaving: bool,
-    /// Since when it has been told to go. Nothing before that, and once it has been killed.
+    /// Since when it has been told to drain. `None` before, and once it was killed.
     pub(crate) draining: Option<Duration>,
-    /// It was killed because it did not leave in time.
+    /// It was killed because it did not exit in time.
     pub(crate) overdue: bool,
-    /// It has said that it cannot begin for want of something that the machine is short of.
+    /// It has reported that it cannot start because the machine lacks a resource.
     pub(crate) is_short: bool,
-    /// It is to go as soon as the pool is complete without it.
+    /// It is to drain as soon as the pool is complete without it.
     pub(crate) outgoing: bool,
-    /// It has said that it takes no further request.
+    /// It has reported that it takes no further requests.
     pub(crate) drains: bool,
-    /// It has said that it has answered as many requests as it may.
+    /// It has reported that it has answered its maximum of requests.
     pub(crate) spent: bool,
-    /// How often it has said what makes no sense.
-    pub(crate) nonsense: u8,
+    /// The number of its unexpected messages.
+    pub(crate) unexpected: u8,
     pub(crate) record: Record,
 }
 
-/// What a child has behind it.
+/// The lifetime counters of a child.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
     /// Requests that the threads of its slot had answered when it was ordered.
     pub(crate) served_before: u64,
-    /// Requests that it had answered at the last look, and since when.
+    /// Requests that it had answered at the last check, and since when.
     pub(crate) served: (u64, Duration),
-    /// Its own memory in bytes, when it has been measured.
+    /// Its private memory in bytes, once measured.
     pub(crate) private: Option<u64>,
 }
 
-/// How far a child is.
+/// The phase of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The mold has been told.
+    /// The order was sent to the mold.
     Ordered,
     /// It is born.
     Starting,
@@ -148,7 +148,7 @@ impl Slot {
         }
     }
 
-    /// The child in this slot, to be changed.
+    /// The child in this slot, mutable.
     pub(crate) fn child_mut(&mut self) -> Option<&mut Child> {
         match &mut self.place {
             Place::Taken(child) => Some(child),
@@ -156,7 +156,7 @@ impl Slot {
         }
     }
 
-    /// The slot as the rules see it, with so many of its threads busy.
+    /// The slot as an input for `pool`; `busy` of its threads have a request.
     pub(crate) fn observed(&self, busy: u16) -> pool::Child {
         match &self.place {
             Place::Vacant => pool::Child::Vacant,
@@ -180,12 +180,12 @@ impl Slot {
 }
 
 impl Molds {
-    /// All of them.
+    /// All molds.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Mold> {
         self.serving.iter().chain(&self.next).chain(&self.former)
     }
 
-    /// The same, to be changed.
+    /// All molds, mutable.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Mold> {
         self.serving
             .iter_mut()
@@ -193,7 +193,7 @@ impl Molds {
             .chain(&mut self.former)
     }
 
-    /// One has been reaped.
+    /// Removes a mold that was reaped.
     pub(crate) fn take(&mut self, pid: Pid) -> Option<Mold> {
         let is = |mold: &mut Mold| mold.pid == pid;
         let found = self.serving.take_if(is).or_else(|| self.next.take_if(is));
@@ -220,25 +220,25 @@ impl Mold {
             loads: false,
             leaving: false,
             leave_by: None,
-            nonsense: 0,
+            unexpected: 0,
         }
     }
 
-    /// Tells it to go when it has carried out what it has been told, and by then.
+    /// Tells it to exit after the orders that it has, by this deadline.
     pub(crate) fn dismiss(&mut self, leave_by: Duration) {
         self.leave_by = Some(leave_by);
-        let told = self
+        let is_sent = self
             .link
             .as_ref()
             .is_some_and(|link| link.try_send(Order::Retire).is_ok());
         self.leaving = true;
-        // While it loads the application it hears nothing.
-        if self.ready.is_none() || !told {
+        // While it loads the application it reads no orders.
+        if self.ready.is_none() || !is_sent {
             self.kill();
         }
     }
 
-    /// The mold as the rules see it.
+    /// The mold as an input for `pool`.
     pub(crate) fn observed(mold: Option<&Self>) -> pool::Mold {
         match mold {
             None => pool::Mold::Absent,
@@ -260,34 +260,34 @@ impl Mold {
 }
 
 impl Child {
-    /// The number of its process, once it has been born.
+    /// Its process id, once it has been born.
     pub(crate) fn process(&self) -> Option<u32> {
         let pid = self.pid.filter(|_| self.born)?;
         Some(pid.as_raw().cast_unsigned())
     }
 
-    /// It has been born, and the front has not been told.
-    pub(crate) fn is_to_be_told_of(&self) -> bool {
+    /// It has been born, and the front has not been informed.
+    pub(crate) fn must_be_announced(&self) -> bool {
         self.born && !self.serves
     }
 
-    /// The front has been told of it, or will know it from its beginning: it may take requests. Before, what it asked the
-    /// front for would be refused as a stranger's.
+    /// The front knows it, or will from its start: it may take requests. Before, its messages to the front would be
+    /// refused as those of an unknown process.
     pub(crate) fn let_serve(&mut self) {
         self.serves = true;
-        // The line is new and has room; when it has ended, so has the child.
+        // The channel is new and has room; if it has ended, so has the child.
         if let Some(link) = &self.link {
             let _ = link.try_send(ChildOrder::Serve);
         }
     }
 
-    /// Kills it, if it has been born; if not, as soon as it is.
+    /// Kills it at once if it has been born, or as soon as it is.
     pub(crate) fn kill(&mut self) {
         (self.leaving, self.draining) = (true, None);
         self.end_process();
     }
 
-    /// Kills its process, and tells whether there is one that is not reaped.
+    /// Kills its process; returns whether there is one that has not been reaped.
     pub(crate) fn end_process(&mut self) -> bool {
         let Some(pid) = self.pid else { return false };
         if wait::is_ours(pid) {

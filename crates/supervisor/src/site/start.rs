@@ -1,4 +1,4 @@
-//! How processes are started, and what is done about those that do not get up.
+//! Starts processes, and handles those that fail to start.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ use crate::site::slots::{Child, Mold, Phase, Place, Record, Slot};
 use crate::sys::fork::{Side, fork};
 
 impl Site<'_> {
-    /// The children that have been born, with the numbers of their processes.
+    /// The born children, with their process ids.
     pub(crate) fn born(&self) -> impl Iterator<Item = (ChildId, u32)> {
         let children = self.slots.iter().filter_map(Slot::child);
         children.filter_map(|child| Some((child.id, child.process()?)))
@@ -71,12 +71,12 @@ impl Site<'_> {
                 "mold takes longer than the startup timeout"
             );
             mold.kill();
-            // It is not gone by its own will, and so another one waits as after a death.
+            // Killing it counts as its death, so that the next mold is delayed.
             self.events.push(pool::Event::MoldDied);
         }
     }
 
-    /// Kills a child that has taken too long to be ready, or to leave.
+    /// Kills a child that has taken too long to become ready, or to exit.
     pub(super) fn kill_late_child(&mut self, slot: u16) {
         let child = self.slots[usize::from(slot)].child();
         if child.is_some_and(|child| child.draining.is_some()) {
@@ -97,15 +97,15 @@ impl Site<'_> {
     }
 
     pub(super) fn order_child(&mut self, slot: u16) {
-        // What stands in the way is told to the rules, or heard.
+        // A failure is reported to the rules, or noticed by the mold's end.
         let _ = self.order_of(slot, false);
     }
 
-    /// Tells a mold to fork a child, and gives back who that will be. Its line is made before: the end of that is how we
-    /// hear that it is gone, or was never born.
+    /// Orders a child from a mold, and returns its id. Its channel is created before: the end of the channel shows
+    /// that the child has ended, or was never born.
     ///
     /// # Errors
-    /// `EPIPE` when the mold has just died, which will be heard.
+    /// `EPIPE` when the mold has just died, which will be handled.
     pub(super) fn order_of(&mut self, slot: u16, next: bool) -> nix::Result<ChildId> {
         let is_first = next || !self.startup.child_was_ready;
         let since = self.now();
@@ -159,7 +159,7 @@ impl Site<'_> {
                     outgoing: false,
                     drains: false,
                     spent: false,
-                    nonsense: 0,
+                    unexpected: 0,
                     record: Record {
                         served_before,
                         served: (0, since),

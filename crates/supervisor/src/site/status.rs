@@ -1,4 +1,4 @@
-//! How a site is, for those who ask.
+//! The status of a site.
 
 use exchange::Load;
 
@@ -6,24 +6,24 @@ use crate::control::{ChildStatus, MoldStatus, Process, SiteStatus};
 use crate::site::Site;
 use crate::site::slots::{Child, Mold, Phase, Slot};
 
-/// What a site has.
-pub(crate) struct Consists {
+/// The processes of a site.
+pub(crate) struct SiteProcesses {
     /// The site itself.
     pub(crate) site: SiteStatus,
-    /// The mold that serves.
+    /// The serving mold.
     pub(crate) mold: Option<MoldStatus>,
-    /// That of a generation on its way.
+    /// The mold of a generation that is loading.
     pub(crate) next_mold: Option<MoldStatus>,
     /// The children, by slot.
     pub(crate) children: Vec<ChildStatus>,
 }
 
-/// How busy a site is.
+/// The load of a site.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Business {
+pub(crate) struct Occupancy {
     /// Threads that have a request.
     pub(crate) busy: usize,
-    /// Threads of ready children that have none.
+    /// Threads of ready children without a request.
     pub(crate) idle: usize,
     /// Requests that wait for a thread.
     pub(crate) waiting: u32,
@@ -32,8 +32,8 @@ pub(crate) struct Business {
 }
 
 impl Site<'_> {
-    /// What it consists of and how busy it is.
-    pub(crate) fn status(&self) -> Consists {
+    /// Its processes and load.
+    pub(crate) fn status(&self) -> SiteProcesses {
         let load = self.exchange.load();
         let threads = u16::from(self.exchange.geometry().threads);
         let children: Vec<_> = self
@@ -44,7 +44,7 @@ impl Site<'_> {
             .collect();
         let ready = children.iter().filter(|child| child.state == "ready");
         let idle = ready.map(|child| u32::from(threads.saturating_sub(child.busy)));
-        Consists {
+        SiteProcesses {
             site: SiteStatus {
                 site: self.id,
                 application: self.settings.title.clone(),
@@ -65,15 +65,15 @@ impl Site<'_> {
         }
     }
 
-    /// How busy it is.
-    pub(crate) fn business(&self) -> Business {
+    /// Its load.
+    pub(crate) fn occupancy(&self) -> Occupancy {
         let load = self.exchange.load();
         let busy = load.busy.iter().copied().map(usize::from).sum();
         let is_ready = |child: &&Child| child.phase == Phase::Ready && !child.leaving;
         let children = self.slots.iter().filter_map(Slot::child);
         let ready = children.filter(is_ready).count();
         let threads = ready * usize::from(self.exchange.geometry().threads);
-        Business {
+        Occupancy {
             busy,
             idle: threads.saturating_sub(busy),
             waiting: load.waiting(),

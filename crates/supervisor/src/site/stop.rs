@@ -1,4 +1,4 @@
-//! How a site ends, when the server does.
+//! The end of a site in a stop of the server.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ impl Site<'_> {
         self.molds.iter().next().is_some()
     }
 
-    /// Tells every child to finish. One that is not ready has nothing to finish, and may not listen for long.
+    /// Tells every child to drain. One that is not ready is killed, because it may not read orders for a long time.
     pub(crate) fn drain_children(&mut self, strangers: &[Pid]) {
-        // It may have become ready since it was heard last.
+        // It may have become ready since its last message was received.
         for slot in self.all_slots() {
             self.receive_child(slot, strangers);
         }
@@ -36,10 +36,10 @@ impl Site<'_> {
         }
     }
 
-    /// Has children give up output that nobody reads.
+    /// Makes children give up output that has no reader.
     pub(crate) fn mute_children(&self) {
         for child in self.slots.iter().filter_map(Slot::child) {
-            // One that has no room for it has heard it before.
+            // A child whose channel is full already has this order in it.
             let _ = child
                 .link
                 .as_ref()
@@ -47,19 +47,21 @@ impl Site<'_> {
         }
     }
 
-    /// Tells the molds to leave, and does not kill them: they remove what the application has made at load.
+    /// Tells the molds to exit instead of killing them: they remove files that the application created while
+    /// loading.
     pub(crate) fn dismiss_molds(&mut self, until: Duration) {
         self.molds.iter_mut().for_each(|mold| mold.dismiss(until));
     }
 
-    /// The numbers of the processes that have not ended. A child that was never born has none: 0.
+    /// The process ids that have not ended. For a child that was never born: 0.
     pub(crate) fn left(&self) -> impl Iterator<Item = i32> {
         let molds = self.molds.iter().map(|mold| mold.pid.as_raw());
         let children = self.slots.iter().filter_map(Slot::child);
         molds.chain(children.map(|child| child.pid.map_or(0, Pid::as_raw)))
     }
 
-    /// Kills every process. Who is not born yet is killed at birth, and is not born once the mold is dead.
+    /// Kills every process. A child that is not born yet is killed at its birth, or never born because its mold is
+    /// dead.
     pub(crate) fn kill_all(&mut self) {
         self.molds.iter_mut().for_each(Mold::kill);
         for child in self.slots.iter_mut().filter_map(Slot::child_mut) {

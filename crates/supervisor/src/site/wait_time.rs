@@ -1,20 +1,20 @@
-//! How many requests wait, and for how long: told from how many had been offered at earlier looks.
+//! Estimates how many requests wait, and for how long, from the number of offered requests at earlier checks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use exchange::Load;
 
-/// What was seen of the line of waiting requests, oldest first.
+/// Observations of the queue, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct WaitEstimator {
-    /// How many requests had been offered when.
+    /// The number of offered requests, with the time.
     looks: VecDeque<(u64, Duration)>,
 }
 
 impl WaitEstimator {
-    /// What waits now. The wait is never overstated, and understated by at most the time since the look before the oldest
-    /// request came.
+    /// The current demand. The wait is never overestimated; it is underestimated by at most the time since the
+    /// check before the oldest request arrived.
     pub(crate) fn look(&mut self, load: &Load, now: Duration) -> pool::Demand {
         while self
             .looks
@@ -24,11 +24,11 @@ impl WaitEstimator {
             self.looks.pop_front();
         }
         let since = self.looks.front().map(|(_, since)| *since);
-        let news = self
+        let has_arrived = self
             .looks
             .back()
             .is_none_or(|(offered, _)| *offered < load.offered);
-        if load.waiting() > 0 && news {
+        if load.waiting() > 0 && has_arrived {
             self.looks.push_back((load.offered, now));
         }
         pool::Demand {
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn the_oldest_request_has_waited_since_it_was_first_seen() {
         let mut line = WaitEstimator::default();
-        // Milliseconds, requests offered and taken by then; requests that wait, milliseconds of the oldest.
+        // Milliseconds; requests offered and taken by then; waiting requests; milliseconds of the oldest wait.
         for (now, offered, taken, waiting, longest) in [
             (0, 0, 0, 0, 0),
             (100, 5, 5, 0, 0),

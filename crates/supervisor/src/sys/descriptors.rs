@@ -1,4 +1,4 @@
-//! The descriptors of a process as a whole: what it was started with, and what becomes of all of them.
+//! The descriptor table of a process: what was inherited, and closing or replacing descriptors.
 #![expect(
     unsafe_code,
     reason = "descriptors that no Rust value owns are looked at, copied, left open and closed"
@@ -13,14 +13,15 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
 
-/// What was open when the program began, beside standard input, output and error.
+/// Descriptors that were open when the program started, except standard input, output and error.
 static INHERITED: OnceLock<Vec<RawFd>> = OnceLock::new();
 
-/// Opens `/dev/null` for each of standard input, output and error that is closed, and notes what else is open. To be
-/// called before anything else is opened, which would get the number of one of them, and with it what is printed.
+/// Opens `/dev/null` for each of standard input, output and error that is closed, and notes which other descriptors
+/// are open. To be called before anything else is opened: that would get one of the numbers 0 to 2, and receive
+/// output.
 ///
 /// # Errors
-/// When there is no `/dev/null`.
+/// When `/dev/null` is missing.
 pub fn open_standard() -> io::Result<()> {
     for number in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
         if flags(number).is_err() {
@@ -40,14 +41,14 @@ pub fn open_standard() -> io::Result<()> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
-    // The one that listed them is closed by now.
+    // The descriptor of the listing itself is closed by now.
     let open = listed.into_iter().filter(|number| flags(*number).is_ok());
     let _ = INHERITED.set(open.collect());
     Ok(())
 }
 
-/// A copy of a descriptor that this process was started with, or of standard output or error. Programs that are started
-/// from now on inherit those of the other numbers no more.
+/// A copy of an inherited descriptor, or of standard output or error. The originals of other numbers are no longer
+/// inherited by programs started from now on.
 ///
 /// # Errors
 /// When it was not open at the start.
@@ -66,7 +67,7 @@ pub fn copy_of_inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Descriptors that a program inherits which is started while this lives.
+/// Descriptors that programs inherit which are started while this exists.
 #[derive(Debug)]
 pub(crate) struct Inheritable<'a>(&'a [RawFd]);
 
@@ -83,16 +84,16 @@ impl<'a> Inheritable<'a> {
 impl Drop for Inheritable<'_> {
     fn drop(&mut self) {
         for number in self.0 {
-            // One that is not open is inherited by nobody.
+            // Fails when it is not open; then it is not inherited either.
             let _ = set_flags(*number, FdFlag::FD_CLOEXEC);
         }
     }
 }
 
-/// Where it is a file, has each write go to its end: processes that open it anew (see [`open_output_anew`]) do not write
-/// over each other then.
+/// Sets O_APPEND if it is a file: processes that reopen it (see [`open_output_anew`]) then do not overwrite each
+/// other's output.
 fn append(number: RawFd) -> nix::Result<()> {
-    // SAFETY: the caller has seen to it that it is open, and nobody closes it while there is one thread.
+    // SAFETY: the caller has ensured that it is open, and with one thread it is not closed meanwhile.
     let output = unsafe { BorrowedFd::borrow_raw(number) };
     if is_file(output) {
         let flags = OFlag::from_bits_retain(fcntl(output, FcntlArg::F_GETFL)?);
@@ -107,10 +108,10 @@ fn is_file(descriptor: BorrowedFd<'_>) -> bool {
     })
 }
 
-/// Where standard output or error is a file, opens it anew for this process and those that it forks.
+/// Where standard output or error is a file, reopens it for this process and its children.
 ///
-/// While one process waits for the disk to take what it writes, the kernel has each other one wait, too, that does anything
-/// with the same open file, such as to look for its position.
+/// While a process waits for the disk in a write, the kernel blocks all others that use the same open file, even to
+/// read its position.
 pub(crate) fn open_output_anew() {
     for number in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
         // SAFETY: borrowed for calls that fail when the number is no descriptor.
@@ -119,7 +120,7 @@ pub(crate) fn open_output_anew() {
             continue;
         }
         let path = format!("/proc/self/fd/{number}");
-        // Where that is not allowed it stays as it was.
+        // If that is not permitted, it is unchanged.
         if let Ok(file) = OpenOptions::new().append(true).open(path) {
             // A number that is open can be replaced.
             let _ = replace_standard(file, number);
@@ -139,7 +140,7 @@ fn set_flags(number: RawFd, flags: FdFlag) -> nix::Result<()> {
     fcntl(borrowed, FcntlArg::F_SETFD(flags)).map(drop)
 }
 
-/// Makes `from` one of the first three descriptors, which programs inherit, in place of what that was.
+/// Replaces one of the first three descriptors, which programs inherit, by `from`.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -150,14 +151,14 @@ pub(crate) fn replace_standard(from: impl Into<OwnedFd>, number: RawFd) -> io::R
         set_flags(from.into_raw_fd(), FdFlag::empty())?;
         return Ok(());
     }
-    // SAFETY: both are numbers; whatever `number` was before is meant to be replaced.
+    // SAFETY: both are numbers; the previous `number` is meant to be replaced.
     Errno::result(unsafe { libc::dup2(from.as_raw_fd(), number) })?;
     Ok(())
 }
 
-/// Closes every descriptor but the first three and these.
+/// Closes every descriptor except the first three and `kept`.
 ///
-/// To be called in a process that has just been forked and never returns to whoever owns the others.
+/// To be called in a process that was just forked and never returns to the owners of the others.
 pub(crate) fn close_all_but(kept: &mut [RawFd]) {
     kept.sort_unstable();
     let mut from = libc::STDERR_FILENO + 1;
@@ -175,7 +176,7 @@ fn close(first: RawFd, last: RawFd) {
         return;
     }
     let (first, last) = (first.cast_unsigned(), last.cast_unsigned());
-    // SAFETY: the process is new and its owners of these descriptors are never returned to, as the caller says. Without
-    // the call (Linux before 5.9) they stay open, which costs memory and no more.
+    // SAFETY: the process is new and never returns to the owners of these descriptors, as required above. Where the
+    // call is missing (Linux before 5.9) they stay open, which only costs memory.
     let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }

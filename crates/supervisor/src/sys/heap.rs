@@ -1,11 +1,11 @@
-//! The memory that the C library's allocator has.
+//! The heap of the C library's allocator.
 #![expect(unsafe_code, reason = "see the module above")]
 
-/// Gives memory that is free, wherever it lies in the heap, back to the kernel. Where the C library is not glibc, nothing
-/// happens: others do so by themselves.
+/// Returns free memory, wherever it lies in the heap, to the kernel. With another C library than glibc this does
+/// nothing.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it takes the locks of the allocator that it needs, and changes nothing that is allocated.
+    // SAFETY: it takes the allocator's locks, and does not change allocated memory.
     unsafe {
         libc::malloc_trim(0);
     }

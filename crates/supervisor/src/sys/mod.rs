@@ -1,4 +1,4 @@
-//! What the compiler cannot check: calls into the kernel and memory that is not Rust's. No decision is made here.
+//! Code that the compiler cannot check: system calls and memory that is not Rust's. It makes no decisions.
 
 pub(crate) mod descriptors;
 pub(crate) mod fork;

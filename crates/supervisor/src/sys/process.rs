@@ -1,4 +1,4 @@
-//! Processes by their descriptors: what the kernel knows, whatever a message says.
+//! Processes by pidfd: reliable, unlike process ids in messages.
 #![expect(
     unsafe_code,
     reason = "pidfd_open and pidfd_send_signal, which nix does not have"
@@ -11,12 +11,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tracing::debug;
 
-/// A process that another one reaps: its number may come to be another's, this descriptor does not.
+/// A process that another process reaps: its id may be reused, but this descriptor keeps referring to it.
 #[derive(Debug)]
 pub(crate) struct Handle(OwnedFd);
 
 impl Handle {
-    /// The process that has this number now.
+    /// The process with this id.
     ///
     /// # Errors
     /// When there is none, or the kernel is older than 5.3.
@@ -28,7 +28,7 @@ impl Handle {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
     }
 
-    /// Sends it a signal; with `None` only looks whether it has been reaped.
+    /// Sends it a signal; `None` only checks whether it has been reaped.
     ///
     /// # Errors
     /// `ESRCH` when it has been.
@@ -49,7 +49,7 @@ impl Handle {
     }
 }
 
-/// Kills a process of ours. It has not been reaped, or nobody would know it any more, so the number is its own.
+/// Kills a child process. It has not been reaped, so the process id is its own.
 pub(crate) fn kill_now(pid: Pid) {
     if let Err(errno) = kill(pid, Signal::SIGKILL) {
         debug!(pid = pid.as_raw(), %errno, "cannot be killed");
@@ -63,7 +63,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn a_handle_outlives_the_number() {
+    fn a_handle_outlives_the_process_id() {
         let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = Pid::from_raw(sleeper.id().cast_signed());
         assert_eq!(parent_of(pid), Some(nix::unistd::getpid()));

@@ -1,24 +1,24 @@
-//! What `/proc` tells of processes: the one reader of it.
+//! Reads `/proc`; no other file does.
 
 use std::fmt::Display;
 use std::fs;
 
 use nix::unistd::Pid;
 
-/// The line that tells how a process, or a thread, is.
+/// The line of `/proc/PID/stat`, of a process or a thread.
 #[derive(Debug)]
 pub struct Stat(String);
 
 impl Stat {
-    /// That of a process by its number, or of `self`; nothing when there is none.
+    /// The line of a process by its id, or of `self`; `None` when there is none.
     #[must_use]
     pub fn of(process: impl Display) -> Option<Self> {
         let line = fs::read(format!("/proc/{process}/stat")).ok()?;
-        // A name may be no text.
+        // The name may not be UTF-8.
         Some(Self(String::from_utf8_lossy(&line).into_owned()))
     }
 
-    /// A field by its number in proc(5), from the third one on: the second is the name, in parentheses, which may hold anything.
+    /// A field by its number in proc(5), from 3 on: field 2 is the name in parentheses, which may contain anything.
     #[must_use]
     pub fn field(&self, number: usize) -> Option<&str> {
         let (_, rest) = self.0.rsplit_once(')')?;
@@ -26,17 +26,17 @@ impl Stat {
     }
 }
 
-/// The memory that a process takes, in bytes.
+/// The memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Its own, and its part of what it shares.
+    /// Private memory, and its proportional part of shared memory (PSS).
     pub proportional: u64,
-    /// What no other process has.
+    /// Private memory.
     pub private: u64,
 }
 
 impl Memory {
-    /// What a process takes now; nothing when it is gone, or the kernel does not say.
+    /// The memory of a process; `None` when it has gone, or the kernel does not report it.
     #[must_use]
     pub fn of(process: u32) -> Option<Self> {
         Self::read(&fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?)
@@ -51,7 +51,7 @@ impl Memory {
     }
 }
 
-/// The memory of this machine.
+/// The memory of this machine in bytes.
 pub(crate) fn machine() -> Option<u64> {
     bytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
@@ -67,13 +67,13 @@ pub(crate) fn parent_of(pid: Pid) -> Option<Pid> {
     (parent > 0).then(|| Pid::from_raw(parent))
 }
 
-/// How many threads this process has; `None` without `/proc`.
+/// The number of threads of this process; `None` without `/proc`.
 #[must_use]
 pub fn threads() -> Option<usize> {
     Some(fs::read_dir("/proc/self/task").ok()?.count())
 }
 
-/// The bytes of a field that is told in kB.
+/// The bytes of a field that is given in kB.
 fn bytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let number: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_behind_any_name() {
+    fn fields_are_found_after_any_name() {
         let stat = Stat("7 (a) b) S 1 2".to_owned());
         assert_eq!(stat.field(3), Some("S"));
         assert_eq!(stat.field(4), Some("1"));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_takes_what_the_kernel_says() {
+    fn the_memory_of_a_process_is_read() {
         let text = "00400000-7fff [rollup]\nRss: 5000 kB\nPss:                1000 kB\nPss_Dirty: 7 kB\n\
                     Private_Clean:         8 kB\nPrivate_Dirty:       200 kB\n";
         let taken = Memory {

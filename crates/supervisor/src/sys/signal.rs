@@ -1,4 +1,4 @@
-//! What signals do to a process.
+//! Signal handlers of a process.
 #![expect(unsafe_code, reason = "sigaction")]
 
 use std::mem::MaybeUninit;
@@ -7,7 +7,7 @@ use std::ptr;
 use libc::{c_int, sighandler_t};
 use nix::sys::signal::Signal;
 
-/// Signals that only the supervisor acts upon, and two that would end a process for a broken pipe or a large file,
+/// Signals that only the supervisor handles, and two that would end a process for a broken pipe or a large file,
 /// which Rust and Python report as errors.
 const CALMED: [c_int; 8] = [
     libc::SIGTERM,
@@ -20,7 +20,7 @@ const CALMED: [c_int; 8] = [
     libc::SIGXFSZ,
 ];
 
-/// Those of them that are withheld from the application, as `wsgi/signals.py` has them.
+/// The signals that are withheld from the application, as in `wsgi/signals.py`.
 pub(crate) const WITHHELD: [Signal; 5] = [
     Signal::SIGTERM,
     Signal::SIGINT,
@@ -32,19 +32,19 @@ pub(crate) const WITHHELD: [Signal; 5] = [
 /// The last signal's number on Linux.
 const LAST: c_int = 64;
 
-/// Which handlers give way to the one that does nothing.
+/// Which handlers are replaced by one that does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Every handler: none of them was made for this process.
+    /// Every handler: none was set for this process.
     All,
-    /// No handler that the application has set up, only the default and "ignored".
+    /// The default and "ignored", but no handler of the application.
     Unhandled,
 }
 
-/// Makes the signals that are the supervisor's business do nothing here, and leaves none ignored.
+/// Makes the supervisor's signals have no effect here.
 ///
-/// A handler that does nothing, not "ignored": programs that this process starts get the default back, where
-/// "ignored" would stay.
+/// By a handler that does nothing, instead of ignoring them: programs that this process starts then get the default
+/// back, while "ignored" would be inherited.
 pub(crate) fn reset_handlers(give: Scope) {
     for signal in 1..=LAST {
         let Some(now) = handler(signal) else { continue };
@@ -60,7 +60,7 @@ pub(crate) fn reset_handlers(give: Scope) {
     }
 }
 
-/// Makes the signals that are withheld from the application do nothing here, whatever handles them.
+/// Makes the withheld signals have no effect here, whatever their handlers were.
 pub(crate) fn reset_withheld() {
     for signal in WITHHELD {
         set(
@@ -70,57 +70,58 @@ pub(crate) fn reset_withheld() {
     }
 }
 
-/// Has these signals, which this thread has blocked and reads, reach it also where another thread gets one: a library that
-/// was loaded before the program (`LD_PRELOAD`) may have threads of its own, and what the kernel gives to one of them would
-/// end this process, or be lost.
+/// Makes these signals, which this thread has blocked and reads, reach this thread even when the kernel delivers
+/// one to another thread: a library loaded by `LD_PRELOAD` may have threads, where a signal would end the process
+/// or be lost.
 pub(crate) fn gather(signals: impl IntoIterator<Item = c_int>) {
     for signal in signals {
         set(signal, pass_on as extern "C" fn(c_int) as sighandler_t);
     }
 }
 
-/// Sends the signal to the first thread of this process. That one itself gets here only where it has unblocked the signal,
-/// in a process that was just forked: there it does nothing.
+/// Resends the signal to the main thread. The main thread itself gets here only in a forked process that has
+/// unblocked the signal: there it does nothing.
 extern "C" fn pass_on(signal: c_int) {
     let process = nix::unistd::getpid();
     if nix::unistd::gettid() == process {
         return;
     }
     let process = process.as_raw();
-    // SAFETY: numbers only. A handler may make this call, which leaves errno alone when it succeeds, as it does here: the
-    // thread exists and the signal is one.
+    // SAFETY: numbers only. A handler may make this call, which leaves errno unchanged when it succeeds. It does:
+    // the thread exists and the signal is valid.
     let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, process, signal) };
 }
 
-/// Has a thread of this process begin the call anew that it waits in, if a signal is there that does nothing else.
+/// Makes a thread of this process restart the system call in which it is blocked, if there is a signal whose
+/// handler does nothing.
 pub(crate) fn nudge(thread: libc::pid_t) {
     let ours = nothing as extern "C" fn(c_int) as sighandler_t;
     if handler(libc::SIGUSR2) == Some(ours) {
         let process = nix::unistd::getpid().as_raw();
-        // SAFETY: numbers only; the handler of this signal has just been seen to do nothing.
+        // SAFETY: numbers only; the handler of this signal was just checked to do nothing.
         let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR2) };
     }
 }
 
 extern "C" fn nothing(_signal: c_int) {}
 
-/// What handles `signal`; `None` when it is one of the two that are the C library's own.
+/// The handler of `signal`; `None` for the two signals that the C library reserves.
 fn handler(signal: c_int) -> Option<sighandler_t> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: nothing is changed, and `action` is a sigaction that may be written into.
+    // SAFETY: changes nothing, and `action` is a sigaction that may be written to.
     let done = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
     // SAFETY: all-zero bytes are a sigaction, and what the kernel writes is one.
     let action = unsafe { action.assume_init() };
     (done == 0).then_some(action.sa_sigaction)
 }
 
-/// Has `signal` handled by `handler`: the default, or [`nothing`].
+/// Sets the handler of `signal`: the default, or [`nothing`].
 fn set(signal: c_int, handler: sighandler_t) {
     // SAFETY: all-zero bytes are a sigaction with an empty mask.
     let mut action = unsafe { MaybeUninit::<libc::sigaction>::zeroed().assume_init() };
     action.sa_sigaction = handler;
     action.sa_flags = libc::SA_RESTART;
-    // SAFETY: `action` is complete; the handler is the default or a function that touches nothing at all.
-    // It cannot fail: `signal` is one whose handler has just been read, or SIGCHLD.
+    // SAFETY: `action` is complete; the handler is the default or a function that touches nothing. It cannot fail:
+    // the handler of `signal` was just read, or it is SIGCHLD.
     unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
 }

@@ -1,4 +1,4 @@
-//! Descriptors that arrive, in a message or inherited from whoever started the server, and what the kernel knows of one.
+//! Received and inherited descriptors, and the state of a socket.
 #![expect(
     unsafe_code,
     reason = "a descriptor arrives as a number; here it becomes owned, or is asked what nix cannot ask"
@@ -15,13 +15,13 @@ use nix::unistd::Pid;
 /// One message.
 #[derive(Debug)]
 pub(crate) struct Datagram {
-    /// Its length; 0 means the end.
+    /// Its length; 0 at the end of the channel.
     pub(crate) length: usize,
     /// It was longer than the buffer.
     pub(crate) cut: bool,
-    /// The descriptor that came with it.
+    /// The descriptor in it.
     pub(crate) descriptor: Option<OwnedFd>,
-    /// Who has sent it, as the kernel says: where this was asked for with [`nix::sys::socket::sockopt::PassCred`].
+    /// The sender as reported by the kernel, if requested by [`nix::sys::socket::sockopt::PassCred`].
     pub(crate) sender: Option<Pid>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn receive(
         match part {
             ControlMessageOwned::ScmRights(numbers) => {
                 for number in numbers {
-                    // SAFETY: the kernel has just made this descriptor for us, nobody else knows its number.
+                    // SAFETY: the kernel has just made this descriptor for us, and no other code knows its number.
                     descriptor = Some(unsafe { OwnedFd::from_raw_fd(number) });
                 }
             }
@@ -59,7 +59,7 @@ pub(crate) fn receive(
     })
 }
 
-/// Takes over the descriptor that this process has inherited under `number`, and keeps it from those it starts.
+/// Takes over the descriptor that this process has inherited under `number`, and sets it to close on exec.
 ///
 /// # Errors
 /// When there is no such descriptor, or it is one of standard input, output and error.
@@ -70,15 +70,15 @@ pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: borrowed for one call, which fails when the number is no descriptor.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    // SAFETY: the call above has found it open, and the operator has named it to be ours alone. That no other part
-    // of the program owns it follows from when this runs: at the start, where only what was inherited is open.
+    // SAFETY: the call above has found it open, and the operator has named it for our use alone. No other part of
+    // the program owns it, because this runs at the start, when only inherited descriptors are open.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Bytes that this socket holds and that the other side has not taken.
+/// Bytes that this socket has buffered and the peer has not acknowledged.
 ///
 /// # Errors
-/// When the descriptor is no socket.
+/// When the descriptor is not a socket.
 pub fn untaken(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the descriptor is open while it is borrowed, and the kernel writes one int, for which there is room.

@@ -1,4 +1,4 @@
-//! What `ps` and `top` show of a process.
+//! The title of a process in `ps` and `top`.
 #![expect(
     unsafe_code,
     reason = "the title is written over the arguments that the kernel laid out"
@@ -10,10 +10,10 @@ use std::sync::Mutex;
 
 use super::procfs::{self, Stat};
 
-/// Where the title may be written, once [`prepare`] has found and emptied it.
+/// Where the title may be written, once [`prepare`] has found and cleared it.
 static SPACE: Mutex<Option<Space>> = Mutex::new(None);
 
-/// The bytes at which the kernel finds this process's command line.
+/// The memory in which the kernel finds this process's command line.
 struct Space {
     start: NonNull<u8>,
     length: usize,
@@ -26,8 +26,8 @@ unsafe extern "C" {
     static mut environ: *mut *mut c_char;
 }
 
-/// Makes room for titles: to be called once at the start, after the arguments have been read and while there is one
-/// thread only. What was typed (it may hold secrets) is then gone from the list of processes with the first title.
+/// Makes room for titles: to be called once at the start, after the arguments were read and while there is one
+/// thread. The first title removes the command line, which may contain secrets, from the process list.
 ///
 /// Without `/proc`, or with several threads, titles stay as short as a thread's name.
 pub fn prepare() {
@@ -51,19 +51,19 @@ pub fn prepare() {
     }
 }
 
-/// Names this process: `title` in full where there is room for it, and its `name` (15 bytes) as a thread's name.
+/// Sets the title of this process: `title` in full where there is room, and `name` (15 bytes) as the thread's name.
 ///
-/// To be called while the process has one thread: right after its start or the fork that made it.
+/// To be called while the process has one thread: right after its start or its fork.
 pub(crate) fn set(title: &str, name: &str) {
     if let Ok(name) = CString::new(name) {
-        // Longer names are cut by the kernel.
+        // The kernel cuts longer names.
         let _ = nix::sys::prctl::set_name(&name);
     }
     if let Some(space) = &*SPACE.lock().expect("nothing panics with the lock held") {
         let shown = title.as_bytes();
         let shown = &shown[..shown.len().min(space.length - 1)];
-        // SAFETY: `prepare` has found these bytes to be the arguments and the environment on the stack, whose strings
-        // nobody uses any more: the environment has moved, and arguments are read before.
+        // SAFETY: `prepare` has found these bytes to be the arguments and the environment on the stack, which are
+        // no longer used: the environment was moved, and the arguments were read before.
         unsafe { space.start.write_bytes(0, space.length) };
         // SAFETY: as above, and at least one byte shorter.
         unsafe {
@@ -74,10 +74,10 @@ pub(crate) fn set(title: &str, name: &str) {
     }
 }
 
-/// Gives the environment another place, so that its first one can be written over.
+/// Moves the environment, so that its original memory can be overwritten.
 fn move_environment_away() {
     let mut moved = Vec::new();
-    // SAFETY: one thread only, as `prepare` has counted, so nobody changes the variable meanwhile.
+    // SAFETY: there is one thread, as `prepare` has checked, so the variable is not changed meanwhile.
     let mut at = unsafe { environ };
     while !at.is_null() {
         // SAFETY: `at` has not passed the null pointer that ends the array.
@@ -92,13 +92,13 @@ fn move_environment_away() {
         at = unsafe { at.add(1) };
     }
     moved.push(std::ptr::null_mut());
-    // Both the array and the strings live as long as the process: others may keep pointers into the environment.
+    // The array and the strings are leaked: other code may keep pointers into the environment.
     let moved = moved.leak().as_mut_ptr();
-    // SAFETY: one thread only, as above; `moved` is an array as the C library expects it.
+    // SAFETY: one thread only, as above; `moved` is a null-terminated array as the C library expects.
     unsafe { environ = moved };
 }
 
-/// The addresses at which the kernel laid out arguments and environment.
+/// The addresses at which the kernel has placed arguments and environment.
 #[derive(Debug, PartialEq, Eq)]
 struct Bounds {
     arguments_start: usize,

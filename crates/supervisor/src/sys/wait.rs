@@ -1,4 +1,4 @@
-//! How processes end.
+//! Waits for the end of processes.
 #![expect(
     unsafe_code,
     reason = "waitid: nix loses a process that died from a realtime signal"
@@ -12,36 +12,36 @@ use nix::unistd::Pid;
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// It left with this code.
+    /// It exited with this code.
     Code(u8),
-    /// It was killed.
+    /// It was killed by a signal.
     Signal {
-        /// By this signal.
+        /// The number of the signal.
         number: i32,
-        /// And its memory was written to a core file.
+        /// A core file was written.
         core: bool,
     },
 }
 
-/// Some child process that has ended and stays a zombie, so that its number is still its own, until [`release`].
+/// A child process that has ended. It stays a zombie, so that its id is not reused, until [`release`].
 pub(crate) fn ended() -> Option<(Pid, Exit)> {
     wait(libc::P_ALL, 0, libc::WNOHANG | libc::WNOWAIT)
         .ok()
         .flatten()
 }
 
-/// Whether this is the number of a child process of ours, which it stays until [`release`].
+/// Whether this is a child process of ours. Its id is not reused until [`release`].
 pub(crate) fn is_ours(pid: Pid) -> bool {
     let Ok(number) = libc::id_t::try_from(pid.as_raw()) else {
         return false;
     };
-    // The kernel takes 0 for no particular process.
+    // The kernel takes 0 as "any process".
     number > 0 && wait(libc::P_PID, number, libc::WNOHANG | libc::WNOWAIT).is_ok()
 }
 
-/// Lets a zombie go.
+/// Reaps a zombie.
 pub(crate) fn release(pid: Pid) {
-    // It has been seen to have ended, so this neither waits nor fails.
+    // It has ended, so this neither blocks nor fails.
     let _ = wait(libc::P_PID, pid.as_raw().cast_unsigned(), libc::WNOHANG);
 }
 
@@ -66,15 +66,15 @@ fn wait(
     Errno::result(unsafe { libc::waitid(which, id, info.as_mut_ptr(), options | libc::WEXITED) })?;
     // SAFETY: all-zero bytes are a siginfo_t, and what the kernel writes is one.
     let info = unsafe { info.assume_init() };
-    // SAFETY: waitid fills the fields of a SIGCHLD, or leaves zero when nobody has ended.
+    // SAFETY: waitid fills the fields of a SIGCHLD, or leaves zero when no process has ended.
     let pid = unsafe { info.si_pid() };
     if pid == 0 {
         return Ok(None);
     }
-    // SAFETY: as above, and somebody has ended.
+    // SAFETY: as above, and a process has ended.
     let status = unsafe { info.si_status() };
     let exit = match info.si_code {
-        // A code is what the process gave, cut to its lowest byte by the kernel.
+        // The kernel reduces the exit code to its lowest byte.
         libc::CLD_EXITED => Exit::Code(status.to_le_bytes()[0]),
         code => Exit::Signal {
             number: status,
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    /// How a shell that runs `script` ends.
+    /// The end of a shell that runs `script`.
     fn end_of(script: &str) -> String {
         let mut shell = Command::new("/bin/sh")
             .args(["-c", script])
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_by_name() {
+    fn causes_are_shown_by_name() {
         assert_eq!(end_of("exit 3"), "exit 3");
         assert_eq!(end_of("exit 75"), "exit 75 (application cannot be loaded)");
         assert_eq!(end_of("kill -9 $$"), "signal 9 (SIGKILL)");

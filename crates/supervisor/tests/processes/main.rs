@@ -1,5 +1,5 @@
-//! The supervisor with real processes: this program starts itself as a server whose front, mold and children tell by
-//! lines what they are and do, and then kills, stops and listens.
+//! The supervisor with real processes: this program starts itself as a server whose front, mold and children print
+//! lines about what they do. The test kills and stops them and reads the lines.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(

@@ -1,4 +1,4 @@
-//! What happens to the server, and what must come of it.
+//! The scenarios: what happens to the server, and the expected result.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Nothing here takes longer, unless it hangs.
+/// A timeout: no step takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Scenario = (&'static str, fn());
@@ -33,8 +33,8 @@ const SCENARIOS: &[Scenario] = &[
         a_killed_front_is_started_again,
     ),
     (
-        "a_killed_supervisor_leaves_nobody",
-        a_killed_supervisor_leaves_nobody,
+        "a_killed_supervisor_leaves_no_process",
+        a_killed_supervisor_leaves_no_process,
     ),
     ("quit_stops_at_once", quit_stops_at_once),
     (
@@ -105,7 +105,7 @@ pub(crate) fn run(filter: Option<&str>) -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
-/// Closes what whoever runs the tests has left open, so that what is open in a server is the server's.
+/// Closes descriptors that the test runner has left open, so that those open in a server are the server's own.
 fn close_inherited() {
     let open = std::fs::read_dir("/proc/self/fd").unwrap();
     let numbers: Vec<i32> = open
@@ -120,7 +120,7 @@ fn close_inherited() {
         })
         .collect();
     for number in numbers.into_iter().filter(|number| *number > 2) {
-        // The folder itself has been closed already.
+        // The descriptor of the listing is closed already.
         let _ = nix::unistd::close(number);
     }
 }
@@ -196,7 +196,7 @@ fn a_killed_front_is_started_again() {
     server.kill(server.front);
     let front = server.number("front");
     assert_ne!(front, server.front);
-    // The new front must clear what a child leaves behind, or there is no successor.
+    // The new front must clear the slot, otherwise there is no replacement.
     server.kill(server.children[0]);
     assert_eq!(server.child().slot, 0);
     // A child may die while there is no front.
@@ -208,10 +208,10 @@ fn a_killed_front_is_started_again() {
     server.ends_with(0);
 }
 
-fn a_killed_supervisor_leaves_nobody() {
+fn a_killed_supervisor_leaves_no_process() {
     let mut server = Server::up(&[]);
     server.kill(server.pid);
-    server.everybody_leaves();
+    server.all_processes_end();
 }
 
 fn quit_stops_at_once() {
@@ -270,7 +270,7 @@ fn children_that_cannot_share_load_for_themselves() {
 fn a_child_has_no_descriptor_that_is_not_its_own() {
     let mut server = Server::start(&["tell-descriptors"]);
     for _ in 0..2 {
-        // Its line twice: the application's handle, and the one that is kept to the end of the process.
+        // Two descriptors of its channel: the application's handle, and the one kept until the process exits.
         assert_eq!(
             server.line("descriptors"),
             "descriptors application socket socket"
@@ -279,7 +279,7 @@ fn a_child_has_no_descriptor_that_is_not_its_own() {
 }
 
 fn programs_inherit_neither_signals_nor_descriptors() {
-    // As a shell starts a background job, and as Rust and Python start themselves.
+    // Ignored signals, as left by a shell for a background job, and as Rust and Python start programs.
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", "trap '' INT QUIT PIPE; exec \"$0\" \"$@\""])
@@ -288,7 +288,7 @@ fn programs_inherit_neither_signals_nor_descriptors() {
     let line = server.line("program");
     let words: Vec<_> = line.split(' ').collect();
     let signals = |word: &str| u64::from_str_radix(word, 16).unwrap();
-    // The C library lets nobody change its own two signals, 32 and 33, in case they came ignored.
+    // The C library does not let these two signals, 32 and 33, be changed, in case they were inherited as ignored.
     let its_own = 0b11 << 31;
     assert_eq!((words[1], signals(words[2])), ("SigBlk:", 0));
     assert_eq!((words[3], signals(words[4]) & !its_own), ("SigIgn:", 0));
@@ -303,7 +303,7 @@ fn a_child_that_does_not_leave_is_killed_in_time() {
     server.is_reaped(server.children[1]);
     server.signal(Signal::SIGTTIN);
     server.child();
-    // One that hears nothing, too.
+    // A stopped child reads no order.
     server.stop(server.children[0]);
     server.signal(Signal::SIGWINCH);
     server.is_reaped(server.children[0]);
@@ -315,7 +315,7 @@ fn reloads_end_although_no_child_leaves() {
     let mut server = Server::up(&["child-never-leaves", "short-stop"]);
     for _ in 0..4 {
         server.signal(Signal::SIGHUP);
-        // In whatever order they are written.
+        // The lines may come in any order.
         let (mut born, mut drained) = (0, 0);
         while born < 2 || drained < 2 {
             let line = server.next().expect("the server serves");
@@ -333,7 +333,7 @@ fn a_reload_without_a_free_slot_sleeps_and_ends() {
     server.line("drained");
     server.signal(Signal::SIGTTIN);
     server.child();
-    // Two serve and one does not leave: there are three slots.
+    // Two children serve and one does not exit: there are three slots.
     server.signal(Signal::SIGHUP);
     server.line("mold");
     let before = processor_time(server.pid);
@@ -343,7 +343,7 @@ fn a_reload_without_a_free_slot_sleeps_and_ends() {
         started.elapsed() > Duration::from_secs(1),
         "it has not waited for a slot"
     );
-    // A loop that does not sleep takes all of the time.
+    // A loop that does not sleep would use all of the time.
     let taken = processor_time(server.pid) - before;
     assert!(taken < Duration::from_millis(500), "{taken:?}");
     server.signal(Signal::SIGTERM);
@@ -353,7 +353,7 @@ fn a_reload_without_a_free_slot_sleeps_and_ends() {
 fn a_mold_that_is_stopped_is_replaced() {
     let mut server = Server::up(&["impatient"]);
     server.stop(server.mold);
-    // Nothing but the deadline tells of it.
+    // Only the deadline ends this.
     server.kill(server.children[0]);
     assert_ne!(server.number("mold"), server.mold);
     assert_eq!(server.child().slot, 0);
@@ -377,7 +377,7 @@ fn a_new_mold_that_hangs_at_its_first_fork_leaves_nothing() {
     server.ends_with(0);
 }
 
-/// What a process has taken of the processor.
+/// The CPU time of a process.
 fn processor_time(pid: i32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let behind = stat.rsplit(')').next().unwrap();
@@ -386,7 +386,7 @@ fn processor_time(pid: i32) -> Duration {
         .iter()
         .map(|field| field.parse::<u64>().unwrap())
         .sum();
-    // A tick is a hundredth of a second wherever Linux shows it.
+    // A tick is a hundredth of a second in all of Linux's interfaces.
     Duration::from_millis(ticks * 10)
 }
 
@@ -418,7 +418,7 @@ fn only_the_supervisor_acts_upon_signals() {
     server.ends_with(0);
 }
 
-/// A server that runs, and what has been heard of it.
+/// A running server, and its lines.
 struct Server {
     process: Child,
     lines: Receiver<String>,
@@ -428,7 +428,7 @@ struct Server {
     children: [i32; 2],
 }
 
-/// A child that has told of itself.
+/// A child that has printed its line.
 struct Born {
     slot: usize,
     pid: i32,
@@ -449,7 +449,7 @@ impl Server {
         let output = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = channel();
         let reader = std::thread::Builder::new().name("lines".to_owned());
-        // It ends when the last process that could write has ended, or nobody listens any more.
+        // Ends when the last process that could write has ended, or the receiver is dropped.
         let read = move || {
             output
                 .lines()
@@ -468,7 +468,7 @@ impl Server {
         }
     }
 
-    /// A server with everybody up.
+    /// A server after all its processes have started.
     fn up(options: &[&str]) -> Self {
         let mut server = Self::start(options);
         let (mut serving, mut children) = (false, 0);
@@ -491,7 +491,7 @@ impl Server {
         server
     }
 
-    /// The next line, or `None` when nobody is left who could write one.
+    /// The next line, or `None` when no process is left that could write one.
     fn next(&mut self) -> Option<String> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
@@ -530,7 +530,7 @@ impl Server {
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     }
 
-    /// Stops a process as a debugger or an operator does.
+    /// Stops a process by SIGSTOP.
     fn stop(&self, pid: i32) {
         kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
     }
@@ -538,7 +538,7 @@ impl Server {
     /// Waits until there is no such process.
     fn is_reaped(&self, pid: i32) {
         let deadline = Instant::now() + PATIENCE;
-        // Nobody but its parent hears of the end of a process without a descriptor of it.
+        // Only a parent is notified of the end of a process, so this must poll.
         while kill(Pid::from_raw(pid), None).is_ok() {
             assert!(Instant::now() < deadline, "{pid} is still there");
             std::thread::yield_now();
@@ -549,14 +549,14 @@ impl Server {
         kill(Pid::from_raw(self.pid), signal).unwrap();
     }
 
-    fn everybody_leaves(&mut self) {
+    fn all_processes_end(&mut self) {
         while self.next().is_some() {}
     }
 
-    /// Nobody is left, and the server has told so by its exit code, long before it would have been made to.
+    /// No process is left, and the server has exited with this code, long before any timeout.
     fn ends_with(&mut self, code: i32) {
         let started = Instant::now();
-        self.everybody_leaves();
+        self.all_processes_end();
         let status = self.process.wait().unwrap();
         assert_eq!((status.code(), status.signal()), (Some(code), None));
         assert!(started.elapsed() < PATIENCE);
@@ -565,7 +565,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Whatever is left of it: the others follow the supervisor.
+        // The other processes die with the supervisor.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! A server whose processes do nothing but what the scenarios ask for.
+//! A server whose processes do only what the scenarios need.
 //!
 //! Lines: `serving`, `front PID`, `draining`, `mold PID preload|plain`, `child SLOT PID PARENT`, `drained SLOT`.
 
@@ -139,7 +139,7 @@ impl Actors<'_> {
         1
     }
 
-    /// What is open beside the standard streams, the exchange's descriptors and the folder that is being read.
+    /// Open descriptors besides the standard streams, those of the exchange and the folder that is being read.
     fn descriptors(&self, opened: RawFd) -> Vec<String> {
         let known = self.exchange.descriptors();
         let open = std::fs::read_dir("/proc/self/fd")
@@ -253,7 +253,7 @@ impl Roles for Actors<'_> {
     }
 }
 
-/// Remembers which hooks this process has run.
+/// Records which hooks this process has run.
 struct Hooks {
     seen: Cell<&'static str>,
     hangs: bool,

@@ -1,4 +1,4 @@
-//! Clients that say little, too much, or nothing, and what each of them is told.
+//! Clients that send too little, too much or nothing, and the answers that they get.
 
 use super::*;
 
@@ -64,7 +64,7 @@ fn a_command_may_come_in_pieces_and_is_answered_once() {
 }
 
 #[test]
-fn what_is_no_command_is_said_so() {
+fn an_invalid_command_is_answered_with_an_error() {
     let mut door = Door::new();
     let mut client = door.client();
     client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
@@ -73,7 +73,7 @@ fn what_is_no_command_is_said_so() {
 }
 
 #[test]
-fn who_says_too_much_or_takes_too_long_is_left() {
+fn long_commands_and_slow_clients_are_disconnected() {
     let mut door = Door::new();
     let (mut loud, silent) = (door.client(), door.client());
     loud.write_all(&[b'x'; LONGEST + 1]).unwrap();
@@ -91,7 +91,7 @@ fn further_clients_wait_until_there_is_room() {
     let mut clients: Vec<_> = (0..=MOST).map(|_| door.client()).collect();
     door.serve(0);
     assert_eq!(door.control.clients.len(), MOST);
-    // The door is not waited at, since nobody is let in.
+    // The listener is not polled while no further client is accepted.
     assert_eq!(door.control.sources(Duration::ZERO).len(), MOST);
     let mut last = clients.pop().unwrap();
     last.write_all(b"{\"command\":\"status\"}\n").unwrap();
@@ -102,7 +102,7 @@ fn further_clients_wait_until_there_is_room() {
 }
 
 #[test]
-fn who_waits_for_the_end_hears_of_it() {
+fn a_client_that_waits_for_the_end_gets_its_answer() {
     let mut door = Door::new();
     let (mut stays, mut leaves) = (door.client(), door.client());
     for client in [&mut stays, &mut leaves] {
@@ -117,7 +117,7 @@ fn who_waits_for_the_end_hears_of_it() {
 }
 
 #[test]
-fn an_answer_that_takes_its_time_is_waited_for() {
+fn a_late_answer_is_delivered() {
     let mut door = Door::new();
     let (mut stays, mut leaves) = (door.client(), door.client());
     for client in [&mut stays, &mut leaves] {
@@ -136,44 +136,44 @@ fn an_answer_that_takes_its_time_is_waited_for() {
 }
 
 #[test]
-fn who_waits_is_told_what_for_and_one_that_has_said_everything_waits_on() {
+fn waiting_clients_get_progress_also_with_a_closed_sending_side() {
     let mut door = Door::new();
     let client = door.client();
     (&client).write_all(b"{\"command\":\"reload\"}\n").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     door.serve(0);
-    door.pending.say("one");
+    door.pending.set_progress("one");
     assert_eq!(door.control.due(Duration::ZERO), Some(Duration::ZERO));
     door.serve(0);
     assert_eq!(door.control.due(Duration::ZERO), None);
-    door.pending.say("two");
+    door.pending.set_progress("two");
     door.serve(0);
-    door.pending.say("three");
+    door.pending.set_progress("three");
     door.pending.end(done("reload"));
     door.serve(0);
-    let said: Vec<_> = rest(client).lines().map(str::to_owned).collect();
+    let received: Vec<_> = rest(client).lines().map(str::to_owned).collect();
     let progress = |what| format!("{{\"answer\":\"progress\",\"message\":\"{what}\"}}");
-    assert_eq!(said[..3], ["one", "two", "three"].map(progress));
-    assert_eq!(said[3], "{\"answer\":\"done\",\"message\":\"reload\"}");
+    assert_eq!(received[..3], ["one", "two", "three"].map(progress));
+    assert_eq!(received[3], "{\"answer\":\"done\",\"message\":\"reload\"}");
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_told_whole_lines_only() {
+fn a_slow_client_gets_only_whole_lines() {
     let mut door = Door::new();
     let mut client = door.client();
     client.write_all(b"{\"command\":\"reload\"}\n").unwrap();
     let long = "x".repeat(10_000);
     for _ in 0..100 {
         door.serve(0);
-        door.pending.say(&long);
+        door.pending.set_progress(&long);
     }
     door.serve(0);
     assert_eq!(door.control.due(Duration::ZERO), None);
     door.pending.end(done("reload"));
     door.serve(0);
-    // Its answer is on the way: from now on its time counts.
+    // The answer is being sent: its timeout has begun.
     assert_eq!(door.control.due(Duration::ZERO), Some(PATIENCE));
-    let said = std::thread::scope(|scope| {
+    let received = std::thread::scope(|scope| {
         let reader = scope.spawn(|| rest(client));
         while !door.control.clients.is_empty() {
             door.serve(0);
@@ -181,7 +181,7 @@ fn a_client_that_takes_nothing_is_told_whole_lines_only() {
         }
         reader.join().unwrap()
     });
-    let lines: Vec<_> = said.lines().collect();
+    let lines: Vec<_> = received.lines().collect();
     let (last, before) = lines.split_last().unwrap();
     assert!(last.contains("done"));
     assert!((1..100).contains(&before.len()));
@@ -189,7 +189,7 @@ fn a_client_that_takes_nothing_is_told_whole_lines_only() {
 }
 
 #[test]
-fn those_who_wait_keep_nobody_out() {
+fn waiting_clients_do_not_lock_others_out() {
     let mut door = Door::new();
     let mut waiting = Vec::new();
     for _ in 0..=MOST_WAITING {
@@ -207,7 +207,7 @@ fn those_who_wait_keep_nobody_out() {
 }
 
 #[test]
-fn who_takes_over_has_the_place_when_it_serves() {
+fn a_successor_gets_the_path_when_it_serves() {
     let former = Door::new();
     let place = former.control.path().to_owned();
     let mut next = Control::open_beside(&place, None, None).unwrap();
@@ -221,7 +221,7 @@ fn who_takes_over_has_the_place_when_it_serves() {
 }
 
 #[test]
-fn the_socket_is_its_owners_alone() {
+fn the_socket_is_private_to_its_owner() {
     let door = Door::new();
     assert_eq!(mode_of(door.control.path()), 0o600);
     door.control.remove_file();
@@ -229,7 +229,7 @@ fn the_socket_is_its_owners_alone() {
 }
 
 #[test]
-fn whoever_opens_beside_us_changes_nothing() {
+fn opening_beside_another_socket_leaves_it_unchanged() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! What is watched over beside modules: files, folders, and what matches a pattern.
+//! What is watched besides modules: files, folders and patterns.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,31 +6,31 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
-/// `*` stays within one part of a path, as in a shell; a name that begins with a dot is one like others.
+/// `*` does not match `/`, as in a shell; names that begin with a dot are matched like others.
 const OPTIONS: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: false,
 };
 
-/// What a change is heard of.
+/// Files whose changes are reported.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Include(pub(crate) Target);
 
-/// What is watched.
+/// A watched target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
-    /// A file, or a folder with all that is in it.
+    /// A file, or a folder with its whole content.
     Path(PathBuf),
     /// The files whose paths match.
     Matching {
-        /// The folder in which they are.
+        /// The folder that contains them.
         folder: PathBuf,
-        /// Its path and theirs.
+        /// The pattern for their full paths.
         pattern: Pattern,
-        /// How many folders deep below that folder; without, any number.
+        /// The depth of subfolders; `None` for any depth.
         depth: Option<usize>,
-        /// Folders whose names begin with a dot are looked into.
+        /// Folders whose names begin with a dot are included.
         hidden: bool,
     },
 }
@@ -42,13 +42,13 @@ impl Include {
         Self(Target::Path(path))
     }
 
-    /// What a pattern of a shell matches, relative to a folder; a path without `*`, `?` and `[` is a file or a folder.
+    /// A glob pattern relative to a folder; a path without `*`, `?` and `[` is a file or a folder.
     ///
     /// # Errors
-    /// What is wrong with the pattern, as the end of a sentence.
+    /// When the pattern is invalid, with the reason as the end of a sentence.
     pub fn matching(folder: &Path, text: &str) -> Result<Self, String> {
         let is_plain = |part: &&str| !part.contains(['*', '?', '[']);
-        // Where in the pattern, the library tells only roughly.
+        // The library gives only an approximate position.
         let wrong = |problem: glob::PatternError| format!("is no pattern: {}", problem.msg);
         Pattern::new(text).map_err(wrong)?;
         if text.is_empty() {
@@ -66,7 +66,8 @@ impl Include {
             folder.join(begin)
         };
         let rest = parts[plain..].join("/");
-        // The folder is a name and no pattern. One that is not UTF-8 matches nothing, since patterns are text.
+        // The folder is escaped because it is not a pattern. A folder that is not UTF-8 matches nothing, because
+        // patterns are text.
         let whole = Pattern::escape(&folder.join("").to_string_lossy()) + &rest;
         Ok(Self(Target::Matching {
             folder,
@@ -78,7 +79,7 @@ impl Include {
 }
 
 impl Target {
-    /// The file or folder that is looked at first.
+    /// The file or folder at which watching starts.
     pub(super) fn root(&self) -> &Path {
         match self {
             Self::Path(path) => path,
@@ -86,7 +87,7 @@ impl Target {
         }
     }
 
-    /// A file of this path that changes is a change.
+    /// Whether a change of this file counts.
     pub(super) fn counts(&self, path: &Path) -> bool {
         match self {
             Self::Path(_) => true,
@@ -94,7 +95,7 @@ impl Target {
         }
     }
 
-    /// Files below this folder can be meant, which is so many folders deep.
+    /// Whether files below this folder, at this depth, can match.
     pub(super) fn reaches(&self, folder: &Path, depth: usize) -> bool {
         match self {
             Self::Path(_) => true,
@@ -113,7 +114,7 @@ impl Target {
     }
 }
 
-/// What Python, editors and version control write beside the files that they are about.
+/// Files that Python, editors and version control write beside the actual files.
 pub(super) fn is_aside(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let whole: [&[u8]; 6] = [
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_looked_for_where_it_can_match() {
+    fn only_folders_that_can_match_are_searched() {
         for (text, root, deep) in [
             ("*.env", "/srv/[1]", Some(0)),
             ("a/*/b/*.c", "/srv/[1]/a", Some(2)),
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_explained() {
+    fn an_invalid_pattern_is_explained() {
         let wrong = |text| Include::matching(Path::new("/"), text).unwrap_err();
         assert_eq!(
             wrong("a/**b"),
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_write_aside_is_told_by_its_name() {
+    fn temporary_files_are_recognized_by_name() {
         for name in [
             "__pycache__",
             ".git",

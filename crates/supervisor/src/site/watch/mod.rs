@@ -1,9 +1,8 @@
-//! Files whose change asks for a reload: heard of by inotify, since the supervisor has one thread and does not look
-//! again and again.
+//! Watches files for a reload by inotify, because the supervisor has one thread and does not poll.
 //!
-//! The kernel tells of a folder and not of a path: it says which name in it has changed, or that the folder itself has
-//! been moved. So each folder on the way to a file is watched, and each that holds a link on the way; when the way has
-//! changed, it is gone anew. A folder with all that is in it has a watch in each folder below.
+//! inotify reports on folders, not on paths: which name in a folder has changed, or that the folder itself was
+//! moved. So each folder on the way to a file is watched, and each folder that contains a link on the way; when the
+//! way has changed, it is followed anew. A folder that is watched with its content has a watch in each subfolder.
 
 mod include;
 
@@ -23,98 +22,99 @@ pub use include::Include;
 pub(crate) use include::Target;
 use include::is_aside;
 
-/// A folder on the way is another one from now on.
+/// The folder itself was replaced.
 const ITSELF: AddWatchFlags = AddWatchFlags::IN_MOVE_SELF.union(AddWatchFlags::IN_DELETE_SELF);
 
-/// A name leads to something else.
+/// A name refers to another file.
 const NAMES: AddWatchFlags = AddWatchFlags::IN_CREATE.union(AddWatchFlags::IN_MOVED_TO);
 
-/// What happens to a file that is written, touched, or replaced by another.
+/// A file was written, touched or replaced.
 const FILES: AddWatchFlags = NAMES
     .union(AddWatchFlags::IN_CLOSE_WRITE)
     .union(AddWatchFlags::IN_MODIFY)
     .union(AddWatchFlags::IN_ATTRIB);
 
-/// What happens to anything in a folder.
+/// Any change in a folder.
 const ALL: AddWatchFlags = FILES
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_MOVED_FROM);
 
-/// Adds to what the same folder is watched for already. Only folders, and no links.
+/// Extends an existing watch of the same folder. Only folders, and no links.
 const MORE: AddWatchFlags = AddWatchFlags::from_bits_retain(libc::IN_MASK_ADD)
     .union(AddWatchFlags::IN_ONLYDIR)
     .union(AddWatchFlags::IN_DONT_FOLLOW);
 
-/// As many folders below those that are watched as a whole: each is a watch and has to be read. Beyond, one warning.
+/// The maximum of subfolders of targets that are watched with their content: each needs a watch and must be read.
+/// Beyond that, one warning is logged.
 pub(crate) const MOST_FOLDERS: usize = 10_000;
 
-/// As many links in a path as the kernel follows.
+/// The kernel's limit of links in a path.
 const MOST_LINKS: usize = 40;
 
-/// As often as events are read in one go, so that a file that is written all the time does not keep the supervisor.
+/// The maximum of reads at once, so that a file that is written all the time does not block the supervisor.
 const MOST_READS: usize = 64;
 
-/// Watches over files.
+/// Watches files.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     inotify: Inotify,
     watches: HashMap<WatchDescriptor, Watch>,
     watched: Vec<Watched>,
-    /// Folders that have been gone to since the last time that all was gone over: where each name has led.
-    led: HashMap<PathBuf, Option<PathBuf>>,
-    /// Folders that are watched as a whole.
+    /// Folders visited since the last full pass, with the target of each name.
+    resolved: HashMap<PathBuf, Option<PathBuf>>,
+    /// The number of folders that are watched with their content.
     folders: usize,
     pending: Vec<PathBuf>,
     problems: Vec<Problem>,
-    told: Vec<Problem>,
+    reported: Vec<Problem>,
 }
 
 /// What has changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changed {
-    /// These files, as far as they can be told.
+    /// These files, as far as they are known.
     pub(crate) files: Vec<PathBuf>,
-    /// The kernel could not tell all.
+    /// The kernel has dropped events.
     pub(crate) lost: bool,
 }
 
-/// Something is not watched. Each is told once.
+/// Why something is not watched. Each is reported once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// The kernel refuses it.
+    /// The kernel has refused the watch.
     Refused(PathBuf, Errno),
-    /// The user has as many watches as the kernel allows.
+    /// The kernel's limit of watches per user is reached.
     Limit,
-    /// There are more than [`MOST_FOLDERS`] folders in what is watched as a whole.
+    /// There are more than [`MOST_FOLDERS`] subfolders.
     TooMany(PathBuf),
 }
 
-/// What is watched, and how it was when it was last looked at.
+/// A watched target, and its state at the last check.
 #[derive(Debug)]
 struct Watched {
     target: Target,
     stamp: Option<Stamp>,
 }
 
-/// Whom a watched folder concerns; by the place in the list of what is watched.
+/// What a watch is for; targets are given by their index.
 #[derive(Debug, Default)]
 struct Watch {
-    /// Names on the way to something.
+    /// Names that are part of the way to a target.
     ways: HashSet<OsString>,
     /// Files that are watched.
     files: HashMap<OsString, Vec<usize>>,
-    /// It is watched as a whole, by this name, so many folders below the one that was asked for.
+    /// The folder is watched with its content: target, name, and depth below the target.
     whole: Vec<(usize, PathBuf, usize)>,
 }
 
-/// By what a changed file is told from the same one.
+/// The properties by which a changed file is detected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
-    /// Where it is, all links followed.
+    /// Its path, with all links resolved.
     path: PathBuf,
     device: u64,
     inode: u64,
-    /// Of a folder not: what happens in it is heard.
+    /// 0 for a folder: changes in it are reported by events.
     length: u64,
     modified: (i64, i64),
 }
@@ -125,15 +125,15 @@ impl Watcher {
             inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
             watches: HashMap::new(),
             watched: Vec::new(),
-            led: HashMap::new(),
+            resolved: HashMap::new(),
             folders: 0,
             pending: Vec::new(),
             problems: Vec::new(),
-            told: Vec::new(),
+            reported: Vec::new(),
         })
     }
 
-    /// Watches over these from now on, and over nothing else. What was watched before is still compared with what it was.
+    /// Watches exactly these targets. Targets that were watched before are compared with their former state.
     pub(crate) fn set(&mut self, targets: Vec<Target>) {
         let mut stamps: HashMap<Target, Option<Stamp>> = self
             .watched
@@ -149,11 +149,11 @@ impl Watcher {
             let stamp = stamp.flatten();
             self.watched.push(Watched { target, stamp });
         }
-        let changed = self.go_over(&new);
+        let changed = self.follow_all(&new);
         self.pending.extend(changed);
     }
 
-    /// Watches over these as well. What has been written `since` has changed already.
+    /// Watches these targets as well. Files written after `since` count as changed.
     pub(crate) fn add(
         &mut self,
         targets: impl IntoIterator<Item = Target>,
@@ -165,7 +165,7 @@ impl Watcher {
                 target,
                 stamp: None,
             });
-            self.go_to(index, true);
+            self.follow(index, true);
             let Watched { target, stamp } = &self.watched[index];
             if let (Some(since), Some(stamp)) = (since, stamp)
                 && stamp.is_from(since)
@@ -175,23 +175,23 @@ impl Watcher {
         }
     }
 
-    /// What has changed since the last time.
+    /// The changes since the last call.
     pub(crate) fn changed(&mut self) -> Changed {
-        let mut heard = Received::default();
+        let mut received = Received::default();
         for _ in 0..MOST_READS {
             let Ok(events) = self.inotify.read_events() else {
                 break;
             };
             for event in events {
-                self.hear(event, &mut heard);
+                self.handle_event(event, &mut received);
             }
         }
         let mut files = std::mem::take(&mut self.pending);
-        files.append(&mut heard.files);
-        if heard.ways {
-            files.append(&mut self.go_over(&[]));
+        files.append(&mut received.files);
+        if received.ways {
+            files.append(&mut self.follow_all(&[]));
         } else {
-            for index in heard.dirty {
+            for index in received.dirty {
                 files.extend(self.compare(index));
             }
         }
@@ -199,52 +199,52 @@ impl Watcher {
         files.retain(|file| seen.insert(file.clone()));
         Changed {
             files,
-            lost: heard.lost,
+            lost: received.lost,
         }
     }
 
-    /// What is not watched, and has not been told yet.
+    /// The problems that have not been reported yet.
     pub(crate) fn problems(&mut self) -> Vec<Problem> {
         let mut problems = std::mem::take(&mut self.problems);
         problems.retain(|problem| {
-            let is_new = !self.told.contains(problem);
+            let is_new = !self.reported.contains(problem);
             if is_new {
-                self.told.push(problem.clone());
+                self.reported.push(problem.clone());
             }
             is_new
         });
         problems
     }
 
-    fn hear(&self, event: InotifyEvent, heard: &mut Received) {
+    fn handle_event(&self, event: InotifyEvent, received: &mut Received) {
         let mask = event.mask;
         if mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            (heard.lost, heard.ways) = (true, true);
+            (received.lost, received.ways) = (true, true);
             return;
         }
-        // One that is not known has been given up, and the kernel confirms it.
+        // An unknown watch was removed, and the kernel confirms it.
         let Some(watch) = self.watches.get(&event.wd) else {
             return;
         };
         let Some(name) = event.name else {
-            // Its own end, or that of its file system.
-            heard.ways |=
+            // The end of the folder, or of its file system.
+            received.ways |=
                 mask.intersects(ITSELF | AddWatchFlags::IN_IGNORED | AddWatchFlags::IN_UNMOUNT);
-            // A folder that is named and watched as a whole can be touched itself.
+            // A folder that is a target and watched with its content can itself be touched.
             let touched = mask.intersects(AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MODIFY);
             for (index, folder, depth) in watch.whole.iter().filter(|_| touched) {
                 if *depth == 0 && matches!(self.watched[*index].target, Target::Path(_)) {
-                    heard.files.push(folder.clone());
+                    received.files.push(folder.clone());
                 }
             }
             return;
         };
         let is_new = mask.intersects(NAMES);
-        heard.ways |= is_new && watch.ways.contains(&name);
+        received.ways |= is_new && watch.ways.contains(&name);
         if let Some(files) = watch.files.get(&name) {
-            heard.dirty.extend(files);
-            // A link may be in its place.
-            heard.ways |= is_new;
+            received.dirty.extend(files);
+            // A link may have been created in its place.
+            received.ways |= is_new;
         }
         if is_aside(&name) {
             return;
@@ -253,15 +253,15 @@ impl Watcher {
         for (index, folder, depth) in &watch.whole {
             let path = folder.join(&name);
             let target = &self.watched[*index].target;
-            heard.ways |= is_folder && is_new && target.reaches(&path, depth + 1);
+            received.ways |= is_folder && is_new && target.reaches(&path, depth + 1);
             let whole = matches!(target, Target::Path(_));
             if target.counts(&path) && (whole || !is_folder) {
-                heard.files.push(path);
+                received.files.push(path);
             }
         }
     }
 
-    /// Looks at one file, and says whether it has changed.
+    /// Compares one file with its former state, and returns it if it has changed.
     fn compare(&mut self, index: usize) -> Option<PathBuf> {
         let watched = &mut self.watched[index];
         let before = watched.stamp.take()?;
@@ -269,14 +269,14 @@ impl Watcher {
             .ok()
             .map(|metadata| Stamp::of(before.path.clone(), &metadata));
         let changed = now.is_some() && now.as_ref() != Some(&before);
-        // One that is gone is waited for.
+        // A file that has gone may come back.
         watched.stamp = now;
         changed.then(|| watched.target.root().to_owned())
     }
 
-    /// Goes every way again, and lets go of the watches that are on none. Gives back what has changed; `new` is looked at
-    /// for the first time.
-    fn go_over(&mut self, new: &[usize]) -> Vec<PathBuf> {
+    /// Follows all ways again, and removes unused watches. Returns the changes; the targets `new` are checked for
+    /// the first time.
+    fn follow_all(&mut self, new: &[usize]) -> Vec<PathBuf> {
         let mut changed = Vec::new();
         let before = std::mem::take(&mut self.watches);
         let known: HashSet<PathBuf> = before
@@ -284,11 +284,11 @@ impl Watcher {
             .flat_map(|watch| &watch.whole)
             .map(|(_, folder, _)| folder.clone())
             .collect();
-        self.led.clear();
+        self.resolved.clear();
         self.folders = 0;
         for index in 0..self.watched.len() {
             let is_new = new.contains(&index);
-            if self.go_to(index, is_new) {
+            if self.follow(index, is_new) {
                 changed.push(self.watched[index].target.root().to_owned());
             }
             if !is_new {
@@ -297,14 +297,14 @@ impl Watcher {
         }
         for watch in before.into_keys() {
             if !self.watches.contains_key(&watch) {
-                // One whose folder is gone has been taken away by the kernel.
+                // The kernel removes the watch of a folder that has gone.
                 let _ = self.inotify.rm_watch(watch);
             }
         }
         changed
     }
 
-    /// Files may have been put into a folder before it was watched.
+    /// Files may have been created in a folder before it was watched.
     fn found_in_new_folders(&self, index: usize, known: &HashSet<PathBuf>) -> Option<PathBuf> {
         let target = &self.watched[index].target;
         if matches!(target, Target::Path(_)) {
@@ -317,11 +317,11 @@ impl Watcher {
         files.find(|file| target.counts(file) && !file.is_dir())
     }
 
-    /// Goes the way to what is watched, with a watch wherever it may change, and looks at it. Says whether it is another
-    /// one than before.
-    fn go_to(&mut self, index: usize, is_new: bool) -> bool {
+    /// Follows the way to a target, with watches wherever it may change, and checks it. Returns whether it is
+    /// another file than before.
+    fn follow(&mut self, index: usize, is_new: bool) -> bool {
         let root = self.watched[index].target.root().to_owned();
-        let (found, metadata) = match self.lead(&root) {
+        let (found, metadata) = match self.resolve(&root) {
             Some((path, metadata)) => (Some(path), Some(metadata)),
             None => (None, None),
         };
@@ -342,7 +342,7 @@ impl Watcher {
         }
         let stamp = stamp.map(|(stamp, _)| stamp);
         let watched = &mut self.watched[index];
-        // A folder that comes to be there has the files of a pattern or not.
+        // A pattern's folder that has just appeared may already contain files.
         let was_there =
             watched.stamp.is_some() || !matches!(watched.target, Target::Matching { .. });
         let changed = !is_new && was_there && stamp.is_some() && watched.stamp != stamp;
@@ -350,24 +350,23 @@ impl Watcher {
         changed
     }
 
-    /// Where a path leads to. Without a file or folder at its end, what is missing is waited for in the last folder that
-    /// there is.
-    fn lead(&mut self, path: &Path) -> Option<(PathBuf, Metadata)> {
-        // Modules are many to a folder.
+    /// Resolves a path. If it does not exist, its first missing part is awaited in the last existing folder.
+    fn resolve(&mut self, path: &Path) -> Option<(PathBuf, Metadata)> {
+        // A folder mostly contains many modules.
         if let Some((folder, name)) = parent_and_name(path)
-            && let Some(led) = self.led.get(folder)
+            && let Some(resolved) = self.resolved.get(folder)
         {
-            let here = led.clone()?;
+            let here = resolved.clone()?;
             return self.walk(here, VecDeque::from([name.to_owned()]));
         }
         if let Some(folder) = path.parent() {
-            let led = self.walk(PathBuf::from("/"), parts(folder));
-            let led = led
+            let resolved = self.walk(PathBuf::from("/"), parts(folder));
+            let resolved = resolved
                 .filter(|(_, metadata)| metadata.is_dir())
                 .map(|(folder, _)| folder);
-            self.led.insert(folder.to_owned(), led.clone());
+            self.resolved.insert(folder.to_owned(), resolved.clone());
             let name = path.components().next_back().map(one_part);
-            return self.walk(led?, name.into_iter().flatten().collect());
+            return self.walk(resolved?, name.into_iter().flatten().collect());
         }
         self.walk(PathBuf::from("/"), parts(path))
     }
@@ -386,7 +385,7 @@ impl Watcher {
             let next = here.join(&name);
             let mut found = fs::symlink_metadata(&next);
             if !found.as_ref().is_ok_and(|found| !found.is_symlink()) {
-                // Watched first and then looked at: what happens between is heard.
+                // Watched first and then examined, so that no change in between is missed.
                 if let Some(watch) = self.watch(&here, NAMES) {
                     watch.ways.insert(name.clone());
                 }
@@ -413,7 +412,7 @@ impl Watcher {
         Some((here, metadata))
     }
 
-    /// Watches a folder with all folders below. `name` is what it is called where it was asked for.
+    /// Watches a folder with all subfolders. `name` is its name in the target.
     fn watch_whole(&mut self, index: usize, folder: &Path, name: &Path, depth: usize) {
         let mut waiting = vec![(folder.to_owned(), name.to_owned(), depth)];
         while let Some((folder, name, depth)) = waiting.pop() {
@@ -427,7 +426,7 @@ impl Watcher {
                 continue;
             };
             watch.whole.push((index, name.clone(), depth));
-            // Watched first and then read: what is made between is heard.
+            // Watched first and then read, so that nothing created in between is missed.
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let below = name.join(entry.file_name());
                 if entry.file_type().is_ok_and(|kind| kind.is_dir())
@@ -440,14 +439,14 @@ impl Watcher {
         }
     }
 
-    /// Has the kernel tell of a folder.
+    /// Adds a watch for a folder.
     fn watch(&mut self, folder: &Path, what: AddWatchFlags) -> Option<&mut Watch> {
         match self.inotify.add_watch(folder, what | MORE) {
             Ok(watch) => Some(self.watches.entry(watch).or_default()),
             Err(errno) => {
                 match errno {
                     Errno::ENOSPC => self.problems.push(Problem::Limit),
-                    // It has gone this moment, or one may go through it without reading it: it is hardly moved.
+                    // It has just gone, or is accessible but not readable: then a change of it is unlikely.
                     Errno::ENOENT | Errno::ENOTDIR => {}
                     Errno::EACCES if what == ITSELF => {}
                     errno => self
@@ -460,14 +459,14 @@ impl Watcher {
     }
 }
 
-/// What events have told.
+/// The result of reading events.
 #[derive(Debug, Default)]
 struct Received {
-    /// Files to be looked at.
+    /// Targets to be checked.
     dirty: BTreeSet<usize>,
-    /// What has changed for certain.
+    /// Files that have definitely changed.
     files: Vec<PathBuf>,
-    /// The way to something has changed.
+    /// The way to a target has changed.
     ways: bool,
     lost: bool,
 }
@@ -494,7 +493,7 @@ impl Stamp {
         }
     }
 
-    /// It has been written at this time or later, but not in the future: that says nothing.
+    /// Whether it was written at this time or later. A time in the future proves nothing.
     fn is_from(&self, since: SystemTime) -> bool {
         let (seconds, nanos) = self.modified;
         let (Ok(seconds), Ok(nanos)) = (seconds.try_into(), nanos.try_into()) else {
@@ -505,7 +504,7 @@ impl Stamp {
     }
 }
 
-/// The parts of a path, without the root and without `.`.
+/// The components of a path, without the root and without `.`.
 fn parts(path: &Path) -> VecDeque<OsString> {
     path.components().filter_map(one_part).collect()
 }
@@ -518,7 +517,7 @@ fn parent_and_name(path: &Path) -> Option<(&Path, &OsStr)> {
     path.parent().zip(path.file_name())
 }
 
-/// There is no room for one more [`Watcher`], or another reason.
+/// The error for inotify's limits, or another one.
 pub(crate) fn refusal(errno: Errno) -> io::Error {
     match errno {
         Errno::EMFILE => io::Error::other(

@@ -1,4 +1,4 @@
-//! What is heard of, with the real kernel.
+//! Reported changes, with the real kernel.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder of the test's own.
+/// A temporary folder.
 struct Folder {
-    /// Without links in it.
+    /// Its path without links.
     top: PathBuf,
     _removed_at_the_end: TempDir,
 }
@@ -30,7 +30,7 @@ impl Folder {
         self.top.join(name)
     }
 
-    /// Writes a file, and makes the folders above it.
+    /// Writes a file, and creates its folders.
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -38,7 +38,7 @@ impl Folder {
         path
     }
 
-    /// Has a link lead somewhere else from one moment to the next.
+    /// Atomically points a link to another target.
     fn turn(&self, link: &str, target: &str) -> PathBuf {
         let (next, path) = (self.path("next"), self.path(link));
         symlink(target, &next).unwrap();
@@ -74,7 +74,7 @@ fn touch(path: &Path) {
     file.set_modified(later).unwrap();
 }
 
-/// How many watches the kernel has for it.
+/// The number of watches in the kernel.
 fn watches(watcher: &Watcher) -> usize {
     let number = watcher.as_fd().as_raw_fd();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
@@ -104,7 +104,7 @@ fn a_file_that_is_written_touched_made_or_replaced_has_changed() {
     assert_eq!(files(&mut watcher), [""; 0]);
     fs::write(&later, "").unwrap();
     assert_eq!(files(&mut watcher), ["later"]);
-    // Somebody else may read it.
+    // Reading is not a change.
     fs::read(&later).unwrap();
     assert_eq!(files(&mut watcher), [""; 0]);
 }
@@ -137,7 +137,7 @@ fn a_link_is_followed_and_so_is_where_it_leads_to_later() {
 fn a_link_that_is_turned_anywhere_on_the_way_is_a_change() {
     let folder = Folder::new();
     folder.write("releases/1/app/touch", "");
-    // As `rsync --link-dest` leaves files that are the same in both.
+    // `rsync --link-dest` hard-links unchanged files between releases.
     fs::create_dir_all(folder.path("releases/2/app")).unwrap();
     fs::hard_link(
         folder.path("releases/1/app/touch"),
@@ -158,7 +158,7 @@ fn a_link_that_is_turned_anywhere_on_the_way_is_a_change() {
     assert_eq!(files(&mut watcher), [""; 0], "nothing is there yet");
     folder.write("releases/3/app/touch", "");
     assert_eq!(files(&mut watcher), ["touch"]);
-    // A folder in the place of another one.
+    // A folder replaces another one.
     folder.write("releases/new/app/touch", "");
     fs::rename(folder.path("releases/3"), folder.path("releases/old")).unwrap();
     fs::rename(folder.path("releases/new"), folder.path("releases/3")).unwrap();
@@ -170,7 +170,7 @@ fn a_link_that_is_turned_anywhere_on_the_way_is_a_change() {
 }
 
 #[test]
-fn what_is_not_there_is_waited_for_wherever_the_way_ends() {
+fn a_missing_file_is_awaited_at_every_level() {
     let folder = Folder::new();
     let file = folder.path("a/b/c");
     let mut watcher = watching(&[&file]);
@@ -185,7 +185,7 @@ fn what_is_not_there_is_waited_for_wherever_the_way_ends() {
 }
 
 #[test]
-fn links_in_a_circle_lead_nowhere() {
+fn circular_links_are_ignored() {
     let folder = Folder::new();
     let one = folder.turn("1", "2");
     folder.turn("2", "1");
@@ -253,7 +253,7 @@ fn a_pattern_is_about_the_files_that_match() {
     assert_eq!(files(&mut watcher), ["new.html", "site.env"]);
     fs::create_dir(folder.path("templates/empty")).unwrap();
     assert_eq!(files(&mut watcher), [""; 0]);
-    // As editors save.
+    // Editors save by renaming.
     folder.write("templates/empty/x.html.tmp", "");
     let (tmp, page) = ("templates/empty/x.html.tmp", "templates/empty/x.html");
     fs::rename(folder.path(tmp), folder.path(page)).unwrap();
@@ -294,7 +294,7 @@ fn a_thousand_generations_leave_no_watch_behind() {
 }
 
 #[test]
-fn what_changes_before_a_new_generation_is_watched_is_not_missed() {
+fn changes_before_a_new_generation_is_watched_are_seen() {
     let folder = Folder::new();
     let [one, two] = ["1", "2"].map(|name| folder.write(name, ""));
     let mut watcher = watching(&[&one, &two]);
@@ -304,7 +304,7 @@ fn what_changes_before_a_new_generation_is_watched_is_not_missed() {
 }
 
 #[test]
-fn what_was_written_while_it_was_loaded_has_changed() {
+fn files_written_while_loading_count_as_changed() {
     let folder = Folder::new();
     let [old, new, future] = ["old", "new", "future"].map(|name| folder.write(name, ""));
     let now = SystemTime::now();
@@ -322,12 +322,12 @@ fn what_was_written_while_it_was_loaded_has_changed() {
 }
 
 #[test]
-fn more_than_the_kernel_can_tell_counts_as_a_change() {
+fn a_queue_overflow_counts_as_a_change() {
     let folder = Folder::new();
     let [one, two] = ["1", "2"].map(|name| folder.write(name, ""));
     let mut watcher = watching(&[&one]);
     let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
-    // The same event twice in a row is told once.
+    // The kernel merges two identical events in a row.
     for _ in 0..queue.trim().parse::<usize>().unwrap() {
         fs::write(&one, "").unwrap();
         fs::write(&two, "").unwrap();
