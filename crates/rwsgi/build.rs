@@ -1,4 +1,4 @@
-//! Lets the binary find the libpython that it is linked with.
+//! Makes the binary find the libpython that it is linked with.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,14 +1,15 @@
-//! rwsgi, a preforking WSGI application server: the crate of the programs, over those of its parts.
+//! rwsgi, a preforking WSGI application server: the crate of the programs, above the crates of its parts.
 //!
-//! [`run`] is the whole program, and [`control`] the one that talks to a running server. Arrows run downwards:
+//! [`run`] is the server, and [`control`] the client of a running server. Dependencies run downwards:
 //!
-//! - `module`: the extension module for Python; `main.rs` is the binary's door.
+//! - `module`: the extension module for Python; `main.rs` is the entry point of the binary.
 //! - `cli`: the commands. Options are read, then either one thing is printed, or the application is checked
 //!   (`cli::check`), or it is served (`cli::serve`): listeners are bound, the exchange is made, and this process becomes the
 //!   supervisor. `cli::ctl` is `rwsgictl`.
-//! - `process`: the lives of the processes that are forked then: `roles` begins them, `mold` and `child` live them.
+//! - `process`: the processes that are forked then: `roles` starts them, `mold` and `child` are their main
+//!   functions.
 //! - `python`: the interpreter that this process is, or becomes.
-//! - `host`: the server on its machine: folders, user, sizes, how it was started.
+//! - `host`: the server's environment: folders, user, sizes, invocation.
 //! - [`config`]: the options.
 //! - `log`: the server's own log.
 

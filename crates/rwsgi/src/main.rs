@@ -1,4 +1,4 @@
-//! The binary's door: CPython is embedded.
+//! The binary, which embeds CPython.
 
 use std::process::ExitCode;
 

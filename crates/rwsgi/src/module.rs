@@ -1,4 +1,4 @@
-//! Python's door: the extension module `rwsgi._rwsgi`.
+//! The extension module `rwsgi._rwsgi`.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use crate::cli;
 use crate::host::invocation;
 use crate::python::reexec::{By, Imported};
 
-/// The server as an extension module of the interpreter that it then runs in.
+/// The server as an extension module; it runs in the importing interpreter.
 #[pymodule]
 mod _rwsgi {
     use super::{
@@ -18,8 +18,8 @@ mod _rwsgi {
 
     /// Runs the command `rwsgi`; `argv` begins with the program's name. Returns the exit code.
     ///
-    /// `command` is what was typed, in an interpreter that this process has become for the server: no other one is to be
-    /// started then. `complete` does in each mold what was left out of this interpreter's start.
+    /// `command` is the original command line, if this process has become this interpreter for the server: then it
+    /// must not start another one. `complete` does in each mold what was left out of this interpreter's start.
     #[pyfunction]
     #[pyo3(pass_module, signature = (argv, command = None, complete = None))]
     fn main(
@@ -44,7 +44,7 @@ mod _rwsgi {
             name: argv.next().unwrap_or_default(),
             by,
         };
-        // Detached: the processes that are forked from here attach when they want Python.
+        // Detached: the processes that are forked from here attach when they need Python.
         Ok(py.detach(|| cli::run(argv, Some(&imported))))
     }
 

@@ -1,4 +1,4 @@
-//! The command that talks to a running server.
+//! The client of the control socket.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What a server tells its operator when it serves.
+//! The start-up message.
 
 use supervisor::Serving;
 
@@ -6,7 +6,7 @@ use crate::config::{Config, LogLevel, show_size};
 use crate::host::sizing::Sizing;
 use crate::log;
 
-/// Says where the server is, what it consists of and how to stop it; then the one line that machines wait for.
+/// Prints where the server listens, its processes and how to stop it; then the line that other programs wait for.
 pub(crate) fn show(config: &Config, sizing: &Sizing, serving: &Serving) {
     let pid = std::process::id();
     if !matches!(config.log_level, LogLevel::Error | LogLevel::Warn) {
@@ -34,7 +34,7 @@ pub(crate) fn show(config: &Config, sizing: &Sizing, serving: &Serving) {
         );
         log::greet(&text);
     }
-    // Machines wait for this one, however little is logged.
+    // Other programs wait for this line, whatever the log level is.
     log::always(
         &[("url", &serving.urls.join(",")), ("pid", &pid.to_string())],
         "ready",

@@ -1,4 +1,4 @@
-//! `--check`: the application is loaded, warmed up and looked over, and what was found is told.
+//! `--check`: loads, warms up and audits the application, and prints the result.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,7 +15,8 @@ use crate::process::trial::Trial;
 use crate::python::interpreter::start_python;
 use supervisor::exit;
 
-/// Checks, reports on standard output, and returns the exit code: 0 when the application could be served.
+/// Checks the application, prints the result to standard output, and returns the exit code: 0 when it can be
+/// served.
 pub(crate) fn run(config: Config, start: &Path) -> u8 {
     if let Err(code) = identity::assume(&config) {
         return code;
@@ -50,7 +51,7 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
             config.app,
             interpreter.about()
         );
-        // What is known to break is not tried.
+        // No trial when the audit has already found a problem.
         let trial =
             Trial::of(config, &audit.unknown, warmed, took).filter(|_| audit.reasons.is_empty());
         let tried = trial.map(|trial| (trial.urls.join(", "), trial.run(py, &app)));

@@ -1,4 +1,4 @@
-//! The two commands, from what was typed to the exit code.
+//! The two commands, from their arguments to the exit code.
 
 mod banner;
 mod check;
@@ -17,10 +17,10 @@ use crate::host::invocation::{self, Invocation};
 use crate::log;
 use crate::python::reexec::{self, Imported};
 use crate::python::single_threaded;
-use output::{complain, print, without_descriptors};
+use output::{print, report_error, without_descriptors};
 
-/// Runs the command `rwsgi` with these arguments (without the program's name), and returns its exit code. Should another
-/// environment be chosen, its interpreter is started with the extension module that was `imported`.
+/// Runs the command `rwsgi` with these arguments (without the program's name), and returns its exit code. If
+/// another environment is chosen, its interpreter is started with the extension module that was `imported`.
 pub(crate) fn run(
     arguments: impl IntoIterator<Item = OsString>,
     imported: Option<&Imported>,
@@ -31,7 +31,7 @@ pub(crate) fn run(
     supervisor::title::prepare();
     log::open();
     let code = begin(arguments, imported);
-    // Only the process that began gets here: those that are forked end by themselves.
+    // Only the original process gets here: forked processes exit elsewhere.
     log::finish();
     code
 }
@@ -45,13 +45,13 @@ fn begin(arguments: impl IntoIterator<Item = OsString>, imported: Option<&Import
         (imported, &command)
     {
         if let Some(problem) = reexec::go(config, imported, &arguments) {
-            return complain("rwsgi", exit::CONFIGURATION, &problem.to_string(), &problem);
+            return report_error("rwsgi", exit::CONFIGURATION, &problem.to_string(), &problem);
         }
-        single_threaded::become_alone(imported, &arguments);
+        single_threaded::become_single_threaded(imported, &arguments);
     }
     match (command, folder) {
         (Ok(Command::Print(text)), _) => print(&text),
-        (_, Err(error)) => complain(
+        (_, Err(error)) => report_error(
             "rwsgi",
             exit::CANNOT_START,
             "the current folder cannot be found, it may have been removed: start the server in another one",
@@ -65,7 +65,7 @@ fn begin(arguments: impl IntoIterator<Item = OsString>, imported: Option<&Import
             start_log(&config);
             serve::run(*config, Invocation::new(arguments, folder))
         }
-        (Err(error), Ok(_)) => complain("rwsgi", error.exit_code(), &error.to_string(), &error),
+        (Err(error), Ok(_)) => report_error("rwsgi", error.exit_code(), &error.to_string(), &error),
     }
 }
 

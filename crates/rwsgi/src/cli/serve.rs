@@ -1,4 +1,4 @@
-//! From the options to a running server: what the supervisor does before it supervises.
+//! From the options to a running server: everything before the supervisor's loop.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub(crate) fn run(config: Config, invocation: Invocation) -> u8 {
     if let Some(mask) = config.umask {
         supervisor::set_umask(mask);
     }
-    // Listeners first: their paths are absolute, and a taken address should be said before anything else is done.
+    // Listeners first: their paths are absolute, and a taken address should be reported before anything else is
+    // done.
     let (listeners, predecessor) = match listen(&config) {
         Ok(found) => found,
         Err(problem) => {
@@ -67,7 +68,7 @@ pub(crate) fn run(config: Config, invocation: Invocation) -> u8 {
     let announce = |serving: &supervisor::Serving| {
         banner::show(&config, &sizing, serving);
         if settings.takes_over {
-            // What is wrong with it is told; the server serves.
+            // A failure has been reported; the server serves anyway.
             pid_file.replace(PidFile::write(&config).ok().flatten());
         }
         roles.relieve_predecessor();
@@ -77,7 +78,7 @@ pub(crate) fn run(config: Config, invocation: Invocation) -> u8 {
     code
 }
 
-/// What a server needs beside its listeners.
+/// The resources of a server besides its listeners.
 struct Prepared {
     sizing: Sizing,
     exchange: Arc<Exchange>,
@@ -87,7 +88,8 @@ struct Prepared {
     pid_file: Option<PidFile>,
 }
 
-/// Makes all of it, or says what is wrong and returns the exit code. What others find the server by comes last.
+/// Prepares all of them, or reports an error and returns the exit code. The files by which others find the server
+/// come last.
 fn prepare(
     config: &Config,
     invocation: &Invocation,
@@ -99,8 +101,8 @@ fn prepare(
         error!("{problem}");
         exit::CONFIGURATION
     })?;
-    // Each mold enters the application's folder by itself. The supervisor and the front stay in none that is ever
-    // removed or unmounted: all their paths are absolute.
+    // Each mold enters the application's folder itself. The supervisor and the front stay in `/`, so that no folder
+    // is kept from being removed or unmounted: all their paths are absolute.
     if let Err(problem) = std::env::set_current_dir("/") {
         error!(error = %problem, "cannot enter /");
         return Err(exit::CANNOT_START);
@@ -115,7 +117,7 @@ fn prepare(
         error!(error = log::chain(&problem), "the options cannot be read");
         exit::CONFIGURATION
     })?;
-    let (control, pid_file) = leave_traces(config, takes_over)?;
+    let (control, pid_file) = create_files(config, takes_over)?;
     Ok(Prepared {
         sizing,
         exchange: Arc::new(exchange),
@@ -126,8 +128,9 @@ fn prepare(
     })
 }
 
-/// Makes what others find the server by, or nothing of it. Who takes over leaves that to the one before until it serves.
-fn leave_traces(
+/// Creates the files by which others find the server, all or none. A successor leaves those of its predecessor
+/// until it serves.
+fn create_files(
     config: &Config,
     takes_over: bool,
 ) -> Result<(Option<Control>, Option<PidFile>), u8> {
@@ -140,27 +143,27 @@ fn leave_traces(
     Ok((control, pid_file))
 }
 
-/// Opens all listeners, or none: what was opened before a failure leaves no file behind. Those of a server that is to be
-/// replaced are taken over as they are.
+/// Opens all listeners, or none: after a failure, the files of those opened before are removed. Listeners of a
+/// predecessor are taken over as they are.
 fn listen(config: &Config) -> Result<(Vec<Listener>, Option<Predecessor>), BindError> {
     let handed_over = std::env::var(TAKE_OVER).ok();
     if let Some(inheritance) = Inheritance::take(handed_over.as_deref(), config.identity.as_ref())?
     {
         let (listeners, predecessor) = inheritance.split();
-        look_over(config, &listeners);
+        compare_addresses(config, &listeners);
         return Ok((listeners, Some(predecessor)));
     }
     Ok((open(config)?, None))
 }
 
-/// Says which addresses are others than those that the former server listened on: its listeners are taken over as they are.
-fn look_over(config: &Config, listeners: &[Listener]) {
+/// Reports addresses that differ from those of the predecessor: its listeners are taken over as they are.
+fn compare_addresses(config: &Config, listeners: &[Listener]) {
     for listener in listeners {
         if let Err(problem) = listener.set_backlog(config.backlog) {
             warn!(url = listener.url(), error = %problem, "the backlog stays as it was");
         }
     }
-    // Those that systemd has opened for the first server are named nowhere.
+    // Listeners that systemd has opened for the first server are not in the configuration.
     let handed_down = std::env::var_os("LISTEN_FDS").is_some();
     let kept = listeners.iter().filter(|listener| {
         !handed_down && !config.bind.iter().any(|address| listener.is_of(address))

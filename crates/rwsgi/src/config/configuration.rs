@@ -1,4 +1,4 @@
-//! What the options mean: plain data, complete and within bounds.
+//! The parsed options: plain data, complete and within bounds.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use supervisor::{Address, Group, Identity, User};
 pub use crate::log::{LogFormat, LogLevel};
 pub use wsgi::Target;
 
-/// Everything that a server is told. Every path is absolute.
+/// The configuration of a server. Every path is absolute.
 ///
-/// Its default is what the rows of the table are applied to, and is seen only where a row has no default of its own.
+/// The rows of the table are applied to its default value, which is seen only where a row has no default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The application.
     pub app: Target,
-    /// Where to listen.
+    /// The addresses of the listeners.
     pub bind: Vec<Address>,
-    /// `bind` was given; otherwise it is the default, which sockets passed by systemd replace.
+    /// `bind` was given; otherwise its default is replaced by sockets passed from systemd.
     pub bind_given: bool,
-    /// Connections that the kernel holds ready for `accept`.
+    /// The backlog of each listener.
     pub backlog: u32,
-    /// Children in a fixed pool; 0 for as many as suit the machine.
+    /// Children of a fixed pool; 0 for a number that suits the machine.
     pub processes: u16,
-    /// What was given of an elastic pool.
+    /// The given options of an elastic pool.
     pub elastic: Elastic,
     /// How an elastic pool grows.
     pub pool_policy: Policy,
-    /// What the server may use.
+    /// The memory that the server may use.
     pub memory_budget: Budget,
     /// When children are replaced.
     pub recycling: Recycling,
@@ -36,19 +36,19 @@ pub struct Config {
     pub threads: u16,
     /// Stack of each application thread, in bytes.
     pub stack_size: u64,
-    /// Time for the first child to become ready.
+    /// How long the first child may take to become ready.
     pub startup_timeout: Duration,
-    /// Time for requests in flight to finish when the server stops.
+    /// How long requests in flight may take when the server stops.
     pub shutdown_timeout: Duration,
-    /// How long to serve on after being told to stop.
+    /// How long to go on serving after being told to stop.
     pub shutdown_delay: Duration,
-    /// Files and folders of which a change asks for a reload.
+    /// Files and folders whose change triggers a reload.
     pub touch_reload: Vec<PathBuf>,
-    /// Changes of the application's modules ask for a reload, too.
+    /// Changes of the application's modules trigger a reload, too.
     pub reload: bool,
-    /// And so do changes of these files, as patterns relative to the folder of the application.
+    /// Changes of these files trigger a reload, too; patterns relative to the application's folder.
     pub reload_include: Vec<String>,
-    /// Where the application is imported.
+    /// Where the application is loaded.
     pub preload: Preload,
     /// Modules to import besides the application.
     pub import: Vec<String>,
@@ -56,53 +56,53 @@ pub struct Config {
     pub warmup: Vec<String>,
     /// `--warmup-failures`.
     pub warmup_failures: WarmupFailures,
-    /// Mount point, without the slash at its end: empty for the root.
+    /// The mount point, without a trailing slash: empty for the root.
     pub script_name: String,
-    /// Folder to change to.
+    /// The folder of the application.
     pub chdir: Option<PathBuf>,
-    /// Folders put in front of `sys.path`.
+    /// Folders prepended to `sys.path`.
     pub python_path: Vec<PathBuf>,
     /// A Python interpreter, or the folder of a virtual environment.
     pub python: Option<PathBuf>,
-    /// Variables set in the application's environment, each once: those of `env_file`, overruled by `--env`.
+    /// Environment variables of the application, each once: those of `env_file`, overridden by `--env`.
     pub env: Vec<(String, String)>,
-    /// The file that `env` was read from; nothing is left to be done with it.
+    /// The file from which `env` was read.
     pub env_file: Option<PathBuf>,
-    /// What the front is told.
+    /// The settings of the front.
     pub front: front::Settings,
-    /// Most requests that wait for an application thread.
+    /// The maximum of requests that wait for an application thread.
     pub max_queue: u32,
-    /// Who the application and the front run as.
+    /// The user of the application and the front.
     pub user: Option<User>,
-    /// Their group, when it is not the user's own.
+    /// Their group, if it is not the user's own.
     pub group: Option<Group>,
-    /// What the two come to, if they were given.
+    /// User and group resolved, if they were given.
     pub identity: Option<Identity>,
-    /// What the files that are made may not allow.
+    /// The umask.
     pub umask: Option<u32>,
-    /// Where each request leaves a line, if anywhere.
+    /// The target of the access log, if any.
     pub access_log: Option<AccessTarget>,
-    /// `access-log` was given, be it to have none.
+    /// `access-log` was given, even as `off`.
     pub access_log_given: bool,
-    /// What that line says.
+    /// The format of its lines.
     pub access_log_format: front::access_log::Format,
-    /// What is logged.
+    /// The minimum severity of logged lines.
     pub log_level: LogLevel,
-    /// What the lines of the log look like.
+    /// The format of the log.
     pub log_format: LogFormat,
-    /// Where the control socket is.
+    /// The place of the control socket.
     pub control: ControlPlace,
-    /// Who may use it beside the server's own user and root.
+    /// The group that may use it, besides the server's user and root.
     pub control_group: Option<Group>,
-    /// Where the supervisor's number is written, if anywhere.
+    /// The file for the supervisor's process id, if any.
     pub pid_file: Option<PathBuf>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
-    /// Variables of the environment that look like options and are none, to be told.
+    /// Environment variables that look like options and are none, for a warning.
     pub ignored: Vec<String>,
 }
 
-/// Where the application is imported.
+/// Where the application is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preload {
     /// In the mold, unless the audit finds what cannot be shared.
@@ -114,17 +114,17 @@ pub enum Preload {
     Off,
 }
 
-/// What comes of a request of the warm-up that fails.
+/// The effect of a failed warm-up request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WarmupFailures {
-    /// The application counts as one that cannot be loaded.
+    /// The application counts as not loadable.
     #[default]
     Fail,
     /// A warning.
     Warn,
 }
 
-/// What was given of an elastic pool; nothing of a fixed one, but perhaps the limit of children.
+/// The given options of an elastic pool; of a fixed one, at most the limit of children.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the options")]
 pub struct Elastic {
@@ -141,48 +141,48 @@ pub struct Elastic {
 /// How an elastic pool grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// Without a snowball.
+    /// Without bursts of new children.
     #[default]
     Safe,
-    /// To Apache's letter.
+    /// Exactly as Apache does.
     Apache,
 }
 
-/// What the server may use of memory.
+/// The memory that the server may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Budget {
-    /// As much as it takes.
+    /// No limit.
     #[default]
     Off,
-    /// What the control group or the machine has, less a reserve.
+    /// The memory of the control group or the machine, less a reserve.
     Auto,
-    /// So many bytes.
+    /// A number of bytes.
     Bytes(u64),
 }
 
-/// Where the control socket is.
+/// The place of the control socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ControlPlace {
-    /// In the runtime folder of the user.
+    /// In the user's runtime folder.
     #[default]
     Usual,
-    /// Here.
+    /// At this path.
     At(PathBuf),
-    /// Nowhere.
+    /// No control socket.
     Off,
 }
 
-/// Where the access log goes.
+/// The target of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessTarget {
-    /// To a descriptor that the server was started with.
+    /// An inherited descriptor.
     Descriptor(i32),
-    /// To this file.
+    /// A file.
     File(PathBuf),
 }
 
 impl Config {
-    /// Whose elastic pool there is to be; none when the pool is fixed.
+    /// Which of Apache's MPMs the elastic pool follows; `None` when the pool is fixed.
     #[must_use]
     pub fn mpm(&self) -> Option<Mpm> {
         let unset = Elastic {

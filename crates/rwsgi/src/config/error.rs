@@ -1,4 +1,4 @@
-//! What can be wrong with the options, in the operator's words.
+//! Errors in the options.
 
 use std::fmt;
 use std::io;
@@ -6,28 +6,28 @@ use std::path::PathBuf;
 
 use supervisor::exit::{CONFIGURATION, USAGE};
 
-/// Where something was given.
+/// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// On the command line.
     CommandLine,
-    /// In the environment, by the variable of this name.
+    /// In the environment, by this variable.
     Environment(String),
     /// In a file.
     File {
-        /// The file, as it was named.
+        /// The file, as it was given.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
     },
-    /// In the environment, by the variable of this name in which platforms tell every program something.
+    /// In the environment, by this variable of a hosting platform.
     Platform(&'static str),
-    /// Nowhere.
+    /// Not given: it is the default.
     Default,
 }
 
 impl Origin {
-    /// Somebody has given it, rather than that it is so where nothing is said.
+    /// Whether the value was given, rather than being the default.
     pub(crate) fn is_given(&self) -> bool {
         !matches!(self, Self::Platform(_) | Self::Default)
     }
@@ -45,42 +45,42 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What is wrong with the options. Nothing has been started.
+/// An error in the options. Nothing has been started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line cannot be split into options and values.
+    /// The command line cannot be parsed.
     #[error("command line: {0}")]
     Usage(String),
-    /// There is no such option, key or variable.
+    /// An unknown option, key or variable.
     #[error("{place}: unknown {what} {name}{}", hint(nearest.as_ref()))]
     Unknown {
         /// `option`, `key` or `variable`.
         what: &'static str,
         /// What was typed.
         name: String,
-        /// Where.
+        /// Where it was given.
         place: Origin,
-        /// What was probably meant.
+        /// The most similar name.
         nearest: Option<String>,
     },
-    /// An option has a value that it cannot have.
+    /// An invalid value of an option.
     #[error("{place}: {option} {value:?} {problem}")]
     Value {
         /// The option.
         option: &'static str,
         /// What was typed.
         value: String,
-        /// What is wrong with it.
+        /// The reason.
         problem: String,
-        /// Where.
+        /// Where it was given.
         place: Origin,
     },
-    /// A file or a variable is not written as it must be.
+    /// The syntax of a file or a variable is invalid.
     #[error("{place}: {problem}")]
     Malformed {
-        /// What is wrong.
+        /// The reason.
         problem: String,
-        /// Where.
+        /// Where it is.
         place: Origin,
     },
     /// A file that an option names cannot be read.
@@ -92,7 +92,7 @@ pub enum Error {
         path: PathBuf,
         /// Where the option was given.
         place: Origin,
-        /// Why it cannot be read.
+        /// The reason.
         source: io::Error,
     },
     /// No application was given, and none was found.
@@ -101,13 +101,13 @@ pub enum Error {
          or start in the folder of a Django project ({problem})"
     )]
     NoApp {
-        /// Why none was found.
+        /// The reason.
         problem: String,
     },
 }
 
 impl Error {
-    /// The code with which the process exits: 64 when the command line is wrong, 78 when the environment or a file is.
+    /// The exit code: 64 for the command line, 78 for the environment or a file.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -123,14 +123,14 @@ impl Error {
     }
 }
 
-/// The end of a message that names what was probably meant.
+/// The end of a message, which suggests a name.
 pub(crate) fn hint(nearest: Option<impl AsRef<str>>) -> String {
     nearest.map_or_else(String::new, |name| {
         format!("; did you mean {}?", name.as_ref())
     })
 }
 
-/// What stands beside the name that `typed` was probably meant to be, when one is near enough.
+/// The entry whose name is most similar to `typed`, if one is similar enough.
 pub(crate) fn nearest<'a, T>(
     typed: &str,
     names: impl IntoIterator<Item = (&'a str, T)>,
@@ -144,7 +144,7 @@ pub(crate) fn nearest<'a, T>(
         .map(|(_, what)| what)
 }
 
-/// How many characters must be put in, taken out or replaced to make `b` of `a`.
+/// The edit distance: insertions, deletions and substitutions of characters.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, from) in a.chars().enumerate() {

@@ -1,10 +1,9 @@
-//! The options: one table, and from it what was given, what it means, and every page that explains it.
+//! The options: one table, from which they are parsed, resolved and documented.
 //!
-//! `spec` says what a row is, `rows` has them, and `table` lists all. `sources` reads what was given; `resolve` makes a
-//! [`Config`] of it, with what `values` knows of each kind of value; `print` shows the table and the result.
+//! `spec` defines a row, `rows` contains the rows, and `table` lists all of them. `sources` reads the given values;
+//! `resolve` makes a [`Config`] of them, with the parsers in `values`; `print` formats the table and the result.
 //!
-//! Nothing here acts on an option. Besides the arguments, only the configuration file, the environment file and a
-//! `manage.py` are read.
+//! Nothing here acts on an option. Only the configuration file, the environment file and a `manage.py` are read.
 
 mod configuration;
 mod error;
@@ -32,7 +31,7 @@ use sources::{Given, environment};
 use spec::Switch;
 pub(crate) use values::units::show_size;
 
-/// What is asked for.
+/// The parsed command.
 #[derive(Debug)]
 pub enum Command {
     /// Serve.
@@ -43,11 +42,11 @@ pub enum Command {
     Print(String),
 }
 
-/// Reads the options: `args` without the program's name, the whole environment `env`, and `start`, the absolute path
-/// of the folder in which the server is started.
+/// Reads the options: `args` without the program's name, the whole environment `env`, and `start`, the absolute
+/// path of the folder in which the server is started.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place; [`Error::exit_code`] is what to exit with.
+/// The first error, with its place; [`Error::exit_code`] is the exit code.
 pub fn read(
     args: impl IntoIterator<Item = OsString>,
     env: impl IntoIterator<Item = (OsString, OsString)>,
@@ -75,21 +74,21 @@ pub fn read(
     })
 }
 
-/// What was typed when the server was started, to compare with what is there later.
+/// The options as given at the start, for comparison with later ones.
 #[derive(Debug)]
 pub struct Started(Given);
 
-/// The options as they are now.
+/// The options, read again.
 #[derive(Debug)]
 pub struct Again {
-    /// What they mean; where only a restart would change something, as it was at the start.
+    /// The current configuration; options that need a restart have their values from the start.
     pub config: Config,
     /// The options that have changed and need a restart.
     pub need_restart: Vec<&'static str>,
 }
 
 impl Started {
-    /// Remembers what was given. Takes what [`read`] takes, and has found nothing wrong with.
+    /// Records the given options. Takes the arguments of [`read`], which must have succeeded with them.
     ///
     /// # Errors
     /// As [`read`].
@@ -101,7 +100,7 @@ impl Started {
         Given::read(args, &texts(env)?, start, None).map(Self)
     }
 
-    /// Reads everything once more: files have changed.
+    /// Reads all sources again, because files have changed.
     ///
     /// # Errors
     /// As [`read`].
@@ -126,7 +125,7 @@ impl Started {
     }
 }
 
-/// The environment as text. What is not UTF-8 is none of our variables' values, unless its name says so.
+/// The environment as text. Variables that are not UTF-8 are left out; for one of the server's own this is an error.
 fn texts(
     env: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<(String, String)>, Error> {

@@ -1,4 +1,4 @@
-//! What the values mean: each within its bounds, put into the configuration.
+//! Resolves the given values: checks bounds, and puts them into the configuration.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::log;
 /// `ThreadsPerChild` as Apache ships it.
 const WORKER_THREADS: u16 = 25;
 
-/// The configuration that was given. `app` is only set when one was given: see [`find_app`].
+/// The configuration from the given values. `app` is set only if it was given: see [`find_app`].
 pub(crate) fn configure(given: &Given, start: &Path) -> Result<Config, Error> {
     let mut config = Config::default();
     apply_all(given, RelativeTo::Start, start, &mut config)?;
@@ -36,7 +36,7 @@ pub(crate) fn configure(given: &Given, start: &Path) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// Puts the options into the configuration that take relative paths from this folder.
+/// Applies the options whose relative paths refer to this folder.
 fn apply_all(
     given: &Given,
     relative_to: RelativeTo,
@@ -54,7 +54,7 @@ fn apply_all(
     Ok(())
 }
 
-/// The application when none was given: that of a Django project in the folder.
+/// The application when none was given: the Django project in the folder.
 pub(crate) fn find_app(
     config: &Config,
     env: &[(String, String)],
@@ -64,7 +64,7 @@ pub(crate) fn find_app(
     django::project(folder, django::settings_among(&config.env, env))
 }
 
-/// The user that the application was started as.
+/// The user with which the application was started.
 pub(crate) fn user(given: &Given, start: &Path) -> Result<Option<Identity>, Error> {
     let mut config = Config::default();
     for row in [&USER, &GROUP] {
@@ -75,7 +75,7 @@ pub(crate) fn user(given: &Given, start: &Path) -> Result<Option<Identity>, Erro
     identity(given, &config)
 }
 
-/// Who the application is to run as.
+/// The user of the application.
 fn identity(given: &Given, config: &Config) -> Result<Option<Identity>, Error> {
     let first = given.of(&USER).first().or_else(|| given.of(&GROUP).first());
     Identity::of(config.user.as_ref(), config.group).or_else(|problem| match first {
@@ -84,7 +84,7 @@ fn identity(given: &Given, config: &Config) -> Result<Option<Identity>, Error> {
     })
 }
 
-/// Reads a value as its row says, and puts it into the configuration. Relative paths are taken from `folder`.
+/// Parses a value according to its row, and puts it into the configuration. Relative paths refer to `folder`.
 pub(crate) fn apply(
     row: &Opt,
     value: &Value,
@@ -148,7 +148,7 @@ fn within<T: PartialOrd>(value: Option<T>, bounds: &RangeInclusive<T>) -> Option
     value.filter(|value| bounds.contains(value))
 }
 
-/// What a value should have been.
+/// The description of valid values.
 fn problem(row: &Opt, text: &str) -> String {
     let must = format!("must be {}", row.kind.takes().unwrap_or_default());
     match &row.kind {
@@ -171,7 +171,7 @@ fn wrong(row: &Opt, value: &Value, problem: &str) -> Error {
     }
 }
 
-/// Sees to it that the options of the pool mean one pool.
+/// Checks that the options of the pool are consistent.
 fn check_pool(given: &Given, config: &mut Config) -> Result<(), Error> {
     let making = |pool| {
         let mut rows = OPTIONS.iter().filter(move |row| row.makes == Some(pool));
@@ -208,7 +208,7 @@ fn check_pool(given: &Given, config: &mut Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes `env` hold each variable once: the last one given, and those of the file only where none was given.
+/// Makes `env` contain each variable once: the last one given, and those of the file only where none was given.
 fn merge_env(given: &Given, config: &mut Config) -> Result<(), Error> {
     let mut all = Vec::new();
     if let (Some(path), [value]) = (&config.env_file, given.of(&ENV_FILE)) {

@@ -1,4 +1,4 @@
-//! What an option is: the shape of a row of the table.
+//! The definition of an option: a row of the table.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -12,46 +12,46 @@ use super::values::units::{show_size, show_time};
 pub(crate) struct Opt {
     /// Its long name, which is also its key in the file.
     pub(crate) name: &'static str,
-    /// Its letter on the command line.
+    /// Its short option.
     pub(crate) letter: Option<char>,
-    /// Other names of it, on the command line and in the file.
+    /// Further names on the command line and in the file.
     pub(crate) also: &'static [&'static str],
-    /// Apache's directives of the same meaning and the same units: other keys in the file.
+    /// Apache's directives with the same meaning and units, as further keys in the file.
     pub(crate) apache: &'static [&'static str],
-    /// What it is called elsewhere, as program and name: for the reader, and for the hint at a wrong name.
+    /// Its names in other programs, as program and name: for documentation, and for hints at unknown names.
     pub(crate) elsewhere: &'static [(&'static str, &'static str)],
-    /// Where it stands in `--help` and in the reference.
+    /// Its section in `--help` and in the reference.
     pub(crate) section: Section,
     /// Where it may be given.
     pub(crate) place: Place,
     /// When a change of it in the file takes effect.
     pub(crate) change: Change,
-    /// The kind of pool that it makes, when it is given.
+    /// The kind of pool that it selects, when it is given.
     pub(crate) makes: Option<Makes>,
-    /// Where a relative path in its value is taken from.
+    /// The folder to which a relative path refers.
     pub(crate) relative_to: RelativeTo,
-    /// It means something of its own that the option is not given, though its kind has values for everything.
+    /// It may be without a default, because not being given has a meaning of its own.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "a test looks for missing defaults")
     )]
     pub(crate) may_be_unset: bool,
-    /// What it means that it is given, be it with its default.
+    /// Called when it is given, even with its default value.
     pub(crate) given: Option<Set>,
-    /// What stands for its value in `--help`; empty for a switch.
+    /// The placeholder for its value in `--help`; empty for a switch.
     pub(crate) value: &'static str,
-    /// Its value when it is not given; without one it is then not set.
+    /// Its default; without one it is unset unless given.
     pub(crate) default: Option<&'static str>,
     /// For `--help`.
     pub(crate) short: &'static str,
     /// For the reference, after `short`.
     #[cfg_attr(not(test), expect(dead_code, reason = "a test writes the reference"))]
     pub(crate) long: &'static str,
-    /// What it takes, and what it does to the configuration.
+    /// The type of its value, and how it is put into the configuration.
     pub(crate) kind: Kind,
 }
 
-/// What most rows have in common.
+/// The common values of rows.
 pub(crate) const ROW: Opt = Opt {
     name: "",
     letter: None,
@@ -72,12 +72,12 @@ pub(crate) const ROW: Opt = Opt {
     kind: Kind::Choice(&[]),
 };
 
-/// The longest time of most options.
+/// The maximum of most durations.
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The shortest time that is not none.
+/// The minimum of durations other than zero.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
-/// A number within the bounds of its row, as the type of its field.
+/// Converts a number within the bounds of its row to the type of its field.
 pub(crate) fn narrow<T: TryFrom<u64>>(number: u64) -> T
 where
     T::Error: std::fmt::Debug,
@@ -85,10 +85,10 @@ where
     T::try_from(number).expect("the bounds of a row fit its field")
 }
 
-/// What an option takes, and how a value within its bounds is put into the configuration.
+/// The type of an option's value, and the setter for a valid value.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// No value: something else is asked for than to serve.
+    /// No value: a command other than serving.
     Switch(Switch),
     /// A whole number.
     Count(RangeInclusive<u64>, fn(&mut Config, u64)),
@@ -108,7 +108,7 @@ pub(crate) enum Kind {
         fn(&mut Config, u64),
         &'static [(&'static str, Set)],
     ),
-    /// On or off; on the command line, its name alone means on.
+    /// On or off; on the command line, the name alone means on.
     Flag(fn(&mut Config, bool)),
     /// One of these.
     Choice(&'static [(&'static str, Set)]),
@@ -116,19 +116,19 @@ pub(crate) enum Kind {
     Path(fn(&mut Config, PathBuf)),
     /// The path of a folder that must be there.
     Folder(fn(&mut Config, PathBuf)),
-    /// Text; the setter says what is wrong with it.
+    /// Text; the setter validates it.
     Text(SetText),
-    /// Any number of texts, set one by one.
+    /// Any number of texts, set one after the other.
     List(SetText),
-    /// The same, of names and values: a table in the file.
+    /// Any number of names and values: a table in the file.
     Pairs(SetText),
 }
 
 /// Puts a choice into the configuration.
 pub(crate) type Set = fn(&mut Config);
 
-/// Puts a text into the configuration, or says what is wrong with it, as the end of a sentence. The path is the folder from
-/// which relative paths are taken.
+/// Puts a text into the configuration, or returns why it is invalid, as the end of a sentence. The path is the
+/// folder to which relative paths refer.
 pub(crate) type SetText = fn(&mut Config, &str, &Path) -> Result<(), String>;
 
 /// When a change of an option in the file takes effect.
@@ -136,19 +136,19 @@ pub(crate) type SetText = fn(&mut Config, &str, &Path) -> Result<(), String>;
 pub(crate) enum Change {
     /// With a reload.
     WithReload,
-    /// When the server is started again: what listens and what has been laid out in memory stays, and so does everything
-    /// about connections.
+    /// At a restart: listeners and the layout of shared memory stay until then, and so do all settings of
+    /// connections.
     AfterRestart,
 }
 
-/// A kind of pool that an option makes. Options that make different kinds cannot be given together.
+/// A kind of pool. Options that select different kinds cannot be combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Makes {
     FixedPool,
     ElasticPool,
 }
 
-/// Where relative paths are taken from.
+/// The folder to which relative paths refer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RelativeTo {
     /// The folder in which the server is started.
@@ -157,7 +157,7 @@ pub(crate) enum RelativeTo {
     Application,
 }
 
-/// What may be asked for besides serving.
+/// Commands other than serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Switch {
     Check,
@@ -169,9 +169,9 @@ pub(crate) enum Switch {
 /// Where an option may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// On the command line by its name, in the environment, in the file.
+    /// On the command line, in the environment, in the file.
     Everywhere,
-    /// The same, but on the command line without a name.
+    /// The same, but as a positional argument.
     Positional,
     /// Not in the file.
     OutsideFile,
@@ -179,7 +179,7 @@ pub(crate) enum Place {
     CommandLine,
 }
 
-/// A group of options.
+/// A section of the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
     Application,
@@ -190,7 +190,7 @@ pub(crate) enum Section {
     Server,
 }
 
-/// The groups in the order in which they are shown.
+/// The sections in the order of display.
 pub(crate) const SECTIONS: &[Section] = &[
     Section::Application,
     Section::Python,
@@ -201,33 +201,33 @@ pub(crate) const SECTIONS: &[Section] = &[
 ];
 
 impl Opt {
-    /// The variable of the environment that gives this option.
+    /// The environment variable of this option.
     pub(crate) fn variable(&self) -> Option<String> {
         (self.place != Place::CommandLine).then(|| variable(self.name))
     }
 
-    /// The variable of this name gives this option.
+    /// Whether this is the environment variable of this option.
     pub(crate) fn is_variable(&self, name: &str) -> bool {
         let also = |also: &&str| variable(also) == name;
         self.variable().is_some_and(|variable| variable == name) || self.also.iter().any(also)
     }
 
-    /// The option may stand in the file.
+    /// Whether the option may be given in the file.
     pub(crate) fn in_file(&self) -> bool {
         matches!(self.place, Place::Everywhere | Place::Positional)
     }
 
-    /// A change of it in the file takes effect only when the server is started again.
+    /// Whether a change in the file takes effect only after a restart.
     pub(crate) fn needs_restart(&self) -> bool {
         self.change == Change::AfterRestart
     }
 
-    /// The option is called so on the command line.
+    /// Whether this is a name of the option on the command line.
     pub(crate) fn is_called(&self, name: &str) -> bool {
         self.name == name || self.also.contains(&name)
     }
 
-    /// The option takes any number of values.
+    /// Whether the option takes any number of values.
     pub(crate) fn is_list(&self) -> bool {
         matches!(self.kind, Kind::List(_) | Kind::Pairs(_))
     }
@@ -238,7 +238,7 @@ fn variable(name: &str) -> String {
 }
 
 impl Kind {
-    /// What a value must be, where that can be said in a few words.
+    /// A short description of valid values, if there is one.
     pub(crate) fn takes(&self) -> Option<String> {
         match self {
             Self::Count(bounds, _) => Some(format!(

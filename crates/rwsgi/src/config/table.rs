@@ -1,5 +1,5 @@
-//! The one table of options. The command line, the environment, `rwsgi.toml`, `--help`, `--print-config` and the
-//! reference page all come from it.
+//! The table of options. The command line, the environment, `rwsgi.toml`, `--help`, `--print-config` and the
+//! reference page all use it.
 
 use super::error::nearest;
 use super::rows::{
@@ -79,7 +79,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     meta::HELP,
 ];
 
-/// The option that `typed` was probably meant to be, among those that may be given in one of these ways.
+/// The option with the name most similar to `typed`, among those that fulfil `may`.
 pub(crate) fn nearest_to(typed: &str, may: impl Fn(&Opt) -> bool) -> Option<&'static Opt> {
     let rows = OPTIONS.iter().filter(|row| may(row));
     nearest(
@@ -114,7 +114,7 @@ mod tests {
         names.extend(
             OPTIONS
                 .iter()
-                // A directive may be its own option's name with a capital letter.
+                // A directive may be its option's own name in other letter case.
                 .flat_map(|row| {
                     let others = row.apache.iter().chain(row.also);
                     others
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// Both bounds of a row are taken, which also shows that they fit the field; what lies beyond is not.
+    /// The values at both bounds of a row are accepted and fit the field; values beyond are refused.
     #[test]
     fn each_row_takes_its_bounds_and_nothing_beyond() {
         let apply = |row: &Opt, text: String| {

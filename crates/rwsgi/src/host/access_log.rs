@@ -1,4 +1,4 @@
-//! From the options about the access log to what the front is told.
+//! From the options to the front's settings of the access log.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tracing::error;
 use crate::config::{AccessTarget, Config, LogLevel};
 use crate::log;
 
-/// Sees whether the log can be opened; says so and returns the exit code when it cannot.
+/// Checks that the log can be opened; otherwise reports the error and returns the exit code.
 pub(crate) fn check(config: &Config) -> Result<(), u8> {
     let Some(given) = &config.access_log else {
         return Ok(());
@@ -22,10 +22,10 @@ pub(crate) fn check(config: &Config) -> Result<(), u8> {
     })
 }
 
-/// The log that the front is to write, if any. Who develops on a terminal has one there unless another is given.
+/// The log that the front is to write, if any. With `--reload` on a terminal, the default is a short log there.
 ///
 /// # Errors
-/// When a descriptor is not open.
+/// When the descriptor is not open.
 pub(crate) fn of(config: &Config) -> io::Result<Option<AccessLog>> {
     let is_wanted = !matches!(config.log_level, LogLevel::Error | LogLevel::Warn);
     let (target, format) = match (&config.access_log, log::terminal()) {
@@ -39,7 +39,7 @@ pub(crate) fn of(config: &Config) -> io::Result<Option<AccessLog>> {
     Ok(Some(AccessLog { target, format }))
 }
 
-/// The descriptors beyond standard error that it needs.
+/// The descriptors other than standard error that it uses.
 pub(crate) fn descriptors(config: &Config) -> Vec<i32> {
     match config.access_log {
         Some(AccessTarget::Descriptor(number)) if number > 2 => vec![number],

@@ -1,4 +1,4 @@
-//! Who the application runs as: what is made ready for that user, and what is looked at before anything is started.
+//! The user of the application: preparation and checks before anything is started.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,8 @@ use super::access_log;
 use crate::config::{AccessTarget, Config};
 use crate::log;
 
-/// Makes the user of `--user` able to serve, and sees in a process of that user that it is; the exit code when it is not.
+/// Prepares files for the user of `--user`, and checks in a process of that user that it can serve; otherwise
+/// returns the exit code.
 pub(crate) fn prepare(config: &Config, listeners: &[Listener]) -> Result<(), u8> {
     let Some(identity) = &config.identity else {
         if supervisor::is_root() {
@@ -25,7 +26,7 @@ pub(crate) fn prepare(config: &Config, listeners: &[Listener]) -> Result<(), u8>
         }
     }
     for path in logs(config) {
-        // What is wrong with the place is told where the file is opened.
+        // An error is reported where the file is opened.
         let _ = identity.provide_file(&path);
     }
     identity.rehearse(|| look(config).err().unwrap_or(exit::OK))
@@ -39,7 +40,7 @@ pub(crate) fn logs(config: &Config) -> Vec<PathBuf> {
     }
 }
 
-/// Becomes the user of `--user` for good; the exit code when that is not possible.
+/// Changes to the user of `--user` permanently; returns the exit code when that fails.
 pub(crate) fn assume(config: &Config) -> Result<(), u8> {
     if let Some(mask) = config.umask {
         supervisor::set_umask(mask);
@@ -54,8 +55,8 @@ pub(crate) fn assume(config: &Config) -> Result<(), u8> {
     })
 }
 
-/// Opens what the user that serves must be able to open. The front opens it once more; a mistake is found here before
-/// anything is started.
+/// Opens the files that the serving user must be able to open. The front opens them again; here an error is found
+/// before anything is started.
 fn look(config: &Config) -> Result<(), u8> {
     access_log::check(config)?;
     if let Some(folder) = &config.chdir

@@ -1,4 +1,4 @@
-//! How this server was started: to read the options again, and to start another one in the same way.
+//! How this server was started: to read the options again, and to start a successor in the same way.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
@@ -13,10 +13,11 @@ use wsgi::Interpreter;
 
 use crate::config::{Again, Error, Started};
 
-/// The variable that tells which process has become an interpreter without threads: it does so once.
+/// The variable with the process id of a process that has already replaced itself by an interpreter without
+/// threads: it does so once.
 pub(crate) const MARK: &str = "_RWSGI_ALONE";
 
-/// Arguments and folder; the environment has not changed since.
+/// The arguments and the folder; the environment has not changed since.
 #[derive(Clone, Debug)]
 pub(crate) struct Invocation {
     arguments: Vec<OsString>,
@@ -26,7 +27,7 @@ pub(crate) struct Invocation {
 }
 
 impl Invocation {
-    /// To be called before the process has a title, which takes the place of its command line and environment.
+    /// To be called before the process sets its title, which overwrites the command line and the environment.
     pub(crate) fn new(arguments: Vec<OsString>, folder: PathBuf) -> Self {
         Self {
             arguments,
@@ -36,23 +37,23 @@ impl Invocation {
         }
     }
 
-    /// The folder in which the server was started, by its name.
+    /// The folder in which the server was started, by its name at that time.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What was typed, for later.
+    /// The options as given, for later comparison.
     pub(crate) fn read(&self) -> Result<Started, Error> {
         Started::read(self.arguments.clone(), environment(), &self.folder)
     }
 
-    /// What the files say now.
+    /// Reads the options again.
     pub(crate) fn read_again(&self, started: &Started) -> Result<Again, Error> {
         started.read_again(self.arguments.clone(), environment(), &self.folder)
     }
 
-    /// What to start for the same server once more: whatever is there by then. With the wheel that is the script, whose
-    /// first line names the interpreter: a new release may have an environment of its own.
+    /// The program for a successor: whatever is at its path by then. With the wheel that is the script, whose first
+    /// line names the interpreter: a new release may have its own environment.
     pub(crate) fn program(&self) -> Program {
         let is_script = |name: &OsString| is_script(&self.folder.join(name));
         let through_script =
@@ -70,17 +71,17 @@ impl Invocation {
     }
 }
 
-/// The folder in which the server is started, by the name under which it was entered, as `pwd -L` tells it: a deploy turns
-/// `current` to another folder, and that is the one to enter then.
+/// The folder in which the server is started, by the name under which it was entered, like `pwd -L`: a deploy may
+/// point `current` to another folder, which is then the one to enter.
 ///
-/// Not everybody who starts programs sets `PWD`: systemd does not. Then the program itself, or its virtual environment,
-/// may be in the folder, and have been named by it.
+/// `PWD` is not always set: systemd does not set it. Then the program or its virtual environment may be in the
+/// folder, and their paths show the name.
 ///
 /// # Errors
 /// When the folder has been removed.
 pub(crate) fn folder() -> io::Result<PathBuf> {
     let path = std::env::current_dir()?;
-    // One may stand in a folder that one may not look at.
+    // The current folder may be unreadable.
     let Ok(here) = fs::metadata(".") else {
         return Ok(path);
     };
@@ -94,7 +95,7 @@ pub(crate) fn folder() -> io::Result<PathBuf> {
     Ok(found.unwrap_or(path))
 }
 
-/// The name of the folder `here`: `pwd` if it is one, else the beginning of one of `paths`.
+/// The name of the folder `here`: `pwd` if it refers to it, otherwise a prefix of one of `paths` that does.
 fn name_of(
     here: &Metadata,
     pwd: Option<PathBuf>,
@@ -114,7 +115,7 @@ fn name_of(
     pwd.into_iter().chain(above).find(is_name)
 }
 
-/// The file is a program whose first line names its interpreter.
+/// Whether the file is a script whose first line names an interpreter.
 fn is_script(path: &Path) -> bool {
     let mut begin = [0; 2];
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
@@ -126,16 +127,16 @@ fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os()
 }
 
-/// What was typed, where this process has become another interpreter since.
+/// The original command line, if this process has become another interpreter since.
 static TYPED: OnceLock<Vec<OsString>> = OnceLock::new();
 
-/// Notes what was typed, and not how this interpreter was started for it.
+/// Records the original command line, instead of that of this interpreter.
 pub(crate) fn typed(command: Vec<OsString>) {
     let _ = TYPED.set(command);
 }
 
-/// The whole command line as the kernel has it: the arguments that Rust knows are those of the interpreter with one door,
-/// and of the program with the other.
+/// The whole command line from the kernel: Rust's arguments are those of the interpreter in the wheel, and of the
+/// program in the binary.
 pub(crate) fn command_line() -> Vec<OsString> {
     if let Some(typed) = TYPED.get() {
         return typed.clone();
@@ -149,8 +150,8 @@ pub(crate) fn command_line() -> Vec<OsString> {
 
 /// The environment for a program that is to be started as this one was.
 ///
-/// Agents that are loaded by the variables of Python or of the system's loader change these, so that programs which the
-/// application starts are left alone. These are as they were at the start.
+/// Agents that are loaded by variables of Python or of the dynamic loader change these variables, so that programs
+/// started by the application are not affected. Here they have their original values.
 pub(crate) fn environment_for_programs() -> Vec<(OsString, OsString)> {
     let at_start: Option<Vec<_>> = texts("/proc/self/environ").iter().map(variable).collect();
     merged(std::env::vars_os(), at_start.filter(|all| !all.is_empty()))
@@ -166,7 +167,7 @@ fn merged(
     };
     let now = now.filter(|(name, _)| name != MARK);
     match at_start {
-        // A program that writes its title over it, or a kernel that hides it.
+        // The title has overwritten it, or the kernel hides it.
         None => now.collect(),
         Some(at_start) => {
             let kept = now.filter(|(name, _)| !loads(name));
@@ -176,7 +177,7 @@ fn merged(
     }
 }
 
-/// The texts in a file of the kernel, each of which ends with a zero byte.
+/// The zero-terminated strings in a file of /proc.
 fn texts(file: &str) -> Vec<OsString> {
     let bytes = fs::read(file).unwrap_or_default();
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
@@ -196,7 +197,7 @@ fn variable(text: &OsString) -> Option<(OsString, OsString)> {
     Some((part(&bytes[..at]), part(&bytes[at + 1..])))
 }
 
-/// The program of this name, as a shell would find it. Not the file that runs: that one may have been replaced.
+/// The program of this name, as a shell would find it. Not the running file, which may have been replaced.
 fn find(name: &OsStr, folder: &Path, path: Option<&OsStr>) -> PathBuf {
     if name.as_bytes().contains(&b'/') {
         return folder.join(name);

@@ -1,4 +1,4 @@
-//! The server on its machine: who it is, how it was started, where it is found, what it may use.
+//! The server's environment: its invocation, user, files and resources.
 
 pub(crate) mod access_log;
 pub(crate) mod identity;

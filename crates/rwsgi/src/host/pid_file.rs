@@ -1,4 +1,4 @@
-//! The file with the supervisor's number.
+//! The file with the supervisor's process id.
 
 use std::io::Write;
 
@@ -7,10 +7,10 @@ use tracing::error;
 
 use crate::config::Config;
 
-/// Bytes of the longest pid file.
+/// The maximum size of a pid file in bytes.
 const LONGEST_NUMBER: u64 = 32;
 
-/// The file with the supervisor's number, for as long as there is one.
+/// The pid file, as long as it exists.
 #[derive(Debug)]
 pub(crate) struct PidFile {
     place: Place,
@@ -18,15 +18,15 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Writes the file of `--pid-file`; the exit code when that is not possible.
+    /// Writes the file of `--pid-file`; returns the exit code when that fails.
     pub(crate) fn write(config: &Config) -> Result<Option<Self>, u8> {
         let Some(path) = config.pid_file.clone() else {
             return Ok(None);
         };
         let text = format!("{}\n", std::process::id());
         let written = Place::find(&path, config.identity.as_ref()).and_then(|place| {
-            // Whole or not at all, since programs that wait for it read it at once. The mode does not depend on the umask:
-            // who can write the file chooses the process that its readers send signals to.
+            // Written atomically, because programs that wait for it read it at once. The mode does not depend on
+            // the umask: a user who can write the file chooses the process that receives signals.
             place.replace(0o644, |file| file.write_all(text.as_bytes()))?;
             Ok(place)
         });
@@ -39,14 +39,14 @@ impl PidFile {
         }
     }
 
-    /// Removes it, unless another server has written its own number.
+    /// Removes it, unless it contains the id of another server.
     pub(crate) fn remove(&self) {
         if self
             .place
             .read(LONGEST_NUMBER)
             .is_ok_and(|text| text == self.text)
         {
-            // Where it cannot be removed, the next server replaces it.
+            // If it cannot be removed, the next server replaces it.
             let _ = self.place.remove();
         }
     }

@@ -1,8 +1,8 @@
-//! The folders of a generation: what the names that were given led to when it was begun.
+//! The folders of a generation, with links resolved when the generation begins.
 //!
-//! Sites are deployed by turning a link: `current` leads to another folder from one moment to the next. So a generation
-//! follows all names once, at its beginning, and each mold of it enters that very folder: what its children import later,
-//! and what a mold loads that takes the place of a dead one, is of the same release. The next generation follows the names
+//! Deploys switch a symbolic link: `current` points to another folder from one moment to the next. So a generation
+//! resolves all names once, at its beginning, and each of its molds enters the resolved folder: later imports of
+//! its children, and molds that replace dead ones, use the same release. The next generation resolves the names
 //! anew.
 
 use std::io::ErrorKind;
@@ -13,20 +13,20 @@ use tracing::{error, warn};
 
 use crate::config::{Config, Target};
 
-/// What is served by a generation, and from where.
+/// The configuration of a generation, and its folders.
 #[derive(Debug)]
 pub(crate) struct Release {
     given: Config,
     found: Arc<Config>,
-    /// The name of the folder in which the server was started.
+    /// The path of the folder in which the server was started.
     start: PathBuf,
 }
 
 impl Release {
-    /// Follows the names of the options; relative ones have been made absolute from `start`.
+    /// Resolves the paths of the options; relative ones were made absolute from `start`.
     ///
     /// # Errors
-    /// When the folder of the application is not there, with what to tell.
+    /// When the application's folder does not exist; the error is a message.
     pub(crate) fn find(given: Config, start: &Path) -> Result<Self, String> {
         let name = given.chdir.as_deref().unwrap_or(start);
         let folder = name
@@ -49,7 +49,7 @@ impl Release {
                 .nth(2)
                 .is_some_and(|environment| environment.join("pyvenv.cfg").is_file())
             {
-                // `bin/python` itself is a link that leads out of the environment.
+                // `bin/python` itself is a link out of the environment.
                 follow_parents(python, 2);
             }
         }
@@ -60,13 +60,13 @@ impl Release {
         })
     }
 
-    /// The options as they were given: for everybody but a mold.
+    /// The options as given, for all processes except molds.
     pub(crate) fn given(&self) -> &Config {
         &self.given
     }
 
-    /// Says so when the packages are those of another release: the one that was served when the server was started, whose
-    /// interpreter runs in all of its processes.
+    /// Warns when the packages are those of another release than the one that was served when the server was
+    /// started, whose interpreter runs in all of its processes.
     pub(crate) fn compare_packages(&self, started: Option<&Path>, environment: &Path) {
         let Some(started) = started.filter(|started| self.found.chdir.as_deref() != Some(started))
         else {
@@ -81,19 +81,19 @@ impl Release {
         }
     }
 
-    /// The folder that it has been found to be in.
+    /// The resolved folder.
     pub(crate) fn folder(&self) -> Option<&Path> {
         self.found.chdir.as_deref()
     }
 
-    /// Enters the folder, and returns the options with all names followed.
+    /// Enters the folder, and returns the options with all paths resolved.
     ///
     /// # Errors
-    /// What is in the way, which has been logged.
+    /// When that fails; the error was logged.
     pub(crate) fn enter(&self) -> Result<Arc<Config>, String> {
         match enter(&self.found) {
             Ok(()) => Ok(Arc::clone(&self.found)),
-            // Who has named no folder may be in one that is closed to the application's user, and want nothing of it.
+            // Without `--chdir`, the current folder may be closed to the application's user, who may not need it.
             Err(problem)
                 if problem.kind() == ErrorKind::PermissionDenied && self.given.chdir.is_none() =>
             {
@@ -101,36 +101,37 @@ impl Release {
                 warn!(%folder, "may not be entered by the application's user, who works in / instead");
                 Ok(Arc::clone(&self.found))
             }
-            // A mold takes the place of a dead one, and the release has been removed: another one is better than none.
+            // A mold replaces a dead one, and the release has been removed: the current release is better than
+            // none.
             Err(problem) if problem.kind() == ErrorKind::NotFound => {
                 let again = Self::find(self.given.clone(), &self.start)?;
                 if let (Some(gone), Some(folder)) = (&self.found.chdir, &again.found.chdir) {
                     warn!(gone = %gone.display(), folder = %folder.display(), "the folder of this generation is gone");
                 }
-                enter(&again.found).map_err(|problem| again.told(&problem))?;
+                enter(&again.found).map_err(|problem| again.log_error(&problem))?;
                 Ok(again.found)
             }
-            Err(problem) => Err(self.told(&problem)),
+            Err(problem) => Err(self.log_error(&problem)),
         }
     }
 
-    /// Does something in the folder in which the server was started, where relative names in the environment are meant to be
-    /// looked up, and returns to the folder that has been entered.
+    /// Runs `act` in the folder in which the server was started, to which relative paths in the environment refer,
+    /// and returns to the entered folder.
     pub(crate) fn at_start<T>(&self, entered: &Config, act: impl FnOnce() -> T) -> T {
-        // Not everybody may enter it, and it may have been removed. Without `--chdir` it is the one that has been entered.
+        // The folder may be closed to this user, or removed. Without `--chdir` it is the entered folder.
         let moved = self.given.chdir.is_some() && std::env::set_current_dir(&self.start).is_ok();
         let done = act();
         if moved && let Err(problem) = enter(entered) {
-            self.told(&problem);
+            self.log_error(&problem);
         }
         done
     }
 
-    fn told(&self, problem: &std::io::Error) -> String {
+    fn log_error(&self, problem: &std::io::Error) -> String {
         let name = self.found.chdir.as_deref().unwrap_or(&self.start);
-        let told = cannot_be_entered(name, problem);
-        error!("{told}");
-        told
+        let message = cannot_be_entered(name, problem);
+        error!("{message}");
+        message
     }
 }
 
@@ -148,7 +149,7 @@ fn cannot_be_entered(folder: &Path, problem: &std::io::Error) -> String {
     )
 }
 
-/// The interpreter or environment that was chosen, and by what: an option, or the activation of a shell.
+/// The chosen interpreter or environment, and its source: an option, or an activated environment.
 pub(crate) fn chosen_python(config: &Config) -> Option<(&'static str, PathBuf)> {
     let activated = || std::env::var_os("VIRTUAL_ENV").filter(|folder| !folder.is_empty());
     match &config.python {
@@ -157,14 +158,14 @@ pub(crate) fn chosen_python(config: &Config) -> Option<(&'static str, PathBuf)> 
     }
 }
 
-/// Follows all links. What is not there stays as it was named, and is missed where it is wanted.
+/// Resolves all links. A path that does not exist stays as it is, and fails where it is used.
 fn follow(path: &mut PathBuf) {
     if let Ok(real) = path.canonicalize() {
         *path = real;
     }
 }
 
-/// Follows the links in all but the last `count` parts.
+/// Resolves the links in all but the last `count` components.
 fn follow_parents(path: &mut PathBuf, count: usize) {
     let parent = path.ancestors().nth(count).map(Path::to_owned);
     if let Some(parent) = parent
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_file_the_folder_is_followed_and_not_the_file() {
+    fn only_links_in_the_folders_of_a_file_are_resolved() {
         let top = tempfile::tempdir().unwrap();
         let top = top.path();
         fs::create_dir_all(top.join("releases/1/bin")).unwrap();

@@ -1,4 +1,4 @@
-//! The runtime folder, and the control socket by which a server is found in it.
+//! The runtime folder, and the control socket in it.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -12,14 +12,14 @@ use tracing::{error, warn};
 use crate::config::{Config, ControlPlace};
 use crate::log;
 
-/// The usual name of a control socket; a further server in the same folder puts its number in.
+/// The default name of a control socket; a further server in the same folder adds its process id.
 const NAME: &str = "rwsgi";
 const SUFFIX: &str = ".sock";
 
-/// The folder of servers that root starts; that of others only when the environment names it, as systemd does.
+/// The folder for servers of root; for other users only if the environment names it, as systemd does.
 const SYSTEM: &str = "/run/rwsgi";
 
-/// Where servers of this user may have their control sockets, those that are likelier first.
+/// The folders in which this user's servers may have their control sockets, most likely first.
 pub(crate) fn folders(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let own = (!supervisor::is_root()).then(own_folder);
     named(variable)
@@ -38,7 +38,7 @@ fn named(variable: impl Fn(&str) -> Option<String>) -> impl Iterator<Item = Path
     })
 }
 
-/// The control sockets of a folder, whether anybody listens or not.
+/// The control sockets in a folder, whether a server listens or not.
 pub(crate) fn sockets(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let named = entries.filter(|entry| {
@@ -54,20 +54,20 @@ pub(crate) fn sockets(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The folder of a user who has none from the system.
+/// The folder of a user for whom the system provides none.
 pub(crate) fn own_folder() -> PathBuf {
     format!("/tmp/rwsgi-{}", supervisor::own_uid()).into()
 }
 
-/// The folder is a folder, this user's, and closed to others: any user could have made it in /tmp.
+/// Whether the folder is a real folder of this user, closed to others: any user could have created it in /tmp.
 pub(crate) fn is_own(folder: &Path) -> bool {
     fs::symlink_metadata(folder).is_ok_and(|found| {
         found.is_dir() && found.uid() == supervisor::own_uid() && found.mode() & 0o077 == 0
     })
 }
 
-/// Opens the control socket; nothing where there is to be none, or where the usual place does not allow it. The exit code
-/// when the place that was given does not.
+/// Opens the control socket; `None` if it is off, or if the default place does not permit it. The exit code if the
+/// given place does not.
 pub(crate) fn open_control(config: &Config, takes_over: bool) -> Result<Option<Control>, u8> {
     let identity = config.identity.as_ref();
     let open = if takes_over {
@@ -113,7 +113,7 @@ fn open_in(folder: &Path, config: &Config, takes_over: bool) -> Result<Control, 
     let identity = config.identity.as_ref();
     let group = config.control_group;
     let open = |name: String| Control::open(&folder.join(name), group, identity);
-    // The server that started this one to take over has one of them.
+    // The predecessor that has started this server has one of them.
     let predecessor = Some(std::os::unix::process::parent_id());
     let is_predecessors = |path: &PathBuf| supervisor::control::listener_of(path) == predecessor;
     if takes_over && let Some(path) = sockets(folder).into_iter().find(is_predecessors) {
@@ -127,7 +127,7 @@ fn open_in(folder: &Path, config: &Config, takes_over: bool) -> Result<Control, 
     }
 }
 
-/// The folder that a server has for its control socket.
+/// The folder for the server's control socket.
 fn chosen(variable: impl Fn(&str) -> Option<String>, is_root: bool) -> PathBuf {
     let usual = || {
         if is_root {
@@ -139,7 +139,7 @@ fn chosen(variable: impl Fn(&str) -> Option<String>, is_root: bool) -> PathBuf {
     named(variable).next().unwrap_or_else(usual)
 }
 
-/// The folder for the control socket, made if it has to be.
+/// The folder for the control socket, which is created if necessary.
 fn usual_folder() -> io::Result<PathBuf> {
     let own = own_folder();
     let folder = chosen(|name| std::env::var(name).ok(), supervisor::is_root());
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_the_system_is_that_of_whoever_is_told_to_use_it() {
+    fn the_system_folder_is_used_by_root_or_if_named() {
         let nothing = |_: &str| None;
         let systemd = |name: &str| (name == "RUNTIME_DIRECTORY").then(|| SYSTEM.to_owned());
         assert_eq!(chosen(nothing, true), Path::new(SYSTEM));

@@ -1,4 +1,4 @@
-//! How large the pool is to be: from what was given, and what the machine has.
+//! The size of the pool, from the options and the machine's resources.
 
 use exchange::Geometry;
 use pool::{Correction, Directives, Mpm, Pool, Safe};
@@ -6,32 +6,32 @@ use tracing::warn;
 
 use crate::config::{Budget, Config, Policy, Preload};
 
-/// Child slots that the exchange can number, less the one that is kept for the child that replaces another.
+/// The maximum of child slots in the exchange, less the one reserved for replacements.
 const MOST_CHILDREN: u16 = 4095;
 
-/// Children that `--processes auto` has for each core: while one waits for a database, another computes.
+/// Children per core with `--processes auto`: while one waits for a database, another computes.
 const PER_CORE: u16 = 2;
 
-/// Of the memory that there is, the part that `auto` leaves to others: the kernel's buffers, programs that the
-/// application starts.
+/// `auto` leaves one part in this many of the memory to the kernel's buffers and to programs that the application
+/// starts.
 const RESERVE: u64 = 10;
 
-/// A pool that always lacks children: as large as it may be.
+/// A minimum of idle children so high that the pool always grows to its maximum.
 const ALWAYS_MORE: u32 = 1 << 30;
 
-/// The pool, and how many children it may come to without a restart.
+/// The pool, and its maximum size without a restart.
 #[derive(Clone, Debug)]
 pub(crate) struct Sizing {
     pub(crate) pool: Pool,
-    /// The pool always has its size, as far as the memory allows.
+    /// The pool has a constant size, as far as memory allows.
     pub(crate) keeps_size: bool,
-    /// The most children that there may ever be.
+    /// The maximum of children.
     pub(crate) limit: u16,
     corrections: Vec<Correction>,
 }
 
 impl Sizing {
-    /// What the options come to on this machine.
+    /// The sizing for these options on this machine.
     pub(crate) fn of(config: &Config) -> Self {
         let machine = Machine {
             cores: std::thread::available_parallelism()
@@ -52,7 +52,7 @@ impl Sizing {
 
     fn elastic(config: &Config, mpm: Mpm, machine: Machine) -> Self {
         let (elastic, corrections) = directives(config, mpm).correct(None);
-        // Apache's own rules know of no slot to spare.
+        // Apache's own rules do not reserve a slot.
         let elastic = elastic.limited_to(MOST_CHILDREN.min(elastic.max_children()));
         let pool = match config.pool_policy {
             Policy::Apache => Pool::Apache(elastic),
@@ -88,7 +88,7 @@ impl Sizing {
         let pool = match budget {
             None => Pool::Fixed { processes },
             Some(_) => Pool::Safe(Safe {
-                elastic: as_many_as_may_be(processes, limit, config.threads),
+                elastic: full_size_pool(processes, limit, config.threads),
                 cores: machine.cores,
                 memory_budget: budget,
             }),
@@ -101,20 +101,20 @@ impl Sizing {
         }
     }
 
-    /// There is never more than one child, unless somebody asks for more by hand.
+    /// There is only one child, unless it is scaled by hand.
     fn is_single(&self) -> bool {
         most(&self.pool) == 1
     }
 
-    /// `--preload auto` has nothing to gain: there is one child, and it is not replaced as a matter of course. A mold would hold
-    /// once more what the child has loaded. A reload loads the application anew in either case.
+    /// With one child that is not replaced regularly, `--preload auto` gains nothing: a mold would hold a second
+    /// copy of what the child has loaded. A reload loads the application anew in either case.
     pub(crate) fn loads_alone(&self, config: &Config) -> bool {
         config.preload == Preload::Auto
             && self.is_single()
             && config.recycling == pool::Recycling::default()
     }
 
-    /// Says what could not hold as it was given.
+    /// Logs corrected values.
     pub(crate) fn log(&self) {
         for correction in &self.corrections {
             let Correction {
@@ -126,7 +126,7 @@ impl Sizing {
         }
     }
 
-    /// Makes the pool fit into an exchange that was made for so many children; says so when it did not.
+    /// Limits the pool to an exchange with this many children; warns if it was larger.
     pub(crate) fn fit(&mut self, limit: u16) {
         let wanted = most(&self.pool);
         if wanted > limit {
@@ -145,17 +145,17 @@ impl Sizing {
         }
     }
 
-    /// What the exchange is to have room for.
+    /// The geometry of the exchange.
     pub(crate) fn geometry(&self, config: &Config) -> Geometry {
         Geometry {
-            // The child that replaces another is there beside it.
+            // A child that replaces another exists beside it.
             children: self.limit + 1,
             threads: u8::try_from(config.threads).unwrap_or(u8::MAX),
             queue: config.max_queue,
         }
     }
 
-    /// The pool in the operator's words.
+    /// Describes the pool for the operator.
     pub(crate) fn describe(&self) -> String {
         let children =
             |count: u16| format!("{count} process{}", if count == 1 { "" } else { "es" });
@@ -171,7 +171,7 @@ impl Sizing {
     }
 }
 
-/// What children may use.
+/// The resources for children.
 #[derive(Clone, Copy, Debug)]
 struct Machine {
     cores: u16,
@@ -195,8 +195,8 @@ fn most(pool: &Pool) -> u16 {
     }
 }
 
-/// The directives as they are given, with those that Apache ships for the rest. What is shipped gives way to what is given
-/// without a word.
+/// The directives as given, with Apache's defaults for the others. A default that contradicts a given value is
+/// corrected without a message.
 fn directives(config: &Config, mpm: Mpm) -> Directives {
     let shipped = Directives::shipped(mpm);
     let given = &config.elastic;
@@ -231,8 +231,8 @@ fn directives(config: &Config, mpm: Mpm) -> Directives {
     }
 }
 
-/// An elastic pool that grows to its full size and keeps it, unless the memory is too little for it.
-fn as_many_as_may_be(processes: u16, limit: u16, threads: u16) -> pool::Elastic {
+/// An elastic pool that grows to its maximum and stays there, as far as memory allows.
+fn full_size_pool(processes: u16, limit: u16, threads: u16) -> pool::Elastic {
     let threads = u32::from(threads);
     let mpm = if threads == 1 {
         Mpm::Prefork
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_is_two_for_each_core_as_far_as_the_memory_goes() {
+    fn auto_is_two_per_core_limited_by_memory() {
         let sizing = sizing("-p auto");
         assert_eq!((most(&sizing.pool), sizing.keeps_size), (6, true));
         let Pool::Safe(safe) = sizing.pool else {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shipped_gives_way_and_what_is_given_is_corrected() {
+    fn defaults_give_way_and_given_values_are_corrected() {
         let small = sizing("--max-clients 3");
         assert_eq!(elastic(&small).start_servers(), 3);
         assert_eq!(small.corrections, []);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_apache_takes_is_taken() {
+    fn what_apache_accepts_is_accepted() {
         let none = sizing(
             "--start-servers 0 --min-spare-servers 0 --max-spare-servers 0 --max-clients 0 --server-limit 0",
         );
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_made_to_fit_into_what_there_is_room_for() {
+    fn a_pool_is_limited_to_the_exchange() {
         let mut fixed = sizing("-p 10");
         fixed.fit(7);
         assert!(matches!(fixed.pool, Pool::Fixed { processes: 7 }));

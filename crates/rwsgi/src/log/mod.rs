@@ -1,7 +1,7 @@
 //! The server's own log: `2026-11-23T20:15:00.123456Z INFO child=3 gen=2 pid=71 ready`.
 //!
-//! A line for a change of state is an interface: its fields come first, its message last, and tests read it. How a line
-//! looks is decided in `style`; [`supervisor::sink`] writes it without waiting.
+//! A line for a change of state is an interface: its fields come first, its message last, and tests parse it.
+//! `style` defines the format; [`supervisor::sink`] writes without blocking.
 
 mod panic;
 mod style;
@@ -30,15 +30,15 @@ pub enum LogLevel {
     Trace,
 }
 
-/// Opens what lines are written to. To be called first of all, with one thread and with the rights of the start; lines
-/// can be written from then on, also in every process that is forked later.
+/// Opens the log. To be called first of all, with one thread and with the original rights; lines can be written
+/// from then on, also in every process that is forked later.
 pub(crate) fn open() {
     sink::open(notice);
     Style::choose(LogFormat::Text);
     panic::report();
 }
 
-/// Logs what is at least so severe from now on, in every process that is forked later.
+/// Sets level and format, also for every process that is forked later.
 pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -51,15 +51,15 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(Out)
-        // It would be told by `eprintln!`, which panics.
+        // tracing would report it by `eprintln!`, which panics.
         .log_internal_errors(false)
         .event_format(Line)
         .finish();
-    // Only a second server in the same process would find one set, and it logs the same way.
+    // Fails only for a second server in the same process, which logs in the same way.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// Lines go to a terminal, and whether in colours.
+/// Whether the log goes to a terminal, and in colours.
 pub(crate) fn terminal() -> Option<bool> {
     match Style::now() {
         Style::Terminal { colours } => Some(colours),
@@ -67,7 +67,7 @@ pub(crate) fn terminal() -> Option<bool> {
     }
 }
 
-/// Writes a line whatever the level is.
+/// Writes a line at any log level.
 pub(crate) fn always(fields: &[(&str, &str)], message: &str) {
     let fields = fields.iter().map(|(name, value)| {
         let value = Value::Text((*value).to_owned());
@@ -77,25 +77,25 @@ pub(crate) fn always(fields: &[(&str, &str)], message: &str) {
     sink::write(line.as_bytes());
 }
 
-/// Writes text of several lines for people.
+/// Writes several lines of text for the operator.
 pub(crate) fn greet(text: &str) {
     if let Some(text) = Style::now().greeting(text) {
         sink::write(text.as_bytes());
     }
 }
 
-/// Says why a program ends, just before it does.
-pub(crate) fn complain(text: &str) {
+/// Prints why a program ends, just before it does.
+pub(crate) fn print_error(text: &str) {
     let text = Style::now().text(Level::ERROR, text);
     sink::write_last(text.as_bytes());
 }
 
-/// Has everything written before this process ends, as far as somebody takes it in time.
+/// Waits until the log is written, with a time limit, before this process ends.
 pub(crate) fn finish() {
     sink::finish();
 }
 
-/// What is said of lines that were lost.
+/// The message about lost lines.
 fn notice(lines: u64) -> String {
     let fields = [("lost".to_owned(), Value::Number(lines.to_string()))];
     Style::now().line(Level::WARN, &fields, "log lines could not be written")
@@ -117,7 +117,7 @@ pub(crate) fn causes(mut error: Option<&dyn Error>) -> String {
     text
 }
 
-/// Passes whole lines on. It never fails: what becomes of a line is the sink's affair.
+/// Passes whole lines to the sink. It never fails: the sink counts lost lines.
 #[derive(Clone, Copy, Debug)]
 struct Out;
 

@@ -1,4 +1,4 @@
-//! A panic is a line of the log like any other. What Rust does by itself would wait for standard error.
+//! Logs a panic like any other line. Rust's default hook would block on standard error.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use tracing::Level;
 
 use super::style::{Style, Value};
 
-/// Has panics reported to the log from now on.
+/// Installs the panic hook.
 pub(super) fn report() {
     std::panic::set_hook(Box::new(|panic| sink::write(entry(panic).as_bytes())));
 }

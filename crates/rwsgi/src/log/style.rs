@@ -1,4 +1,4 @@
-//! What a line looks like: for a file, for systemd's journal, for a terminal, or as an object of JSON.
+//! The format of a line: for a file, for systemd's journal, for a terminal, or as JSON.
 
 use std::fmt::{self, Write};
 use std::io::IsTerminal;
@@ -13,34 +13,35 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Where systemd tells its services that their standard error is its journal: device and inode.
+/// The variable in which systemd gives device and inode of the journal's socket, if standard error is connected to
+/// it.
 const JOURNAL: &str = "JOURNAL_STREAM";
 
 /// What the lines of the log look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Lines of text, which depend on where they go.
+    /// Lines of text; their style depends on the destination.
     #[default]
     Text,
-    /// An object of JSON on each line.
+    /// A JSON object per line.
     Json,
 }
 
-/// How lines look.
+/// The style of lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     /// With the time in UTC.
     Plain,
-    /// For the journal, which notes the time itself and takes the severity from the start of a line.
+    /// For the journal, which adds the time itself and reads the severity from a prefix.
     Journal,
-    /// Short, for somebody who looks on.
+    /// Short, for a terminal.
     Terminal {
         /// In colours by severity.
         colours: bool,
     },
-    /// An object on each line.
+    /// A JSON object per line.
     Json {
-        /// Behind the severity as the journal wants it.
+        /// With the journal's severity prefix.
         journal: bool,
     },
 }
@@ -49,24 +50,24 @@ pub(super) enum Style {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
-    /// A number or a truth value as JSON writes it.
+    /// A number or a boolean in JSON.
     Number(String),
 }
 
 static STYLE: RwLock<Style> = RwLock::new(Style::Plain);
 
 impl Style {
-    /// Fits the lines to where they go.
+    /// Selects the style for the destination.
     pub(super) fn choose(format: LogFormat) {
         let journal = std::env::var(JOURNAL).is_ok_and(|named| is_journal(&named));
         let style = Self::fitting(format, journal, std::io::stderr().is_terminal(), &|name| {
             std::env::var(name).ok()
         });
         if matches!(style, Self::Terminal { .. }) {
-            // Read once, while the files of the time zone can be reached.
+            // Read now, while the files of the time zone are accessible.
             zone();
         }
-        // Nothing panics with the lock held.
+        // No code panics while it holds the lock.
         if let Ok(mut place) = STYLE.write() {
             *place = style;
         }
@@ -88,13 +89,13 @@ impl Style {
         }
     }
 
-    /// The one that was chosen last.
+    /// The selected style.
     pub(super) fn now() -> Self {
-        // It is written only while there is one thread, and so is never found locked by one that is gone.
+        // It is written only while there is one thread, so a fork never copies it locked.
         STYLE.read().map_or(Self::Plain, |style| style.clone())
     }
 
-    /// A line with its end.
+    /// A line with its line end.
     pub(super) fn line(&self, level: Level, fields: &[(String, Value)], message: &str) -> String {
         let mut line = String::new();
         // Writing to a string does not fail.
@@ -132,7 +133,7 @@ impl Style {
         writeln!(line)
     }
 
-    /// Lines that are written as they are.
+    /// Several lines of text, unchanged.
     pub(super) fn text(&self, level: Level, text: &str) -> String {
         let mut lines = String::new();
         // Writing to a string does not fail.
@@ -155,7 +156,7 @@ impl Style {
         lines
     }
 
-    /// Lines for people; nothing where a program reads.
+    /// Text for people; `None` when a program reads the log.
     pub(super) fn greeting(&self, text: &str) -> Option<String> {
         (!matches!(self, Self::Json { .. })).then(|| self.text(Level::INFO, text))
     }
@@ -164,7 +165,7 @@ impl Style {
 /// The time now, in UTC.
 fn time() -> String {
     let mut text = String::new();
-    // Neither writing to a string nor telling the time fails.
+    // Neither writing to a string nor reading the time fails.
     let _ = SystemTime.format_time(&mut Writer::new(&mut text));
     text
 }
@@ -174,7 +175,7 @@ fn zone() -> &'static TimeZone {
     ZONE.get_or_init(TimeZone::system)
 }
 
-/// The descriptor that the journal has named is still the one that is written to.
+/// Whether standard error is still connected to the journal that the variable names.
 fn is_journal(named: &str) -> bool {
     let numbers = named.split_once(':').and_then(|(device, inode)| {
         Some((device.parse::<u64>().ok()?, inode.parse::<u64>().ok()?))
@@ -209,7 +210,7 @@ fn colour(level: Level) -> (&'static str, &'static str) {
     (on, "\x1b[0m")
 }
 
-/// One event is one line, and no terminal's command, whatever a message quotes.
+/// Escapes control characters, so that a message is one line and contains no terminal commands.
 fn one_line(message: &str) -> String {
     let mut line = String::with_capacity(message.len());
     for char in message.chars() {
@@ -222,7 +223,7 @@ fn one_line(message: &str) -> String {
     line
 }
 
-/// It needs no quotes.
+/// Whether it needs no quotes.
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -255,7 +256,7 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// Writes the events of `tracing` in the style that was chosen.
+/// Formats `tracing` events in the selected style.
 #[derive(Debug)]
 pub(super) struct Line;
 
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_its_fields_first_and_quotes_what_is_not_plain() {
+    fn a_line_has_its_fields_first_and_quotes_where_needed() {
         let kept = Kept::default();
         let writer = kept.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_an_object_a_line_with_numbers_as_numbers() {
+    fn json_has_an_object_per_line_and_numbers_as_numbers() {
         let line = Style::Json { journal: false }.line(Level::INFO, &fields(), "a \"b\"\nc");
         let found: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
@@ -453,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn where_lines_go_decides_what_they_look_like() {
+    fn the_destination_decides_the_style() {
         let nothing = |_: &str| None;
         let style = |format, journal, terminal| Style::fitting(format, journal, terminal, &nothing);
         assert_eq!(style(LogFormat::Text, false, false), Style::Plain);

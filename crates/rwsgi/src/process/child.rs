@@ -1,4 +1,4 @@
-//! A child's life, from the moment after its birth to its exit code.
+//! The life of a child, from its birth to its exit code.
 
 use std::collections::HashSet;
 use std::mem::ManuallyDrop;
@@ -15,7 +15,7 @@ use super::stop::Stop;
 use super::{loading, threads};
 use crate::config::Config;
 
-/// The whole life. `preloaded` is the application that the mold has loaded, if it has.
+/// Runs a child. `preloaded` is the application if the mold has loaded it.
 pub(crate) fn live(
     py: Python<'_>,
     preloaded: Option<&App>,
@@ -25,9 +25,9 @@ pub(crate) fn live(
     link: ChildLink,
 ) -> u8 {
     let original = Original::here();
-    // Never closed: it ends with the process, and the number may be a file of the application's by then.
+    // Never closed: it ends with the process, and the number may refer to a file of the application by then.
     let link = ManuallyDrop::new(link);
-    // Loading: the application is there since the fork, or is loaded now.
+    // Loading: the application was inherited by the fork, or is loaded now.
     let own;
     let app = match preloaded {
         Some(app) => {
@@ -44,7 +44,7 @@ pub(crate) fn live(
                     return unloadable(&link, why);
                 }
             };
-            // A warm-up is answered as in a mold: the application does not yet know of a child.
+            // Warm-up requests run as in a mold: the application does not know yet that it is in a child.
             app.place(py, None, link.generation());
             let warm = loading::warm_up(py, &app, config, link.is_first());
             end_copy(&original);
@@ -64,15 +64,15 @@ pub(crate) fn live(
         return unloadable(&link, loading::raised(why));
     }
 
-    // Ready as soon as every thread waits for requests; serving, until told to drain; then the requests that have been
-    // taken are finished.
+    // Ready as soon as every thread waits for requests; serves until told to drain, and then finishes the requests
+    // that were taken.
     let child = link.child();
     let stop = Arc::new(Stop {
         flag: AtomicBool::new(false),
         exchange: Arc::clone(exchange),
         child,
     });
-    py.detach(|| until_known(&link, &stop));
+    py.detach(|| wait_for_order(&link, &stop));
     let count = Count {
         answered: AtomicU64::new(0),
         enough: config.recycling.max_requests,
@@ -84,19 +84,19 @@ pub(crate) fn live(
         listen(link.try_clone()?, Arc::clone(&stop))?;
         link.report(ChildReport::Ready)
     };
-    let later = config.reload.then(|| Later::new(py, &link));
+    let later = config.reload.then(|| LateImports::new(py, &link));
     let answered = || {
         end_copy(&original);
         count.one_more();
         if exchange.is_cut_off() {
             stop.order();
         }
-        later.iter().for_each(Later::look);
+        later.iter().for_each(LateImports::look);
     };
     let served = threads::serve(py, app, config, &stop, &worker, &answered, &ready);
 
-    // Exit: what the application wants to have done at its end, but no tearing down of the interpreter. The supervisor
-    // waits for as long as the shutdown timeout allows.
+    // Exit: runs the application's exit handlers, but does not finalize the interpreter. The supervisor waits until
+    // the shutdown timeout.
     app.call_exits(py);
     let threads = wsgi::unfinished(py);
     if !threads.is_empty() {
@@ -112,7 +112,7 @@ pub(crate) fn live(
         Ok(()) => exit::OK,
         Err(problem) => {
             error!(child = child.slot, error = %problem, "cannot begin to serve");
-            // It fails when the supervisor has gone.
+            // Fails when the supervisor has gone.
             let _ = link.report(ChildReport::Short);
             exit::CANNOT_START
         }
@@ -121,42 +121,43 @@ pub(crate) fn live(
 
 fn unloadable(link: &ChildLink, unloadable: Unloadable) -> u8 {
     let code = loading::exit_code(&unloadable);
-    // It fails when the supervisor has gone. The exit code says the same.
+    // Fails when the supervisor has gone. The exit code has the same meaning.
     let _ = link.report(ChildReport::Unloadable(unloadable));
     code
 }
 
-/// Requests that have been answered, of all threads.
+/// Counts the answered requests of all threads.
 struct Count<'a> {
     answered: AtomicU64,
-    /// So many are enough; 0 for no limit.
+    /// The maximum; 0 for no limit.
     enough: u64,
     exchange: &'a Exchange,
     link: &'a ChildLink,
 }
 
 impl Count<'_> {
-    /// One more. The supervisor is told when they are enough: it would not look by itself before something happens.
+    /// Counts a request. At the maximum the supervisor is informed, because it would notice only at its next event.
     fn one_more(&self) {
         if self.enough > 0 && self.answered.fetch_add(1, Ordering::Relaxed) + 1 == self.enough {
-            // Another file may have the number of the line.
+            // Another file may have the number of the channel by now.
             self.exchange.look_for_descriptors();
             if !self.exchange.is_cut_off() {
-                // A supervisor that is gone is heard of elsewhere.
+                // The end of the supervisor is noticed elsewhere.
                 let _ = self.link.report(ChildReport::Spent);
             }
         }
     }
 }
 
-/// Modules that are imported after the application has been loaded, as in a view: in development the supervisor is told.
-struct Later<'a> {
-    /// How many there were at the last look, and their files.
+/// In development: finds modules that are imported after loading, for instance in a view, and reports them to the
+/// supervisor.
+struct LateImports<'a> {
+    /// The number of modules at the last check, and their files.
     known: Mutex<(usize, HashSet<PathBuf>)>,
     link: &'a ChildLink,
 }
 
-impl<'a> Later<'a> {
+impl<'a> LateImports<'a> {
     fn new(py: Python<'_>, link: &'a ChildLink) -> Self {
         let files = wsgi::module_files(py).into_iter().collect();
         Self {
@@ -169,7 +170,7 @@ impl<'a> Later<'a> {
     fn look(&self) {
         Python::attach(|py| {
             let count = wsgi::module_count(py);
-            // Another thread that looks sees the same.
+            // Another thread is already checking.
             let Ok(mut known) = self.known.try_lock() else {
                 return;
             };
@@ -179,42 +180,42 @@ impl<'a> Later<'a> {
             known.0 = count;
             let mut new = wsgi::module_files(py);
             new.retain(|file| known.1.insert(file.clone()));
-            // A supervisor that is gone is heard of elsewhere.
+            // The end of the supervisor is noticed elsewhere.
             let _ = self.link.report_modules(&new);
         });
     }
 }
 
-/// Waits until the front has been told of this process: from a stranger it takes no question for a body and no file.
-fn until_known(link: &ChildLink, stop: &Stop) {
+/// Waits until the front knows this process: until then it refuses its messages.
+fn wait_for_order(link: &ChildLink, stop: &Stop) {
     loop {
         match link.next_order() {
             Some(ChildOrder::Serve) => return,
             Some(ChildOrder::GiveUpOutput) => supervisor::give_up_unread_output(),
-            // It is to take no request at all.
+            // The child must take no request at all.
             Some(ChildOrder::Drain) | None => return stop.order(),
         }
     }
 }
 
-/// Listens to the supervisor on a thread of its own, since the main thread may be the application's.
+/// Reads the supervisor's orders on a separate thread, since the main thread may run the application.
 fn listen(link: ChildLink, stop: Arc<Stop>) -> std::io::Result<()> {
     const STACK: usize = 128 * 1024;
     let listener = move || {
-        // Never closed: the number may be a file of the application's by then.
+        // Never closed: the number may refer to a file of the application by then.
         let link = ManuallyDrop::new(link);
         while let Some(order) = link.next_order() {
             match order {
                 ChildOrder::Serve => {}
                 ChildOrder::Drain => {
                     stop.order();
-                    // A supervisor that is gone meanwhile wants to know nothing more.
+                    // Fails when the supervisor has gone.
                     let _ = link.report(ChildReport::Draining);
                 }
                 ChildOrder::GiveUpOutput => supervisor::give_up_unread_output(),
             }
         }
-        // The supervisor is gone: no further request is taken.
+        // The supervisor has gone: take no further requests.
         stop.order();
     };
     std::thread::Builder::new()

@@ -1,5 +1,5 @@
-//! Watches over a child's threads while more than one of them has something to do, on a thread of its own that never
-//! touches Python: how many run at the same time is decided by [`pool::ThreadLimitRule`].
+//! Decides how many of a child's threads may run at the same time, by [`pool::ThreadLimitRule`], on a separate
+//! thread that never uses Python.
 
 use std::fs;
 use std::io;
@@ -14,15 +14,15 @@ use supervisor::processor_time;
 
 use super::stop::Stop;
 
-/// Time between looks: while the limit changes, and at most.
+/// The interval of measurements: while the limit changes, and the maximum.
 const PACES: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(8));
-/// The same while all threads may run and the child idles for half of its time: no thread is held back then.
+/// The maximum while all threads may run and the child idles for half of the time: no thread is held back then.
 const SLOWEST: Duration = Duration::from_millis(24);
-/// Looks without anything to see after which the governor sleeps.
+/// Measurements without activity after which the governor sleeps.
 const QUIET: u32 = 4;
 const STACK: usize = 128 * 1024;
 
-/// Where the kernel tells what each application thread does.
+/// The files in which the kernel reports the state of each application thread.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct States(Arc<Mutex<Vec<PathBuf>>>);
 
@@ -35,10 +35,10 @@ impl States {
         Ok(())
     }
 
-    /// Whether one of the threads computes, or waits for a processor.
+    /// Whether one of the threads is running or runnable.
     fn any_computes(&self) -> bool {
         let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The name before the state may hold anything.
+        // The name before the state may contain anything.
         let state = |text: &str| {
             text.rsplit_once(") ")
                 .map(|(_, behind)| behind.starts_with('R'))
@@ -49,7 +49,7 @@ impl States {
     }
 }
 
-/// Starts to watch.
+/// Starts the governor.
 pub(crate) fn start(stop: &Arc<Stop>, states: States) -> io::Result<()> {
     let threads = u32::from(stop.exchange.geometry().threads);
     let governor = Governor::new(Arc::clone(&stop.exchange), stop.child);
@@ -69,7 +69,7 @@ pub(crate) fn start(stop: &Arc<Stop>, states: States) -> io::Result<()> {
         .map(drop)
 }
 
-/// Looks again and again until there is nothing to see.
+/// Measures repeatedly until there is no activity.
 fn watch(
     governor: &Governor,
     rule: &mut ThreadLimitRule,
@@ -79,10 +79,10 @@ fn watch(
 ) {
     let (mut pace, mut quiet, mut limit) = (PACES.0, 0, 0);
     let (mut last, mut computed) = (Instant::now(), processor_time());
-    // The running requests, and the share of each in what has been computed since it was first seen.
+    // The running requests, and the share of CPU time of each since it was first seen.
     let mut shares = Vec::<((usize, u64), Duration)>::new();
     while quiet < QUIET && !stop.flag.load(Ordering::Acquire) {
-        // Not to wait for anything: what is measured is what happens meanwhile.
+        // Not waiting for an event: this is the duration of the measurement.
         std::thread::sleep(pace);
         let look = governor.look();
         let (now, total) = (Instant::now(), processor_time());
@@ -122,7 +122,7 @@ fn watch(
     }
 }
 
-/// Adds to the share of each running request, as if all had had the same part of what has been spent.
+/// Divides the CPU time equally among the running requests.
 fn note_shares(
     shares: &mut Vec<((usize, u64), Duration)>,
     running: &[(usize, u64)],

@@ -1,4 +1,4 @@
-//! The lives of the processes: what the supervisor and the front are told, and what a mold and its children do.
+//! The main functions of the processes, and what the supervisor and the front need from this crate.
 
 mod child;
 mod governor;

@@ -1,5 +1,5 @@
-//! A mold's life: start Python, load the application, warm it up, look it over, freeze it, then fork children for as
-//! long as the supervisor wants some. It takes no request of a client.
+//! The life of a mold: starts Python, loads the application, warms it up, audits it, freezes its heap, and then
+//! forks children on the supervisor's orders. It takes no requests of clients.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::config::{Config, Preload};
 use crate::host::release::Release;
 use crate::python::interpreter::{Hooks, start_python};
 
-/// The whole life; its exit code.
+/// Runs a mold; returns its exit code.
 pub(crate) fn live(
     release: &Release,
     first: Option<&Path>,
@@ -50,7 +50,7 @@ pub(crate) fn live(
         let spec = spec(config);
         let original = Original::here();
         let app = if birth.preload {
-            // It fails when the supervisor has gone; then so does the next report, which is looked at.
+            // Fails when the supervisor has gone; then so does the next report, which is checked.
             let _ = link.report(MoldReport::Loading);
             let preloaded = preload(py, config, &spec, birth);
             end_copy(&original);
@@ -61,7 +61,7 @@ pub(crate) fn live(
                     return unloadable(link, why);
                 }
                 Preloaded::Unshareable(why) => {
-                    // It fails when the supervisor has gone, which makes the other mold.
+                    // Fails when the supervisor has gone, which also starts the other mold.
                     let _ = link.report(MoldReport::Unshareable { why });
                     return exit::OK;
                 }
@@ -104,7 +104,7 @@ enum Preloaded {
     Unshareable(String),
 }
 
-/// Loads the application and makes it fit to be shared.
+/// Loads the application and prepares it for sharing.
 fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Preloaded {
     wsgi::watch(py);
     let app = match load(py, spec) {
@@ -118,7 +118,7 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Pr
         Err(why) => return Preloaded::Unloadable(raised(why)),
     };
     let took = began.elapsed();
-    // Once more than there are forks: what the application lets go of here is not found to be in the way.
+    // One call more than there are forks: what the application releases here is not reported by the audit.
     if let Err(why) = app.call_hooks(py, HookPoint::BeforeFork) {
         return Preloaded::Unloadable(raised(why));
     }
@@ -131,7 +131,7 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Pr
     if !reasons.is_empty() {
         let why = reasons.join("; ");
         if config.preload == Preload::Auto {
-            // Each child makes its own of what this one has: locks are given back, and helpers end.
+            // Each child makes its own; so locks are released and helper threads end.
             app.let_go(py);
             return Preloaded::Unshareable(why);
         }
@@ -143,7 +143,7 @@ fn preload(py: Python<'_>, config: &Config, spec: &Spec, birth: MoldBirth) -> Pr
 
 fn unloadable(link: &MoldLink, unloadable: Unloadable) -> u8 {
     let code = exit_code(&unloadable);
-    // It fails when the supervisor has gone. The exit code says the same.
+    // Fails when the supervisor has gone. The exit code has the same meaning.
     let _ = link.report(MoldReport::Unloadable(unloadable));
     code
 }

@@ -1,4 +1,4 @@
-//! The lives of the processes that are not the supervisor, as far as they begin here.
+//! The processes other than the supervisor, as far as this crate starts them.
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -17,21 +17,21 @@ use crate::host::release::Release;
 use crate::host::sizing::Sizing;
 use crate::log;
 
-/// What every process knows.
+/// The state that every process inherits.
 #[derive(Debug)]
 pub(crate) struct Roles {
-    /// What holds.
+    /// The current release.
     release: RefCell<Arc<Release>>,
-    /// What is to hold when the generation that follows it takes over.
+    /// The release for the generation that is loading.
     next: RefCell<Option<Arc<Release>>>,
     exchange: Arc<Exchange>,
     invocation: Invocation,
     started: Started,
-    /// The folder of the release that was served at the start.
+    /// The folder of the release at the start.
     first: Option<PathBuf>,
-    /// The most children that the exchange has room for.
+    /// The maximum of children in the exchange.
     limit: u16,
-    /// The server that serves until this one does; the supervisor's affair alone.
+    /// The server that serves until this one does; only the supervisor uses this.
     predecessor: RefCell<Option<Predecessor>>,
 }
 
@@ -56,7 +56,7 @@ impl Roles {
         }
     }
 
-    /// Tells the server that has been replaced, if there is one, that this one serves.
+    /// Informs the predecessor, if there is one, that this server serves.
     pub(crate) fn relieve_predecessor(&self) {
         if let Some(predecessor) = self.predecessor.take() {
             predecessor.relieve();
@@ -102,7 +102,7 @@ impl supervisor::Roles for Roles {
         let release = next.unwrap_or_else(|| Arc::clone(&self.release.borrow()));
         let first = self.first.as_deref();
         let code = mold::live(&release, first, &self.exchange, &link, birth);
-        // It ends with the process: a mold whose line ends before is killed.
+        // Closed only when the process ends: a mold whose channel ends before is killed.
         std::mem::forget(link);
         code
     }
@@ -141,13 +141,13 @@ impl supervisor::Roles for Roles {
     }
 }
 
-/// Only the front needs many descriptors; the application keeps the limit that it was started with.
+/// Raises the limit of descriptors for the front; the application keeps the original limit.
 fn allow_connections(connections: usize) {
-    // Listeners, the exchange, and what the runtime opens for itself.
+    // For listeners, the exchange and the runtime.
     const OWN: u64 = 64;
     let connections = connections as u64;
     let connected = connections + OWN;
-    // Each connection may hold a file with the body of its request, too, though hardly all of them at once.
+    // Each connection may also have a file with a request body, but rarely all of them at once.
     let wanted = connected + connections;
     match supervisor::allow_descriptors(wanted) {
         Ok(allowed) if allowed < connected => {

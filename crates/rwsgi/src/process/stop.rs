@@ -1,11 +1,11 @@
-//! The order to a child to take no further request.
+//! The order to a child to take no further requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use exchange::{ChildId, Exchange};
 
-/// The order to take no further request.
+/// The order to take no further requests.
 #[derive(Debug)]
 pub(crate) struct Stop {
     pub(crate) flag: AtomicBool,
@@ -14,7 +14,7 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// Gives it, also to threads that sleep.
+    /// Gives the order, and wakes parked threads.
     pub(crate) fn order(&self) {
         self.flag.store(true, Ordering::Release);
         exchange::wake_child(&self.exchange, self.child);

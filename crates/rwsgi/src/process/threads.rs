@@ -1,4 +1,5 @@
-//! The application's threads: how many, on which stacks, each with one thread state of Python's for its whole life.
+//! The application's threads: their number and stacks. Each one has the same Python thread state for its whole
+//! life.
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use super::governor::{self, States};
 use super::stop::Stop;
 use crate::config::Config;
 
-/// Serves with all threads until `stop`; `ready` is called when all are there, `answered` after each request.
+/// Serves with all threads until `stop`; `ready` is called when all have started, `answered` after each request.
 ///
-/// A single thread is the main thread: what an application expects that was written for one thread (signals, SQLite's
-/// check of the thread, one database connection) holds then. With several, the main thread waits, and handles signals.
+/// A single thread is the main thread, so that code written for one thread works (signals, SQLite's thread check,
+/// one database connection). With several, the main thread waits and handles signals.
 pub(crate) fn serve(
     py: Python<'_>,
     app: &App,
@@ -34,7 +35,7 @@ pub(crate) fn serve(
     let stack = usize::try_from(config.stack_size).map_err(io::Error::other)?;
     let states = States::default();
     let lock = ServingLock::closed(py).map_err(|raised| io::Error::other(raised.to_string()))?;
-    let left = Left {
+    let latch = Latch {
         threads: AtomicU32::new(u32::from(config.threads)),
         lock: &lock,
     };
@@ -47,9 +48,9 @@ pub(crate) fn serve(
                     .name(name.clone())
                     .stack_size(stack);
                 let states = states.clone();
-                let left = &left;
+                let latch = &latch;
                 let work = move || {
-                    let _leaves = Leaves(left);
+                    let _counted = CountedThread(latch);
                     if let Err(error) = states.add_this_thread() {
                         warn!(%error, "/proc does not tell what the application's threads do");
                     }
@@ -61,7 +62,7 @@ pub(crate) fn serve(
                 };
                 builder.spawn_scoped(scope, work).map(drop)
             });
-            // With fewer threads than it should have, the child does not begin.
+            // A child that cannot start all of its threads does not serve.
             started
                 .and_then(|()| governor::start(stop, states))
                 .and_then(|()| ready())
@@ -71,16 +72,16 @@ pub(crate) fn serve(
     })
 }
 
-/// How many threads serve, and what the last one opens.
-struct Left<'a> {
+/// The number of serving threads, and the latch that the last one opens.
+struct Latch<'a> {
     threads: AtomicU32,
     lock: &'a ServingLock,
 }
 
-/// One of them, until it is dropped.
-struct Leaves<'a>(&'a Left<'a>);
+/// One thread, counted until this is dropped.
+struct CountedThread<'a>(&'a Latch<'a>);
 
-impl Drop for Leaves<'_> {
+impl Drop for CountedThread<'_> {
     fn drop(&mut self) {
         if self.0.threads.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.lock.open();

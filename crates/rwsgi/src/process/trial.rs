@@ -1,4 +1,4 @@
-//! The trial of what no list can know: the warm-up once more, in a process that is forked before any child.
+//! The trial: repeats the warm-up in a forked process before any child, to find problems that the audit cannot.
 
 use std::time::Duration;
 
@@ -9,32 +9,33 @@ use wsgi::{App, HookPoint, Python};
 use crate::config::Config;
 use crate::python::interpreter::Hooks;
 
-/// What a first request may take by itself, with nothing to compare it with.
+/// The time for a first request, when there is no warm-up to compare with.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A warm-up in a forked process may take so many times what it took in the mold: nothing is in the way of another load on
-/// the machine then.
+/// The trial may take this many times the duration of the warm-up in the mold; more cannot be explained by load on
+/// the machine.
 const SLOWER: u32 = 10;
 
-/// So long before the end, the stacks are printed: they show where it hangs.
+/// How long before the deadline the stacks are printed, to show where it hangs.
 const STACKS_BEFORE: Duration = Duration::from_secs(1);
 
-/// The exit code of a trial in which a request failed.
+/// The exit code of a trial with a failed request.
 const FAILED: u8 = 1;
 
-/// What is to be tried.
+/// A trial.
 pub(crate) struct Trial<'a> {
     pub(crate) urls: Vec<String>,
     unknown: &'a [String],
-    /// An answer that fails counts: in the mold none has.
+    /// A failed response counts as an error, because none failed in the mold.
     counts: bool,
     patience: Duration,
 }
 
 impl<'a> Trial<'a> {
-    /// `None` when there is nothing to try: an application of which all is known gets no request beyond those of `--warmup`.
+    /// `None` when there is nothing to try: an application without findings gets no requests except those of
+    /// `--warmup`.
     ///
-    /// `warmed`: no warm-up has failed, and they took so long.
+    /// `warmed`: the duration of the warm-up, if no request failed.
     pub(crate) fn of(
         config: &Config,
         unknown: &'a [String],
@@ -57,7 +58,7 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// Runs it. The error is what was seen.
+    /// Runs the trial. The error describes the problem.
     pub(crate) fn run(&self, py: Python<'_>, app: &App) -> Result<(), String> {
         let tried = supervisor::try_out(self.patience, &Hooks(py), &mut || self.live(py, app));
         let urls = self.urls.join(", ");
@@ -88,11 +89,11 @@ impl<'a> Trial<'a> {
         ))
     }
 
-    /// The life of the forked process.
+    /// Runs in the forked process.
     fn live(&self, py: Python<'_>, app: &App) -> u8 {
         wsgi::dump_stacks_after(py, self.patience.saturating_sub(STACKS_BEFORE));
         app.renew(py);
-        // A hook that raises does so in each child, too, which says so.
+        // A hook that raises does so in each child, too, which reports it.
         if app.call_hooks(py, HookPoint::AfterFork).is_err() {
             return 0;
         }

@@ -1,4 +1,4 @@
-//! CPython, as a mold and `--check` start it, and what it is to do around a fork.
+//! Starts CPython for a mold or `--check`, and runs its fork hooks.
 
 use supervisor::ForkHooks;
 use tracing::{error, warn};
@@ -9,8 +9,8 @@ use crate::log;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Starts CPython, or adopts the interpreter that this program runs in; says so when there is none to work with, and
-/// when the stack is small for it.
+/// Starts CPython, or uses the interpreter in which this program runs. Reports when there is none, and when the
+/// stack is too small for it.
 pub(crate) fn start_python(config: &Config) -> Option<Interpreter> {
     match interpreter(config) {
         Ok(interpreter) => {
@@ -38,8 +38,8 @@ fn interpreter(config: &Config) -> Result<Interpreter, StartError> {
     Interpreter::adopt(config.python.as_deref())
 }
 
-/// Says once when the stack is below what was measured safe for this Python: there, deep recursion in C code (a sort
-/// key, a JSON document) ends in a segmentation fault instead of a `RecursionError`.
+/// Warns once when the stack is smaller than measured to be safe for this Python: with less, deep recursion in C
+/// code (a sort key, a JSON document) ends in a segmentation fault instead of a `RecursionError`.
 fn warn_of_small_stack(stack_size: u64, (major, minor): (u8, u8)) {
     let safe = if (major, minor) < (3, 12) {
         2 * MIB

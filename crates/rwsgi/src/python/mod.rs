@@ -1,4 +1,4 @@
-//! The interpreter: which one this process is or becomes, and how it is started.
+//! The interpreter: which one this process uses, and how it is started.
 
 pub(crate) mod interpreter;
 pub(crate) mod reexec;

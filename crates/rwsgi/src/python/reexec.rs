@@ -1,10 +1,10 @@
-//! Through the wheel: the interpreter that this process becomes, where the one that has imported the server will not do.
+//! With the wheel: replaces this process by another interpreter, where the importing one is unsuitable.
 //!
-//! The command may be installed apart from the site, as by pipx or `uv tool`. The site's environment then has to be that of
-//! its own interpreter: `sys.prefix`, `sys.executable` and what its `.pth` files add are wanted, too. So this process becomes
+//! The command may be installed outside of the site's environment, as by pipx or `uv tool`. The site then needs its
+//! own interpreter: `sys.prefix`, `sys.executable` and `.pth` files must be right, too. So this process executes
 //! that interpreter, which loads the server's extension module by its path.
 //!
-//! Or threads are running already, which an agent has started from `sitecustomize` (`single_threaded`).
+//! The other case: an agent has already started threads from `sitecustomize` (`single_threaded`).
 
 use std::ffi::OsString;
 use std::io;
@@ -18,10 +18,10 @@ use crate::config::Config;
 use crate::host::invocation::{MARK, command_line, environment_for_programs};
 use crate::host::release::chosen_python;
 
-/// The script, beside the extension module, that the interpreter runs.
+/// The script for the interpreter, beside the extension module.
 const SCRIPT: &str = "_enter.py";
 
-/// The interpreter that was chosen cannot be used.
+/// Why the chosen interpreter cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     #[error("{place}: {problem}")]
@@ -33,7 +33,7 @@ pub(crate) enum Problem {
     Started { program: PathBuf, source: io::Error },
 }
 
-/// The extension module in which this is, and what the program that has imported it calls itself.
+/// The file of the extension module, and the program name of its importer.
 #[derive(Clone, Debug)]
 pub(crate) struct Imported {
     pub(crate) module: PathBuf,
@@ -41,30 +41,30 @@ pub(crate) struct Imported {
     pub(crate) by: By,
 }
 
-/// Which interpreter has imported it.
+/// Which interpreter has imported the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// The one that the command was installed for.
+    /// The one for which the command was installed.
     First,
-    /// The one that was chosen.
+    /// The chosen one.
     Chosen,
-    /// One that was started without what starts threads.
+    /// One that was started without the code that starts threads.
     Alone,
 }
 
-/// How an interpreter is to be started.
+/// How an interpreter is started.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Manner<'a> {
-    /// What stands before the script.
+    /// Options before the script.
     pub(crate) options: &'a [OsString],
-    /// What a mold is to do that is left out of the start; `None` when nothing is.
+    /// The code that a mold must run because it was left out of the start; `None` when nothing was.
     pub(crate) left_out: Option<&'a str>,
-    /// What `sys.path` is to be in a mold.
+    /// The `sys.path` for a mold.
     pub(crate) path: &'a [OsString],
 }
 
 impl Imported {
-    /// Becomes this interpreter, to run the server with these arguments in it. Returns when that is not possible.
+    /// Executes this interpreter, to run the server with these arguments. Returns only when that fails.
     pub(crate) fn run_in(
         &self,
         program: &Path,
@@ -95,8 +95,8 @@ impl Imported {
     }
 }
 
-/// Becomes the interpreter that was chosen, with the same arguments. Returns when it is this one, and with what is in the
-/// way.
+/// Executes the chosen interpreter with the same arguments. Returns `None` when it is this one, and the problem
+/// when that fails.
 pub(crate) fn go(config: &Config, imported: &Imported, arguments: &[OsString]) -> Option<Problem> {
     if imported.by != By::First {
         return None;

@@ -1,12 +1,13 @@
-//! Through the wheel: the supervisor is to be the only thread of its process.
+//! With the wheel: makes the supervisor the only thread of its process.
 //!
-//! `opentelemetry-instrument`, `ddtrace-run`, an injected `sitecustomize` and debuggers start threads before the server is
-//! there. A thread like that has the supervisor's signals unblocked, and they would end the process; and a fork copies the
-//! thread that forks alone, so that what waits for the others in a hook of `os.register_at_fork` would wait for ever.
+//! `opentelemetry-instrument`, `ddtrace-run`, an injected `sitecustomize` and debuggers start threads before the
+//! server runs. Such a thread has the supervisor's signals unblocked, so they would end the process; and a fork
+//! copies only the calling thread, so a hook of `os.register_at_fork` that waits for another thread would wait for
+//! ever.
 //!
-//! So this process becomes the same interpreter once more, with the same options but without `site`, from which agents are
-//! loaded: that is the supervisor. Each mold does what `site` does, and so has the agent with its threads, where the
-//! application is loaded and children are forked.
+//! So this process executes the same interpreter again, with the same options but without `site`, which loads
+//! agents: this is the supervisor. Each mold does what `site` does, and starts the agent with its threads, before
+//! the application is loaded and children are forked.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -18,26 +19,26 @@ use super::reexec::{By, Imported, Manner};
 use crate::host::invocation::MARK;
 use crate::log;
 
-/// Becomes an interpreter without other threads, if there are any. Returns where there are none, or with a line about what
-/// is in the way.
-pub(crate) fn become_alone(imported: &Imported, arguments: &[OsString]) {
+/// Executes an interpreter without other threads, if there are any. Returns when there are none, or after an error,
+/// which was logged.
+pub(crate) fn become_single_threaded(imported: &Imported, arguments: &[OsString]) {
     let own = std::process::id().to_string();
-    // An executable that is no interpreter, as that of a frozen application, comes here again.
+    // An executable that is no interpreter, such as a frozen application, gets here again.
     let again = std::env::var_os(MARK).is_some_and(|process| process == *own);
     if supervisor::threads().unwrap_or(1) < 2 || again || imported.by == By::Alone {
         return;
     }
     let problem = match Running::look() {
-        Ok(running) => run_alone(running, imported, arguments),
+        Ok(running) => run_single_threaded(running, imported, arguments),
         Err(problem) => io::Error::other(problem),
     };
-    // It goes on: nothing of this is fatal by itself.
-    log::complain(&format!(
+    // The server continues: this error is not fatal.
+    log::print_error(&format!(
         "rwsgi: cannot begin anew without the threads that were started before the server: {problem}"
     ));
 }
 
-fn run_alone(running: Running, imported: &Imported, arguments: &[OsString]) -> io::Error {
+fn run_single_threaded(running: Running, imported: &Imported, arguments: &[OsString]) -> io::Error {
     let mut options = options(&running.command);
     if running.has_site {
         options.push("-S".into());
@@ -50,8 +51,7 @@ fn run_alone(running: Running, imported: &Imported, arguments: &[OsString]) -> i
     imported.run_in(&running.executable, manner, arguments)
 }
 
-/// The options of an interpreter among the words by which it was started, without those that ask for something else than
-/// to run a program.
+/// The interpreter options in a command line, without those that select something else than running a program.
 fn options(words: &[OsString]) -> Vec<OsString> {
     let mut options = Vec::new();
     let mut words = words.iter().skip(1);
@@ -64,7 +64,7 @@ fn options(words: &[OsString]) -> Vec<OsString> {
         }
         if letters.starts_with(b"-") {
             options.push(word.clone());
-            // It is the only one that takes a value, which is the next word.
+            // The only option whose value is the next word.
             if letters == b"-check-hash-based-pycs" {
                 options.extend(words.next().cloned());
             }
@@ -73,7 +73,7 @@ fn options(words: &[OsString]) -> Vec<OsString> {
         for (index, letter) in letters.iter().enumerate() {
             let option = OsStr::from_bytes(&[b'-', *letter]).to_owned();
             match letter {
-                // The program, with all that follows.
+                // The program and its arguments follow.
                 b'c' | b'm' => return options,
                 b'W' | b'X' => {
                     let rest = &letters[index + 1..];

@@ -1,4 +1,4 @@
-//! Finds the server, asks, and waits for the answer.
+//! Finds the server, sends a command, and waits for the answer.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,10 +11,10 @@ use supervisor::control::{Answer, Command, PROGRESS_EVERY};
 
 use crate::host::runtime_dir;
 
-/// How long the server may take for an answer: its loop does not block.
+/// The timeout for an answer: the server's loop does not block.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// There is no answer.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
     #[error("no server answers at {}: there is no such socket", .0.display())]
@@ -37,7 +37,7 @@ pub(super) enum AskError {
     Garbled(#[source] serde_json::Error),
 }
 
-/// Asks the server at `control`, or the only one that there is.
+/// Asks the server at `control`, or the only running one.
 pub(super) fn ask(
     control: Option<PathBuf>,
     command: &Command,
@@ -55,14 +55,14 @@ pub(super) fn ask(
         path: path.clone(),
         source,
     };
-    // A reload takes as long as the application's code. The server bounds it, and says meanwhile that it is there.
+    // A reload takes as long as the application's code. The server limits it, and sends progress lines.
     let patience = match command {
         Command::Reload => PROGRESS_EVERY + PATIENCE,
         _ => PATIENCE,
     };
     stream.set_read_timeout(Some(patience)).map_err(silent)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(silent)?;
-    // Nothing in a command cannot be written as JSON.
+    // A command can always be written as JSON.
     let mut line = serde_json::to_vec(command).map_err(AskError::Garbled)?;
     line.push(b'\n');
     (&stream).write_all(&line).map_err(silent)?;
@@ -79,7 +79,7 @@ pub(super) fn ask(
         }
     };
     if let (Command::Stop { .. }, Answer::Done { .. }) = (command, &answer) {
-        // The connection ends with the server, which takes as long as its shutdown timeout allows.
+        // The connection ends with the server, within its shutdown timeout.
         stream.set_read_timeout(None).map_err(silent)?;
         reader.read_to_end(&mut Vec::new()).map_err(silent)?;
         return Ok(Answer::Done {
@@ -89,12 +89,12 @@ pub(super) fn ask(
     Ok(answer)
 }
 
-/// The server of the first folder that has one.
+/// The server in the first folder that has one.
 fn find(folders: &[PathBuf]) -> Result<(PathBuf, UnixStream), AskError> {
     let mut refused = None;
     for folder in folders {
         let mut alive = Vec::new();
-        // In /tmp anybody may pretend to be a server.
+        // In /tmp, any user could pretend to be a server.
         if *folder == runtime_dir::own_folder() && !runtime_dir::is_own(folder) {
             continue;
         }

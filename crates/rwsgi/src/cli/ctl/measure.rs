@@ -1,15 +1,15 @@
-//! What the kernel tells of the server's processes. It is asked here and not by the server: to count the memory of a
-//! process takes milliseconds, in which a server of many children would do nothing else.
+//! Measurements of the server's processes. `rwsgictl` makes them, not the server: measuring the memory of one
+//! process takes milliseconds, which would block a server with many children.
 
 use std::fs;
 
 use supervisor::control::{Process, Status};
 use supervisor::{Memory, Stat};
 
-/// The kernel counts the time since its start in hundredths of a second, wherever it tells it to programs.
+/// The kernel reports start times in hundredths of a second in all of its interfaces.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// Fills in age and private memory, as far as this user may know them.
+/// Fills in age and private memory, as far as this user may read them.
 pub(super) fn measure(status: &mut Status) {
     let uptime = fs::read_to_string("/proc/uptime").ok();
     let uptime = uptime.as_deref().and_then(first_number);
@@ -33,7 +33,7 @@ fn measure_one(process: &mut Process, uptime: Option<f64>) {
     process.private_bytes = Memory::of(process.pid).map(|memory| memory.private);
 }
 
-/// When a process was started, in seconds after the kernel.
+/// The start time of a process, in seconds after boot.
 fn start(stat: &Stat) -> Option<f64> {
     let ticks: f64 = stat.field(22)?.parse().ok()?;
     Some(ticks / TICKS_A_SECOND)

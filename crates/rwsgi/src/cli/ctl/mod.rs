@@ -12,10 +12,10 @@ use lexopt::{Arg, Parser, ValueExt};
 use supervisor::control::{Answer, Command};
 use supervisor::exit;
 
-use super::output::{complain, print};
+use super::output::{print, report_error};
 use crate::log;
 
-/// What was typed.
+/// The parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 enum Typed {
     Print(String),
@@ -45,20 +45,20 @@ pub(crate) fn run(
             let given = control.or_else(|| Some(variable("RWSGI_CONTROL")?.into()));
             let given = given.filter(|path| !path.as_os_str().is_empty());
             match ask::ask(given, &command, variable, &mut progress) {
-                Ok(answer) => tell(answer, json),
-                Err(problem) => complain_of(&problem),
+                Ok(answer) => show_answer(answer, json),
+                Err(problem) => report(&problem),
             }
         }
     }
 }
 
-/// Shows what an answer waits for.
+/// Prints a progress line.
 fn progress(message: &str) {
-    log::complain(message);
+    log::print_error(message);
 }
 
-/// Shows an answer; the exit code says whether it is a good one.
-fn tell(answer: Answer, json: bool) -> u8 {
+/// Prints an answer; returns the exit code.
+fn show_answer(answer: Answer, json: bool) -> u8 {
     match answer {
         Answer::Status(mut status) => {
             measure::measure(&mut status);
@@ -71,23 +71,23 @@ fn tell(answer: Answer, json: bool) -> u8 {
         Answer::Done { message } | Answer::Progress { message } => print(&format!("{message}\n")),
         Answer::Failed { reason, traceback } => {
             if let Some(traceback) = traceback {
-                log::complain(&traceback);
+                log::print_error(&traceback);
             }
             refuse(exit::FAILED, &reason)
         }
     }
 }
 
-fn complain_of(problem: &ask::AskError) -> u8 {
+fn report(problem: &ask::AskError) -> u8 {
     let code = match problem {
         ask::AskError::Garbled(_) => exit::INTERNAL,
         _ => exit::UNAVAILABLE,
     };
-    complain("rwsgictl", code, &problem.to_string(), problem)
+    report_error("rwsgictl", code, &problem.to_string(), problem)
 }
 
 fn refuse(code: u8, what: &str) -> u8 {
-    complain(
+    report_error(
         "rwsgictl",
         code,
         what,
@@ -95,7 +95,7 @@ fn refuse(code: u8, what: &str) -> u8 {
     )
 }
 
-/// Reads the command line. The error is a sentence.
+/// Parses the command line. The error is a sentence.
 fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, String> {
     let mut parser = Parser::from_args(arguments);
     let (mut control, mut command, mut number) = (None, None, None);

@@ -1,12 +1,12 @@
-//! A server's state for people and for programs.
+//! The status of a server as a table and as JSON.
 
 use std::fmt::Write;
 
 use supervisor::control::{Process, Status};
 
-/// One object; what could not be measured is `null`.
+/// A JSON object; what could not be measured is `null`.
 pub(super) fn json(status: &Status) -> String {
-    // Nothing in it cannot be written as JSON.
+    // A status can always be written as JSON.
     let mut text = serde_json::to_string_pretty(status).unwrap_or_default();
     text.push('\n');
     text
@@ -76,7 +76,7 @@ pub(super) fn table(status: &Status) -> String {
     text
 }
 
-/// Columns as wide as their widest entry: words to the left, numbers to the right.
+/// Columns as wide as their widest entry: text left-aligned, numbers right-aligned.
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: Vec<usize> = (0..N)
         .map(|column| {
@@ -102,7 +102,7 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
-/// A time in its largest two units.
+/// A duration in its two largest units.
 fn age(seconds: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,

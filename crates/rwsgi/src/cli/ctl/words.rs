@@ -1,4 +1,4 @@
-//! What may be typed after `rwsgictl`, and the page that lists it.
+//! The command line of `rwsgictl`, and its help page.
 
 use crate::config::print::fill;
 
@@ -6,14 +6,14 @@ use crate::config::print::fill;
 #[derive(Debug)]
 pub(super) struct Word {
     pub(super) name: &'static str,
-    /// What stands for its value; empty when it takes none.
+    /// The placeholder for its value; empty when it takes none.
     pub(super) value: &'static str,
-    /// The option that goes with it; empty when there is none.
+    /// Its option; empty when it has none.
     pub(super) option: &'static str,
     pub(super) about: &'static str,
 }
 
-/// An option of every command.
+/// An option that all commands have.
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) name: &'static str,
@@ -77,11 +77,11 @@ pub(super) const ENVIRONMENT: &str = "RWSGI_CONTROL for --control";
 pub(super) const EXIT_CODES: &str =
     "0; 1 when the server has not done it; 64 for a wrong command line; 69 when no server answers";
 
-/// No line of the page is longer.
+/// The maximum line length of the page.
 const WIDTH: usize = 108;
 
 impl Word {
-    /// The command with what goes with it.
+    /// The command with its value and option.
     pub(super) fn usage(&self) -> String {
         let option = match self.option {
             "" => String::new(),
@@ -94,7 +94,7 @@ impl Word {
 }
 
 impl Common {
-    /// The option with what stands for its value.
+    /// The option with its placeholder.
     pub(super) fn usage(&self) -> String {
         let letter = self
             .letter

@@ -1,4 +1,4 @@
-//! The completions of the table for shells. Tests compare them, and with `BLESS=1` write them.
+//! Shell completions from the table. Tests compare the files, and with `BLESS=1` write them.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, ValueHint};
@@ -8,7 +8,7 @@ use super::SHARE;
 use crate::config::spec::{Kind, Opt, Place};
 use crate::config::table::OPTIONS;
 
-/// A script for each shell, with the file in which the shell looks for it.
+/// The script for each shell, with its file.
 pub(crate) fn scripts(command: &Command) -> [(String, String); 3] {
     let name = command.get_name().to_owned();
     [
@@ -27,7 +27,7 @@ pub(crate) fn scripts(command: &Command) -> [(String, String); 3] {
     })
 }
 
-/// A command of which only the completions are made: its own options are those of the table.
+/// A clap command for the completions only, without clap's own options.
 pub(crate) fn command(name: &'static str) -> Command {
     Command::new(name)
         .disable_help_flag(true)
@@ -35,7 +35,7 @@ pub(crate) fn command(name: &'static str) -> Command {
         .disable_help_subcommand(true)
 }
 
-/// The table as clap has it.
+/// The table as a clap command.
 pub(crate) fn rwsgi() -> Command {
     OPTIONS
         .iter()
@@ -71,7 +71,7 @@ fn words(arg: Arg, row: &Opt, words: impl IntoIterator<Item = &'static str>) -> 
         .value_parser(PossibleValuesParser::new(words))
 }
 
-/// What a shell can offer, by what stands for the value in `--help`.
+/// What a shell can complete for a placeholder.
 pub(crate) fn hint(value: &str) -> ValueHint {
     match value.split('|').next() {
         Some("DIR") => ValueHint::DirPath,

@@ -1,6 +1,6 @@
 //! Text in columns.
 
-/// Adds a name to a page, and its description beside it from `column` on, or below it where the name is too long.
+/// Adds a name to a page, with its description in the column after it, or in the next line if the name is too long.
 pub(crate) fn fill(page: &mut String, name: &str, column: usize, text: &str, width: usize) {
     let mut line = name.to_owned();
     if line.len() + 2 > column {

@@ -1,13 +1,13 @@
-//! What `--help` and `--version` print.
+//! The text of `--help` and `--version`.
 
 use super::fill::fill;
 use crate::config::spec::{Opt, Place, SECTIONS, Section};
 use crate::config::table::OPTIONS;
 
-/// Where the descriptions of `--help` begin.
+/// The column of the descriptions.
 const COLUMN: usize = 34;
 
-/// No line of `--help` is longer.
+/// The maximum line length.
 const WIDTH: usize = 79;
 
 /// The page of `--help`.
@@ -35,7 +35,7 @@ pub(crate) fn version() -> String {
 }
 
 impl Section {
-    /// Its heading.
+    /// The heading of the section.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Application => "Application",
@@ -49,7 +49,7 @@ impl Section {
 }
 
 impl Opt {
-    /// The option as it is typed on the command line, with what stands for its value.
+    /// The option as typed on the command line, with its placeholder.
     pub(crate) fn usage(&self) -> String {
         let name = match self.place {
             Place::Positional => String::new(),
@@ -61,7 +61,7 @@ impl Opt {
     }
 }
 
-/// One option in `--help`: what is typed, then the description beside it or, when that is too long, below it.
+/// One option in `--help`: its usage, and its description in the same or the next line.
 fn entry(row: &Opt) -> String {
     let letter = match (row.place, row.letter) {
         (Place::Positional, _) => String::new(),

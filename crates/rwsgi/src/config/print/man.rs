@@ -1,5 +1,5 @@
-//! The man page of the table, and what the pages of both programs are written with. Tests compare them, and with `BLESS=1`
-//! write them.
+//! The man page of the table, and the writer for the pages of both programs. Tests compare the files, and with
+//! `BLESS=1` write them.
 
 use roff::{Inline, Roff, bold, roman};
 
@@ -11,7 +11,7 @@ use crate::config::table::OPTIONS;
 pub(crate) struct Page {
     heading: String,
     body: Roff,
-    /// Nothing is in the section yet.
+    /// The section is empty so far.
     begins: bool,
 }
 
@@ -20,7 +20,7 @@ impl Page {
     pub(crate) fn new(program: &str, about: &str) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let mut page = Self {
-            // Without a date, which would make it another page each day.
+            // Without a date, which would change the page each day.
             heading: format!(".TH {program} 1 \"\" \"rwsgi {version}\" \"User Commands\"\n"),
             body: Roff::new(),
             begins: true,
@@ -37,13 +37,13 @@ impl Page {
         self
     }
 
-    /// Begins a part of a section.
+    /// Begins a subsection.
     pub(crate) fn part(&mut self, title: &str) -> &mut Self {
         self.body.control("SS", [title]);
         self
     }
 
-    /// Adds a paragraph. What stands in backticks is shown bold.
+    /// Adds a paragraph. Text in backticks is shown bold.
     pub(crate) fn paragraph(&mut self, text: &str) -> &mut Self {
         if !self.begins {
             self.body.control("PP", []);
@@ -51,7 +51,7 @@ impl Page {
         self.text(text)
     }
 
-    /// Adds something to look up, and what there is to say about it, in lines of their own.
+    /// Adds an entry with a description in separate lines.
     pub(crate) fn item(&mut self, what: &str, lines: &[String]) -> &mut Self {
         self.body.control("TP", []);
         self.body.text([bold(what)]);
@@ -68,7 +68,7 @@ impl Page {
         let note = ".\\\" Generated from the table of options: BLESS=1 cargo test -p rwsgi fresh\n";
         let mut page = format!("{note}{}", self.heading);
         for character in self.body.render().chars() {
-            // Formatters differ in what they take bytes beyond ASCII for.
+            // Formatters interpret bytes beyond ASCII differently.
             if character.is_ascii() {
                 page.push(character);
             } else {

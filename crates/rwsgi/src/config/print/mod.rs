@@ -1,4 +1,4 @@
-//! What is made of the table for those who read it.
+//! Texts that are generated from the table.
 
 #[cfg(test)]
 pub(crate) mod completions;
@@ -12,11 +12,11 @@ pub(crate) mod toml;
 
 pub(crate) use fill::fill;
 
-/// What a package installs in `share`: the wheel puts it into the environment.
+/// The files that a package installs in `share`: the wheel puts them into the environment.
 #[cfg(test)]
 pub(crate) const SHARE: &str = "deploy/wheel/data/share";
 
-/// Compares a file of the repository with what the table says now; with `BLESS=1`, writes it.
+/// Compares a file of the repository with the generated text; with `BLESS=1`, writes it.
 #[cfg(test)]
 pub(crate) fn check_fresh(name: &str, text: &str) {
     use std::fs;

@@ -1,4 +1,4 @@
-//! The reference page, `docs/options.md`. It is compared, and with `BLESS=1` written, by a test.
+//! The reference page `docs/options.md`. A test compares it, and with `BLESS=1` writes it.
 
 use crate::config::spec::{Opt, Place, SECTIONS};
 use crate::config::table::OPTIONS;
@@ -56,12 +56,12 @@ fn entry(row: &Opt) -> String {
     for (what, text) in facts(row) {
         entry += &format!("- {what}: {text}\n");
     }
-    // A switch has no facts, and needs no empty line after its text.
+    // A switch has no facts, so the empty line after its text is removed.
     entry.truncate(entry.trim_end().len());
     entry + "\n"
 }
 
-/// What there is to know of an option in a word or two.
+/// The facts of an option, a few words each.
 pub(crate) fn facts(row: &Opt) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     if row.is_list() {

@@ -8,9 +8,10 @@ use crate::config::spec::{Kind, Opt};
 use crate::config::table::OPTIONS;
 use crate::config::values::units::number;
 
-/// The configuration in effect as a configuration file, with a comment on each line that tells where it comes from.
+/// The configuration in effect as a configuration file; a comment on each line tells where the value comes from.
 ///
-/// What nobody has given is commented out: as a value of the file it would count as given, which for `bind` makes a difference.
+/// Values that were not given are commented out: in the file they would count as given, which for `bind` makes a
+/// difference.
 pub(crate) fn page(given: &Given) -> String {
     let mut page = format!("# {}", version());
     for row in OPTIONS.iter().filter(|row| row.in_file()) {
@@ -31,13 +32,13 @@ pub(crate) fn page(given: &Given) -> String {
 }
 
 fn origin(origin: &Origin) -> String {
-    // A path may hold what would end the comment.
+    // A path may contain characters that would end the comment.
     origin.to_string().replace(char::is_control, "?")
 }
 
 fn toml_value(row: &Opt, values: &[Value]) -> String {
     let mut texts = values.iter().map(|value| match row.kind {
-        // Shown as it was understood: TOML knows no `007`.
+        // Shown as it was parsed: TOML does not allow `007`.
         Kind::Count(..)
         | Kind::CountOr(..)
         | Kind::Size(..)
@@ -54,7 +55,7 @@ fn toml_value(row: &Opt, values: &[Value]) -> String {
     }
 }
 
-/// A basic string of TOML.
+/// A TOML basic string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {

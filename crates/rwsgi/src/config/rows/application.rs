@@ -1,4 +1,4 @@
-//! Rows of the table: the application, and the Python that it runs in.
+//! Rows of the table: the application and its Python.
 
 use crate::config::configuration::{Preload, WarmupFailures};
 use crate::config::spec::{Change, Kind, Opt, Place, ROW, RelativeTo, Section};

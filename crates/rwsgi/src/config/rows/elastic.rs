@@ -1,12 +1,12 @@
-//! Rows of the table: elastic pools, in Apache's words.
+//! Rows of the table: elastic pools, in Apache's terms.
 
 use pool::Mpm;
 
 use crate::config::configuration::{Budget, Policy};
 use crate::config::spec::{Change, Kind, Makes, Opt, ROW, Section, narrow};
 
-/// Far above what can hold. What cannot is corrected by Apache's rules and logged, and not refused: a table that Apache takes
-/// is taken here, too.
+/// A limit far above any sensible value. Like Apache, the server corrects and logs inconsistent values instead of
+/// refusing them, so that a configuration that works in Apache works here.
 const MOST: u64 = 1 << 20;
 
 /// A number of children or of threads.

@@ -1,4 +1,4 @@
-//! Rows of the table: what is written about requests and about the server.
+//! Rows of the table: the access log and the server's log.
 
 use crate::config::configuration::{AccessTarget, LogFormat, LogLevel};
 use crate::config::spec::{Kind, Opt, ROW};

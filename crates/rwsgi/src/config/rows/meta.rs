@@ -1,4 +1,4 @@
-//! Rows of the table: where options are read from, and what may be asked for instead of serving.
+//! Rows of the table: the sources of options, and commands other than serving.
 
 use crate::config::spec::{Kind, Opt, Place, ROW, Switch};
 

@@ -1,4 +1,4 @@
-//! Rows of the table: the processes, their threads, and their time to come and to go.
+//! Rows of the table: processes, threads, start and stop.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Rows of the table: when children are replaced, and when all of them are.
+//! Rows of the table: recycling of children, and reloads.
 
 use std::path::Path;
 use std::time::Duration;

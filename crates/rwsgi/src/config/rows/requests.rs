@@ -1,10 +1,10 @@
-//! Rows of the table: what requests may take, and what is kept of them.
+//! Rows of the table: limits of requests, and buffering.
 
 use std::time::Duration;
 
 use crate::config::spec::{DAY, Kind, Opt, ROW, Section, TICK, narrow};
 
-/// As many header fields as Apache can be told to take; what "no limit" means here.
+/// Apache's maximum of header fields, which stands for "no limit" here.
 const MOST_FIELDS: u64 = 32_767;
 
 pub(crate) const HTTP2: Opt = Opt {

@@ -1,4 +1,4 @@
-//! Rows of the table: who the server is on its machine, and where it is found and asked.
+//! Rows of the table: user, health check, control socket and other properties of the service.
 
 use crate::config::configuration::ControlPlace;
 use crate::config::spec::{Kind, Opt, ROW};

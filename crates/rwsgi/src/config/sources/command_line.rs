@@ -1,4 +1,4 @@
-//! What the command line gives.
+//! Options from the command line.
 
 use std::ffi::OsString;
 
@@ -9,7 +9,7 @@ use crate::config::error::{Error, Origin};
 use crate::config::spec::{Kind, Opt, Place, Switch};
 use crate::config::table::{OPTIONS, nearest_to};
 
-/// Splits the arguments, without the program's name. After `--help` or `--version` nothing more is read.
+/// Parses the arguments, without the program's name, up to `--help` or `--version`.
 pub(crate) fn read(
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<(Entries, Option<Switch>), Error> {

@@ -1,4 +1,4 @@
-//! What the environment gives: our variables `RWSGI_*`, and those in which platforms tell every program something.
+//! Options from the environment: variables `RWSGI_*`, and those of hosting platforms.
 
 use super::given::{Entries, Value};
 use crate::config::error::{Origin, hint};
@@ -7,14 +7,14 @@ use crate::config::rows::processes::PROCESSES;
 use crate::config::spec::Opt;
 use crate::config::table::{OPTIONS, nearest_to};
 
-/// What the names of our variables begin with.
+/// The prefix of the server's variables.
 pub(crate) const PREFIX: &str = "RWSGI_";
 
-/// What values begin with that Kubernetes and Docker give to variables with the names of services.
+/// The prefixes of values that Kubernetes and Docker give to variables named after services.
 const OF_SERVICES: [&str; 3] = ["tcp://", "udp://", "sctp://"];
 
-/// Picks our variables. An empty one counts as not given; a list is separated by commas. Names that are no option's come second:
-/// a service of the name rwsgi in Kubernetes sets several such, and so they are no error.
+/// Selects the server's variables. An empty one counts as not given; lists are separated by commas. The second
+/// value has the unknown names: a Kubernetes service named rwsgi sets several such variables, so they are no error.
 pub(crate) fn read(env: &[(String, String)]) -> (Entries, Vec<String>) {
     let (mut given, mut ignored) = (Entries::new(), Vec::new());
     for (name, text) in env {
@@ -47,14 +47,14 @@ pub(crate) fn read(env: &[(String, String)]) -> (Entries, Vec<String>) {
             ));
         }
     }
-    // The environment has no order that means anything.
+    // The order of the environment is arbitrary.
     ignored.sort();
     (given, ignored)
 }
 
-/// What Heroku, Cloud Run and others say: the port on which to listen, and how many processes the machine carries.
+/// Variables of Heroku, Cloud Run and others: the port to listen on, and the number of processes for the machine.
 pub(crate) fn platform(env: &[(String, String)]) -> Entries {
-    let said = |name| {
+    let given = |name| {
         let (_, text) = env.iter().find(|(other, _)| other == name)?;
         (!text.is_empty()).then_some(text)
     };
@@ -62,8 +62,8 @@ pub(crate) fn platform(env: &[(String, String)]) -> Entries {
         text,
         origin: Origin::Platform(name),
     };
-    let port = said("PORT").map(|port| (&BIND, value("PORT", format!(":{port}"))));
-    let processes = said("WEB_CONCURRENCY")
+    let port = given("PORT").map(|port| (&BIND, value("PORT", format!(":{port}"))));
+    let processes = given("WEB_CONCURRENCY")
         .map(|number| (&PROCESSES, value("WEB_CONCURRENCY", number.clone())));
     port.into_iter().chain(processes).collect()
 }

@@ -1,4 +1,4 @@
-//! What a configuration file gives.
+//! Options from a configuration file.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::config::rows::meta::CONFIG;
 use crate::config::spec::{Kind, Opt};
 use crate::config::table::{OPTIONS, nearest_to};
 
-/// Bytes of the largest file with settings or variables that is read.
+/// The maximum size in bytes of a file with settings or variables.
 pub(crate) const LONGEST: u64 = 1024 * 1024;
 
 /// Reads the file that `--config` names, or the default one.
@@ -32,7 +32,7 @@ pub(crate) fn read(place: &Path, named: &Value, user: Option<&Identity>) -> Resu
             first_line(error.message()),
         )
     })?;
-    // In the order of the lines, so that the first mistake is reported first.
+    // In the order of the lines, so that the first error is reported first.
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     let mut given = Entries::new();
@@ -56,7 +56,7 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    /// The option of a key: its name as it is, or Apache's, whose case does not matter in `httpd.conf` either.
+    /// The option of a key: its own name, or Apache's, in any case as in `httpd.conf`.
     fn row(&self, key: &str, offset: usize) -> Result<&'static Opt, Error> {
         let is = |row: &&Opt| {
             let is_key = |apache: &&str| apache.eq_ignore_ascii_case(key);
@@ -74,7 +74,7 @@ impl File<'_> {
             })
     }
 
-    /// Adds what a key is given.
+    /// Adds the values of a key.
     fn values(
         &self,
         row: &'static Opt,
@@ -104,7 +104,7 @@ impl File<'_> {
         Ok(())
     }
 
-    /// One value as it would be typed on the command line.
+    /// One value, in the form of the command line.
     fn one(&self, row: &Opt, value: &Spanned<DeValue<'_>>) -> Result<Value, Error> {
         let offset = value.span().start;
         let text = match value.get_ref() {

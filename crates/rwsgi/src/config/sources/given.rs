@@ -1,4 +1,4 @@
-//! What one source gives.
+//! Values from one source.
 
 use crate::config::error::Origin;
 use crate::config::spec::Opt;
@@ -10,5 +10,5 @@ pub(crate) struct Value {
     pub(crate) origin: Origin,
 }
 
-/// What one source gives: each value with its option, in order.
+/// The values from one source, each with its option, in order.
 pub(crate) type Entries = Vec<(&'static Opt, Value)>;

@@ -1,4 +1,4 @@
-//! What was given, where, and which of it counts. What it means is not looked at here.
+//! The given values, their origins, and which source takes precedence. They are not interpreted here.
 
 mod command_line;
 pub(crate) mod environment;
@@ -17,23 +17,23 @@ use super::spec::{Opt, Switch};
 use super::table::OPTIONS;
 use given::{Entries, Value};
 
-/// The configuration file that is read when it is there.
+/// The configuration file that is read if it exists.
 const DEFAULT_FILE: &str = "rwsgi.toml";
 
-/// The values of each option from the first source that gives any: command line, environment, file, the platform's variables,
-/// default.
+/// The values of each option from the first source that gives any, in this order: command line, environment, file,
+/// platform variables, default.
 #[derive(Debug)]
 pub(crate) struct Given {
     values: BTreeMap<&'static str, Vec<Value>>,
-    /// What is asked for instead of serving.
+    /// The command other than serving.
     pub(crate) switch: Option<Switch>,
-    /// Variables of the environment that are no option's, each with the one that was probably meant.
+    /// Variables of the environment that are no options, each with the most similar name.
     pub(crate) ignored: Vec<String>,
 }
 
 impl Given {
-    /// Reads every source. Relative paths are taken from `start`. No link to a file is followed that `user` may have made, who
-    /// is the application's since the start.
+    /// Reads every source. Relative paths refer to `start`. Links that `user`, the application's user, may have
+    /// created are not followed.
     pub(crate) fn read(
         args: impl IntoIterator<Item = OsString>,
         env: &[(String, String)],
@@ -68,18 +68,18 @@ impl Given {
         Ok(given)
     }
 
-    /// The values of an option: at most one, when it is no list.
+    /// The values of an option: at most one, unless it is a list.
     pub(crate) fn of(&self, row: &Opt) -> &[Value] {
         self.values.get(row.name).map_or(&[], Vec::as_slice)
     }
 
-    /// The value of an option, the last if it is a list; nothing when nobody has given it.
+    /// The given value of an option, the last one of a list; `None` when it is the default.
     pub(crate) fn given(&self, row: &Opt) -> Option<&Value> {
         let last = self.of(row).last();
         last.filter(|value| value.origin.is_given())
     }
 
-    /// Takes over, from what was given at the start, the options that need a restart; gives back those that have changed.
+    /// Restores the options that need a restart to their values from the start; returns those that have changed.
     pub(crate) fn keep_what_needs_restart(&mut self, before: &Self) -> Vec<&'static str> {
         let mut changed = Vec::new();
         for row in OPTIONS.iter().filter(|row| row.needs_restart()) {
@@ -101,12 +101,12 @@ impl Given {
         changed
     }
 
-    /// Adds a source that comes after those that have been added.
+    /// Adds a source with a lower precedence than those added before.
     fn add(&mut self, entries: Entries) {
         let mut added: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
         for (row, value) in entries {
             let values = added.entry(row.name).or_default();
-            // Of an option that takes one value the last one counts, so that a script can append to a command line.
+            // The last value of a single-valued option counts, so that a script can append to a command line.
             if !row.is_list() {
                 values.clear();
             }
@@ -119,7 +119,7 @@ impl Given {
 }
 
 fn default_file(start: &Path) -> Option<Value> {
-    // A dangling link or a file that may not be looked at is not "no file": it is read, and the error is shown.
+    // A dangling link or a file that may not be examined is not treated as missing: reading it shows the error.
     let there = start.join(DEFAULT_FILE).symlink_metadata().is_ok();
     there.then(|| Value {
         text: DEFAULT_FILE.to_owned(),

@@ -1,4 +1,4 @@
-//! What is wrong is explained, with its place.
+//! Errors are explained, with their place.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The options as an operator meets them: what is typed, and what comes of it.
+//! Options from the operator's point of view: input and result.
 
 mod mistakes;
 mod print;
@@ -22,7 +22,7 @@ use super::print::{SHARE, check_fresh, completions, help, man, reference};
 use super::table::OPTIONS;
 use super::{Command, read};
 
-/// A folder of its own for one test, removed at its end.
+/// A temporary folder.
 struct Folder(TempDir);
 
 impl Folder {
@@ -40,7 +40,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Reads a command line, split at spaces, and an environment in this folder.
+    /// Reads a command line, split at spaces, and an environment, in this folder.
     fn read(&self, args: &str, env: &[(&str, &str)]) -> Result<Command, Error> {
         let env = env
             .iter()
@@ -52,7 +52,7 @@ impl Folder {
         )
     }
 
-    /// The configuration to serve with.
+    /// The configuration for serving.
     fn serve(&self, args: &str, env: &[(&str, &str)]) -> Config {
         match self.read(args, env) {
             Ok(Command::Serve(config)) => *config,
@@ -60,7 +60,7 @@ impl Folder {
         }
     }
 
-    /// The exit code and the message of what is wrong.
+    /// The exit code and the message of an error.
     fn fail(&self, args: &str, env: &[(&str, &str)]) -> (u8, String) {
         match self.read(args, env) {
             Err(error) => (error.exit_code(), error.to_string()),
@@ -76,7 +76,7 @@ impl Folder {
     }
 }
 
-/// Reads a command line where there is no file, and expects this message and exit code 64.
+/// Reads a command line without a configuration file, and expects this message and exit code 64.
 fn check_usage(args: &str, message: &str) {
     assert_eq!(
         Folder::new(&[]).fail(args, &[]),

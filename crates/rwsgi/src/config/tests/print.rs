@@ -1,4 +1,4 @@
-//! What the table is shown as: configuration, help, reference.
+//! Output made from the table: configuration, help, reference.
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn the_printed_configuration_is_a_configuration() {
     .unwrap();
     config.file = Some(folder.join("rwsgi.toml"));
     assert_eq!(folder.serve("", &[]), config);
-    // Nor does it need an application, so that a first file can be made with it.
+    // It does not need an application, so that it can create a first file.
     assert!(
         Folder::new(&[])
             .print("--print-config", &[])

@@ -1,4 +1,4 @@
-//! What values come to mean.
+//! The resolved values.
 
 use super::*;
 
@@ -97,7 +97,7 @@ fn user_and_group_are_names_or_numbers_and_must_exist() {
 }
 
 #[test]
-fn the_access_log_goes_where_it_is_told() {
+fn the_access_log_goes_to_the_given_target() {
     use AccessTarget as Target;
     let folder = Folder::new(&[]);
     for (value, target) in [
@@ -115,7 +115,7 @@ fn the_access_log_goes_where_it_is_told() {
 }
 
 #[test]
-fn health_is_told_where_it_is_asked_for() {
+fn health_is_off_or_has_a_path() {
     let folder = Folder::new(&[]);
     for (value, health) in [
         ("off", None),
@@ -194,7 +194,7 @@ fn without_an_application_a_django_project_is_served() {
 }
 
 #[test]
-fn other_things_than_serving_can_be_asked_for() {
+fn switches_select_other_commands() {
     let folder = Folder::new(&[("rwsgi.toml", "broken")]);
     assert_eq!(
         folder.print("--version", &[]),

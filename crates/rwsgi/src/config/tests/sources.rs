@@ -1,4 +1,4 @@
-//! Where values come from: the command line, the environment, the file.
+//! The sources of values: command line, environment, file.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn what_kubernetes_says_of_a_service_of_our_name_is_ignored() {
+fn kubernetes_variables_of_a_service_named_rwsgi_are_ignored() {
     let folder = Folder::new(&[]);
     let env = [
         ("RWSGI_SERVICE_HOST", "10.43.214.28"),
@@ -75,7 +75,7 @@ fn what_kubernetes_says_of_a_service_of_our_name_is_ignored() {
 }
 
 #[test]
-fn what_a_platform_says_counts_where_nothing_else_is_said() {
+fn platform_variables_count_where_nothing_else_is_given() {
     let folder = Folder::new(&[]);
     let bound = |config: &Config| config.bind[0].to_string();
     let platform = [("PORT", "5000"), ("WEB_CONCURRENCY", "3")];
@@ -84,7 +84,7 @@ fn what_a_platform_says_counts_where_nothing_else_is_said() {
         (bound(&config), config.processes),
         ("0.0.0.0:5000".into(), 3)
     );
-    // Sockets of systemd's come before it.
+    // Sockets from systemd take precedence over it.
     assert!(!config.bind_given);
     let config = folder.serve("a", &[("PORT", ""), ("WEB_CONCURRENCY", "")]);
     assert_eq!(bound(&config), "127.0.0.1:8000");
@@ -94,7 +94,7 @@ fn what_a_platform_says_counts_where_nothing_else_is_said() {
     let file = Folder::new(&[("rwsgi.toml", "bind = ':2'\nprocesses = 4")]);
     let config = file.serve("a", &platform);
     assert_eq!((bound(&config), config.processes), ("0.0.0.0:2".into(), 4));
-    // A pool that grows is one that was asked for.
+    // An elastic pool was requested explicitly, so it is kept.
     let elastic = folder.serve("--mpm prefork a", &platform);
     assert_eq!(elastic.mpm(), Some(pool::Mpm::Prefork));
     for (name, value, message) in [

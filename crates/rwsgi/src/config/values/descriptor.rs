@@ -1,14 +1,13 @@
-//! Paths that name a descriptor of the process itself.
+//! Paths that refer to a descriptor of this process.
 
 use std::path::Path;
 
-/// More links than this in a row lead nowhere.
+/// The maximum of links in a chain.
 const LINKS: usize = 16;
 
-/// The descriptor that a path stands for, by itself or as a link: `/dev/stdout`, `/dev/fd/3`, `/proc/self/fd/3`.
+/// The descriptor to which a path refers, directly or by links: `/dev/stdout`, `/dev/fd/3`, `/proc/self/fd/3`.
 ///
-/// To open such a path would be another thing than to use the descriptor: it is refused where that is a socket, or
-/// another user's pipe.
+/// Opening such a path differs from using the descriptor: it fails for a socket, and for another user's pipe.
 pub(crate) fn named(path: &Path) -> Option<i32> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {

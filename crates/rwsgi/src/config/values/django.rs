@@ -1,4 +1,4 @@
-//! A Django project in the folder, for who names no application.
+//! Finds a Django project, when no application is given.
 
 use std::io;
 use std::path::Path;
@@ -7,10 +7,10 @@ use super::application::is_dotted;
 use crate::config::configuration::Target;
 use crate::config::error::Error;
 
-/// The variable that names a Django project's settings.
+/// The variable for the settings module of a Django project.
 const SETTINGS: &str = "DJANGO_SETTINGS_MODULE";
 
-/// Finds the Django project of `folder`. As in `manage.py` itself, the environment comes before its default.
+/// Finds the Django project in `folder`. As in `manage.py`, the environment overrides the default.
 pub(crate) fn project(folder: &Path, settings: Option<&str>) -> Result<Target, Error> {
     let manage = folder.join("manage.py");
     let text = std::fs::read_to_string(&manage).map_err(|error| Error::NoApp {
@@ -52,7 +52,7 @@ fn default_settings(manage: &str) -> Option<String> {
         .filter(|line| !line.trim_start().starts_with('#'))
         .find_map(|line| {
             let after = &line[line.find(SETTINGS)? + SETTINGS.len()..];
-            // What closes the variable's own quotes, then what separates it from its value.
+            // The closing quote of the variable's name, then the separator before its value.
             let value = after
                 .get(1..)?
                 .trim_start_matches([',', ']', '=', ' ', '\t']);

@@ -1,4 +1,4 @@
-//! What values look like, as they are typed and shown.
+//! Parsers and formatters of values.
 
 pub(crate) mod application;
 pub(crate) mod descriptor;

@@ -1,6 +1,6 @@
 //! The path under which an application is mounted.
 
-/// Reads a mount point; the slash at its end is dropped.
+/// Parses a mount point; a trailing slash is dropped.
 pub(crate) fn mount_point(text: &str) -> Result<String, String> {
     let path = text.trim_end_matches('/');
     if !path.is_empty() && !path.starts_with('/') {

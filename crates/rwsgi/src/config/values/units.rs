@@ -1,14 +1,14 @@
-//! Numbers, sizes and times, as they are typed and shown.
+//! Parses and formats numbers, sizes and durations.
 
 use std::time::Duration;
 
 /// The units of a size, largest first.
 const SIZES: [(&str, u64); 3] = [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
 
-/// The units of a time in milliseconds, largest first.
+/// The units of a duration in milliseconds, largest first.
 const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Reads a whole number. A sign is no part of one.
+/// Parses a whole number, without a sign.
 pub(crate) fn number(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().ok()
@@ -17,7 +17,7 @@ pub(crate) fn number(text: &str) -> Option<u64> {
     }
 }
 
-/// Reads a size: bytes, or a number with `K`, `M` or `G` (powers of 1024, in either case).
+/// Parses a size: bytes, or a number with `K`, `M` or `G` (powers of 1024, in either case).
 pub(crate) fn size(text: &str) -> Option<u64> {
     let (digits, unit) = split(text);
     let factor = if unit.is_empty() {
@@ -28,7 +28,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     number(digits)?.checked_mul(factor)
 }
 
-/// Reads a time: seconds, or a number with `ms`, `s`, `m` or `h`.
+/// Parses a duration: seconds, or a number with `ms`, `s`, `m` or `h`.
 pub(crate) fn time(text: &str) -> Option<Duration> {
     let (digits, unit) = split(text);
     let factor = factor(&TIMES, if unit.is_empty() { "s" } else { unit })?;
@@ -37,12 +37,12 @@ pub(crate) fn time(text: &str) -> Option<Duration> {
         .map(Duration::from_millis)
 }
 
-/// A size in the largest unit that shows it exactly.
+/// A size in the largest unit that is exact.
 pub(crate) fn show_size(size: u64) -> String {
     show(&SIZES, size)
 }
 
-/// A time in the largest unit that shows it exactly, to the millisecond.
+/// A duration in the largest unit that is exact, to the millisecond.
 pub(crate) fn show_time(time: Duration) -> String {
     show(&TIMES, u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_reads_back() {
+    fn displayed_values_parse_back() {
         for bytes in [0, 1, 1023, 1024, 1536, 8 << 20, 1 << 40] {
             assert_eq!(size(&show_size(bytes)), Some(bytes));
         }

@@ -1,6 +1,6 @@
-//! Variables of the application's environment: one as it is typed, and those of a file.
+//! Environment variables of the application: a single one, and those of a file.
 
-/// Reads a variable and its value.
+/// Parses a variable and its value.
 pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !text.contains('\0') => {
@@ -10,7 +10,7 @@ pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Reads the variables of an environment file, or says which line is wrong.
+/// Parses an environment file; the error has the number of the line.
 pub(crate) fn variables(text: &str) -> Result<Vec<(String, String)>, (usize, String)> {
     let mut variables = Vec::new();
     for (index, line) in text.lines().enumerate() {
