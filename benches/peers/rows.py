@@ -314,7 +314,7 @@ def replacing() -> list[Row]:
     """The effect on clients of processes that start and end."""
     goals = (
         Goal("no request fails", "failures", 0),
-        Goal("nobody is without an answer for more than 20 ms", "gap", 20),
+        Goal("no interval without an answer is longer than 20 ms", "gap", 20),
     )
     shown = ("failures", "gap", "rate")
     return [
