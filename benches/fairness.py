@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 # The measurement lies within the time for which the children are busy.
 MARGIN = 1.0
 PAUSE = 5
-"""Milliseconds that each connection thinks."""
+"""Milliseconds between an answer and the next request of a connection."""
 
 
 def main() -> None:

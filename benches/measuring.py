@@ -35,11 +35,11 @@ class Memory:
 
     role: str
     private: float
-    """Pages that no other process has: what one more such process costs."""
+    """MiB of private pages: the cost of one more such process."""
     proportional: float
-    """With its share of the pages that others have, too: these add up."""
+    """MiB with its share of shared pages (PSS): these add up."""
     resident: float
-    """With all pages that others have, too."""
+    """MiB with all shared pages (RSS)."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Used:
     """CPU time and context switches of processes so far, by role."""
 
     seconds: Mapping[str, float]
-    """On a processor."""
+    """CPU time by role."""
     sleeps: Mapping[str, int]
-    """How often they had to wait."""
+    """Voluntary context switches by role."""
 
     def since(self, former: Used) -> Used:
         """The difference to an earlier reading."""

@@ -58,7 +58,7 @@ class Arm:
     fresh: list[Memory]
     loaded: list[Memory]
     by_child: list[int]
-    """Of the start page's requests, how many each child answered."""
+    """How many of the start page's requests each child answered."""
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from benches.measuring import Failed
 
 PATIENCE = 30.0
 CLIENTS = 64
-"""Who are connected from the beginning, as far as the server keeps connections."""
+"""Clients that connect at the beginning, as far as the server keeps connections."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Outcome:
     """The result of a request."""
 
     moment: float
-    """When it was to be sent."""
+    """When it was due."""
     took: float
-    """Seconds, until its answer or until the client gave up."""
+    """Seconds until its answer, or until the client gave up."""
     status: int
     """0 without an answer."""
 

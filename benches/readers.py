@@ -22,7 +22,7 @@ from benches.measuring import RWSGI, Server, Spread, running, table
 CHILDREN = 4
 MEBIBYTE = 1 << 20
 SETTLES = 60
-"""Seconds after which the memory of a crowd that has gone should be back."""
+"""Seconds after which the memory of disconnected clients should be returned."""
 
 
 def main() -> None:

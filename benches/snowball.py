@@ -27,14 +27,14 @@ from benches.measuring import ROOT, RWSGI, Server, Spread, running, table
 from benches.openloop import Arrival, Outcome
 
 CALM, SPIKE = 2.0, 100.0
-"""Requests a second."""
+"""Requests per second."""
 CALM_SECONDS = 4.0
 PATIENCE = 10.0
-"""When a client gives up."""
+"""Seconds after which a client gives up."""
 LATE = 1.0
 WELL = 0.1
 BEAT = 0.25
-"""Seconds between two looks at the processes."""
+"""Seconds between two observations of the processes."""
 MOST = 20
 FIXED = 10
 SITE = "benches.snowball_site"
@@ -51,7 +51,7 @@ class Arm:
 
     options: str
     children: int = 2
-    """Those of the beginning."""
+    """Children at the start."""
 
 
 ARMS = {
@@ -71,7 +71,7 @@ class Look:
     moment: float
     children: int
     memory: float
-    """MiB: the proportional shares of all of them."""
+    """MiB: the sum of their proportional memory (PSS)."""
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Watch:
 
     looks: list[Look] = field(default_factory=list)
     seconds: dict[int, float] = field(default_factory=dict)
-    """On a processor, by process, those that have ended included."""
+    """CPU time by process, including ended ones."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ class Run:
 
     forks: int
     imports: int
-    """Begun, the beginning and the calm included."""
+    """Imports that were begun, including those at the start and in the calm."""
     importing: float
-    """Seconds on a processor in them, those of imports that were not finished included."""
+    """CPU seconds of the imports, including unfinished ones."""
     used: float
-    """Seconds on a processor of all processes, calm and spike."""
+    """CPU seconds of all processes, in calm and spike."""
     refused: int
     """Answers other than 200."""
     unanswered: int
@@ -102,7 +102,7 @@ class Run:
     memory: float
     children: int
     recovery: float | None
-    """Seconds until all is well. None: not in the spike."""
+    """Seconds until the recovery. None: not within the spike."""
     looks: list[Look]
     outcomes: list[Outcome]
 
@@ -286,11 +286,11 @@ def keep(runs: Mapping[str, Sequence[Run]], options: argparse.Namespace) -> None
         return
     with tempfile.TemporaryDirectory() as folder:
         file = (options.json or Path(folder) / "rounds.json").absolute()
-        said = {
+        data = {
             "calm": CALM_SECONDS,
             "arms": {name: [asdict(run) for run in each] for name, each in runs.items()},
         }
-        file.write_text(json.dumps(said) + "\n")
+        file.write_text(json.dumps(data) + "\n")
         if options.plots:
             python = ROOT / ".venv-peers/bin/python"
             command = [python, "-m", "benches.snowball_plots", file, options.plots.absolute()]

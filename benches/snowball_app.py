@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 COMPUTING = 0.006
 WAITING = 0.05
-"""Seconds of each request: on a processor, and as for a database."""
+"""Seconds of each request: computing, and waiting as for a database."""
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -10,9 +10,9 @@ import os
 import time
 
 SECONDS = float(os.environ.get("SNOWBALL_IMPORT", "2"))
-"""What the import takes."""
+"""CPU seconds of the import."""
 NOTED = 0.1
-"""After how much of it a note is made, for imports that are broken off."""
+"""CPU seconds after which a line is written, for imports that are broken off."""
 OBJECTS = 105_000
 BLOCKS = 15
 MIB = 2**20

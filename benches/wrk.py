@@ -42,9 +42,9 @@ class Load:
     post: int = 0
     """Bytes of the body."""
     pause: int = 0
-    """Milliseconds that each client thinks before its next request."""
+    """Milliseconds between an answer and the next request of a client."""
     waits: bool = False
-    """Whether the answers say how long they have waited."""
+    """Whether the answers report their wait."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Counted:
     refused: int
     """Answers other than 2xx and 3xx."""
     broken: int
-    """Connections that were closed or answered nothing."""
+    """Connections that were closed or timed out."""
     half: float
     most: float
     longest: float
     waited: float
-    """Microseconds of all requests together."""
+    """Microseconds waited, of all requests together."""
 
 
 def need() -> None:

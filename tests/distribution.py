@@ -80,8 +80,8 @@ def install(path: Path) -> None:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
         subprocess.run([*pip, "install", "--quiet", "--no-index", path], check=True)
         for program in ("rwsgi", "rwsgictl"):
-            said = subprocess.run([f"{folder}/bin/{program}", "--version"], capture_output=True, text=True)
-            assert re.match(r"rwsgi(ctl)? \d+\.\d+\.\d+", said.stdout), said
+            ran = subprocess.run([f"{folder}/bin/{program}", "--version"], capture_output=True, text=True)
+            assert re.match(r"rwsgi(ctl)? \d+\.\d+\.\d+", ran.stdout), ran
         assert not [name for name in SHARED if not (Path(folder) / name).is_file()]
 
 

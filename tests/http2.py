@@ -109,10 +109,10 @@ class Http2Client:
                 self.goaway = True
                 continue
             for event in self._connection.receive_data(frame):
-                self._hear(event)
+                self._handle(event)
         self._send_bodies()
 
-    def _hear(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         stream = self._streams.get(getattr(event, "stream_id", 0) or 0)
         if stream is None:
             return

@@ -110,6 +110,6 @@ def settled(server: Server) -> int:
     return server.log.until(lambda lines: lines.index(line) + 1 if line in lines else None, line)
 
 
-def said(server: Server, since: int) -> list[str]:
+def lines_since(server: Server, since: int) -> list[str]:
     """The lines of the log since it was `settled`."""
     return server.log.lines[since : settled(server)]

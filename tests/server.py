@@ -27,7 +27,7 @@ DEMO = ROOT / "python" / "examples" / "demo"
 T = TypeVar("T")
 
 MOMENT = 5.0
-"""Seconds within which a process that was killed has ended, on a machine under load."""
+"""Seconds within which a killed process has ended, even under load."""
 READY = re.compile(r' url="?(?P<urls>[^\s"]+)"? pid=(?P<pid>\d+) ready$')
 CHILD = re.compile(
     r" child=(?P<slot>\d+) gen=(?P<generation>\d+) pid=(?P<pid>\d+) (?:.* )?(?P<word>ready|died|left)$"

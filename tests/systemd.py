@@ -128,7 +128,7 @@ class Systemd:
 
     def __init__(self, top: Path, process: subprocess.Popen[bytes]) -> None:
         self.srv = top / "srv"
-        """The folder that is /srv there."""
+        """Its folder /srv."""
         self._process = process
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         # unshare's child becomes systemd after it has mounted everything.
@@ -185,8 +185,8 @@ class Systemd:
 
     def show(self, unit: str, *properties: str) -> list[str]:
         """Properties of a unit, in this order."""
-        said = self.ctl("show", *(f"--property={name}" for name in properties), unit).out
-        found = dict(line.split("=", 1) for line in said.splitlines())
+        output = self.ctl("show", *(f"--property={name}" for name in properties), unit).out
+        found = dict(line.split("=", 1) for line in output.splitlines())
         return [found[name] for name in properties]
 
     def until_shown(self, unit: str, **expected: str) -> None:

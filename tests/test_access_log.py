@@ -342,7 +342,7 @@ def test_the_time_of_a_line_is_local(start: Start) -> None:
     assert datetime.strptime(own, "%Y-%m-%dT%H:%M:%S%z") == at
 
 
-def test_the_format_is_combined_if_nothing_else_is_said(start: Start) -> None:
+def test_the_default_format_is_combined(start: Start) -> None:
     server = start("--access-log", "access.log", "leaver")
     log = AccessLog(server.folder / "access.log")
     for sent in (TOLD, HEAD):
@@ -355,7 +355,7 @@ def test_the_format_is_combined_if_nothing_else_is_said(start: Start) -> None:
     ]
 
 
-def test_a_format_of_ones_own_says_what_its_directives_mean(start: Start) -> None:
+def test_the_directives_of_a_custom_format_have_their_values(start: Start) -> None:
     form = "%{User-Agent}i %{X-Test}o %D %>s %b %U%q %m %H %p %h %%"
     server, log = start_logging(start, form=form)
     assert isinstance(server.address, tuple)
@@ -363,15 +363,15 @@ def test_a_format_of_ones_own_says_what_its_directives_mean(start: Start) -> Non
     for sent in (TOLD, HEAD, b"GET /bad\r\n\r\n"):
         play(server, sent)
     server.stop()
-    told, head, bad = log.lines()
+    good, head, bad = log.lines()
     assert re.fullmatch(
-        rf"test/1 \(x\) leaver \d+ 200 5 /x\?y=1 GET HTTP/1\.1 {port} 127\.0\.0\.1 %", told
-    ), told
+        rf"test/1 \(x\) leaver \d+ 200 5 /x\?y=1 GET HTTP/1\.1 {port} 127\.0\.0\.1 %", good
+    ), good
     assert re.fullmatch(rf"- leaver \d+ 200 - / HEAD HTTP/1\.1 {port} 127\.0\.0\.1 %", head), head
     assert re.fullmatch(rf"- - \d+ 400 16 - - - {port} 127\.0\.0\.1 %", bad), bad
 
 
-def test_on_a_unix_socket_nobody_has_an_address(start: Start) -> None:
+def test_on_a_unix_socket_there_are_no_addresses(start: Start) -> None:
     server, log = start_logging(start, form="%h %s", bind="unix:s")
     assert play(server, LAST).startswith(b"HTTP/1.1 200 ")
     server.stop()
@@ -403,8 +403,8 @@ def unescaped(text: str) -> bytes:
     plain = {"n": "\n", "r": "\r", "t": "\t"}
 
     def one(match: re.Match[str]) -> str:
-        said: str = match[1]
-        return chr(int(said[1:], 16)) if said[0] == "x" else plain.get(said, said)
+        escape: str = match[1]
+        return chr(int(escape[1:], 16)) if escape[0] == "x" else plain.get(escape, escape)
 
     return re.sub(r"\\(x[0-9a-f]{2}|.)", one, text).encode("latin-1")
 
@@ -413,7 +413,7 @@ def first_line(line: bytes) -> bytes:
     return re.split(rb"[\r\n]", line)[0]
 
 
-def test_nobody_can_forge_a_line_of_text(start: Start) -> None:
+def test_a_line_of_text_cannot_be_forged(start: Start) -> None:
     server, log = start_logging(start, form="combined")
     play_evil(server)
     server.stop()
@@ -426,7 +426,7 @@ def test_nobody_can_forge_a_line_of_text(start: Start) -> None:
     assert [unescaped(field) for field in found[-1][-2:]] == [EVIL_FIELD, EVIL_FIELD]
 
 
-def test_nobody_can_forge_a_line_of_json(start: Start) -> None:
+def test_a_line_of_json_cannot_be_forged(start: Start) -> None:
     server, log = start_logging(start)
     play_evil(server)
     server.stop()

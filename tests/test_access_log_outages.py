@@ -73,7 +73,7 @@ def test_logs_are_opened_anew_while_the_disk_does_not_answer(
     server.stop()
 
 
-def test_who_develops_on_a_terminal_sees_each_request(begin: Begin, terminal: Terminal) -> None:
+def test_in_development_a_terminal_shows_each_request(begin: Begin, terminal: Terminal) -> None:
     server = begin("--reload", before=on(terminal), inherited=[terminal.theirs], environment=TERM)
     assert server.get("/raise?1").status == 500
     text = read_until(terminal.ours, r"^\d\d:\d\d:\d\d GET /raise\?1 \x1b\[31m500\x1b\[0m \d+ ms$")
@@ -82,7 +82,7 @@ def test_who_develops_on_a_terminal_sees_each_request(begin: Begin, terminal: Te
 
 
 @pytest.mark.parametrize("option", ["--access-log off", "--access-log access.log", "--log-level warn"])
-def test_an_access_log_of_ones_own_takes_their_place(begin: Begin, terminal: Terminal, option: str) -> None:
+def test_a_given_access_log_replaces_them(begin: Begin, terminal: Terminal, option: str) -> None:
     options = ["--reload", *option.split()]
     server = begin(*options, before=on(terminal), inherited=[terminal.theirs], environment=TERM)
     assert server.get("/seen").status == 200
@@ -91,7 +91,7 @@ def test_an_access_log_of_ones_own_takes_their_place(begin: Begin, terminal: Ter
     assert b"/seen" not in os.read(terminal.ours, 65536)
 
 
-def test_a_fifo_that_nobody_reads_holds_lines_ready(start: Start, tmp_path: Path) -> None:
+def test_a_fifo_without_a_reader_keeps_lines(start: Start, tmp_path: Path) -> None:
     fifo = tmp_path / "access.log"
     os.mkfifo(fifo)
     server = start("--access-log", str(fifo), "--access-log-format", "%U", "chatty")
@@ -130,7 +130,7 @@ def test_a_fifo_that_is_full_is_left_when_logs_are_opened_anew(start: Start, tmp
 
 
 @as_root
-def test_lines_that_a_full_disk_did_not_take_are_told_and_none_is_glued(start: Start, small: Disk) -> None:
+def test_lines_lost_on_a_full_disk_are_reported_and_none_is_joined(start: Start, small: Disk) -> None:
     log = AccessLog(small.place / "access.log")
     form = "%U %{User-Agent}i"
     server = start("--access-log", str(log.path), "--access-log-format", form, "chatty")
@@ -200,7 +200,7 @@ def test_a_descriptor_that_is_not_open_is_refused(start: Start) -> None:
     assert re.search(" ERROR log=/dev/fd/77 .*cannot open the access log$", str(server.log))
 
 
-def test_standard_output_that_nobody_reads_stops_nobody(begin: Begin) -> None:
+def test_an_unread_standard_output_blocks_no_process(begin: Begin) -> None:
     with pipe() as (reader, writer):
         server = begin("--access-log", "-", before=to(f">&{writer}"), inherited=[writer])
         read_until(reader, "GET /")

@@ -171,10 +171,10 @@ def test_python_is_as_it_was_started(start: Start, door: Door, agent: Agent, tmp
             environment={**environment, "AGENT": kind, "XDG_RUNTIME_DIR": str(tmp_path)},
             before=before,
         )
-        told = server.get("/python").json()
-        assert told["environ"].pop("AGENT") == kind
-        assert told["agent"] == str(tmp_path / "agent" / "sitecustomize.py")
-        found.append(told)
+        answer = server.get("/python").json()
+        assert answer["environ"].pop("AGENT") == kind
+        assert answer["agent"] == str(tmp_path / "agent" / "sitecustomize.py")
+        found.append(answer)
         server.stop()
     without, with_thread = found
     assert with_thread == without
@@ -220,9 +220,9 @@ def test_a_module_is_run_as_well(start: Start, door: Door, agent: Agent) -> None
     before = [str(door.program.with_name("python")), "-Wignore", "-m", "rwsgi"]
     # The command that follows is the value of an option.
     server = start("shop", environment=agent(THREAD), before=[*before, "--touch-reload"])
-    told = server.get("/python").json()
-    assert told["orig_argv"][:5] == [*before, "--touch-reload"]
-    assert told["warn"] == ["ignore"]
+    answer = server.get("/python").json()
+    assert answer["orig_argv"][:5] == [*before, "--touch-reload"]
+    assert answer["warn"] == ["ignore"]
     assert processes.threads(server.pid) == 1
 
 
@@ -234,10 +234,10 @@ def test_an_agent_is_there_in_the_server_that_takes_over(start: Start, agent: Ag
     server.send_signal(signal.SIGUSR2)
     pid = successor(server)
     assert server.process.wait(PATIENCE) == 0
-    told = server.get("/python").json()
-    assert told["agent"] == str(tmp_path / "agent" / "sitecustomize.py")
-    assert told["environ"]["PYTHONPATH"] == ""
-    assert not [name for name in told["environ"] if name.startswith("_RWSGI")]
+    answer = server.get("/python").json()
+    assert answer["agent"] == str(tmp_path / "agent" / "sitecustomize.py")
+    assert answer["environ"]["PYTHONPATH"] == ""
+    assert not [name for name in answer["environ"] if name.startswith("_RWSGI")]
     stop(server, pid)
 
 

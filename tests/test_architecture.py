@@ -79,7 +79,7 @@ def test_the_crates_are_those_of_the_design() -> None:
 
 
 @pytest.mark.parametrize("crate", ARROWS)
-def test_a_crate_knows_only_those_it_may(crate: str) -> None:
+def test_a_crate_depends_only_on_permitted_ones(crate: str) -> None:
     ours = {name for name in dependencies(crate) if name.startswith("rwsgi")}
     assert ours <= ARROWS[crate]
 
@@ -171,7 +171,7 @@ def test_unsafe_code_is_where_it_is_argued() -> None:
     assert [path for path in found if not path.startswith(tuple(UNSAFE_IN))] == []
 
 
-def test_each_file_with_unsafe_code_says_why() -> None:
+def test_each_file_with_unsafe_code_gives_the_reason() -> None:
     for path in sources("crates"):
         if re.search(r"\bunsafe\b", code(path)):
             text = path.read_text()

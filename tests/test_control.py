@@ -43,13 +43,13 @@ def talk(path: Path, *parts: bytes) -> bytes:
         client.connect(str(path))
         for part in parts:
             client.sendall(part)
-        said = b""
+        received = b""
         while part := client.recv(65536):
-            said += part
-        return said
+            received += part
+        return received
 
 
-def test_the_status_tells_of_every_process(start: Start) -> None:
+def test_the_status_shows_every_process(start: Start) -> None:
     server = start("--processes", "2", "--threads", "2", "probe", children=2)
     for _ in range(3):
         server.get("/")
@@ -142,7 +142,7 @@ def test_a_reload_waits_for_the_new_generation(start: Start, tmp_path: Path) -> 
     assert server.get("/").json()["imported_in"] != before
 
 
-def test_a_reload_that_fails_tells_why_and_changes_nothing(start: Start, tmp_path: Path) -> None:
+def test_a_failed_reload_gives_the_reason_and_changes_nothing(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     server = start("shop")
     before = server.get("/").json()["pid"]
@@ -158,7 +158,7 @@ def test_a_reload_that_fails_tells_why_and_changes_nothing(start: Start, tmp_pat
     assert server.status()["generation"] == 1
 
 
-def test_a_server_that_reloads_says_so(start: Start, tmp_path: Path) -> None:
+def test_the_status_shows_a_reload(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     server = start("--preload", "on", "shop")
     (tmp_path / "shop.py").write_text(SHOP + "from probe import wait_at\nwait_at('gate')\n")
@@ -185,7 +185,7 @@ def test_a_server_that_reloads_says_so(start: Start, tmp_path: Path) -> None:
     until_equal(lambda: (server.status()["state"], server.status()["generation"]), ("serving", 3))
 
 
-def test_a_reload_tells_what_it_waits_for(start: Start) -> None:
+def test_a_reload_reports_what_it_waits_for(start: Start) -> None:
     server = start("--processes", "2", "--server-limit", "2", "--shutdown-timeout", "3s", "probe", children=2)
     held = [server.hold() for _ in range(2)]
     ran = server.control("reload")
@@ -254,18 +254,18 @@ def test_a_reload_beside_a_front_that_is_stopped_ends(start: Start) -> None:
     assert server.get("/").status == 200
 
 
-def test_a_reload_tells_what_it_cannot_take_over(start: Start, tmp_path: Path) -> None:
+def test_a_reload_names_options_that_need_a_restart(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "rwsgi.toml"
     file.write_text("app = 'probe'\n")
     server = start()
     file.write_text("app = 'probe'\nthreads = 2\nkeep-alive = 9\nmax-requests = 7\n")
     ran = server.control("reload")
-    said = "reloaded: generation 2 serves; changed but needs a restart: threads, keep-alive\n"
-    assert (ran.code, ran.out) == (0, said)
+    expected = "reloaded: generation 2 serves; changed but needs a restart: threads, keep-alive\n"
+    assert (ran.code, ran.out) == (0, expected)
 
 
 @pytest.mark.parametrize("command", ["status", "reload", "stop"])
-def test_a_client_that_has_said_everything_has_its_answer(start: Start, command: str) -> None:
+def test_a_half_closed_client_gets_its_answer(start: Start, command: str) -> None:
     server = start("probe")
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE)
@@ -276,7 +276,7 @@ def test_a_client_that_has_said_everything_has_its_answer(start: Start, command:
         assert answer["answer"] == ("status" if command == "status" else "done")
 
 
-def test_clients_that_wait_keep_nobody_out(start: Start, tmp_path: Path) -> None:
+def test_waiting_clients_do_not_lock_others_out(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     server = start("shop")
     (tmp_path / "shop.py").write_text(SHOP + "from probe import wait_at\nwait_at('gate')\n")
@@ -357,14 +357,14 @@ def test_the_socket_is_only_its_owners_and_goes_with_the_server(start: Start, sh
     assert not path.exists()
 
 
-def test_there_may_be_no_socket(start: Start) -> None:
+def test_the_control_socket_can_be_switched_off(start: Start) -> None:
     server = start("--control", "off", "probe")
     assert list(server.runtime.iterdir()) == []
     assert server.control("--control", str(usual(server)), "status").code == 69
 
 
 @pytest.mark.parametrize("what", ["nothing", "stale", "file"])
-def test_a_server_that_does_not_answer_is_told(door: Door, short: Path, what: str) -> None:
+def test_a_server_that_does_not_answer_is_reported(door: Door, short: Path, what: str) -> None:
     path = short / "s"
     if what == "stale":
         with socket.socket(socket.AF_UNIX) as stale:
@@ -381,7 +381,7 @@ def test_a_server_that_does_not_answer_is_told(door: Door, short: Path, what: st
     assert ran.err == f"rwsgictl: no server answers at {path}: {reason}\n"
 
 
-def test_what_was_looked_at_is_told_when_there_is_no_server(door: Door, short: Path) -> None:
+def test_without_a_server_the_searched_folders_are_named(door: Door, short: Path) -> None:
     ran = door.control("status", environment={"RUNTIME_DIRECTORY": str(short)})
     assert ran.code == 69 or os.path.exists("/run/rwsgi")
     assert str(short) in ran.err or os.path.exists("/run/rwsgi")
@@ -459,7 +459,7 @@ def test_without_a_runtime_folder_a_user_has_one_in_tmp(start: Start, door: Door
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("sent", "reason"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", "this is no command"),
         (b"\n", "this is no command"),
@@ -468,15 +468,15 @@ def test_without_a_runtime_folder_a_user_has_one_in_tmp(start: Start, door: Door
         (b"\xff\xfe\n", "this is no command"),
     ],
 )
-def test_nonsense_is_answered_and_stops_nobody(start: Start, said: bytes, reason: str) -> None:
+def test_an_invalid_command_is_answered_and_blocks_no_other(start: Start, sent: bytes, reason: str) -> None:
     server = start("probe")
-    answer = json.loads(talk(usual(server), said))
+    answer = json.loads(talk(usual(server), sent))
     assert answer["answer"] == "failed"
     assert reason in answer["reason"]
     assert server.status()["state"] == "serving"
 
 
-def test_clients_that_say_nothing_or_too_much_stop_nobody(start: Start) -> None:
+def test_silent_and_flooding_clients_block_no_other(start: Start) -> None:
     server = start("probe")
     assert talk(usual(server), b"x" * 5000) == b""
     silent = [socket.socket(socket.AF_UNIX) for _ in range(40)]

@@ -87,12 +87,12 @@ class Debugger:
         self._socket.sendall(f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
         if not wait:
             return None
-        answer = self.until(lambda said: said.get("request_seq") == number)
+        answer = self.until(lambda message: message.get("request_seq") == number)
         assert answer["success"], answer
         return answer.get("body")
 
     def event(self, name: str) -> Any:
-        return self.until(lambda said: said.get("event") == name).get("body")
+        return self.until(lambda message: message.get("event") == name).get("body")
 
     def until(self, is_it: Any) -> Any:
         while True:
@@ -101,9 +101,9 @@ class Debugger:
                 name, _, value = line.partition(b":")
                 if name == b"Content-Length":
                     length = int(value)
-            said = json.loads(self._file.read(length))
-            if is_it(said):
-                return said
+            message = json.loads(self._file.read(length))
+            if is_it(message):
+                return message
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])

@@ -351,7 +351,7 @@ def test_another_server_is_the_program_of_the_new_release(
         server.destroy()
 
 
-def test_the_supervisor_stands_in_no_folder_of_the_site(start: Start, releases: Releases) -> None:
+def test_the_supervisors_folder_is_none_of_the_site(start: Start, releases: Releases) -> None:
     server = by_chdir(start, releases)
     folders = {process.title: os.readlink(f"/proc/{process.pid}/cwd") for process in server.tree()}
     assert {folder for title, folder in folders.items() if " gen " in title} == {str(releases.path("1"))}
@@ -375,8 +375,8 @@ def test_a_start_in_a_folder_that_has_been_removed_is_explained(door: Door, tmp_
     ran = run("--chdir", str(tmp_path), "probe")
     assert ran.returncode == 71
     # If the path of an environment has a space, pip's script is run by a shell, which complains, too.
-    (said,) = [line for line in ran.stderr.splitlines() if not line.startswith("sh: ")]
-    assert said.startswith("rwsgi: the current folder cannot be found, it may have been removed: start")
+    (message,) = [line for line in ran.stderr.splitlines() if not line.startswith("sh: ")]
+    assert message.startswith("rwsgi: the current folder cannot be found, it may have been removed: start")
     assert run("--version").returncode == 0
 
 

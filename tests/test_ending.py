@@ -37,7 +37,7 @@ def test_what_is_made_at_load_lasts_as_long_as_its_mold(start: Start) -> None:
     assert not folder.exists()
 
 
-def test_a_former_mold_stays_for_those_who_use_what_it_has_made(start: Start) -> None:
+def test_a_former_mold_stays_while_its_children_use_its_files(start: Start) -> None:
     server = start("parting")
     mold = server.mold()
     folder = Path(server.wait_for("^folder (.*)$")[1])
@@ -92,7 +92,7 @@ def test_work_that_was_accepted_is_done(start: Start, tmp_path: Path, preload: s
         assert f"{what} has done its work in {pid}" in server.log.lines
 
 
-def test_who_waits_for_work_that_does_not_end_is_killed(start: Start) -> None:
+def test_a_child_with_endless_work_is_killed(start: Start) -> None:
     server = start("--preload", "on", "--shutdown-timeout", "1s", "parting")
     mold = server.mold()
     folder = Path(server.wait_for("^folder (.*)$")[1])

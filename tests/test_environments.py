@@ -18,11 +18,11 @@ SITE = """
 import sys
 import mine, by_pth
 import rwsgi
-from probe import ACTS, application as application, say
+from probe import ACTS, application as application, log_line
 
 @rwsgi.after_fork
 def born():
-    say("hook called")
+    log_line("hook called")
 
 ACTS["/environment"] = lambda environ, query: [sys.prefix, sys.executable, mine.__file__, sys.path, sys.argv]
 """
@@ -184,7 +184,7 @@ def test_another_kind_of_python_is_refused(door: Door, run: Run, environment: Pa
     assert ran.err.count("\n") == 0
 
 
-def test_an_environment_that_is_not_there_is_told(door: Door, run: Run, tmp_path: Path) -> None:
+def test_a_missing_environment_is_reported(door: Door, run: Run, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("application = print")
     ran = run("shop", environment={"VIRTUAL_ENV": str(tmp_path / "gone")})
     assert ran.code == 78

@@ -12,7 +12,7 @@ CONNECTIONS = 61
 ROUNDS = 5
 
 
-def test_three_busy_children_keep_nobody_waiting(start: Start) -> None:
+def test_three_busy_children_delay_no_other_request(start: Start) -> None:
     server = start("--processes", "4", "--threads", "1", "probe", children=4)
     clients = [server.client() for _ in range(CONNECTIONS)]
     for client in clients:
@@ -29,7 +29,7 @@ def test_three_busy_children_keep_nobody_waiting(start: Start) -> None:
         assert hold.answer().status == 200
 
 
-def test_three_children_that_compute_keep_nobody_waiting(start: Start) -> None:
+def test_three_computing_children_delay_no_other_request(start: Start) -> None:
     server = start("--processes", "4", "--threads", "1", "probe", children=4)
     clients = [server.client() for _ in range(CONNECTIONS)]
     done = server.folder / "done"
@@ -50,7 +50,7 @@ def test_three_children_that_compute_keep_nobody_waiting(start: Start) -> None:
         assert client.answer().status == 200
 
 
-def test_a_request_behind_a_long_one_is_taken_by_whoever_is_idle(start: Start) -> None:
+def test_a_request_after_a_long_one_is_taken_by_an_idle_child(start: Start) -> None:
     """Also for threads: one process, two threads, one of them busy."""
     server = start("--threads", "2", "probe")
     busy = server.hold()

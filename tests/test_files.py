@@ -92,7 +92,7 @@ def test_what_was_written_comes_before_the_file(server: Server, folder: Path) ->
     assert answer.body == b"first" + (folder / "large").read_bytes()
 
 
-def test_the_answer_to_head_tells_the_length(server: Server, folder: Path) -> None:
+def test_the_answer_to_head_has_the_length(server: Server, folder: Path) -> None:
     with Client(server.address) as client:
         client.send(f"/regular?path={folder}/large", method="HEAD")
         answer = client.answer("HEAD")

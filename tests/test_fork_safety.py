@@ -184,17 +184,17 @@ def test_what_cannot_be_shared_is_loaded_by_each_child(start: Start, tmp_path: P
     (tmp_path / "shop.py").write_text(PROBE + code)
     server = start("--processes", "2", "shop", children=2)
     assert {answer["imported_in"] for answer in ask_each(server, 2)} == set(server.children(2).values())
-    told = [line for line in warnings(server) if "cannot be shared" in line]
+    warned = [line for line in warnings(server) if "cannot be shared" in line]
     # One line contains what it is, what made it, and the remedies.
-    assert len(told) == 1
-    assert re.search(what, told[0]), told[0]
-    assert maker in told[0]
+    assert len(warned) == 1
+    assert re.search(what, warned[0]), warned[0]
+    assert maker in warned[0]
     for cure in ("--preload on", "--preload off", "rwsgi.before_fork"):
-        assert cure in told[0]
+        assert cure in warned[0]
 
 
 @pytest.mark.parametrize("name", ["flock", "helper", "thread"])
-def test_a_check_tells_what_cannot_be_shared(run: Run, tmp_path: Path, name: str) -> None:
+def test_a_check_reports_what_cannot_be_shared(run: Run, tmp_path: Path, name: str) -> None:
     code, what, maker = OFFENDERS[name]
     (tmp_path / "shop.py").write_text(PROBE + code)
     ran = run("--check", "--python-path", str(APPS), "shop")
@@ -220,7 +220,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_can_be_shared_is_shared_without_a_word(start: Start, tmp_path: Path, name: str) -> None:
+def test_what_can_be_shared_is_shared_without_a_warning(start: Start, tmp_path: Path, name: str) -> None:
     (tmp_path / "shop.py").write_text(PROBE + HARMLESS[name])
     server = start("--processes", "2", "shop", children=2)
     assert {answer["imported_in"] for answer in ask_each(server, 2)} == {server.mold()}
@@ -240,7 +240,7 @@ def test_the_demo_is_no_false_alarm(start: Start, tmp_path: Path) -> None:
     assert [line for line in warnings(server) if "shared" in line] == []
 
 
-def test_what_a_hook_lets_go_of_is_shared(start: Start, tmp_path: Path) -> None:
+def test_what_a_hook_releases_is_shared(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         PROBE + OFFENDERS["flock"][0] + "import rwsgi\nrwsgi.before_fork(lock.close)\n"
     )
@@ -322,9 +322,9 @@ def test_generators_without_a_seed_differ_in_each_child(start: Start, run: Run, 
     answers = ask_each(start("--processes", "3", "shop", children=3), 3)
     for name, different in (("own", 3), ("die", 3), ("random", 3), ("seeded", 1)):
         assert len({answer[name] for answer in answers}) == different, name
-    told = run("--check", "--python-path", str(APPS), "shop").out
-    assert "1 random generator (random.Random) without a seed" in told
-    assert "1 random generator with a seed" in told
+    output = run("--check", "--python-path", str(APPS), "shop").out
+    assert "1 random generator (random.Random) without a seed" in output
+    assert "1 random generator with a seed" in output
 
 
 def test_generators_of_numpy_without_a_seed_differ_in_each_child(start: Start, tmp_path: Path) -> None:
@@ -356,26 +356,26 @@ def test_what_numpy_draws_from_differs_in_each_child(start: Start, run: Run, tmp
     answers = ask_each(start("--processes", "3", "shop", children=3), 3)
     for name, different in (("own", 3), ("die", 3), ("seeded", 1)):
         assert len({answer[name] for answer in answers}) == different, name
-    told = run("--check", "--python-path", str(APPS), "shop").out
+    output = run("--check", "--python-path", str(APPS), "shop").out
     # The bit generator is reported with its generator.
     for kind in ("_pcg64.PCG64", "_mt19937.MT19937", "_generator.Generator"):
-        assert f"1 random generator (numpy.random.{kind}) without a seed" in told
+        assert f"1 random generator (numpy.random.{kind}) without a seed" in output
 
 
-def test_a_check_tells_all_that_is_found(run: Run, tmp_path: Path) -> None:
+def test_a_check_reports_all_findings(run: Run, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         STRANGER.replace("BREAK", "pass") + OFFENDERS["flock"][0] + HARMLESS["log"] + "import random\n"
         "dice = random.Random()\n"
     )
     ran = run("--check", "--python-path", str(APPS), "shop")
     assert ran.code == 0
-    for told in (
+    for finding in (
         r"cannot be shared by forked processes: .*/lock\) is locked .*\(made by shop.lock\)",
         r"not known to be harmless: 1 native thread .* of an unknown library",
         r"harmless or made anew: file descriptor \d+ \(.*/log\) is appended to",
         r"harmless or made anew: 1 random generator \(random.Random\) without a seed",
     ):
-        assert re.search(told, ran.out), ran.out
+        assert re.search(finding, ran.out), ran.out
 
 
 def test_children_load_side_by_side(start: Start, tmp_path: Path) -> None:
@@ -421,18 +421,18 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("how", BREAKS)
-def test_what_is_not_known_is_tried(start: Start, tmp_path: Path, how: str) -> None:
-    act, told = BREAKS[how]
+def test_unknown_findings_are_tried(start: Start, tmp_path: Path, how: str) -> None:
+    act, symptom = BREAKS[how]
     (tmp_path / "shop.py").write_text(STRANGER.replace("BREAK", act))
     server = start("--processes", "2", "shop", children=2)
-    server.wait_for(f" WARN .*a forked process was tried, and {told}.*cannot be shared")
+    server.wait_for(f" WARN .*a forked process was tried, and {symptom}.*cannot be shared")
     assert {answer["imported_in"] for answer in ask_each(server, 2)} == set(server.children(2).values())
     assert [line for line in server.log.lines if line.startswith("tried ")] == ["tried /"]
     if how == "hangs":
         assert any(re.search(r'shop\.py", line \d+ in application', line) for line in server.log.lines)
 
 
-def test_what_stands_the_trial_is_shared(start: Start, tmp_path: Path) -> None:
+def test_what_passes_the_trial_is_shared(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(STRANGER.replace("BREAK", "pass"))
     server = start("--processes", "2", "shop", children=2)
     assert {answer["imported_in"] for answer in ask_each(server, 2)} == {server.mold()}
@@ -440,7 +440,7 @@ def test_what_stands_the_trial_is_shared(start: Start, tmp_path: Path) -> None:
     server.wait_for(" INFO urls=/ tried in a forked process$")
 
 
-def test_nothing_unknown_is_asked_for_nothing(start: Start, tmp_path: Path) -> None:
+def test_without_unknown_findings_there_is_no_trial(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         "import sys\nfrom probe import application as inner\n"
         "def application(environ, start_response):\n"

@@ -24,7 +24,7 @@ def start_healthy(
     return start("--health", URL, *arguments, children=children, bind=bind)
 
 
-def said(answer: Answer) -> tuple[int, bytes]:
+def content(answer: Answer) -> tuple[int, bytes]:
     """The content of a health response, after checking its form."""
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.headers["Cache-Control"] == "no-store"
@@ -35,34 +35,34 @@ def said(answer: Answer) -> tuple[int, bytes]:
 
 def health(server: Server) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
     """Readiness and liveness."""
-    return said(server.get(URL)), said(server.get(f"{URL}/live"))
+    return content(server.get(URL)), content(server.get(f"{URL}/live"))
 
 
 def test_a_server_that_serves_is_ready_and_the_application_sees_nothing(start: Start) -> None:
     server = start_healthy(start, "probe")
     client = server.client()
     for _ in range(3):
-        assert said(client.get(URL)) == READY
-        assert said(client.get(f"{URL}/live")) == LIVE
-    assert said(client.get(f"{URL}?verbose=1")) == READY
+        assert content(client.get(URL)) == READY
+        assert content(client.get(f"{URL}/live")) == LIVE
+    assert content(client.get(f"{URL}?verbose=1")) == READY
     assert client.get("/").json()["served"] == 1
     for near in (f"{URL}/", f"{URL}z", f"{URL}/ready", f"/{URL}", "/-/"):
         assert (client.get(near).status, client.get(near).body) == (404, b"not here\n"), near
 
 
-def test_nobody_is_told_who_has_not_asked_for_it(start: Start) -> None:
+def test_without_the_option_there_is_no_health_check(start: Start) -> None:
     server = start("probe")
     assert server.get(URL).body == b"not here\n"
 
 
-def test_head_says_the_same_without_a_body(start: Start) -> None:
+def test_head_has_the_same_status_without_a_body(start: Start) -> None:
     client = start_healthy(start, "probe").client()
     for target, length in ((URL, "6"), (f"{URL}/live", "5")):
         client.send(target, method="HEAD")
         answer = client.answer("HEAD")
         assert (answer.status, answer.headers["Content-Length"], answer.body) == (200, length, b"")
         assert answer.headers["Cache-Control"] == "no-store"
-    assert said(client.get(URL)) == READY
+    assert content(client.get(URL)) == READY
 
 
 @pytest.mark.parametrize("target", [URL, f"{URL}/live"])
@@ -71,9 +71,9 @@ def test_other_methods_are_not_allowed(start: Start, method: str, target: str) -
     client = start_healthy(start, "probe").client()
     client.send(target, method=method, body=b"a body")
     answer = client.answer()
-    assert said(answer) == (405, b"method not allowed\n")
+    assert content(answer) == (405, b"method not allowed\n")
     assert answer.headers["Allow"] == "GET, HEAD"
-    assert said(client.get(target))[0] == 200
+    assert content(client.get(target))[0] == 200
 
 
 # Each as the only request of a connection, with the beginning of its answer.

@@ -51,15 +51,15 @@ def test_hooks_of_cpython_are_called_where_the_threads_are(start: Start, tmp_pat
     """As agents do that stop their thread before a fork, and restart it afterwards."""
     (tmp_path / "shop.py").write_text(
         "import os, threading\n"
-        "from probe import application as application, say\n"
+        "from probe import application as application, log_line\n"
         "def begin():\n"
-        "    global told, thread\n"
-        "    told = threading.Event()\n"
-        "    thread = threading.Thread(target=told.wait, daemon=True)\n"
+        "    global stop, thread\n"
+        "    stop = threading.Event()\n"
+        "    thread = threading.Thread(target=stop.wait, daemon=True)\n"
         "    thread.start()\n"
-        "    say(f'begun in {os.getpid()}')\n"
+        "    log_line(f'begun in {os.getpid()}')\n"
         "def end():\n"
-        "    told.set()\n"
+        "    stop.set()\n"
         "    thread.join()\n"
         "begin()\n"
         "os.register_at_fork(before=end, after_in_parent=begin, after_in_child=begin)\n"
@@ -78,7 +78,7 @@ def test_a_child_that_loads_for_itself_calls_for_itself(start: Start) -> None:
     assert [calls(server, when) for when in ("warmup", "before_fork", "after_fork")] == [[pid], [], [pid]]
 
 
-def test_threads_are_there_after_the_fork_is_told(start: Start) -> None:
+def test_threads_in_the_child_are_reported(start: Start) -> None:
     server = start("--threads", "3", "hooked")
     (pid,) = server.children(1).values()
     assert calls(server, "after_fork") == [pid]
@@ -86,7 +86,7 @@ def test_threads_are_there_after_the_fork_is_told(start: Start) -> None:
     assert calls(server, "on_exit first") == [pid]
 
 
-def test_what_is_let_go_before_the_fork_does_not_stand_in_its_way(start: Start, tmp_path: Path) -> None:
+def test_what_is_released_before_the_fork_does_not_prevent_it(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         "import socket, rwsgi\n"
         "from probe import application as application\n"
@@ -134,11 +134,11 @@ def test_a_generation_that_cannot_be_made_ready_does_not_take_over(
 def test_what_is_not_needed_may_fail(start: Start, tmp_path: Path, when: str) -> None:
     (tmp_path / "shop.py").write_text(
         "import rwsgi\n"
-        "from probe import application as application, say\n"
+        "from probe import application as application, log_line\n"
         f"@rwsgi.{when}\n"
-        "def first():\n    say('first called')\n    raise SystemExit(3)\n"
+        "def first():\n    log_line('first called')\n    raise SystemExit(3)\n"
         f"@rwsgi.{when}\n"
-        "def second():\n    say('second called')\n    raise ValueError('no shop')\n"
+        "def second():\n    log_line('second called')\n    raise ValueError('no shop')\n"
     )
     server = start("shop")
     assert server.get("/").status == 200
@@ -169,9 +169,9 @@ def test_the_environ_names_child_and_generation(start: Start, tmp_path: Path) ->
 @pytest.mark.parametrize("preload", ["on", "off"])
 def test_the_warm_up_has_no_child(start: Start, tmp_path: Path, preload: str) -> None:
     (tmp_path / "shop.py").write_text(
-        "from probe import application as inner, say\n"
+        "from probe import application as inner, log_line\n"
         "def application(environ, start_response):\n"
-        "    say(f\"in {environ.get('rwsgi.child')} of {environ['rwsgi.generation']}\")\n"
+        "    log_line(f\"in {environ.get('rwsgi.child')} of {environ['rwsgi.generation']}\")\n"
         "    return inner(environ, start_response)\n"
     )
     server = start("--preload", preload, "--warmup", "/", "shop")
@@ -180,7 +180,7 @@ def test_the_warm_up_has_no_child(start: Start, tmp_path: Path, preload: str) ->
     server.wait_for("^in 0 of 1$")
 
 
-def test_without_the_server_nobody_is_called() -> None:
+def test_without_the_server_no_hook_is_called() -> None:
     script = "import hooked, rwsgi; print(rwsgi.after_fork(hooked.after) is hooked.after)"
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=APPS, capture_output=True, text=True, check=True, timeout=30
@@ -197,9 +197,9 @@ def test_the_binary_brings_the_module_along(door: Door, start: Start, tmp_path: 
     (tmp_path / "shop.py").write_text(
         "import rwsgi, rwsgi.hooks\n"
         "from rwsgi import after_fork\n"
-        "from probe import say\n"
+        "from probe import log_line\n"
         "from hooked import application as application\n"
-        "say(f'rwsgi {rwsgi.__version__} of {getattr(rwsgi, \"__file__\", None)}')\n"
+        "log_line(f'rwsgi {rwsgi.__version__} of {getattr(rwsgi, \"__file__\", None)}')\n"
     )
     server = start("shop", environment={"VIRTUAL_ENV": ""} if door.name == "binary" else {})
     found = server.wait_for(r"^rwsgi (\d+\.\d+\.\d+) of (.*)$")

@@ -155,7 +155,7 @@ def check_descriptors(server: Server, times: int) -> None:
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_whoever_serves_is_known_to_the_front(start: Start, threads: str) -> None:
+def test_the_front_knows_every_serving_child(start: Start, threads: str) -> None:
     options = ("--processes", "2", "--threads", threads, "--max-requests-per-child", "5")
     server = start(*options, "hostile", children=2)
     check_descriptors(server, 50)

@@ -137,7 +137,7 @@ def test_the_corpus_is_large() -> None:
 
 
 @pytest.mark.parametrize(("witness", "seed"), [("", seed) for seed in range(5)], indirect=["witness"])
-def test_how_the_bytes_are_cut_changes_nothing(witness: Server, seed: int) -> None:
+def test_splitting_the_bytes_changes_nothing(witness: Server, seed: int) -> None:
     """Inputs in random pieces, each sent before the next."""
     chance = random.Random(seed)
     cases = [case for case in CASES if not case.server and len(case.sent) < 2000]

@@ -108,7 +108,7 @@ def test_http1_goes_on_beside_it(start: Start) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--http2", "auto"), ("--http2", "off")])
-def test_it_is_not_served_unasked(start: Start, options: tuple[str, ...]) -> None:
+def test_http2_needs_the_option(start: Start, options: tuple[str, ...]) -> None:
     server = start(*options, "probe")
     with Client(server.address) as client:
         client.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")

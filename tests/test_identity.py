@@ -77,9 +77,7 @@ def test_all_but_the_supervisor_are_the_users(start: Start, before: list[str], p
     assert warnings(server) == []
 
 
-def test_who_starts_it_may_stand_where_the_user_may_not(
-    start: Start, before: list[str], tmp_path: Path
-) -> None:
+def test_the_start_folder_may_be_closed_to_the_user(start: Start, before: list[str], tmp_path: Path) -> None:
     """As root does in /root: nothing in that folder is needed."""
     os.chmod(tmp_path, 0o700)
     server = start("--user", "nobody", "probe", before=before)
@@ -113,7 +111,7 @@ def test_a_low_port_is_served_by_every_front_and_child(start: Start, before: lis
     assert run_as_root(server) == {server.pid}
 
 
-def test_nobody_outlives_the_supervisor_that_has_changed_the_user(
+def test_no_process_outlives_the_supervisor_after_a_change_of_user(
     start: Start, before: list[str], place: Path
 ) -> None:
     """The kernel clears PDEATHSIG when a process changes its user."""
@@ -226,7 +224,7 @@ def test_a_socket_in_a_folder_of_the_users_is_made_and_removed_as_by_the_user(
     assert list((place / "own" / "moved").iterdir()) == list(elsewhere.iterdir()) == []
 
 
-def test_a_socket_in_a_folder_for_everybody_is_the_users(
+def test_a_socket_in_a_shared_folder_belongs_to_the_user(
     start: Start, before: list[str], place: Path
 ) -> None:
     (place / "tmp").mkdir()
@@ -363,7 +361,7 @@ def test_the_users_variables_are_set(start: Start, before: list[str], place: Pat
         ("group", "no-such-group", "is no group of this machine"),
     ],
 )
-def test_an_unknown_name_is_told(run: Run, tmp_path: Path, option: str, name: str, message: str) -> None:
+def test_an_unknown_name_is_reported(run: Run, tmp_path: Path, option: str, name: str, message: str) -> None:
     ran = run(f"--{option}", name, "probe")
     assert (ran.code, ran.err) == (64, f'rwsgi: command line: {option} "{name}" {message}')
     (tmp_path / "rwsgi.toml").write_text(f"{option} = '{name}'\n")
@@ -371,7 +369,7 @@ def test_an_unknown_name_is_told(run: Run, tmp_path: Path, option: str, name: st
     assert (ran.code, ran.err) == (78, f'rwsgi: rwsgi.toml:1: {option} "{name}" {message}')
 
 
-def test_who_is_not_root_cannot_become_another(run: Run, before: list[str], place: Path) -> None:
+def test_only_root_can_change_the_user(run: Run, before: list[str], place: Path) -> None:
     ran = run(
         *("--user", "daemon", "--chdir", str(place), "probe"),
         before=[*before, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"],

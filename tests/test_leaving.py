@@ -86,14 +86,14 @@ class Scene:
         (line,) = self.last_lines(1)
         return line
 
-    def said(self, beginning: str) -> int:
+    def count_logged(self, beginning: str) -> int:
         """How often the application has logged this."""
         return len([line for line in self.server.log.lines if line.startswith(beginning)])
 
     def check_closed(self, target: str, count: int) -> None:
         """This number of answers were closed, none of them twice."""
         self.server.wait_for_all(f"^closed {target}", count)
-        assert self.said(f"closed {target}") == count
+        assert self.count_logged(f"closed {target}") == count
 
     def end(self) -> None:
         """Nothing is open that was not open before, and there were no additional lines."""
@@ -115,7 +115,7 @@ def test_in_the_head(start: Start, leave: Leave, sent: bytes) -> None:
         assert (line, status) == (sent.partition(b"\r\n")[0].decode(), 400)
         scene.check_served()
     scene.end()
-    assert scene.said("saw /head") == 0
+    assert scene.count_logged("saw /head") == 0
 
 
 @WAYS
@@ -134,7 +134,7 @@ def test_in_the_head_of_a_later_request(start: Start, leave: Leave) -> None:
 
 
 @WAYS
-def test_without_a_word(start: Start, leave: Leave) -> None:
+def test_before_a_request(start: Start, leave: Leave) -> None:
     """Before the first request, and between two: neither is a request."""
     scene = Scene(start)
     for _ in range(TIMES):
@@ -174,7 +174,7 @@ def test_in_a_small_body(start: Start, leave: Leave, sent: bytes) -> None:
         assert (target, status) == ("/body", 400)
         scene.check_served()
     scene.end()
-    assert scene.said("saw /body") == 0
+    assert scene.count_logged("saw /body") == 0
 
 
 @WAYS
@@ -189,7 +189,7 @@ def test_in_a_body_that_is_in_a_file(start: Start, leave: Leave) -> None:
         until_equal(lambda: body_files(scene.front), [])
         scene.check_served()
     scene.end()
-    assert scene.said("saw /body") == 0
+    assert scene.count_logged("saw /body") == 0
 
 
 @pytest.mark.parametrize("size", [0, 10, LARGE])
@@ -219,7 +219,7 @@ def test_while_queued(start: Start, size: int) -> None:
     held.client.close()
     last.close()
     scene.end()
-    assert scene.said("saw /queued") == 0
+    assert scene.count_logged("saw /queued") == 0
 
 
 def test_while_the_application_runs(start: Start) -> None:

@@ -42,7 +42,7 @@ from tests.waiting import until, until_equal
 # Pipes.
 
 
-def test_a_pipe_that_nobody_reads_stops_nobody_and_what_was_lost_is_told(begin: Begin) -> None:
+def test_an_unread_pipe_blocks_no_process_and_losses_are_reported(begin: Begin) -> None:
     with pipe() as (reader, writer):
         server = begin("--processes", "2", before=to(f"2>&{writer}"), inherited=[writer])
         read_until(reader, " ready$")
@@ -58,7 +58,7 @@ def test_a_pipe_that_nobody_reads_stops_nobody_and_what_was_lost_is_told(begin: 
         assert read_until(reader, " INFO stopped$")
 
 
-def test_what_was_lost_is_told_without_a_further_line(begin: Begin) -> None:
+def test_losses_are_reported_without_a_further_line(begin: Begin) -> None:
     with pipe() as (reader, writer):
         server = begin(before=to(f"2>&{writer}"), inherited=[writer])
         read_until(reader, " ready$")
@@ -69,7 +69,7 @@ def test_what_was_lost_is_told_without_a_further_line(begin: Begin) -> None:
         read_until(reader, LOST)
 
 
-def test_a_pipe_whose_reader_has_gone_stops_nobody(begin: Begin) -> None:
+def test_a_pipe_without_a_reader_blocks_no_process(begin: Begin) -> None:
     with pipe() as (reader, writer):
         server = begin("--processes", "2", before=to(f"2>&{writer}"), inherited=[writer])
         os.close(writer)
@@ -180,7 +180,7 @@ def test_a_traceback_of_many_pages_is_whole(begin: Begin, tmp_path: Path) -> Non
 # Sockets, and systemd's journal.
 
 
-def test_a_socket_that_nobody_reads_stops_nobody(begin: Begin) -> None:
+def test_an_unread_socket_blocks_no_process(begin: Begin) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         server = begin("--processes", "2", before=to(f"2>&{theirs.fileno()}"), inherited=[theirs.fileno()])
@@ -243,7 +243,7 @@ def test_a_file_is_written_by_a_process_of_its_own_to_the_last_line(begin: Begin
     assert lines[-1].endswith(" INFO stopped")
 
 
-def test_who_writes_the_log_is_replaced_when_it_dies(begin: Begin, tmp_path: Path) -> None:
+def test_the_log_process_is_replaced_when_it_dies(begin: Begin, tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     server = begin(before=to(f"2>>{log}"))
     for _ in range(2):
@@ -259,7 +259,7 @@ def test_who_writes_the_log_is_replaced_when_it_dies(begin: Begin, tmp_path: Pat
     assert log.read_text().endswith(" INFO stopped\n")
 
 
-def test_who_writes_the_log_ends_with_the_server(begin: Begin, tmp_path: Path) -> None:
+def test_the_log_process_ends_with_the_server(begin: Begin, tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     server = begin(before=to(f"2>>{log}"))
     server.send_signal(signal.SIGKILL)
@@ -297,7 +297,7 @@ def test_a_full_disk_costs_lines_and_nothing_else(begin: Begin, small: Disk) -> 
 
 
 @as_root
-def test_a_disk_that_does_not_answer_stops_nobody(begin: Begin, freezable: Disk) -> None:
+def test_a_frozen_disk_blocks_no_process(begin: Begin, freezable: Disk) -> None:
     log = freezable.place / "server.log"
     server = begin("--processes", "2", before=to(f"2>>{log}"))
     freezable.freeze()
@@ -375,7 +375,7 @@ def test_rwsgictl_needs_neither_reader_nor_descriptors(door: Door, start: Start)
 
 
 @pytest.mark.parametrize("command", ["--bind nonsense:x", "--no-such-option", "--help"])
-def test_a_program_that_only_complains_waits_for_nobody(door: Door, tmp_path: Path, command: str) -> None:
+def test_an_error_message_does_not_block(door: Door, tmp_path: Path, command: str) -> None:
     with pipe() as (_, writer):
         fill(writer)
         ran = subprocess.run(
@@ -413,7 +413,7 @@ def test_colours_can_be_done_without(begin: Begin, terminal: Terminal, plain: Ma
     server.stop()
 
 
-def test_a_terminal_that_was_stopped_stops_nobody(begin: Begin, terminal: Terminal) -> None:
+def test_a_stopped_terminal_blocks_no_process(begin: Begin, terminal: Terminal) -> None:
     server = begin("--processes", "2", before=on(terminal), inherited=[terminal.theirs], environment=TERM)
     read_until(terminal.ours, "ready$")
     termios.tcflow(terminal.theirs, termios.TCOOFF)
@@ -423,7 +423,7 @@ def test_a_terminal_that_was_stopped_stops_nobody(begin: Begin, terminal: Termin
     stops(server)
 
 
-def test_a_terminal_that_is_gone_stops_nobody(begin: Begin, terminal: Terminal) -> None:
+def test_a_closed_terminal_blocks_no_process(begin: Begin, terminal: Terminal) -> None:
     server = begin("--processes", "2", before=on(terminal), inherited=[terminal.theirs], environment=TERM)
     terminal.close()
     goes_on(server)

@@ -59,7 +59,7 @@ def test_write_of_another_request_is_refused(start: Start) -> None:
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_a_thread_that_outlives_its_request_has_no_say_in_others(start: Start, threads: str) -> None:
+def test_a_thread_that_outlives_its_request_cannot_affect_others(start: Start, threads: str) -> None:
     server = start("--threads", threads, "mistakes")
     for _ in range(4):
         assert server.get("/leave-thread").body == b"left"

@@ -65,21 +65,21 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_nothing_is_said_where_all_is_there(machine: Machine) -> None:
+def test_nothing_is_reported_where_all_is_installed(machine: Machine) -> None:
     ran = machine.run(str(NEEDS))
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
-def told(machine: Machine) -> list[str]:
+def messages(machine: Machine) -> list[str]:
     ran = machine.run(str(NEEDS))
     assert (ran.returncode, ran.stdout) == (1, "")
     return ran.stderr.splitlines()
 
 
-def test_each_thing_that_lacks_is_one_line(machine: Machine) -> None:
+def test_each_missing_program_is_one_line(machine: Machine) -> None:
     for name in ("cargo", "rustc", "cc", "python3"):
         machine.remove(name)
-    lines = told(machine)
+    lines = messages(machine)
     assert [line.split(":")[0] for line in lines] == [
         "cargo is not installed",
         "rustc is not installed",
@@ -104,14 +104,14 @@ def test_each_thing_that_lacks_is_one_line(machine: Machine) -> None:
         ),
     ],
 )
-def test_what_is_there_and_does_not_do_is_told(machine: Machine, name: str, script: str, line: str) -> None:
+def test_an_unsuitable_program_is_reported(machine: Machine, name: str, script: str, line: str) -> None:
     machine.put(name, script)
-    (said,) = told(machine)
-    assert said.startswith(line)
+    (message,) = messages(machine)
+    assert message.startswith(line)
 
 
 @pytest.mark.parametrize("version", ["1.95.0", "1.100.0-nightly", "2.0.0"])
-def test_a_later_rust_does(machine: Machine, version: str) -> None:
+def test_a_later_rust_is_accepted(machine: Machine, version: str) -> None:
     machine.put("cargo", f"echo cargo {version}")
     assert machine.run(str(NEEDS)).stderr == ""
 
@@ -139,10 +139,10 @@ def test_a_later_rust_does(machine: Machine, version: str) -> None:
         ),
     ],
 )
-def test_a_python_that_does_not_do_is_told(machine: Machine, change: str, line: str) -> None:
+def test_an_unsuitable_python_is_reported(machine: Machine, change: str, line: str) -> None:
     machine.change_python(change)
-    (said,) = told(machine)
-    assert said.startswith(line)
+    (message,) = messages(machine)
+    assert message.startswith(line)
 
 
 @pytest.mark.parametrize(

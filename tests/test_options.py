@@ -169,7 +169,8 @@ def test_python_path_comes_in_the_order_given(start: Start, tmp_path: Path) -> N
         (tmp_path / name).mkdir()
         (tmp_path / name / "which.py").write_text(f"NAME = {name!r}")
     (tmp_path / "shop.py").write_text(
-        "from probe import application as application, say\nfrom which import NAME\nsay('found ' + NAME)"
+        "from probe import application as application, log_line\n"
+        "from which import NAME\nlog_line('found ' + NAME)"
     )
     server = start("--python-path", "first", "--python-path", str(tmp_path / "second"), "shop")
     server.wait_for("^found first$")
@@ -178,15 +179,15 @@ def test_python_path_comes_in_the_order_given(start: Start, tmp_path: Path) -> N
 def test_variables_are_there_before_the_application_is(start: Start, tmp_path: Path) -> None:
     (tmp_path / "variables").write_text("# of the shop\nA=file\nexport B='two words'\n")
     (tmp_path / "shop.py").write_text(
-        "import os\nfrom probe import application as application, say\n"
-        "say('{A} {B} {C}'.format_map(os.environ))"
+        "import os\nfrom probe import application as application, log_line\n"
+        "log_line('{A} {B} {C}'.format_map(os.environ))"
     )
     server = start("--env-file", "variables", "--env", "A=option", "--env", "C=a=b", "shop")
     server.wait_for("^option two words a=b$")
 
 
 def test_modules_are_imported_with_the_application(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "extra.py").write_text("import os, probe\nprobe.say(f'extra in {os.getpid()}')")
+    (tmp_path / "extra.py").write_text("import os, probe\nprobe.log_line(f'extra in {os.getpid()}')")
     server = start("--preload", "on", "--import", "extra", "probe")
     assert int(server.wait_for(r"^extra in (\d+)$")[1]) == server.mold()
 
@@ -205,9 +206,9 @@ def test_the_application_sees_its_mount_point(start: Start) -> None:
 
 def test_warm_up_requests_run_in_the_mold(start: Start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
-        "import os\nfrom probe import application as inner, say\n"
+        "import os\nfrom probe import application as inner, log_line\n"
         "def application(environ, start_response):\n"
-        "    say('{} {} in {}'.format(environ['HTTP_HOST'], environ['PATH_INFO'], os.getpid()))\n"
+        "    log_line('{} {} in {}'.format(environ['HTTP_HOST'], environ['PATH_INFO'], os.getpid()))\n"
         "    return inner(environ, start_response)\n"
     )
     urls = ("/", "http://shop.example/nothing", "/leave?how=raise")
@@ -291,7 +292,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(start: Start) -> None:
     assert server.get("/").json()["served"] == 1
 
 
-def test_a_full_queue_is_said_so(start: Start) -> None:
+def test_a_full_queue_is_answered_with_503(start: Start) -> None:
     server = start("--max-queue", "2", "probe")
     held = server.hold()
     # All three are sent before the first is read; the first two to arrive wait.
@@ -377,9 +378,9 @@ def test_the_options_are_not_in_the_list_of_processes(start: Start) -> None:
     assert server.get("/").json()["arguments"] == ["rwsgi"]
 
 
-def test_the_start_up_message_says_where_what_and_how_to_stop(start: Start) -> None:
+def test_the_start_up_message_has_address_processes_and_how_to_stop(start: Start) -> None:
     server = start("--processes", "2", "--threads", "3", "probe", children=2)
-    said = "\n".join(server.log.lines)
+    output = "\n".join(server.log.lines)
     for text in (server.url, "2 processes x 3 threads", "stack 8M", "3.", f"kill -TERM {server.pid}"):
-        assert text in said, said
+        assert text in output, output
     assert len([line for line in server.log.lines if line.endswith(f" pid={server.pid} ready")]) == 1

@@ -15,9 +15,9 @@ from tests.pep3333 import (
     NUMBERS,
     bare_only,
     holding,
+    lines_since,
     raw,
     request,
-    said,
     serving,
     settled,
     surviving,
@@ -199,7 +199,7 @@ def test_an_error_after_the_first_bytes_is_raised_again(site: Server, by: str) -
         with pytest.raises(IncompleteRead) as broken:
             response.read()
         assert broken.value.partial == b"too late"
-    lines = said(site, since)
+    lines = lines_since(site, since)
     assert "raised again: the first answer failed" in lines
     assert "RuntimeError: the first answer failed" in lines
 
@@ -208,7 +208,7 @@ def test_an_error_after_the_first_bytes_is_raised_again(site: Server, by: str) -
 
 
 def closings(site: Server, since: int, tag: str) -> int:
-    return said(site, since).count(f"closed {tag}")
+    return lines_since(site, since).count(f"closed {tag}")
 
 
 def new_tag() -> str:
@@ -274,7 +274,7 @@ def test_an_error_in_close_leaves_the_answer_and_the_connection_alone(site: Serv
         for _ in range(2):
             got = client.get(target("fail", error="ValueError", moment="in close"))
             assert (got.status, got.body) == (200, b"part")
-    lines = said(site, since)
+    lines = lines_since(site, since)
     assert sum(line.endswith("the application failed") for line in lines) == 2
     assert lines.count("Traceback (most recent call last):") == 2
 
@@ -285,7 +285,7 @@ def test_an_error_in_close_leaves_the_answer_and_the_connection_alone(site: Serv
 @bare_only
 @pytest.mark.parametrize("shape", ["list", "tuple"])
 @pytest.mark.parametrize("part", ["", "x", "x" * 100_000], ids=len)
-def test_the_length_of_a_single_part_is_told(site: Server, shape: str, part: str) -> None:
+def test_the_length_of_a_single_part_is_sent(site: Server, shape: str, part: str) -> None:
     """The validator's iterable has no length."""
     got = raw(site, f"GET {target('repeat', part=part[:1], times=str(len(part)), shape=shape)}")
     assert (got.all("Content-Length"), got.all("Transfer-Encoding")) == ([str(len(part))], [])
@@ -315,7 +315,7 @@ def test_a_connection_that_ends_the_body_is_not_promised_to_be_kept(site: Server
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_an_announced_length_is_told_once_and_kept(site: Server, shape: str, version: str) -> None:
+def test_an_announced_length_is_sent_once_and_unchanged(site: Server, shape: str, version: str) -> None:
     header = ["Content-Length:6", "content-length:6"]
     got = raw(site, f"GET {answer('one', 'two', header=header, shape=shape)} HTTP/{version}")
     assert (got.all("Content-Length"), got.all("Transfer-Encoding")) == (["6"], [])
@@ -367,7 +367,7 @@ def test_writing_past_the_length_is_an_error(site: Server) -> None:
     with Client(site.address) as client:
         assert client.get("/write-past-length").body == b"one"
         assert client.get("/generator").body == b"from a generator"
-    assert [line for line in said(site, since) if line.startswith("past the length:")] == [
+    assert [line for line in lines_since(site, since) if line.startswith("past the length:")] == [
         "past the length: an error"
     ]
 
@@ -404,13 +404,13 @@ def test_an_answer_that_has_no_body_has_none(
         assert client.get("/generator").body == b"from a generator"
 
 
-def test_an_answer_not_modified_tells_no_length_but_that_of_the_application(site: Server) -> None:
+def test_a_304_has_only_the_length_that_the_application_gives(site: Server) -> None:
     """RFC 9110, section 8.6: it may tell the length that 200 would have, and no other."""
     got = raw(site, f"GET {answer(status='304 Not Modified', header=['Content-Length:1000'])}")
     assert (set(got.all("Content-Length")) <= {"1000"}, got.rest) == (True, b"")
 
 
-def test_an_answer_without_content_has_no_length_whatever_the_application_says(site: Server) -> None:
+def test_a_204_has_no_length_even_if_the_application_gives_one(site: Server) -> None:
     """RFC 9110, section 8.6."""
     got = raw(site, f"GET {answer(status='204 No Content', header=['Content-Length:0'])}")
     assert (got.all("Content-Length"), got.rest) == ([], b"")

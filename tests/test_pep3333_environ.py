@@ -156,7 +156,7 @@ def test_without_a_body_there_is_neither_type_nor_length(site: Server) -> None:
     assert not [name for name in environ(site) if "CONTENT" in name]
 
 
-def test_a_length_of_zero_is_told(site: Server) -> None:
+def test_a_length_of_zero_is_passed(site: Server) -> None:
     assert environ(site, "POST /show", "Content-Length: 0")["CONTENT_LENGTH"] == "0"
 
 
@@ -200,7 +200,7 @@ def test_header_names_with_an_underscore_are_dropped(site: Server, name: str) ->
     assert seen.keys() == environ(site, "GET /show", others).keys()
 
 
-def test_a_plain_connection_is_http_and_nothing_says_https(site: Server) -> None:
+def test_a_plain_connection_is_http_in_every_variable(site: Server) -> None:
     seen = environ(site)
     assert seen["wsgi.url_scheme"] == "http"
     assert "HTTPS" not in seen
@@ -217,7 +217,7 @@ def test_the_application_is_not_run_only_once(site: Server) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_application_is_told_who_may_run_it_at_the_same_time(
+def test_multithread_and_multiprocess_are_right(
     door: Door, tmp_path: Path, processes: int, threads: int
 ) -> None:
     pool = ["--processes", str(processes), "--threads", str(threads)]
@@ -324,7 +324,7 @@ def test_a_body_in_chunks_has_its_length_and_no_framing_left(site: Server) -> No
     assert "HTTP_TRANSFER_ENCODING" not in seen
 
 
-def test_a_client_that_waits_is_told_to_go_on(site: Server) -> None:
+def test_a_waiting_client_gets_100_continue(site: Server) -> None:
     with Client(site.address) as client:
         line = f"POST {target('read', how='read(-1)')}"
         client.socket.sendall(request(line, "Content-Length: 4", "Expect: 100-continue"))
@@ -335,7 +335,7 @@ def test_a_client_that_waits_is_told_to_go_on(site: Server) -> None:
 
 @pytest.mark.parametrize("chunk", [None, 50_000], ids=["a length", "chunks"])
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["small", "large"])
-def test_a_body_that_nobody_reads_does_not_disturb_the_next_request(
+def test_an_unread_body_does_not_affect_the_next_request(
     site: Server, body: bytes, chunk: int | None
 ) -> None:
     framing = f"Content-Length: {len(body)}" if chunk is None else "Transfer-Encoding: chunked"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.apps.pep3333 import ERRORS, HEADERS, RETURNED, STATUSES
 from tests.client import Client
-from tests.pep3333 import CALLABLES, raw, request, said, serving, settled, surviving, target
+from tests.pep3333 import CALLABLES, lines_since, raw, request, serving, settled, surviving, target
 from tests.server import Door, Server
 
 
@@ -32,7 +32,7 @@ def fails(site: Server, asked: str) -> list[str]:
         assert got.rest == b"500 Internal Server Error\n"
         assert got.all("Content-Length") == [str(len(got.rest))]
         assert not got.all("X-Evil")
-    lines = said(site, since)
+    lines = lines_since(site, since)
     assert failures(lines) == 1
     return lines
 
@@ -57,7 +57,7 @@ def test_any_exception_after_a_part_breaks_the_chunks_off(site: Server, error: s
         with pytest.raises(IncompleteRead) as broken:
             response.read()
         assert broken.value.partial == b"part"
-    lines = said(site, since)
+    lines = lines_since(site, since)
     assert failures(lines) == 1
     assert lines.count("Traceback (most recent call last):") >= 1
 
@@ -93,7 +93,7 @@ def test_any_exception_in_close_leaves_the_answer_alone(site: Server, error: str
     with surviving(site):
         got = site.get(target("fail", error=error, moment="in close"))
         assert (got.status, got.body) == (200, b"part")
-    assert failures(said(site, since)) == 1
+    assert failures(lines_since(site, since)) == 1
 
 
 @pytest.mark.parametrize("size", [10, 300_000])
@@ -132,8 +132,8 @@ def test_an_answer_without_start_response_is_an_error_500(site: Server, returns:
     with surviving(site):
         assert site.get(target("without-start", returns=returns)).status == 500
     # The validator notices that, too, unless there are no parts.
-    told = " the application did not call start_response", " the application failed"
-    assert sum(line.endswith(told) for line in said(site, since)) == 1
+    reasons = " the application did not call start_response", " the application failed"
+    assert sum(line.endswith(reasons) for line in lines_since(site, since)) == 1
 
 
 def test_a_part_before_start_response_is_an_error_500(site: Server) -> None:
@@ -157,7 +157,7 @@ def test_a_part_that_is_not_bytes_breaks_the_answer_off(site: Server) -> None:
         with pytest.raises(IncompleteRead) as broken:
             response.read()
         assert broken.value.partial == b"part"
-    assert failures(said(site, since)) == 1
+    assert failures(lines_since(site, since)) == 1
 
 
 def test_writing_what_is_not_bytes_is_an_error_500(site: Server) -> None:

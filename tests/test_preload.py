@@ -54,8 +54,8 @@ def test_one_process_that_is_not_replaced_loads_for_itself(start: Start, run: Ru
     assert len(imports(server)) == 1
     server.wait_for("pool .*application loaded in it, as there is none to share with")
     assert not [line for line in server.log.lines if "cannot be shared" in line]
-    told = run("--check", "--python-path", str(APPS), "busy").out
-    assert "--preload auto loads it in that process" in told
+    output = run("--check", "--python-path", str(APPS), "busy").out
+    assert "--preload auto loads it in that process" in output
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,6 @@ def test_the_collector_looks_more_often_where_the_application_is_shared(start: S
     assert often[1] < usual[1]
 
 
-def test_what_the_application_tells_the_collector_holds(start: Start, tmp_path: Path) -> None:
+def test_the_applications_settings_of_the_collector_are_kept(start: Start, tmp_path: Path) -> None:
     (tmp_path / "heap.py").write_text(COLLECTOR.format(choice="gc.set_threshold(5000, 20, 30)"))
     assert start("--preload", "on", "heap").get("/").json() == [5000, 20, 30]

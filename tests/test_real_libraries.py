@@ -161,18 +161,18 @@ def test_openmp_is_known_by_its_library(start: Start, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", OFFENDERS)
 def test_an_offender_is_loaded_by_each_child(start: Start, tmp_path: Path, name: str) -> None:
-    code, told, did = OFFENDERS[name]
+    code, pattern, did = OFFENDERS[name]
     (tmp_path / "shop.py").write_text(code + ANSWER)
     server = start(*RECYCLING, "shop", children=CHILDREN)
     answers = ask(server)
     assert all(answer["did"] == did and answer["loaded_in"] == answer["pid"] for answer in answers)
     (warning,) = warnings(server)
-    assert re.search(told, warning), warning
+    assert re.search(pattern, warning), warning
     assert "cannot be shared" in warning
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_is_harmless_or_cured_is_shared_without_a_word(start: Start, tmp_path: Path, name: str) -> None:
+def test_harmless_and_fixed_libraries_are_shared_silently(start: Start, tmp_path: Path, name: str) -> None:
     code, did = HARMLESS[name]
     (tmp_path / "shop.py").write_text(code + ANSWER)
     server = start(*RECYCLING, "shop", children=CHILDREN)

@@ -193,7 +193,7 @@ def private(pid: int) -> int:
 @pytest.mark.parametrize(
     "option", ["--restart-interval=0", "--max-requests=0", "--inactivity-timeout=0", "--max-child-memory=0"]
 )
-def test_zero_stands_for_never(start: Start, option: str) -> None:
+def test_zero_means_never(start: Start, option: str) -> None:
     server = start(option, "brief")
     pids = {server.get("/").body for _ in range(20)}
     assert pids == {str(pid).encode() for pid in server.children(1).values()}

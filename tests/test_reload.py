@@ -92,7 +92,7 @@ def test_twenty_reloads_of_which_five_are_broken_lose_nothing(
     until(lambda: len(server.tree()) == 5 or None, lambda: server.tree())
 
 
-def test_what_is_wrong_with_a_new_generation_is_told(start: Start, tmp_path: Path) -> None:
+def test_the_error_of_a_new_generation_is_reported(start: Start, tmp_path: Path) -> None:
     deploy(tmp_path, "one")
     server = start("--processes", "2", "shop", children=2)
     before = server.children(2)
@@ -189,7 +189,7 @@ def test_a_mold_that_hangs_when_it_forks_is_replaced(start: Start, tmp_path: Pat
 
 
 @pytest.mark.parametrize("role", ["mold", "child"])
-def test_who_is_stopped_does_not_outlive_its_generation(start: Start, role: str) -> None:
+def test_a_stopped_process_does_not_outlive_its_generation(start: Start, role: str) -> None:
     server = start("--shutdown-timeout", "1s", "probe")
     (pid,) = [server.mold()] if role == "mold" else server.children(1).values()
     os.kill(pid, signal.SIGSTOP)
@@ -321,7 +321,7 @@ def test_a_long_request_does_not_hold_up_a_reload_and_is_finished(start: Start) 
     server.wait_for(rf' pid={held.pid} cause="exit 0" left$')
 
 
-def test_what_the_file_says_is_read_anew(start: Start, tmp_path: Path) -> None:
+def test_the_configuration_file_is_read_again(start: Start, tmp_path: Path) -> None:
     deploy(tmp_path, "one")
     file = tmp_path / "rwsgi.toml"
     file.write_text("app = 'shop'\nprocesses = 2\n")
@@ -440,7 +440,7 @@ def test_former_generations_leave_no_watch_behind(start: Start, tmp_path: Path) 
         until_equal(lambda: watches(server), before)
 
 
-def test_a_limit_of_the_kernel_is_told_once(start: Start, tmp_path: Path) -> None:
+def test_a_limit_of_the_kernel_is_reported_once(start: Start, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     for number in range(100):
         (tmp_path / "site" / str(number)).mkdir()

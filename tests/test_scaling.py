@@ -58,7 +58,7 @@ def test_an_elastic_pool_grows_when_too_few_are_idle(start: Start, policy: str) 
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is only one core")
-def test_as_many_children_start_as_there_are_cores_that_nobody_uses(start: Start, tmp_path: Path) -> None:
+def test_as_many_children_start_as_there_are_idle_cores(start: Start, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
         "import os\n"
         "from probe import application as application, wait_at\n"
@@ -108,8 +108,8 @@ def reload(server: Server) -> list[str]:
 
 
 def test_apaches_pool_has_the_servers_of_a_start_before_others_go_in_a_reload(start: Start) -> None:
-    said = reload(start_apaches(start, servers=4))
-    assert said == ["2 ready"] * 4 + ["1 retires"] * 4
+    lines = reload(start_apaches(start, servers=4))
+    assert lines == ["2 ready"] * 4 + ["1 retires"] * 4
 
 
 def test_apaches_pool_does_not_grow_faster_and_faster_after_a_reload(start: Start) -> None:
@@ -232,7 +232,7 @@ def test_ttin_and_ttou_are_one_child_more_and_less(start: Start) -> None:
         server.wait_for(" WARN children=1 not scaled: the last child stays$")
 
 
-def test_there_is_an_end_to_scaling(start: Start) -> None:
+def test_scaling_has_limits(start: Start) -> None:
     server = start("--server-limit", "2", "probe")
     server.send_signal(signal.SIGTTIN)
     server.children(2)
@@ -267,7 +267,7 @@ def test_winch_retires_the_children_and_requests_wait_for_others(start: Start) -
     server.children(2)
 
 
-def test_a_terminal_that_is_resized_retires_nobody(tmp_path: Path, start: Start) -> None:
+def test_a_resized_terminal_retires_no_child(tmp_path: Path, start: Start) -> None:
     os.mkfifo(tmp_path / "resize")
     (tmp_path / "terminal.py").write_text(
         "import fcntl, os, pty, struct, sys, termios\n"

@@ -17,7 +17,7 @@ OWN = [
     *(signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGURG, signal.SIGUSR1),
     *(signal.SIGCHLD, signal.SIGWINCH, signal.SIGRTMIN),
 ]
-"""As `signalled` has them."""
+"""The same signals as in `signalled`."""
 
 
 def test_a_request_may_have_a_time_limit(start: Start) -> None:
@@ -36,12 +36,12 @@ def test_handlers_are_called_while_no_request_runs(start: Start, threads: str, p
     for number in OWN:
         line = f"{signal.Signals(number).name} in {pid}, MainThread"
 
-        def heard(number: int = number, line: str = line) -> bool | None:
+        def is_handled(number: int = number, line: str = line) -> bool | None:
             # Repeated: a signal that arrives while CPython returns from a handler waits for the next one.
             os.kill(pid, number)
             return line in server.log.lines or None
 
-        until(heard, line.__str__)
+        until(is_handled, line.__str__)
     assert server.get("/").json()["pid"] == pid
     assert "was ignored" not in str(server.log)
 
@@ -61,7 +61,7 @@ def test_other_threads_than_the_main_one_are_refused(start: Start) -> None:
     assert server.get("/refused").body.decode() == str([why, why])
 
 
-def test_what_sets_a_handler_for_ctrl_c_by_itself_is_no_news(start: Start) -> None:
+def test_pythons_own_handler_for_ctrl_c_is_not_reported(start: Start) -> None:
     server = start("--threads", "1", "signalled")
     assert server.get("/run").body == b"napped"
     server.stop()
@@ -91,12 +91,12 @@ def test_a_helper_of_a_child_ends_with_it(start: Start, tmp_path: Path, preload:
     (tmp_path / "shop.py").write_text(
         "import multiprocessing, signal, sys\n"
         f"sys.path.append({str(APPS)!r})\n"
-        "from probe import application as others, say\n"
+        "from probe import application as others, log_line\n"
         "methods = multiprocessing.get_context('fork')\n"
         "def application(environ, start_response):\n"
         "    helper = methods.Process(target=signal.pause, daemon=True)\n"
         "    helper.start()\n"
-        "    say(f'helper {helper.pid}')\n"
+        "    log_line(f'helper {helper.pid}')\n"
         "    return others(environ, start_response)\n"
     )
     server = start("--preload", preload, "shop")

@@ -208,7 +208,7 @@ def test_an_address_that_this_machine_does_not_have_is_refused(run: Run) -> None
     assert "cannot listen on 192.0.2.1:0" in ran.err
 
 
-def test_a_name_that_nobody_resolves_is_refused(run: Run) -> None:
+def test_an_unresolvable_name_is_refused(run: Run) -> None:
     # RFC 6761: never resolved, except by name servers that answer everything with an address of their own.
     ran = run("probe", bind="site.invalid:0")
     assert ran.code == 69
@@ -223,7 +223,7 @@ def test_the_program_can_be_started_without_standard_input(start: Start) -> None
     assert "socket:" not in found, found
 
 
-def test_a_path_that_is_too_long_is_told_with_its_length(run: Run, tmp_path: Path) -> None:
+def test_a_too_long_path_is_reported_with_its_length(run: Run, tmp_path: Path) -> None:
     path = tmp_path / ("x" * (108 - len(str(tmp_path)) - 1))
     ran = run("probe", bind=f"unix:{path}")
     assert ran.code == 78

@@ -233,7 +233,7 @@ def test_a_stop_while_a_replacement_loads_does_not_wait_for_it(start: Start, tmp
     assert server.wait(AT_ONCE) == 0
 
 
-def test_the_application_may_take_leave(start: Start, tmp_path: Path) -> None:
+def test_exit_functions_run_at_a_stop(start: Start, tmp_path: Path) -> None:
     (tmp_path / "polite.py").write_text(
         "import atexit, os, rwsgi, sys\n"
         "from probe import application as application\n"

@@ -30,35 +30,35 @@ class Manager:
         self.socket.bind(address.replace("@", "\0", 1))
         self.socket.settimeout(PATIENCE)
         self.environment = {"NOTIFY_SOCKET": address}
-        self.heard: list[dict[str, str]] = []
+        self.received: list[dict[str, str]] = []
 
-    def hear(self) -> dict[str, str]:
+    def receive(self) -> dict[str, str]:
         """The next message."""
         lines = self.socket.recv(4096).decode().splitlines()
         message = dict(line.split("=", 1) for line in lines)
-        self.heard.append(message)
+        self.received.append(message)
         return message
 
-    def hear_until(self, name: str, pattern: str = "") -> dict[str, str]:
+    def receive_until(self, name: str, pattern: str = "") -> dict[str, str]:
         """The next message with such a line."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            message = self.hear()
+            message = self.receive()
             if name in message and re.search(pattern, message[name]):
                 return message
-        raise AssertionError(f"no {name} in {self.heard}")
+        raise AssertionError(f"no {name} in {self.received}")
 
-    def hear_what_is_there(self) -> None:
+    def receive_all(self) -> None:
         """Receive all messages so far."""
         self.socket.settimeout(0)
         try:
             while True:
-                self.hear()
+                self.receive()
         except BlockingIOError:
             self.socket.settimeout(PATIENCE)
 
-    def has_heard(self, name: str) -> int:
-        return sum(name in message for message in self.heard)
+    def count(self, name: str) -> int:
+        return sum(name in message for message in self.received)
 
 
 @pytest.fixture
@@ -75,22 +75,22 @@ def manager(short: Path) -> Iterator[Manager]:
         yield manager
 
 
-def test_the_manager_hears_of_each_step_in_order(start: Start, manager: Manager) -> None:
+def test_the_manager_is_notified_of_each_step_in_order(start: Start, manager: Manager) -> None:
     server = start("--processes", "2", "probe", children=2, environment=manager.environment)
-    ready = manager.hear_until("READY")
+    ready = manager.receive_until("READY")
     assert (ready["READY"], ready["MAINPID"]) == ("1", str(server.pid))
     assert server.get("/").status == 200
     held = server.hold()
-    manager.hear_until("STATUS", r"\b1 busy, 1 idle, 0 waiting; 2 processes ready\b")
+    manager.receive_until("STATUS", r"\b1 busy, 1 idle, 0 waiting; 2 processes ready\b")
     server.send_signal(signal.SIGTERM)
     # It is sent at the beginning of the stop, not at its end.
-    assert manager.hear_until("STOPPING")["STOPPING"] == "1"
+    assert manager.receive_until("STOPPING")["STOPPING"] == "1"
     assert server.process.poll() is None
     held.release()
     assert held.answer().status == 200
     assert server.wait() == 0
-    manager.hear_what_is_there()
-    steps = [name for message in manager.heard for name in message if name in {"READY", "STOPPING"}]
+    manager.receive_all()
+    steps = [name for message in manager.received for name in message if name in {"READY", "STOPPING"}]
     assert steps == ["READY", "STOPPING"]
 
 
@@ -98,7 +98,7 @@ def test_the_manager_may_be_a_socket_without_a_file(start: Start) -> None:
     manager = Manager(f"@rwsgi-test-{os.getpid()}-{time.monotonic_ns()}")
     with manager.socket:
         start("probe", environment=manager.environment)
-        manager.hear_until("READY")
+        manager.receive_until("READY")
 
 
 def test_ready_is_when_the_first_child_is(start: Start, manager: Manager, tmp_path: Path) -> None:
@@ -108,55 +108,55 @@ def test_ready_is_when_the_first_child_is(start: Start, manager: Manager, tmp_pa
     os.mkfifo(tmp_path / "gate")
     server = start("slow", children=None, environment=manager.environment)
     server.wait_for("^holding gate in")
-    manager.hear_what_is_there()
-    assert manager.has_heard("READY") == 0
+    manager.receive_all()
+    assert manager.count("READY") == 0
     gate = os.open(tmp_path / "gate", os.O_WRONLY)
     os.write(gate, b"!")
     os.close(gate)
-    manager.hear_until("READY")
+    manager.receive_until("READY")
     server.wait_until_ready()
 
 
 def test_a_start_that_fails_is_never_ready(run: Run, manager: Manager, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise ValueError('no shop')")
     assert run("broken", environment=manager.environment).code == 75
-    manager.hear_what_is_there()
-    assert manager.has_heard("READY") == 0
+    manager.receive_all()
+    assert manager.count("READY") == 0
 
 
-def test_the_manager_hears_of_a_reload_and_of_its_end(start: Start, manager: Manager, tmp_path: Path) -> None:
+def test_the_manager_is_notified_of_a_reload(start: Start, manager: Manager, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("from probe import application as application")
     server = start("shop", environment=manager.environment)
-    manager.hear_until("READY")
+    manager.receive_until("READY")
     asked = time.monotonic_ns() // 1000
     assert server.control("reload").code == 0
-    assert int(manager.hear_until("RELOADING", "^1$")["MONOTONIC_USEC"]) >= asked
-    manager.hear_until("READY")
+    assert int(manager.receive_until("RELOADING", "^1$")["MONOTONIC_USEC"]) >= asked
+    manager.receive_until("READY")
     (tmp_path / "shop.py").write_text("raise ValueError('no shop')")
     server.send_signal(signal.SIGHUP)
-    manager.hear_until("RELOADING")
-    manager.hear_until("READY")
+    manager.receive_until("RELOADING")
+    manager.receive_until("READY")
     server.wait_for("reload failed: the old generation serves on$")
-    steps = [name for message in manager.heard for name in message if name in {"READY", "RELOADING"}]
+    steps = [name for message in manager.received for name in message if name in {"READY", "RELOADING"}]
     assert steps == ["READY", "RELOADING", "READY", "RELOADING", "READY"]
 
 
-def test_the_manager_hears_which_server_goes_on(start: Start, manager: Manager) -> None:
+def test_the_manager_is_notified_of_the_new_main_process(start: Start, manager: Manager) -> None:
     environment = manager.environment | {"WATCHDOG_USEC": "60000000"}
     server = start("probe", environment=environment)
-    manager.hear_until("READY")
+    manager.receive_until("READY")
     server.send_signal(signal.SIGUSR2)
     successor = server.wait_for(r" pid=(\d+) another server serves$")[1]
     # One server reports the main process, the other that it is ready: in any order.
     for _ in range(2):
-        manager.hear_until("MAINPID", f"^{successor}$")
-    assert {"MAINPID": successor} in manager.heard
+        manager.receive_until("MAINPID", f"^{successor}$")
+    assert {"MAINPID": successor} in manager.received
     with processes.watched([int(successor)]) as ends:
         assert server.process.wait(PATIENCE) == 0
-        manager.hear_what_is_there()
-        assert manager.has_heard("STOPPING") == 0
+        manager.receive_all()
+        assert manager.count("STOPPING") == 0
         os.kill(int(successor), signal.SIGTERM)
-        manager.hear_until("STOPPING")
+        manager.receive_until("STOPPING")
         assert ends.wait(PATIENCE) == set()
 
 
@@ -164,19 +164,19 @@ def test_the_watchdog_is_fed_while_nothing_happens(start: Start, manager: Manage
     environment = manager.environment | {"WATCHDOG_USEC": "400000"}
     start("probe", environment=environment)
     for _ in range(8):
-        assert manager.hear_until("WATCHDOG")["WATCHDOG"] == "1"
+        assert manager.receive_until("WATCHDOG")["WATCHDOG"] == "1"
 
 
 def test_the_watchdog_of_another_process_is_not_fed(start: Start, manager: Manager) -> None:
     environment = manager.environment | {"WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
     server = start("probe", environment=environment)
-    manager.hear_until("STATUS", "idle")
+    manager.receive_until("STATUS", "idle")
     server.stop()
-    manager.hear_what_is_there()
-    assert manager.has_heard("WATCHDOG") == 0
+    manager.receive_all()
+    assert manager.count("WATCHDOG") == 0
 
 
-def test_the_application_knows_nothing_of_the_manager(start: Start, manager: Manager) -> None:
+def test_the_application_does_not_see_the_manager(start: Start, manager: Manager) -> None:
     environment = manager.environment | {"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}
     server = start("probe", environment=environment)
     found = server.get("/os.environ").json()
@@ -184,7 +184,7 @@ def test_the_application_knows_nothing_of_the_manager(start: Start, manager: Man
     assert "socket:" not in server.get("/program?way=os.system").json()
 
 
-def test_a_manager_that_has_gone_stops_nobody(start: Start, short: Path) -> None:
+def test_a_missing_manager_blocks_no_process(start: Start, short: Path) -> None:
     server = start("probe", environment={"NOTIFY_SOCKET": str(short / "nobody"), "WATCHDOG_USEC": "100000"})
     assert server.get("/").status == 200
 
@@ -242,8 +242,8 @@ def analyze(*arguments: str) -> str:
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(units: Path) -> None:
-    said = analyze("verify", str(units / "rwsgi.service"), str(units / "rwsgi.socket"))
-    assert said == ""
+    output = analyze("verify", str(units / "rwsgi.service"), str(units / "rwsgi.socket"))
+    assert output == ""
 
 
 def test_the_service_is_exposed_to_little(units: Path) -> None:

@@ -171,7 +171,7 @@ def test_the_service_is_active_once_its_first_child_is_ready(service: Service) -
     assert manager.ctl("is-enabled", "rwsgi").out == "enabled\n"
 
 
-def test_systemd_is_told_how_busy_it_is(started: Service) -> None:
+def test_systemd_shows_the_load(started: Service) -> None:
     with started.manager.client() as client:
         gate = started.hold(client)
         text = "Serving: 1 busy, 4 idle, 0 waiting; 5 processes ready"
@@ -262,7 +262,7 @@ def test_a_reload_serves_the_release_that_the_folder_leads_to(service: Service) 
         shutil.rmtree(releases)
 
 
-def test_a_reload_that_fails_is_one_that_systemd_hears_of(started: Service) -> None:
+def test_systemd_is_notified_of_a_failed_reload(started: Service) -> None:
     main = started.main()
     started.module.write_text("raise ValueError('no shop')\n")
     assert started.manager.ctl("reload", "rwsgi").code != 0
@@ -330,7 +330,7 @@ def test_a_term_lets_requests_finish(started: Service) -> None:
     stops_when_requests_are_answered(started)
 
 
-def test_a_server_that_is_told_to_stop_by_somebody_else_stays_stopped(started: Service) -> None:
+def test_a_server_stopped_by_other_means_stays_stopped(started: Service) -> None:
     ran = started.manager.run("/srv/site/.venv/bin/rwsgictl", "stop")
     assert ran.code == 0, ran
     started.manager.until_shown(SERVICE, ActiveState="inactive", Result="success", NRestarts="0")

@@ -125,7 +125,7 @@ def test_a_head_in_pieces_that_comes_in_time_is_served(start: Start) -> None:
 # Between two requests.
 
 
-def test_an_idle_connection_is_closed_without_a_word(start: Start) -> None:
+def test_an_idle_connection_is_closed_without_a_response(start: Start) -> None:
     client = start("--keep-alive", "500ms", "leaver").client()
     for _ in range(3):
         assert client.get("/").status == 200
@@ -416,7 +416,7 @@ def test_a_request_for_which_the_queue_has_no_room_is_answered_with_503_at_once(
 
 
 @pytest.mark.parametrize("why", ["full", "slow"])
-def test_a_503_for_want_of_a_thread_leaves_the_connection_to_its_next_request(start: Start, why: str) -> None:
+def test_a_503_without_a_free_thread_keeps_the_connection(start: Start, why: str) -> None:
     """The request was read completely: closing the connection would only add to the load."""
     time_in_queue = "1h" if why == "full" else "500ms"
     server = start("--queue-timeout", time_in_queue, "--max-queue", "1", "leaver")

@@ -85,7 +85,7 @@ def test_a_connection_whose_answer_crosses_the_change_ends_with_an_announcement(
     stop(server, pid)
 
 
-def test_what_the_other_server_does_not_take_over_is_told(start: Start, tmp_path: Path) -> None:
+def test_options_that_the_successor_does_not_take_over_are_reported(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "rwsgi.toml"
     text = "app = 'probe'\nthreads = {}\nbind = {}\n"
     file.write_text(text.format(1, ["127.0.0.1:0", "unix:a"]))
@@ -101,7 +101,7 @@ def test_what_the_other_server_does_not_take_over_is_told(start: Start, tmp_path
     stop(server, pid)
 
 
-def test_what_has_not_changed_is_not_told(start: Start) -> None:
+def test_unchanged_options_are_not_reported(start: Start) -> None:
     server = start("--bind", "unix:a", "probe", bind="localhost:0")
     server.send_signal(signal.SIGUSR2)
     pid = successor(server)

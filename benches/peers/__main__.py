@@ -89,8 +89,8 @@ def save(
     if options.plots:
         options.plots.mkdir(parents=True, exist_ok=True)
     file = options.json or options.plots / "rounds.json"
-    said = report.data(done, found, {"rounds": options.rounds, "seconds": options.seconds})
-    file.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    found_data = report.data(done, found, {"rounds": options.rounds, "seconds": options.seconds})
+    file.write_text(json.dumps(found_data, indent=1, ensure_ascii=False) + "\n")
     if options.plots:
         command = [str(ENVIRONMENT / "bin/python"), "-m", "benches.peers.plots", file, options.plots]
         subprocess.run(command, cwd=ROOT, check=True)

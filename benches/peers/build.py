@@ -65,8 +65,8 @@ def install(requirement: list[str]) -> str | None:
     done = subprocess.run([*pip, *requirement], capture_output=True, text=True)
     if done.returncode == 0:
         return None
-    told = [line for line in done.stderr.splitlines() if re.search("error", line, re.IGNORECASE)]
-    return "\n    ".join(told[:5]) or done.stderr
+    errors = [line for line in done.stderr.splitlines() if re.search("error", line, re.IGNORECASE)]
+    return "\n    ".join(errors[:5]) or done.stderr
 
 
 def cargo() -> None:

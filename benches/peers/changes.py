@@ -19,14 +19,14 @@ BETWEEN_RELOADS = 1.0
 
 
 @dataclass
-class Heard:
+class Results:
     """The times of complete answers, and the errors."""
 
     moments: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
-async def client(address: tuple[str, int], end: float, heard: Heard) -> None:
+async def client(address: tuple[str, int], end: float, results: Results) -> None:
     """Sends one request after the other, on one connection as long as the server keeps it."""
     reader = writer = None
     while time.perf_counter() < end:
@@ -38,12 +38,12 @@ async def client(address: tuple[str, int], end: float, heard: Heard) -> None:
             status, length, keep = parse(head)
             await reader.readexactly(length)
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
-            heard.failures.append(repr(error))
+            results.failures.append(repr(error))
             keep, status = False, 0
         if status == 200:
-            heard.moments.append(time.perf_counter())
+            results.moments.append(time.perf_counter())
         elif status:
-            heard.failures.append(f"status {status}")
+            results.failures.append(f"status {status}")
         if not keep and writer is not None:
             writer.close()
             reader = writer = None
@@ -52,25 +52,25 @@ async def client(address: tuple[str, int], end: float, heard: Heard) -> None:
 def watched(act: Callable[[Subject], None] | None) -> Callable[[Subject], Figures]:
     """A round in which `act` is repeated."""
 
-    async def watch(subject: Subject) -> Heard:
-        heard = Heard()
+    async def watch(subject: Subject) -> Results:
+        results = Results()
         end = time.perf_counter() + subject.seconds
-        clients = [asyncio.create_task(client(subject.server.address, end, heard)) for _ in range(CLIENTS)]
+        clients = [asyncio.create_task(client(subject.server.address, end, results)) for _ in range(CLIENTS)]
         while act is not None and time.perf_counter() + BETWEEN_RELOADS < end:
             await asyncio.sleep(BETWEEN_RELOADS)
             act(subject)
         await asyncio.gather(*clients)
-        return heard
+        return results
 
     def measure(subject: Subject) -> Figures:
-        heard = asyncio.run(watch(subject))
-        if len(heard.moments) < 2:
-            raise Failed(f"nothing is answered: {heard.failures[:1]}")
-        gaps = [later - earlier for earlier, later in pairwise(sorted(heard.moments))]
+        results = asyncio.run(watch(subject))
+        if len(results.moments) < 2:
+            raise Failed(f"nothing is answered: {results.failures[:1]}")
+        gaps = [later - earlier for earlier, later in pairwise(sorted(results.moments))]
         return {
             "gap": max(gaps) * 1000,
-            "failures": len(heard.failures),
-            "rate": len(heard.moments) / subject.seconds,
+            "failures": len(results.failures),
+            "rate": len(results.moments) / subject.seconds,
         }
 
     return measure

@@ -51,9 +51,9 @@ class Subject:
     """Milliseconds from its start to its first answer."""
     seconds: int
     cores: str | None
-    """Those of the client."""
+    """The cores of the client."""
     number: int
-    """Of the round."""
+    """The number of the round."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Goal:
     bound: float
     of: str = "rwsgi"
     against: tuple[str, ...] = ()
-    """The best of these, as far as they were measured; nobody for a bound on the figure itself."""
+    """Compared with the best measured of these servers; empty for a bound on the figure itself."""
     at_least: bool = False
 
 
@@ -83,16 +83,16 @@ class Row:
     load: Load = field(default_factory=Load)
     shapes: tuple[Shape, ...] = (Shape(1, 1),)
     expected: bytes | None = b"Hello, world!\n"
-    """The body of every answer; without it, that of the first one."""
+    """The expected body; None for that of the first answer."""
     environment: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
-    """What a server is told for this row only."""
+    """Options of servers for this row only."""
     pinned: bool = True
     """Whether server and client have a core each."""
     warm: bool = True
-    """Whether a second of load goes before."""
+    """Whether there is a second of load before the measurement."""
     stretch: int = 1
-    """How many times longer than others a round takes."""
+    """The factor by which a round is longer than usual."""
 
     def label(self, server: str, shape: Shape) -> str:
         """The name of an arm."""

@@ -132,11 +132,11 @@ def versions() -> dict[str, str]:
         "list",
         "--format=freeze",
     ]
-    there = dict(line.split("==") for line in said(pip).splitlines())
+    there = dict(line.split("==") for line in output_of(pip).splitlines())
     asked = {re.split(r"[=\[]", words[-1])[0] for words in requirements()}
-    commit = said(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]).strip()
+    commit = output_of(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]).strip()
     return {"rwsgi": commit} | {name: there[name] for name in sorted(asked & set(there))}
 
 
-def said(command: list[str]) -> str:
+def output_of(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

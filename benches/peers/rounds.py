@@ -21,9 +21,9 @@ from benches.peers.servers import APPLICATIONS, ENVIRONMENT, Peer, Shape
 
 SERVER_CORES, CLIENT_CORES = "0", "1"
 BEAT = 0.2
-"""Seconds over which a server that uses less than a tenth of a processor is idle."""
+"""A server is idle if it uses less than a tenth of a CPU over this number of seconds."""
 TRIES = 2
-"""How often a server may fail before it sits out."""
+"""The number of failures after which a server is left out."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ KEEPING = (
 )
 ALL = ("rwsgi", *KEEPING)
 MANAGED = ("granian", "uwsgi", "gunicorn-gthread", "mod_wsgi-daemon", "mod_wsgi-embedded")
-"""Those that keep several processes."""
+"""The servers that manage several processes."""
 COST = ("cpu", "rate", "half", "most")
 KIB = 1024
 PAGE = Load(25, "/books/", waits=True)

@@ -38,13 +38,13 @@ class Peer:
     """A server and its limitations."""
 
     command: str
-    """With the fields that `start` fills in, and `{port}`."""
+    """A format string with the fields of `start`, and `{port}`."""
     needs: Path | None = None
-    """The file without which it is not there."""
+    """The file that shows whether it is installed."""
     threads: bool = True
-    """Whether a process can have several that run the application."""
+    """Whether a process can have several application threads."""
     processes: bool = True
-    """Whether it has several."""
+    """Whether it can have several processes."""
 
     def refuses(self, shape: Shape) -> str | None:
         """Why it cannot take part, or None."""

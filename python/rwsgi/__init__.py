@@ -1,7 +1,7 @@
 """rwsgi: a preforking WSGI application server.
 
 The server is a command, `rwsgi` (or `python -m rwsgi`); an application needs nothing from this package.
-It may use the decorators to be called at the turning points of the server's processes.
+Its decorators register functions that the server's processes call.
 """
 
 from rwsgi.hooks import after_fork, before_fork, on_exit, warmup

@@ -1,6 +1,6 @@
-"""Functions of the application that the server calls at the turning points of its processes.
+"""Hooks: functions of the application that the server calls during the lives of its processes.
 
-Each decorator notes the function and returns it unchanged. Without the server nobody calls it.
+Each decorator registers the function and returns it unchanged. Without the server it is not called.
 """
 
 from collections.abc import Callable
@@ -12,23 +12,23 @@ Hook = Callable[[], object]
 _Hook = TypeVar("_Hook", bound=Hook)
 
 registered: dict[str, list[Hook]] = {"before_fork": [], "after_fork": [], "on_exit": [], "warmup": []}
-"""The server's view: what has been noted, in that order."""
+"""The registered functions in order, for the server."""
 
 
 def warmup(hook: _Hook) -> _Hook:
-    """Call it once the application is loaded, before the memory is shared: every child has what it fills.
+    """Call it once the application is loaded, before the memory is shared: every child has its results.
 
-    An exception is logged, and the server goes on.
+    An exception is logged, and the server continues.
     """
     registered["warmup"].append(hook)
     return hook
 
 
 def before_fork(hook: _Hook) -> _Hook:
-    """Call it in the mold before each child is forked: to let go of what processes cannot share.
+    """Call it in the mold before each child is forked: to release what processes cannot share.
 
-    It is called once before that, ahead of the search for what cannot be shared. After an exception nothing
-    is forked: the mold ends as if the application could not be loaded. With `--preload off` there is no
+    It is also called once before the search for what cannot be shared. After an exception nothing is
+    forked: the mold ends as if the application could not be loaded. With `--preload off` there is no
     application in the mold, and the function is not called.
     """
     registered["before_fork"].append(hook)
@@ -36,7 +36,7 @@ def before_fork(hook: _Hook) -> _Hook:
 
 
 def after_fork(hook: _Hook) -> _Hook:
-    """Call it in each child before its first request: to open what each process has for itself.
+    """Call it in each child before its first request: to open what each process needs for itself.
 
     After an exception the child ends, and another one is started, as when the application cannot be loaded.
     """
@@ -45,9 +45,9 @@ def after_fork(hook: _Hook) -> _Hook:
 
 
 def on_exit(hook: _Hook) -> _Hook:
-    """Call it in each child after its last request, the last one noted first, before what `atexit` knows.
+    """Call it in each child after its last request, the last one registered first, before `atexit` functions.
 
-    An exception is logged, and the others are called. A child that is killed calls nothing.
+    An exception is logged, and the others are called. A child that is killed calls none.
     """
     registered["on_exit"].append(hook)
     return hook

@@ -119,9 +119,9 @@ def recycled(site: Site, door: Door, place: Place) -> list[str]:
         if time.monotonic() > deadline:
             faults.append(f"{replaced} processes were replaced, and not {wanted}")
     server.stop()
-    told = [line for line in server.log.lines if "cannot be shared" in line]
-    if site.warning and (len(told) != 1 or not re.search(site.warning, told[0])):
-        faults.append(f"instead of one warning with {site.warning!r}: {told}")
+    warned = [line for line in server.log.lines if "cannot be shared" in line]
+    if site.warning and (len(warned) != 1 or not re.search(site.warning, warned[0])):
+        faults.append(f"instead of one warning with {site.warning!r}: {warned}")
     others = [
         line for line in server.log.lines if re.search(" (WARN|ERROR) ", line) and "as root" not in line
     ]

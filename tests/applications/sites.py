@@ -41,15 +41,15 @@ class Site:
     app: str
     prepare: Callable[[Place], None]
     paths: tuple[str, ...]
-    """Each is to be answered with 200."""
+    """Paths that must be answered with 200."""
     options: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     warning: str = ""
-    """What the one warning about what cannot be shared has, a regular expression; there is none otherwise."""
+    """A regular expression for the expected warning about sharing; empty if there is none."""
     is_alone: bool = False
-    """It locks what it opens, so that one process at a time can load it, and none is ever replaced."""
+    """It locks its files, so only one process can load it, and none is ever replaced."""
     seconds: float = 120
-    """In which it is ready."""
+    """Seconds after which it must be ready."""
 
 
 def wagtail(place: Place) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-class Told:
+class LoggingFile:
     """A file that logs when it is closed."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -25,23 +25,23 @@ class Told:
 
     def close(self) -> None:
         self._close()
-        say("closed")
+        log_line("closed")
 
 
-def say(line: str) -> None:
+def log_line(line: str) -> None:
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
-def close_told(file: IO[bytes]) -> IO[bytes]:
+def close_logged(file: IO[bytes]) -> IO[bytes]:
     """As in Django: the file's own close() is replaced by that of the response."""
     close = file.close
 
-    def close_and_say() -> None:
+    def close_and_log() -> None:
         close()
-        say("closed")
+        log_line("closed")
 
-    file.close = close_and_say  # type: ignore[method-assign]
+    file.close = close_and_log  # type: ignore[method-assign]
     return file
 
 
@@ -57,12 +57,12 @@ def pipe(path: str) -> IO[bytes]:
 
 
 WAYS: dict[str, Callable[[str], Any]] = {
-    "/regular": lambda path: close_told(io.BufferedReader(io.FileIO(path))),
-    "/raw": lambda path: close_told(io.FileIO(path)),
+    "/regular": lambda path: close_logged(io.BufferedReader(io.FileIO(path))),
+    "/raw": lambda path: close_logged(io.FileIO(path)),
     "/quiet": io.FileIO,
     "/pipe": pipe,
     "/gzip": gzip.open,
-    "/like": lambda path: Told(io.FileIO(path)),
+    "/like": lambda path: LoggingFile(io.FileIO(path)),
 }
 
 
@@ -75,7 +75,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     if "read" in query:
         # Data in the buffer of a reader still belongs to the answer.
         digest = hashlib.sha256(file.read(int(query["read"]))).hexdigest()
-        say(f"read {digest}")
+        log_line(f"read {digest}")
     headers = [("Content-Type", "application/octet-stream")]
     if "length" in query:
         headers.append(("Content-Length", query["length"]))

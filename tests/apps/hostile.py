@@ -47,7 +47,7 @@ RINGS = BLOCKS + 1024 * 16 * 1024
 CLAIMED = 2 << 60
 
 ASIDE = 0.2
-"""Seconds for which an attack goes on: others have to be served meanwhile."""
+"""Seconds of an attack, during which others must be served."""
 
 
 class Memory:
@@ -192,7 +192,7 @@ def lines() -> Iterable[socket.socket]:
             pass
 
 
-def say(*messages: bytes) -> None:
+def send(*messages: bytes) -> None:
     """Send on every channel, as far as it has room."""
     for line in lines():
         # The other end may be closed after the first message.
@@ -203,7 +203,7 @@ def say(*messages: bytes) -> None:
 
 def born(_: Memory, __: int) -> None:
     """Claim that process 1 was born or forked as a child, and send an invalid message."""
-    say(struct.pack("<BI", 1, 1), struct.pack("<BI", 6, 1), b"garbage")
+    send(struct.pack("<BI", 1, 1), struct.pack("<BI", 6, 1), b"garbage")
     # It is killed for this, and must not take a further request before.
     signal.pause()
 

@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from probe import say, wait_at  # type: ignore[import-not-found]
+from probe import log_line, wait_at  # type: ignore[import-not-found]
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PIECE = b"x" * 65536
 
 
-class Told:
+class LoggingIterable:
     """An iterable that logs when it is closed."""
 
     def __init__(self, parts: Iterable[bytes], name: str) -> None:
@@ -29,13 +29,13 @@ class Told:
         return iter(self._parts)
 
     def close(self) -> None:
-        say(f"closed {self._name}")
+        log_line(f"closed {self._name}")
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     name = environ["REQUEST_URI"]
     query = dict(parse_qsl(environ["QUERY_STRING"]))
-    say(f"saw {name}")
+    log_line(f"saw {name}")
     act = environ["PATH_INFO"]
     if act == "/run":
         if query.get("read") == "before":
@@ -44,7 +44,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     elif act == "/fail":
         raise RuntimeError("failed on purpose")
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Test", "leaver")])
-    return Told(parts(act, query, environ), name)
+    return LoggingIterable(parts(act, query, environ), name)
 
 
 def parts(act: str, query: dict[str, str], environ: WSGIEnvironment) -> Iterable[bytes]:
@@ -75,7 +75,7 @@ def counted() -> Iterator[bytes]:
             given += len(PIECE)
             yield PIECE
     finally:
-        say(f"gave {given} bytes")
+        log_line(f"gave {given} bytes")
 
 
 def stream(gate: str) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING
 
 from probe import application as others  # type: ignore[import-not-found]
-from probe import say
+from probe import log_line
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -28,22 +28,22 @@ LOADED_IN = os.getpid()
 FOLDER = tempfile.TemporaryDirectory(prefix="parting-")
 CACHE = Cache()
 KEPT: list[object] = []
-FINALIZER = weakref.finalize(CACHE, lambda: say(f"finalized in {os.getpid()}"))
+FINALIZER = weakref.finalize(CACHE, lambda: log_line(f"finalized in {os.getpid()}"))
 POOL = ThreadPoolExecutor(1)
 OPENED_AT_LOAD: IO[str] = open("at-load.txt", "a")  # noqa: SIM115
 OPENED_AT_LOAD.write(f"loaded in {LOADED_IN}\n")
 
-atexit.register(lambda: say(f"registered in {LOADED_IN}, called in {os.getpid()}"))
-say(f"folder {FOLDER.name}")
+atexit.register(lambda: log_line(f"registered in {LOADED_IN}, called in {os.getpid()}"))
+log_line(f"folder {FOLDER.name}")
 
 
 def register() -> None:
     """Exit functions that this process registers."""
     pid = os.getpid()
-    atexit.register(lambda: say(f"registered in {pid}, called in {os.getpid()}"))
+    atexit.register(lambda: log_line(f"registered in {pid}, called in {os.getpid()}"))
     own = tempfile.TemporaryDirectory(prefix="parting-")
     KEPT.append(own)
-    say(f"own folder {own.name}")
+    log_line(f"own folder {own.name}")
 
 
 def write() -> None:
@@ -64,7 +64,7 @@ def work() -> None:
     def finish(what: str) -> None:
         while not os.path.exists(gate):
             time.sleep(0.005)
-        say(f"{what} has done its work in {pid}")
+        log_line(f"{what} has done its work in {pid}")
 
     POOL.submit(finish, "a pool")
     threading.Thread(target=finish, args=("a thread",), name="worker").start()

@@ -38,7 +38,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse, /) -> I
 validated = validator(application)
 
 
-def say(line: str) -> None:
+def log_line(line: str) -> None:
     """Writes a line in one piece, as the server does."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
@@ -49,7 +49,7 @@ def wait_at(gate: str) -> None:
     # Opened before it is logged, so that a reader of the log can write without waiting.
     descriptor = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        say(f"holding {gate} in {os.getpid()}")
+        log_line(f"holding {gate} in {os.getpid()}")
         select.select([descriptor], [], [])
     finally:
         os.close(descriptor)
@@ -189,7 +189,7 @@ class Closing:
         return iter(self.parts)
 
     def close(self) -> None:
-        say(f"closed {self.tag}")
+        log_line(f"closed {self.tag}")
 
 
 SHAPES: dict[str, Callable[[list[bytes]], Any]] = {
@@ -278,9 +278,9 @@ def write_past_length(environ: WSGIEnvironment, start_response: StartResponse) -
     try:
         write(b"two")
     except Exception:
-        say("past the length: an error")
+        log_line("past the length: an error")
     else:
-        say("past the length: nothing")
+        log_line("past the length: nothing")
     return []
 
 
@@ -335,7 +335,7 @@ def replace_late(environ: WSGIEnvironment, start_response: StartResponse) -> Ite
     try:
         start_response("503 Service Unavailable", [TEXT], exc_info())
     except RuntimeError as error:
-        say(f"raised again: {error}")
+        log_line(f"raised again: {error}")
         raise
     yield b"never"
 
@@ -401,7 +401,7 @@ class Failing:
             self.error()
 
     def close(self) -> None:
-        say("closed failing")
+        log_line("closed failing")
         if self.moment == "in close":
             self.error()
 

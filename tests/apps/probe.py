@@ -31,13 +31,13 @@ MEETINGS: dict[str, threading.Barrier] = {}
 LOCK = threading.Lock()
 
 
-def say(line: str) -> None:
+def log_line(line: str) -> None:
     """Writes a line in one piece: other threads and processes write to the same log."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
-say(f"imported in {IMPORTED_IN}")
+log_line(f"imported in {IMPORTED_IN}")
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -46,12 +46,12 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     if act is None:
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"not here\n"]
-    said = act(environ, dict(parse_qsl(environ["QUERY_STRING"])))
-    if isinstance(said, Iterator):
+    result = act(environ, dict(parse_qsl(environ["QUERY_STRING"])))
+    if isinstance(result, Iterator):
         start_response("200 OK", [("Content-Type", "text/plain")])
-        return said
+        return result
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(said).encode()]
+    return [json.dumps(result).encode()]
 
 
 def where(environ: WSGIEnvironment, query: Query) -> object:
@@ -78,7 +78,7 @@ def wait_at(gate: str) -> None:
     # Opened before it is logged, so that a reader of the log can write without waiting.
     descriptor = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        say(f"holding {gate} in {os.getpid()}")
+        log_line(f"holding {gate} in {os.getpid()}")
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         poll.poll()
@@ -112,7 +112,7 @@ def meet(environ: WSGIEnvironment, query: Query) -> object:
 
 def spin(environ: WSGIEnvironment, query: Query) -> object:
     """Keeps a core busy until a file exists."""
-    say(f"spinning in {os.getpid()}")
+    log_line(f"spinning in {os.getpid()}")
     while not os.path.exists(query["until"]):
         pass
     return where(environ, query)
@@ -227,7 +227,7 @@ def orphan(environ: WSGIEnvironment, query: Query) -> object:
 def handler(environ: WSGIEnvironment, query: Query) -> object:
     """Sets handlers for signals that belong to the server."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, lambda *_: say("handled in the application"))
+        signal.signal(number, lambda *_: log_line("handled in the application"))
     return where(environ, query)
 
 

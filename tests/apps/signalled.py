@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from probe import application as others  # type: ignore[import-not-found]
-from probe import say
+from probe import log_line
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -26,7 +26,7 @@ class LateError(Exception):
     """A request has exceeded its time limit."""
 
 
-def heard(number: int, _frame: FrameType | None) -> None:
+def on_signal(number: int, _frame: FrameType | None) -> None:
     # Not by the stream, which the interrupted code may be writing to.
     os.write(
         2, f"{signal.Signals(number).name} in {os.getpid()}, {threading.current_thread().name}\n".encode()
@@ -42,12 +42,12 @@ def stay() -> None:
 
 
 for _name in OWN:
-    signal.signal(getattr(signal, _name), heard)
+    signal.signal(getattr(signal, _name), on_signal)
 
 METHODS = multiprocessing.get_context("fork")
 HELPER = METHODS.Process(target=stay, daemon=True)
 HELPER.start()
-say(f"helper {HELPER.pid}")
+log_line(f"helper {HELPER.pid}")
 
 
 def limited() -> object:
@@ -69,7 +69,7 @@ def refused() -> object:
     found = []
     for number in (signal.SIGALRM, signal.SIGTERM):
         try:
-            signal.signal(number, heard)
+            signal.signal(number, on_signal)
             found.append("set")
         except ValueError as error:
             found.append(str(error))
@@ -121,6 +121,6 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     act = ACTS.get(environ["PATH_INFO"])
     if act is None:
         return others(environ, start_response)  # type: ignore[no-any-return]
-    said = act()
+    result = act()
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [str(said).encode()]
+    return [str(result).encode()]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     seen = {key: value for key, value in environ.items() if isinstance(value, str)}
     seen["body"] = environ["wsgi.input"].read().decode("latin-1")
-    said = f"{seen['REQUEST_METHOD']} {seen['REQUEST_URI']} {seen['body']!r}"
-    sys.stderr.write(f"saw {said}\n")
+    text = f"{seen['REQUEST_METHOD']} {seen['REQUEST_URI']} {seen['body']!r}"
+    sys.stderr.write(f"saw {text}\n")
     sys.stderr.flush()
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(seen).encode()]

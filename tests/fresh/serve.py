@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs `make serve` as somebody at a terminal does: waits for the page, enters the admin, and presses Ctrl-C.
+"""Runs `make serve` like a user at a terminal: waits for the page, logs in to the admin, presses Ctrl-C.
 
 Further arguments are make's, for example PYTHON=python3.13. Exits 0 when all of it went well.
 """
@@ -111,13 +111,13 @@ def main() -> None:
         took = time.monotonic() - terminal.began
         assert is_of(terminal), f"another server has {URL}"
         visit(URL)
-        said = terminal.press_ctrl_c()
+        output = terminal.press_ctrl_c()
         assert not answers(), "it still answers"
         left = [process for process in processes.of_session(terminal.pid) if not process.is_zombie]
         assert not left, f"these are left: {left}"
         # make receives the Ctrl-C, too.
         assert terminal.status in {0, -signal.SIGINT, 128 + signal.SIGINT}, f"exit code {terminal.status}"
-        assert not re.search(r"Error \d|Traceback|WARN|ERROR", said), f"after Ctrl-C: {said}"
+        assert not re.search(r"Error \d|Traceback|WARN|ERROR", output), f"after Ctrl-C: {output}"
         print(f"make serve: built and ready in {took:.0f} s, visited, and stopped by Ctrl-C")
     finally:
         terminal.kill()

@@ -45,9 +45,9 @@ def fields(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
 
 def post(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Reads the whole body, and returns its length."""
-    said = b"%d bytes\n" % len(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-    start_response("200 OK", [TEXT, ("Content-Length", str(len(said)))])
-    return [said]
+    text = b"%d bytes\n" % len(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+    start_response("200 OK", [TEXT, ("Content-Length", str(len(text)))])
+    return [text]
 
 
 def reading(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

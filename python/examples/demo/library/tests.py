@@ -165,14 +165,14 @@ class Whereabouts(SimpleTestCase):
 
 class Fill(TestCase):
     def test_the_first_run_fills_and_the_second_changes_nothing(self) -> None:
-        said = StringIO()
-        call_command("fill", stdout=said)
+        output = StringIO()
+        call_command("fill", stdout=output)
         counts = (Book.objects.count(), Author.objects.count(), Review.objects.count())
         self.assertEqual(counts[:2], (demo_data.BOOKS, demo_data.AUTHORS))
-        self.assertIn("filled with 300 books", said.getvalue())
+        self.assertIn("filled with 300 books", output.getvalue())
         self.assertTrue(self.client.login(username="admin", password="admin"))
-        call_command("fill", stdout=said)
-        self.assertIn("filled already", said.getvalue())
+        call_command("fill", stdout=output)
+        self.assertIn("filled already", output.getvalue())
         after = (Book.objects.count(), Author.objects.count(), Review.objects.count())
         self.assertEqual(after, counts)
 
