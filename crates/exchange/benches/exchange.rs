@@ -1,4 +1,4 @@
-//! What a request costs in the exchange when nobody sleeps: `cargo bench --package rwsgi-exchange`.
+//! What a request costs in the exchange when no thread is parked: `cargo bench --package rwsgi-exchange`.
 #![allow(missing_docs, reason = "criterion's macros make functions without any")]
 #![allow(clippy::unwrap_used, reason = "a measurement that fails is to stop")]
 

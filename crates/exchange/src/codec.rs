@@ -1,8 +1,7 @@
 //! How a request and the head of an answer are written into the exchange, and read back.
 //!
-//! Everything is a length (little endian) and its bytes; the fields of a request stay the lines that the client sent. The
-//! reader checks every length and owns a copy before it looks, so what the other side does to the shared memory meanwhile
-//! changes nothing.
+//! Each item is a length (little endian) and its bytes; the fields of a request stay the lines that the client sent. The
+//! reader copies the bytes first and checks every length in its copy, so later writes to the shared memory have no effect.
 
 use std::ops::Range;
 
@@ -64,7 +63,8 @@ impl Version {
 pub enum Body<'a> {
     /// Here. Empty when there is none.
     Memory(&'a [u8]),
-    /// So many bytes that are still in the exchange, for whoever has taken the request ([`crate::Answer::body`]).
+    /// So many bytes that are still in the exchange; the thread that has taken the request reads them by
+    /// [`crate::Answer::body`].
     Apart(u64),
     /// In a file of this many bytes; the descriptor is fetched from the front.
     File(u64),
@@ -106,7 +106,7 @@ impl HeaderWriter {
         put(&mut self.0, value);
     }
 
-    /// Forgets the fields, keeps the memory.
+    /// Removes the fields, keeps the memory.
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -125,7 +125,7 @@ impl<'a> Request<'a> {
         out.extend_from_slice(body);
     }
 
-    /// Appends all but a body in memory to `out`, and gives that back, which comes next.
+    /// Appends all but a body in memory to `out`, and returns that body.
     #[must_use]
     pub fn encode_head(&self, out: &mut Vec<u8>) -> &'a [u8] {
         let (in_file, size) = match self.body {
@@ -216,7 +216,7 @@ impl<'a> Lines<'a> {
     /// No fields at all.
     pub const NONE: Lines<'static> = Lines(&[]);
 
-    /// The fields in these lines. What is no field in them is passed over.
+    /// The fields in these lines. A line without a colon is skipped.
     #[must_use]
     pub fn new(lines: &'a [u8]) -> Self {
         Self(lines)
@@ -235,7 +235,7 @@ impl<'a> Lines<'a> {
             .map(move |(name, value)| (&lines[name], &lines[value]))
     }
 
-    /// Where name and value of each field stand.
+    /// The ranges of name and value of each field.
     pub fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + use<'a> {
         let lines = self.0;
         let mut start = 0;
@@ -337,7 +337,7 @@ impl std::fmt::Debug for Lines<'_> {
     }
 }
 
-/// Names only: a value may be a secret, and this may land in a log.
+/// Names only: a value may be a secret, and debug output may be logged.
 fn names<'a>(
     f: &mut std::fmt::Formatter<'_>,
     fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,

@@ -1,10 +1,9 @@
 //! How many of a child's threads run the application at the same time.
 //!
-//! Threads of one interpreter that compute only take turns, and each turn costs. So a child has a limit, which whoever
-//! watches over it raises and lowers ([`crate::Governor`]), and a thread takes requests only while fewer threads before it
-//! than the limit are awake. The order settles who steps back when there are too many: never the first one. A thread that
-//! steps back parks like one without work, so that all there is to know are the parkers and the limit: whoever is killed
-//! at whatever moment leaves nothing that would have to be put right.
+//! Threads of one interpreter that compute take turns, and each change costs time. So each child has a limit, which its
+//! [`crate::Governor`] raises and lowers. A thread may take a request while fewer threads with a lower number than its own
+//! are unparked than the limit allows, so the first thread always may. A thread that may not is parked like one without
+//! work. The only state is the parkers and the limit, so a process that is killed leaves nothing to repair.
 
 use crate::parker::Parker;
 use crate::sync::{AtomicU32, Ordering};
@@ -16,7 +15,7 @@ use crate::sync::{AtomicU32, Ordering};
 pub(crate) struct ConcurrencyLimit(AtomicU32);
 
 impl ConcurrencyLimit {
-    /// So many threads may run; 0 stands for all.
+    /// So many threads may run; 0 means all.
     pub(crate) fn set(&self, limit: u32) {
         self.0.store(limit, Ordering::Release);
     }
@@ -43,17 +42,17 @@ impl ConcurrencyLimit {
                 < limit
     }
 
-    /// Looks over a child's threads: how many are awake, and the first one that sleeps and may take a request.
+    /// Counts a child's threads that are not parked, and finds the first parked one that may take a request.
     pub(crate) fn census<'b>(&self, parkers: impl Iterator<Item = &'b Parker>) -> Census {
         let limit = self.limit();
         let mut census = Census::default();
         for (thread, parker) in parkers.enumerate() {
             if !parker.is_parked() {
-                census.awake += 1;
+                census.unparked += 1;
                 continue;
             }
-            census.sleeps = true;
-            if census.next.is_none() && census.awake < limit {
+            census.has_parked = true;
+            if census.next.is_none() && census.unparked < limit {
                 census.next = Some(thread);
             }
         }
@@ -61,12 +60,12 @@ impl ConcurrencyLimit {
     }
 }
 
-/// What the threads of a child are about.
+/// How many threads of a child are parked, and which one to wake next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Census {
-    pub(crate) awake: u32,
-    /// At least one sleeps.
-    pub(crate) sleeps: bool,
-    /// The first that sleeps and may take a request.
+    pub(crate) unparked: u32,
+    /// At least one is parked.
+    pub(crate) has_parked: bool,
+    /// The first that is parked and may take a request.
     pub(crate) next: Option<usize>,
 }

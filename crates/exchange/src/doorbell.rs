@@ -1,21 +1,21 @@
-//! What the front sleeps on, and how a thread wakes it.
+//! The pipe by which a thread wakes the front from its event loop.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::own::Own;
+use crate::checked_fd::CheckedFd;
 
-/// The writing end of a pipe, rather than an eventfd, which costs as much and fits any event loop.
+/// The writing end of a pipe. An eventfd would cost as much, and not every event loop takes one.
 #[derive(Debug)]
-pub(crate) struct Doorbell(Own);
+pub(crate) struct Doorbell(CheckedFd);
 
 impl Doorbell {
     /// The writing end, which is the children's, and the reading end, which is the front's.
     pub(crate) fn open() -> io::Result<(Self, OwnedFd)> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok((Self(Own::new(writer)?), reader))
+        Ok((Self(CheckedFd::new(writer)?), reader))
     }
 
     /// Makes the reading end readable.

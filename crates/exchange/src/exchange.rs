@@ -19,26 +19,27 @@ use crate::slot_state::SlotState;
 use crate::store;
 use crate::sync::now;
 
-/// Bytes of a request's method and of its path that are told of a request in flight.
-const LONGEST_TOLD: usize = 512;
+/// The most bytes of a request's method and of its path that [`InFlight`] holds.
+const MAX_TEXT: usize = 512;
 
-/// The mapping and the descriptors that belong to it. Made once, before anything is forked; every process that is
-/// forked later has it.
+/// The mapping and the descriptors that belong to it. Made once, before the first fork; every process that is forked
+/// later inherits it.
 #[derive(Debug)]
 pub struct Exchange {
     pub(crate) mapping: Mapping,
     pub(crate) fd_channel: FdChannel,
     geometry: Geometry,
-    pub(crate) bell: Doorbell,
-    /// The application of this process has closed what it does not know: the front cannot be woken any more.
+    pub(crate) doorbell: Doorbell,
+    /// The application of this process has closed the server's descriptors: the front cannot be woken any more.
     is_cut_off: AtomicBool,
-    /// What is the front's alone. No mold and no child has it: who has the same open file could have the front wait in it.
+    /// The front's ends. Molds and children close them: a process that shares the open file could make it blocking, and the
+    /// front would hang in it.
     front: Mutex<Option<FrontEnds>>,
 }
 
 #[derive(Debug)]
 struct FrontEnds {
-    ear: OwnedFd,
+    doorbell_reader: OwnedFd,
     fd_channel: OwnedFd,
 }
 
@@ -49,19 +50,22 @@ impl Exchange {
     /// When the geometry is impossible, or the kernel has no memory or descriptors left.
     pub fn create(geometry: Geometry) -> io::Result<Self> {
         let mapping = Mapping::create(geometry)?;
-        let (bell, ear) = Doorbell::open()?;
+        let (doorbell, doorbell_reader) = Doorbell::open()?;
         let (children, fd_channel) = FdChannel::open()?;
         Ok(Self {
             mapping,
             geometry,
-            bell,
+            doorbell,
             is_cut_off: AtomicBool::new(false),
             fd_channel: children,
-            front: Mutex::new(Some(FrontEnds { ear, fd_channel })),
+            front: Mutex::new(Some(FrontEnds {
+                doorbell_reader,
+                fd_channel,
+            })),
         })
     }
 
-    /// What the exchange was made for.
+    /// The sizes that the exchange was made with.
     #[must_use]
     pub fn geometry(&self) -> Geometry {
         self.geometry
@@ -77,51 +81,57 @@ impl Exchange {
     #[must_use]
     pub fn descriptors(&self) -> Vec<RawFd> {
         let front = self.front();
-        let of_front = front.iter().flat_map(|ends| [&ends.ear, &ends.fd_channel]);
+        let of_front = front
+            .iter()
+            .flat_map(|ends| [&ends.doorbell_reader, &ends.fd_channel]);
         let of_front = of_front.map(AsRawFd::as_raw_fd);
-        let of_all = [self.bell.get(), self.fd_channel.children.get()].into_iter();
+        let of_all = [self.doorbell.get(), self.fd_channel.children.get()].into_iter();
         let of_all = of_all.filter_map(|end| Some(end.ok()?.as_raw_fd()));
         of_front.chain(of_all).collect()
     }
 
-    /// Closes what is the front's, in a process that becomes a mold.
+    /// Closes the front's ends, in a process that becomes a mold.
     pub fn leave_front(&self) {
         self.front().take();
     }
 
     fn front(&self) -> MutexGuard<'_, Option<FrontEnds>> {
-        // Nothing in here can be left half done.
+        // A panic cannot leave the value half changed: it is only taken as a whole.
         self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A pipe that is readable when a child has something for a front that sleeps; what it holds means nothing.
+    /// A pipe that becomes readable when a thread has published an answer while the front is parked. Its bytes mean nothing.
     ///
     /// # Errors
     /// In a process that has [left it](Self::leave_front), or has too many descriptors.
     pub fn doorbell(&self) -> io::Result<OwnedFd> {
         let front = self.front();
-        front.as_ref().ok_or_else(not_the_front)?.ear.try_clone()
+        front
+            .as_ref()
+            .ok_or_else(not_the_front)?
+            .doorbell_reader
+            .try_clone()
     }
 
-    /// Wakes the front, unless it is awake. What it is to see has been published.
+    /// Wakes the front if it is parked. To be called after publishing.
     pub(crate) fn wake_front(&self) {
-        // When it cannot be woken, it hears of the answer when this process has ended.
-        if self.mapping.header().front.mark_awake() && self.bell.ring().is_err() {
+        // When it cannot be woken, it reads the answer when this process has been reaped.
+        if self.mapping.header().front.mark_unparked() && self.doorbell.ring().is_err() {
             self.is_cut_off.store(true, Relaxed);
         }
     }
 
-    /// Whether the application of this process has closed the server's descriptors, as code does that closes all it does
-    /// not know. The process is to leave: neither can it wake the front, nor ask for a body or give a file. It is found when
-    /// one of them is needed, and before a thread sleeps.
+    /// Whether the application of this process has closed the server's descriptors, as code does that closes every
+    /// descriptor it did not open. The process must end: it can neither wake the front, nor fetch a body, nor send a file.
+    /// Checked when one of them is needed, and before a thread parks.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.is_cut_off.load(Relaxed)
     }
 
-    /// Looks whether it has.
+    /// Checks whether the descriptors are still those of the server.
     pub fn look_for_descriptors(&self) {
-        if self.bell.get().is_err() || self.fd_channel.children.get().is_err() {
+        if self.doorbell.get().is_err() || self.fd_channel.children.get().is_err() {
             self.is_cut_off.store(true, Relaxed);
         }
     }
@@ -139,7 +149,7 @@ impl Exchange {
             .try_clone()
     }
 
-    /// The next message; `None` for one that no thread of ours sends.
+    /// The next message; `None` for a malformed one.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
@@ -149,18 +159,18 @@ impl Exchange {
     }
 
     /// The requests that the child's threads have taken and not yet answered, two for each thread at most: one that runs,
-    /// and one of which the front still has to read the answer. A child may have signed any number of others. Of a long
-    /// path the beginning is told.
+    /// and one of which the front still has to read the answer. A child that writes wild claims is not listed with more. A
+    /// long path is cut.
     #[must_use]
     pub fn in_flight(&self, child: ChildId) -> Vec<InFlight> {
         let most = 2 * usize::from(self.geometry.threads);
         let mut bytes = Vec::new();
         let mut found = Vec::new();
-        for (slot, word) in (0..).zip(self.mapping.words()) {
+        for (slot, state) in (0..).zip(self.mapping.states()) {
             if found.len() == most {
                 break;
             }
-            let SlotState::Claimed(owner, seq) = word.read() else {
+            let SlotState::Claimed(owner, seq) = state.read() else {
                 continue;
             };
             if owner.child != child || store::read(&self.mapping, slot, &mut bytes).is_err() {
@@ -170,14 +180,14 @@ impl Exchange {
                 continue;
             };
             let text = |bytes: &[u8]| {
-                String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_TOLD)]).into_owned()
+                String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]).into_owned()
             };
             let (method, path) = (text(request.method), text(request.path));
             let index = self.thread_index(child.slot, owner.thread);
-            // The word may be one that no thread of ours writes.
+            // A claim that was overwritten may name a thread that does not exist.
             let place = self.mapping.threads().get(index);
             let since = place.map_or(0, |place| place.since.load(Relaxed));
-            // It has been claimed, and the time is written down in a moment.
+            // A thread claims first and writes the time afterwards.
             let running = if since == 0 {
                 0
             } else {
@@ -197,16 +207,16 @@ impl Exchange {
 
     pub(crate) fn queue(&self) -> Queue<'_> {
         let header = self.mapping.header();
-        let (entries, words) = (self.mapping.entries(), self.mapping.words());
+        let (entries, states) = (self.mapping.entries(), self.mapping.states());
         Queue {
             head: &header.head,
             tail: &header.tail,
             entries,
-            words,
+            states,
         }
     }
 
-    /// Where a thread stands in the tables.
+    /// The index of a thread in the tables.
     pub(crate) fn thread_index(&self, child: u16, thread: u8) -> usize {
         usize::from(child) * usize::from(self.geometry.threads) + usize::from(thread)
     }
@@ -224,11 +234,11 @@ impl Exchange {
         limit.admits(usize::from(thread), self.parkers(child))
     }
 
-    /// Wakes a thread that sleeps and may take a request, of the child with the fewest that are awake, and within the
-    /// child one that ran last. What it is to see has been published.
+    /// Wakes a parked thread that may take a request: of the child with the fewest unparked ones the thread with the lowest
+    /// number. To be called after publishing.
     pub(crate) fn wake_a_thread(&self) -> bool {
-        // Another process may wake the thread first, which happens at most once for each thread: a thread that seems to
-        // sleep more often than that is one whose parker is being overwritten.
+        // Another process may wake the chosen thread first. The number of attempts is bounded, since a process that
+        // overwrites parkers could make this loop endless.
         for _ in self.mapping.threads() {
             let Some((child, thread)) = self.next_thread() else {
                 return false;
@@ -245,11 +255,11 @@ impl Exchange {
         for (slot, place) in (0..).zip(self.scoreboard().children()) {
             let census = place.limit.census(self.parkers(slot));
             if let Some(thread) = census.next {
-                if census.awake == 0 {
+                if census.unparked == 0 {
                     return Some((slot, thread));
                 }
-                if best.is_none_or(|(awake, ..)| census.awake < awake) {
-                    best = Some((census.awake, slot, thread));
+                if best.is_none_or(|(fewest, ..)| census.unparked < fewest) {
+                    best = Some((census.unparked, slot, thread));
                 }
             }
         }
@@ -261,10 +271,10 @@ impl Exchange {
         self.mapping.threads()[first + thread].parker.unpark()
     }
 
-    /// Has the children's limits looked at: requests wait, and threads sleep that may not take them.
+    /// Wakes the governors of children with parked threads: requests wait, and no parked thread may take one.
     pub(crate) fn wake_governors(&self) {
         for (slot, place) in (0..).zip(self.scoreboard().children()) {
-            if place.governor.is_parked() && place.limit.census(self.parkers(slot)).sleeps {
+            if place.governor.is_parked() && place.limit.census(self.parkers(slot)).has_parked {
                 place.governor.unpark();
             }
         }

@@ -2,13 +2,13 @@
 //! an answer that lies in one comes to the front.
 //!
 //! Any thread may claim any request, so the front cannot send the file along. The thread asks for it: it sends the
-//!  its id and one end of a fresh socketpair over a socket that all children share; the file comes back on the other
-//! end. When the front dies on the way, the end is closed and the thread hears that.
+//! request's id and one end of a fresh socketpair over a socket that all children share, and the front sends the file over
+//! that pair. When the front dies meanwhile, its end is closed, and the thread reads the end of file.
 //!
 //! The file of an answer goes over the same socket before the last frame of the answer is written into the ring: a
 //! front that has read the frame finds the file on the channel of descriptors.
 //!
-//! What a message says of its sender is not believed. With each the kernel tells which process has sent it, and the front
+//! A message does not name its sender: the kernel adds the number of the process (`SCM_CREDENTIALS`), and the front
 //! compares that with the child that has taken the request (`dispatcher::descriptors`).
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -21,8 +21,8 @@ use rustix::net::{
     sockopt,
 };
 
+use crate::checked_fd::CheckedFd;
 use crate::ids::RequestId;
-use crate::own::Own;
 use crate::reply::Extent;
 
 /// Bytes of a message that asks: the id of the request.
@@ -30,17 +30,17 @@ const WANTED: usize = 8;
 /// Bytes of a message that gives: the id of the request, offset, length.
 const GIVEN: usize = 24;
 
-/// The end of the shared pair of sockets that is the children's.
+/// The children's end of the pair of sockets that they share.
 #[derive(Debug)]
 pub(crate) struct FdChannel {
-    pub(crate) children: Own,
+    pub(crate) children: CheckedFd,
 }
 
-/// What somebody has put on the channel, and who.
+/// A message and its sender.
 #[derive(Debug)]
 pub(crate) struct FdMessage {
     pub(crate) content: Content,
-    /// The number of the process that has sent it, as the kernel says.
+    /// The number of the process that has sent it, from the kernel.
     pub(crate) process: u32,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct FdMessage {
 pub(crate) enum Content {
     /// A thread waits for the body of its request.
     WantBody(WantedBody),
-    /// The answer to this request goes on with this.
+    /// The rest of this request's answer is this part of a file.
     FileAnswer(RequestId, Extent),
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Content {
 pub struct WantedBody {
     /// The request.
     pub request_id: RequestId,
-    /// Where the file goes; dropped unanswered, the thread hears that there is none.
+    /// The socket that the file is sent over. Dropped without a file, the thread gets an error.
     pub reply: OwnedFd,
 }
 
@@ -66,9 +66,9 @@ impl FdChannel {
     pub(crate) fn open() -> io::Result<(Self, OwnedFd)> {
         let (front, children) = pair()?;
         sockopt::set_socket_passcred(&front, true)?;
-        // For the runtime of the front.
+        // Nonblocking for the front's event loop.
         rustix::io::ioctl_fionbio(&front, true)?;
-        let children = Own::new(children)?;
+        let children = CheckedFd::new(children)?;
         Ok((Self { children }, front))
     }
 
@@ -96,7 +96,7 @@ impl FdChannel {
         }
     }
 
-    /// Gives the front what the answer to `request_id` goes on with.
+    /// Sends the front the file with the rest of the answer to `request_id`.
     pub(crate) fn give(&self, request_id: RequestId, extent: &Extent) -> io::Result<()> {
         let mut bytes = [0; GIVEN];
         let numbers = [request_id.pack(), extent.offset, extent.length];
@@ -136,7 +136,7 @@ impl FdChannel {
                 };
                 Content::FileAnswer(request_id, extent)
             }
-            // What no thread of ours sends is dropped, with its descriptor.
+            // A message of another form is dropped, and its descriptor closed.
             _ => return Ok(None),
         };
         Ok(process.map(|process| FdMessage { content, process }))
@@ -144,11 +144,11 @@ impl FdChannel {
 }
 
 impl WantedBody {
-    /// Gives the thread its file, without waiting: the socket is the thread's choice, and the room that one message needs
-    /// is there in a fresh one.
+    /// Sends the thread its file, without blocking: a fresh socket has room for one message, and the child may have sent
+    /// another kind of socket.
     ///
     /// # Errors
-    /// When the thread is no longer there, or its socket takes nothing.
+    /// When the thread is no longer there, or its socket is full.
     pub fn give(self, file: BorrowedFd<'_>) -> io::Result<()> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         send(self.reply.as_fd(), &[1], file, flags)
@@ -184,7 +184,7 @@ fn send(
 struct Received {
     length: usize,
     descriptor: Option<OwnedFd>,
-    /// Who has sent it, where that was asked for.
+    /// The sender, on a socket with `SO_PASSCRED`.
     process: Option<u32>,
 }
 
@@ -204,7 +204,7 @@ fn receive(from: BorrowedFd<'_>, bytes: &mut [u8], flags: RecvFlags) -> io::Resu
     for message in control.drain() {
         match message {
             RecvAncillaryMessage::ScmRights(descriptors) => {
-                // More than one, no thread of ours sends: only the last is kept open.
+                // Our threads send one. Of several the last is kept, the others are closed.
                 descriptor = descriptors.last();
             }
             RecvAncillaryMessage::ScmCredentials(sender) => {

@@ -1,4 +1,5 @@
-//! The governor of one child: a thread that sets the limit, and sleeps while all threads idle or only one works.
+//! The governor of one child: a thread that sets the limit. It is parked while at most one thread is unparked and none is
+//! held back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,41 +16,41 @@ pub struct Governor {
     child: ChildId,
 }
 
-/// What a child's threads are about.
+/// What a child's threads are doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// Threads that run a request, or look for one.
+    /// Threads that are not parked: they run a request, or look for one.
     pub awake: u32,
-    /// Requests wait, and threads of this child sleep only because they may not take them.
+    /// Requests wait, and threads of this child are parked only because of its limit.
     pub held_back: bool,
-    /// The running requests, each a thread and a number that its next one will not have.
+    /// The running requests: the thread, and the nanoseconds at which it took the request, which tell one from the next.
     pub running: Vec<(usize, u64)>,
     /// How long the last request of each thread took; without those that have had none.
     pub lasted: Vec<Duration>,
 }
 
 impl Governor {
-    /// That of this process's child.
+    /// The governor of this process's child.
     #[must_use]
     pub fn new(exchange: Arc<Exchange>, child: ChildId) -> Self {
         Self { exchange, child }
     }
 
-    /// Sleeps until the limit matters: until more than one thread is awake, or one is held back, or `stop` says so and
+    /// Parks until the limit matters: until more than one thread is unparked, or one is held back, or `stop` is set and
     /// [`crate::wake_child`] has been called.
     pub fn sleep(&self, stop: &AtomicBool) {
         let parker = &self.exchange.scoreboard().child(self.child.slot).governor;
         parker.park_unless(|| stop.load(Ordering::Acquire) || self.matters());
     }
 
-    /// Whether more than one thread is awake, or one is held back.
+    /// Whether more than one thread is unparked, or one is held back.
     #[must_use]
     pub fn matters(&self) -> bool {
         let look = self.look();
         look.awake > 1 || look.held_back
     }
 
-    /// What the threads are about now.
+    /// What the threads are doing now.
     #[must_use]
     pub fn look(&self) -> Look {
         let allowed = &self.exchange.scoreboard().child(self.child.slot).limit;
@@ -58,8 +59,10 @@ impl Governor {
         let threads = usize::from(self.exchange.geometry().threads);
         let threads = &self.exchange.mapping.threads()[first..first + threads];
         Look {
-            awake: census.awake,
-            held_back: census.sleeps && census.next.is_none() && !self.exchange.queue().is_empty(),
+            awake: census.unparked,
+            held_back: census.has_parked
+                && census.next.is_none()
+                && !self.exchange.queue().is_empty(),
             running: threads
                 .iter()
                 .map(|thread| thread.since.load(Ordering::Relaxed))
@@ -75,7 +78,7 @@ impl Governor {
         }
     }
 
-    /// From now on so many threads run at the same time; those that wait for that are woken.
+    /// From now on so many threads run at the same time; those that may take a waiting request now are woken.
     pub fn set_limit(&self, limit: u32) {
         let allowed = &self.exchange.scoreboard().child(self.child.slot).limit;
         allowed.set(limit);

@@ -4,12 +4,12 @@ use std::fmt;
 
 /// One incarnation in a child slot: which slot, and which of those that the slot has had.
 ///
-/// The life is what keeps a late word about a dead child from hitting its successor.
+/// By the incarnation a late message about a dead child is not taken for one about its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChildId {
     /// The child's slot, from 0.
     pub slot: u16,
-    /// Counts the lives of that slot, wrapping.
+    /// Counts the children that the slot has had, wrapping.
     pub incarnation: u8,
 }
 
@@ -19,7 +19,7 @@ impl fmt::Display for ChildId {
     }
 }
 
-/// One application thread of one child: what a claim is signed with.
+/// One application thread of one child, as a claim names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// The child.
@@ -28,7 +28,7 @@ pub struct Owner {
     pub thread: u8,
 }
 
-/// A request as long as it lives: the slot that holds it, and the number of requests that the slot held before.
+/// Names a request: the slot that holds it, and how many requests the slot has held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId {
     /// The request's slot.

@@ -1,7 +1,7 @@
-//! The mapping: what lies where. The only place of this crate that handles pointers.
+//! The mapping: which table is at which offset. Pointers into it are handled in this file alone.
 //!
-//! Everything that is shared is either an atomic (and then all-zero bytes are its valid first state), or plain bytes
-//! that are copied in and out within checked bounds and never lent.
+//! What is shared is either an atomic (all-zero bytes are its valid initial value), or plain bytes, which are copied in and
+//! out within checked bounds and never borrowed.
 #![expect(
     unsafe_code,
     reason = "a shared mapping is made of pointers; they stay in this file"
@@ -22,7 +22,7 @@ use crate::sync::AtomicU64;
 /// A slot's bytes keep this distance, not a power of two, so that neighbours do not share cache sets.
 const INLINE_STRIDE: usize = INLINE + 64;
 
-/// The shared memory, mapped for the life of the process and of every process forked from it.
+/// The shared memory. It is never unmapped, and inherited by every process forked from this one.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
@@ -39,7 +39,7 @@ unsafe impl Sync for Mapping {}
 #[derive(Clone, Copy, Debug)]
 struct Places {
     dirty: (usize, usize),
-    words: (usize, usize),
+    states: (usize, usize),
     entries: (usize, usize),
     slots: (usize, usize),
     children: (usize, usize),
@@ -63,7 +63,7 @@ impl Places {
         const LINE: usize = 64;
         const PAGE: usize = 4096;
         let dirty = place(geometry.dirty_words(), size_of::<AtomicU64>(), LINE);
-        let words = place(slots, size_of::<AtomicSlotState>(), LINE);
+        let states = place(slots, size_of::<AtomicSlotState>(), LINE);
         let entries = place(geometry.entries(), size_of::<AtomicU64>(), LINE);
         let slots_ = place(slots, size_of::<SlotPlace>(), LINE);
         let children = place(children, size_of::<ChildPlace>(), LINE);
@@ -73,7 +73,7 @@ impl Places {
         let rings = place(threads, RING, PAGE);
         Self {
             dirty,
-            words,
+            states,
             entries,
             slots: slots_,
             children,
@@ -100,8 +100,8 @@ impl Mapping {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let memory = memfd_create("rwsgi-exchange", flags)?;
         ftruncate(&memory, places.end as u64)?;
-        // A page that a process has mapped and another has cut off kills whoever touches it (SIGBUS). The descriptor is
-        // closed below, but /proc/PID/map_files may open the memory anew.
+        // Touching a mapped page that another process has truncated away kills by SIGBUS. The descriptor is closed below, but
+        // the memory may be opened again by /proc/PID/map_files.
         fcntl_add_seals(
             &memory,
             SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
@@ -127,7 +127,7 @@ impl Mapping {
 
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: the mapping begins, page-aligned, with the header, which is valid as zeros and only has atomics
-        // and padding that nobody touches.
+        // and padding that is never read or written.
         unsafe { self.base.cast::<Header>().as_ref() }
     }
 
@@ -136,8 +136,8 @@ impl Mapping {
         self.table(self.places.dirty)
     }
 
-    pub(crate) fn words(&self) -> &[AtomicSlotState] {
-        self.table(self.places.words)
+    pub(crate) fn states(&self) -> &[AtomicSlotState] {
+        self.table(self.places.states)
     }
 
     pub(crate) fn entries(&self) -> &[AtomicU64] {
@@ -221,7 +221,7 @@ unsafe impl SharedAtomics for ChildPlace {}
 // SAFETY: `repr(C)`, atomics alone.
 unsafe impl SharedAtomics for ThreadPlace {}
 
-/// Bytes of the mapping. They are copied, never lent: another process may write them at any time.
+/// Bytes of the mapping. They are copied, never borrowed: another process may write them at any time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Area<'a> {
     base: NonNull<u8>,

@@ -1,18 +1,18 @@
-//! The exchange: one shared mapping between the front and the children, which is dispatch queue, scoreboard and
-//! black box in one. Whoever is killed, what its threads were doing can be read from outside.
+//! The exchange: one shared mapping between the front and the children. It is the dispatch queue and the scoreboard, and
+//! it shows what the threads of a process were doing when that process was killed.
 //!
 //! A request's way through it:
-//! 1. the front writes the request into a free slot and [offers](Dispatcher::offer) it: the slot's word says *queued*;
-//! 2. any idle thread [takes](Worker::take) it with one compare-and-swap that writes its own name into the word;
+//! 1. the front writes the request into a free slot and [offers](Dispatcher::offer) it: the slot's state is *queued*;
+//! 2. any idle thread [takes](Worker::take) it with one compare-and-swap that writes child and thread into the state;
 //! 3. the thread writes the answer into its own ring, frame by frame ([`Reply`]);
 //! 4. the front [reads](Dispatcher::pump) the frames and, after the last, frees the slot.
 //!
-//! What holds whatever dies and whenever:
-//! - only the front allocates and frees slots and blocks; a child owns nothing but the name in a word;
+//! What holds whichever process is killed at whatever instruction:
+//! - only the front allocates and frees slots and blocks; a child writes only its claim into a slot's state;
 //! - a request is claimed at most once: by the compare-and-swap; its answer counts as far as complete frames go;
-//! - nobody sleeps while there is work (`parker`): by the order of publishing and looking, not by a timer. A wake-up
-//!   can only be lost with a process that is killed while it is given or taken, and the supervisor's word of that death,
-//!   or the next front, wakes everybody;
+//! - no thread stays parked while a request waits (`parker`): by the order of publishing and looking, not by a timer. A
+//!   wake-up can only be lost when the process that sends or receives it is killed meanwhile; then all threads are woken
+//!   when the front learns of the death ([`Dispatcher::gone`]), or by the next front;
 //! - every length and index that another process wrote is checked before use.
 
 #![cfg_attr(
@@ -20,10 +20,11 @@
     allow(
         dead_code,
         private_interfaces,
-        reason = "the model checks the protocols, and not what is around them; its atomics are its own"
+        reason = "the model does not use all of the crate, and brings its own atomics"
     )
 )]
 
+mod checked_fd;
 pub mod codec;
 mod concurrency_limit;
 mod dispatcher;
@@ -39,7 +40,6 @@ mod load;
 pub mod notice;
 #[cfg_attr(loom, path = "model/original.rs")]
 mod original;
-mod own;
 mod parker;
 mod places;
 mod queue;

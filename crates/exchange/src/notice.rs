@@ -1,4 +1,4 @@
-//! What the supervisor and the front tell each other about children: eight bytes a message.
+//! The messages between the supervisor and the front: eight bytes each.
 
 use crate::ids::ChildId;
 
@@ -8,16 +8,16 @@ pub const LEN: usize = 8;
 /// From the supervisor to the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToFront {
-    /// The child is that process, as the kernel has told: what it puts on the channel counts from now on. Said before the child
-    /// takes requests.
+    /// The child is the process with this number, which comes from the kernel: messages on the channel of descriptors are
+    /// checked against it. Sent before the child may take requests.
     Born(ChildId, u32),
-    /// The child has been reaped: give its requests up and clear its places, then answer [`FromFront::Cleared`].
+    /// The child has been reaped: its requests are to be given up and its places cleared, then [`FromFront::Cleared`] is due.
     Gone(ChildId),
-    /// Serve on, and let each answer be the last of its connection: the server is about to stop.
+    /// The server is about to stop: go on serving, and close each connection after its next answer.
     Close,
-    /// Take no new connection, finish what is there, then answer [`FromFront::Drained`].
+    /// Accept no connection, finish the open ones, then send [`FromFront::Drained`].
     Drain,
-    /// Open the log files anew: somebody has moved them away.
+    /// Reopen the log files, after they were rotated.
     Reopen,
 }
 
@@ -26,16 +26,16 @@ pub enum ToFront {
 pub enum FromFront {
     /// Connections are accepted from now on.
     Serving,
-    /// Nothing of that child is left in the exchange: its slot may have another incarnation.
+    /// Nothing of that child is left in the exchange: its slot may have the next incarnation.
     Cleared(ChildId),
     /// Every connection has ended.
     Drained,
-    /// The child wrote what no child writes: it must be killed.
+    /// The child wrote malformed data into the exchange: it must be killed.
     Corrupt(ChildId),
 }
 
 impl ToFront {
-    /// The message as it travels.
+    /// The message as bytes.
     #[must_use]
     pub fn encode(self) -> [u8; LEN] {
         match self {
@@ -62,7 +62,7 @@ impl ToFront {
 }
 
 impl FromFront {
-    /// The message as it travels.
+    /// The message as bytes.
     #[must_use]
     pub fn encode(self) -> [u8; LEN] {
         match self {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_message_survives_the_journey() {
+    fn every_message_is_decoded_as_it_was_encoded() {
         let child = ChildId {
             slot: 513,
             incarnation: 200,
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn malformed_messages_are_refused() {
         for bytes in [
             &[][..],
             &[1],

@@ -1,7 +1,7 @@
-//! Whether this process is a copy that the application has forked, and that has come back into the server.
+//! Whether this process is a copy that the application has forked, and that has returned into the server's code.
 #![expect(
     unsafe_code,
-    reason = "memory that a fork empties is mapped by hand; it stays in this file"
+    reason = "memory that a fork wipes is mapped by hand; it stays in this file"
 )]
 
 use std::io;
@@ -11,14 +11,14 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::sync::{AtomicU32, Ordering};
 
-/// Memory of the kernel's smallest unit.
+/// Bytes of the smallest mapping.
 const PAGE: usize = 4096;
 
-/// Which process code of the application began to run in.
+/// The process in which the application's code began to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Original {
     process: u32,
-    /// Not 0, but in a process that is forked from this one. To read it costs no system call.
+    /// Not 0 in this process, 0 in processes forked from it. Reading it takes no system call.
     mark: Option<Mark>,
 }
 
@@ -31,12 +31,12 @@ unsafe impl Send for Mark {}
 unsafe impl Sync for Mark {}
 
 impl Original {
-    /// This process. For as long as it lives, 4 KiB are kept for the answer.
+    /// This process. Maps 4 KiB, which stay until it ends.
     #[must_use]
     pub fn here() -> Self {
         Self {
             process: std::process::id(),
-            // Linux before 4.14 and some that only act as Linux know no such memory.
+            // Linux before 4.14 has no MADV_WIPEONFORK, nor have some emulations of Linux.
             mark: Mark::new().ok(),
         }
     }

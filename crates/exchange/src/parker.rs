@@ -1,35 +1,35 @@
-//! Wake-ups: nobody is woken who is awake, and nobody sleeps while there is something to do.
+//! Parking and waking threads, in an order by which no wake-up is lost (an eventcount).
 //!
-//! Both directions follow one rule. The sleeper first says that it sleeps, then looks once more. The other side first
-//! publishes the work, then looks whether somebody sleeps. Between saying and looking stands a full fence on either
-//! side, so at least one of the two sees the other.
+//! The thread that parks first stores `PARKED`, then looks once more for work. The other side first publishes the work,
+//! then loads the parker's state. Between store and load both sides have a full fence, so at least one of them sees what
+//! the other has stored. An unparked thread is not woken, which saves the system call.
 
 use crate::sync::{Futex, Ordering, fence, futex_wait, futex_wake};
 
-const AWAKE: u32 = 0;
-const ASLEEP: u32 = 1;
+const UNPARKED: u32 = 0;
+const PARKED: u32 = 1;
 
-/// What one thread sleeps on, or the front.
+/// What one thread, or the front, is parked on.
 #[derive(Debug)]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C)]
 pub(crate) struct Parker(Futex);
 
 impl Parker {
-    /// Sleeps until [`Parker::unpark`], unless `something_to_do` after it has been said that we sleep.
+    /// Parks until [`Parker::unpark`], unless `something_to_do`, which is called after `PARKED` has been stored.
     pub(crate) fn park_unless(&self, something_to_do: impl FnOnce() -> bool) {
         if self.prepare_park(something_to_do) {
-            while self.0.load(Ordering::Acquire) == ASLEEP {
-                futex_wait(&self.0, ASLEEP);
+            while self.0.load(Ordering::Acquire) == PARKED {
+                futex_wait(&self.0, PARKED);
             }
         }
     }
 
-    /// As [`Parker::park_unless`], but also until a signal has been handled: then `true`.
+    /// As [`Parker::park_unless`], but also ends when a signal has been handled: then `true`.
     pub(crate) fn park_until_signal_unless(&self, something_to_do: impl FnOnce() -> bool) -> bool {
         if self.prepare_park(something_to_do) {
-            while self.0.load(Ordering::Acquire) == ASLEEP {
-                if futex_wait(&self.0, ASLEEP) {
+            while self.0.load(Ordering::Acquire) == PARKED {
+                if futex_wait(&self.0, PARKED) {
                     self.set_awake();
                     return true;
                 }
@@ -38,9 +38,9 @@ impl Parker {
         false
     }
 
-    /// The first half of [`Parker::park_unless`], for a sleeper that waits on something else: whether it may sleep.
+    /// The first half of [`Parker::park_unless`], for a thread that then waits on something else: whether it may wait.
     pub(crate) fn prepare_park(&self, something_to_do: impl FnOnce() -> bool) -> bool {
-        self.0.store(ASLEEP, Ordering::Relaxed);
+        self.0.store(PARKED, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if something_to_do() {
             self.set_awake();
@@ -49,43 +49,43 @@ impl Parker {
         true
     }
 
-    /// Content that we are awake.
+    /// Stores that this thread is not parked.
     pub(crate) fn set_awake(&self) {
-        self.0.store(AWAKE, Ordering::Relaxed);
+        self.0.store(UNPARKED, Ordering::Relaxed);
     }
 
-    /// Whether somebody sleeps here. Comes after [`store_load_fence`].
+    /// Whether a thread is parked here. To be called after [`store_load_fence`].
     pub(crate) fn is_parked(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == ASLEEP
+        self.0.load(Ordering::Relaxed) == PARKED
     }
 
-    /// Wakes the sleeper; `false` when there is none, or another has just woken it.
+    /// Wakes the parked thread; `false` when there is none, or another process has just woken it.
     pub(crate) fn unpark(&self) -> bool {
-        let woken = self.mark_awake();
+        let woken = self.mark_unparked();
         if woken {
             futex_wake(&self.0);
         }
         woken
     }
 
-    /// Wakes whoever sleeps here, also one that was marked as woken by somebody who died before waking it. A sleeper
-    /// that has nothing to do lies down again.
+    /// Wakes the thread also when it was marked as woken by a process that died before it woke it. A thread without work
+    /// parks again.
     pub(crate) fn unpark_always(&self) {
         self.set_awake();
         futex_wake(&self.0);
     }
 
-    /// Marks the sleeper as woken; whoever gets `true` must wake it.
-    pub(crate) fn mark_awake(&self) -> bool {
+    /// Marks the parked thread as woken; a caller that gets `true` must wake it.
+    pub(crate) fn mark_unparked(&self) -> bool {
         self.is_parked()
             && self
                 .0
-                .compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(PARKED, UNPARKED, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
     }
 }
 
-/// Stands between publishing work and looking whether somebody sleeps.
+/// To be called between publishing work and [`Parker::is_parked`].
 pub(crate) fn store_load_fence() {
     fence(Ordering::SeqCst);
 }

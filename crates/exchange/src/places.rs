@@ -1,12 +1,12 @@
-//! What lies in the mapping, and how large it is.
+//! The types of which the mapping consists, and their sizes.
 //!
-//! All of it is atomic, or padding, so that all-zero bytes are its valid first state.
+//! All are atomics, or padding, so that all-zero bytes are their valid initial value.
 
 use crate::concurrency_limit::ConcurrencyLimit;
 use crate::parker::Parker;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// How much of everything the mapping holds; fixed for the life of the server.
+/// How many children, threads and requests the mapping has room for; fixed until the server ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Geometry {
     /// Child slots, at most 4096.
@@ -24,66 +24,67 @@ impl Geometry {
     }
 
     /// Requests that can be in the exchange at the same time. A thread may already run its next request while the front
-    /// still sends the last one.
+    /// still reads the answer to its last one.
     pub(crate) fn slots(self) -> usize {
         self.queue as usize + 2 * self.all_threads()
     }
 
-    /// Entries of the queue: all that waits fits in twice.
+    /// Entries of the queue: twice as many as slots, so that it can begin anew after its old entries.
     pub(crate) fn entries(self) -> usize {
         (2 * self.slots()).next_power_of_two()
     }
 
-    /// Words that have a bit for each thread.
+    /// 64-bit words that have a bit for each thread.
     pub(crate) fn dirty_words(self) -> usize {
         self.all_threads().div_ceil(64)
     }
 }
 
-/// Bytes of a request that lie in its slot; most requests need no more.
+/// Bytes of a request that its slot holds; most requests need no more.
 pub(crate) const INLINE: usize = if cfg!(loom) { 128 } else { 4096 - 256 };
 /// Bytes of one block, of which a larger request takes several.
 pub(crate) const BLOCK: usize = if cfg!(loom) { 64 } else { 16 * 1024 };
 /// Blocks that one request may take: room for the default head limits and a body in memory.
-pub(crate) const BLOCKS_A_SLOT: usize = if cfg!(loom) { 1 } else { 60 };
+pub(crate) const BLOCKS_PER_SLOT: usize = if cfg!(loom) { 1 } else { 60 };
 /// Bytes of the ring into which one thread writes its answers.
 pub(crate) const RING: usize = if cfg!(loom) { 256 } else { 256 * 1024 };
-/// Blocks in all, for this many bytes of larger requests at the same time; above that, bodies go to files.
+/// Blocks in all: 16 MiB of larger requests at the same time. When they are in use, bodies go to files.
 pub(crate) const BLOCKS: usize = if cfg!(loom) { 1 } else { 1024 };
 
-/// What there is once.
+/// The fields that the mapping has once.
 #[derive(Debug)]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C)]
 pub(crate) struct Header {
+    /// Head and tail of the queue, each on a cache line of its own.
     pub(crate) head: AtomicU64,
-    _own_line: [u64; 7],
+    _head_padding: [u64; 7],
     pub(crate) tail: AtomicU64,
-    _own_line_too: [u64; 7],
-    /// What the front sleeps on (the pipe of the exchange does the waking).
+    _tail_padding: [u64; 7],
+    /// Whether the front is parked. It waits in its event loop and is woken by the doorbell's pipe.
     pub(crate) front: Parker,
 }
 
-/// What stands in a slot beside its word and its bytes. Written by the front before the word says "queued".
+/// A slot's fields beside its state and its bytes. Written by the front before the state becomes `Queued`.
 #[derive(Debug)]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C)]
 pub(crate) struct SlotPlace {
-    /// Bytes of the request, and how many of them are not the body's.
+    /// Bytes of the request, and how many of them come before the body.
     pub(crate) length: AtomicU32,
     pub(crate) head: AtomicU32,
-    /// The request of this number has been given up: its answer is for nobody.
+    /// The request of this number has been given up: its answer is discarded.
     pub(crate) given_up: AtomicU32,
-    /// The blocks that hold what the slot does not, in order.
-    pub(crate) blocks: [AtomicU32; BLOCKS_A_SLOT],
+    /// The blocks that hold the bytes after the slot's own, in order.
+    pub(crate) blocks: [AtomicU32; BLOCKS_PER_SLOT],
 }
 
-/// How far a child's life has come.
+/// The states of a child slot, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChildState {
-    /// Nobody: a child may be born here.
+    /// No process: a child may be started here.
     Vacant,
-    /// Ordered, or being born, or loading.
+    /// Ordered from the mold, or being forked, or loading.
     Starting,
     /// Its threads take requests.
     Ready,
@@ -93,7 +94,7 @@ pub enum ChildState {
     Gone,
 }
 
-/// A child as everybody sees it. Written by the supervisor.
+/// A child's row of the scoreboard. Written by the supervisor, except for the limit and the governor.
 #[derive(Debug)]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
@@ -104,34 +105,34 @@ pub struct ChildPlace {
     generation: AtomicU32,
     /// How many of its threads run at the same time.
     pub(crate) limit: ConcurrencyLimit,
-    /// What its governor sleeps on.
+    /// What its governor is parked on.
     pub(crate) governor: Parker,
 }
 
-/// A thread as everybody sees it, and what it sleeps on.
+/// A thread's row of the scoreboard, and what it is parked on.
 #[derive(Debug)]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
 pub(crate) struct ThreadPlace {
-    /// What the thread sleeps on while no request waits.
+    /// What the thread is parked on while there is no request for it.
     pub(crate) parker: Parker,
-    /// What the thread sleeps on while its ring is full.
+    /// What the thread is parked on while its ring is full.
     pub(crate) room: Parker,
-    /// Bytes that the thread has written into its ring since the child was born.
+    /// Bytes that the thread has written into its ring since the child was started.
     pub(crate) written: AtomicU64,
     /// Requests answered by this thread.
     pub(crate) served: AtomicU64,
-    /// When it took the request that it runs, as [`crate::sync::now`] has it; 0 when it runs none.
+    /// When it took the request that it runs, in nanoseconds of [`crate::sync::now`]; 0 when it runs none.
     pub(crate) since: AtomicU64,
-    /// Nanoseconds that the last request took which it has answered.
+    /// Nanoseconds that its last answered request took.
     pub(crate) lasted: AtomicU64,
-    _own_line: [AtomicU64; 3],
+    _padding: [AtomicU64; 3],
     /// Bytes of its ring that the front has read.
     pub(crate) read: AtomicU64,
 }
 
 impl ChildPlace {
-    /// A life begins.
+    /// A new incarnation begins.
     pub fn begin(&self, incarnation: u8, generation: u32) {
         self.pid.store(0, Ordering::Relaxed);
         self.incarnation
@@ -141,7 +142,7 @@ impl ChildPlace {
         self.set_state(ChildState::Starting);
     }
 
-    /// How far the child is.
+    /// The state.
     #[must_use]
     pub fn state(&self) -> ChildState {
         match self.state.load(Ordering::Acquire) {
@@ -153,7 +154,7 @@ impl ChildPlace {
         }
     }
 
-    /// How far the child is from now on.
+    /// Changes the state.
     pub fn set_state(&self, state: ChildState) {
         let number = match state {
             ChildState::Vacant => 0,
@@ -165,25 +166,25 @@ impl ChildPlace {
         self.state.store(number, Ordering::Release);
     }
 
-    /// Which of the slot's lives this is.
+    /// Counts the children that the slot has had, wrapping.
     #[must_use]
     pub fn incarnation(&self) -> u8 {
         // Only `begin` writes it, from a byte.
         self.incarnation.load(Ordering::Relaxed).to_le_bytes()[0]
     }
 
-    /// The process, 0 until it has been born.
+    /// The number of its process, 0 until it is known.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.load(Ordering::Relaxed)
     }
 
-    /// The child has been born.
+    /// The child has been forked.
     pub fn set_pid(&self, pid: u32) {
         self.pid.store(pid, Ordering::Relaxed);
     }
 
-    /// The generation whose mold bore it.
+    /// The generation of the mold that forked it.
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::Relaxed)

@@ -1,12 +1,12 @@
 //! The queue of requests that wait for a thread.
 //!
-//! The queue only says where to look; what is claimed is the slot's word. So a child that is killed between any two
-//! instructions leaves either a request that still waits, or a claim that bears its name. The front is the only one
-//! that puts in; any thread of any child takes out, and helps the head past what others have taken.
+//! An entry only names a slot; a thread claims the request by changing the slot's state. So a child that is killed between
+//! any two instructions leaves either a request that still waits, or a claim with its name. The front alone adds entries.
+//! Any thread of any child removes them, and moves the head past entries that others have taken.
 //!
-//! Any process that has the mapping may write anything into it. So the front keeps for itself what it has put in and where
-//! (`line`), and puts the queue right where it differs; the others take no more steps than there are entries, whatever
-//! head and tail say.
+//! Any process that has the mapping may overwrite it. So the front keeps in its own memory what it has entered and where
+//! (`Dispatcher::waiting`), and repairs the queue where it differs; threads take no more steps than there are entries,
+//! whatever values head and tail have.
 
 use crate::ids::{Owner, RequestId};
 use crate::slot_state::{AtomicSlotState, SlotState};
@@ -19,16 +19,16 @@ pub(crate) struct Queue<'a> {
     pub(crate) head: &'a AtomicU64,
     /// Position after the newest entry.
     pub(crate) tail: &'a AtomicU64,
-    /// The entries; at least twice as many as slots, so that all that waits fits in once more.
+    /// The entries; at least twice as many as slots, so that the queue can begin anew behind the old entries.
     pub(crate) entries: &'a [AtomicU64],
-    /// The words of all slots.
-    pub(crate) words: &'a [AtomicSlotState],
+    /// The states of all slots.
+    pub(crate) states: &'a [AtomicSlotState],
 }
 
 impl Queue<'_> {
-    /// Puts a filled slot in at `tail`, the position after the newest entry. Called by the front alone.
+    /// Enters a filled slot at `tail`, the position after the newest entry. Called by the front alone.
     pub(crate) fn push(&self, tail: u64, request_id: RequestId) {
-        self.words[request_id.slot as usize].write(SlotState::Queued(request_id.seq));
+        self.states[request_id.slot as usize].write(SlotState::Queued(request_id.seq));
         self.enter(tail, request_id);
         self.tail.store(tail.wrapping_add(1), Ordering::Release);
     }
@@ -37,17 +37,17 @@ impl Queue<'_> {
     pub(crate) fn claim(&self, owner: Owner) -> Option<RequestId> {
         let mut head = self.head.load(Ordering::Acquire);
         for _ in 0..self.entries.len() {
-            if self.behind(head) == 0 {
+            if self.entries_from(head) == 0 {
                 break;
             }
             let request_id = RequestId::unpack(self.entry(head).load(Ordering::Acquire));
-            let claimed = self.word(request_id).is_some_and(|word| {
-                word.change(
+            let claimed = self.state(request_id).is_some_and(|state| {
+                state.change(
                     SlotState::Queued(request_id.seq),
                     SlotState::Claimed(owner, request_id.seq),
                 )
             });
-            // Whoever saw that the entry no longer waits may pass it; another may have been faster.
+            // The entry does not wait any more, so that any thread may move the head past it; another may have done so.
             let next = head.wrapping_add(1);
             let passed =
                 self.head
@@ -62,7 +62,7 @@ impl Queue<'_> {
 
     /// Takes a request back that no thread has taken yet. Called by the front alone.
     pub(crate) fn withdraw(&self, request_id: RequestId) -> bool {
-        self.words[request_id.slot as usize].change(
+        self.states[request_id.slot as usize].change(
             SlotState::Queued(request_id.seq),
             SlotState::Free(request_id.seq),
         )
@@ -75,12 +75,11 @@ impl Queue<'_> {
 
     /// How many entries wait, withdrawn ones among them.
     pub(crate) fn len(&self) -> u64 {
-        self.behind(self.head.load(Ordering::Acquire))
+        self.entries_from(self.head.load(Ordering::Acquire))
     }
 
-    /// How many entries there are from `head` on: none where the two positions cannot belong to one queue, which the front
-    /// puts right.
-    fn behind(&self, head: u64) -> u64 {
+    /// How many entries there are from `head` on: 0 where head and tail do not fit together, until the front repairs them.
+    fn entries_from(&self, head: u64) -> u64 {
         let length = self.tail.load(Ordering::Acquire).wrapping_sub(head);
         if length <= self.entries.len() as u64 {
             length
@@ -89,11 +88,11 @@ impl Queue<'_> {
         }
     }
 
-    /// Whether the queue says what the front knows: its tail, and the position of the oldest request that may wait. Called
-    /// by the front alone.
+    /// Whether the queue agrees with the front's own notes: its tail, and the position of the oldest request that may wait.
+    /// Called by the front alone.
     pub(crate) fn agrees(&self, tail: u64, oldest: Option<(u64, RequestId)>) -> bool {
         let length = tail.wrapping_sub(self.head.load(Ordering::Acquire));
-        // A thread passes only what no longer waits: it has changed the word before.
+        // A thread moves the head past an entry only after the slot's state has changed.
         let is_passed =
             |(position, request_id)| tail.wrapping_sub(position) > length && self.waits(request_id);
         self.tail.load(Ordering::Relaxed) == tail
@@ -101,25 +100,25 @@ impl Queue<'_> {
             && !oldest.is_some_and(is_passed)
     }
 
-    /// Whether one more request fits in. Entries of withdrawn ones count until a thread passes them.
+    /// Whether there is room for one more entry. Those of withdrawn requests count until a thread passes them.
     pub(crate) fn has_room(&self, tail: u64) -> bool {
         tail.wrapping_sub(self.head.load(Ordering::Acquire)) < self.entries.len() as u64
     }
 
-    /// Has the queue begin anew at `start` with these requests, and notes their positions; returns its tail. A thread that
+    /// Begins the queue anew at `start` with these requests, and notes their positions; returns its tail. A thread that
     /// reads an old entry meanwhile can only claim what waits. Called by the front alone.
     pub(crate) fn renew<'t>(
         &self,
         start: u64,
-        line: impl Iterator<Item = &'t mut (u64, RequestId)>,
+        waiting: impl Iterator<Item = &'t mut (u64, RequestId)>,
     ) -> u64 {
         let mut tail = start;
-        for (position, request_id) in line {
+        for (position, request_id) in waiting {
             *position = tail;
             self.enter(tail, *request_id);
             tail = tail.wrapping_add(1);
         }
-        // The head moves last: at no moment does the queue look empty to a thread that is about to sleep.
+        // The head moves last, so that the queue never looks empty to a thread that is about to park.
         self.tail.store(tail, Ordering::Release);
         self.head.store(start, Ordering::Release);
         tail
@@ -127,7 +126,7 @@ impl Queue<'_> {
 
     /// Whether no thread has taken this request.
     pub(crate) fn waits(&self, request_id: RequestId) -> bool {
-        self.words[request_id.slot as usize].read() == SlotState::Queued(request_id.seq)
+        self.states[request_id.slot as usize].read() == SlotState::Queued(request_id.seq)
     }
 
     fn enter(&self, position: u64, request_id: RequestId) {
@@ -136,7 +135,6 @@ impl Queue<'_> {
     }
 
     fn entry(&self, position: u64) -> &AtomicU64 {
-        // The remainder is smaller than a slice's length.
         #[expect(
             clippy::cast_possible_truncation,
             reason = "smaller than the length of a slice"
@@ -145,7 +143,7 @@ impl Queue<'_> {
         &self.entries[index]
     }
 
-    fn word(&self, request_id: RequestId) -> Option<&AtomicSlotState> {
-        self.words.get(request_id.slot as usize)
+    fn state(&self, request_id: RequestId) -> Option<&AtomicSlotState> {
+        self.states.get(request_id.slot as usize)
     }
 }

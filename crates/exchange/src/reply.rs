@@ -1,4 +1,4 @@
-//! The seam between the application's answer and whoever carries it.
+//! The interface over which the application's answer is sent.
 
 use std::os::fd::OwnedFd;
 
@@ -9,18 +9,18 @@ use crate::codec::Head;
 pub enum After {
     /// Further parts follow.
     More,
-    /// This was all, and all is well.
+    /// This was the last part, and the answer is complete.
     Complete,
-    /// What is left is a part of a file, which the front has been given: see [`Reply::send_file`].
+    /// The rest is a part of a file, whose descriptor has been sent to the front: see [`Reply::send_file`].
     File,
-    /// The application broke off: what the client has must not look complete.
+    /// The application failed: the client must not take the answer for complete.
     Broken,
 }
 
 /// A part of a regular file.
 #[derive(Debug)]
 pub struct Extent {
-    /// The file, open for reading. Its position means nothing, since others may share it.
+    /// The file, open for reading. Its position is not used, since other processes may share it.
     pub file: OwnedFd,
     /// Where the part begins.
     pub offset: u64,
@@ -28,7 +28,7 @@ pub struct Extent {
     pub length: u64,
 }
 
-/// Nobody waits for this answer any more: the client has gone, or the front has given the request up.
+/// The answer is not wanted any more: the client has gone, or the front has given the request up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
@@ -42,8 +42,8 @@ impl std::error::Error for Gone {}
 
 /// Takes the parts of one answer, in order.
 ///
-/// The head comes with the first part and only there. `After::Broken` before any head stands for an application
-/// that failed with nothing sent: the carrier answers 500 in its place.
+/// The head comes with the first part and only there. `After::Broken` before any head means that the application failed
+/// before it sent anything: the front answers 500 in its place.
 pub trait Reply: Send {
     /// Whether [`Reply::send`] of a part of so many bytes (encoded head and data) would not wait for the reader.
     fn fits(&self, bytes: usize) -> bool;
@@ -51,13 +51,13 @@ pub trait Reply: Send {
     /// Sends one part; waits while the reader is slow, so detach from the interpreter before unless it [`Reply::fits`].
     ///
     /// # Errors
-    /// [`Gone`] when nobody wants the answer; later parts will fail the same way.
+    /// [`Gone`] when the answer is not wanted; later parts will fail the same way.
     fn send(&mut self, head: Option<&Head<'_>>, data: &[u8], after: After) -> Result<(), Gone>;
 
-    /// Sends the last part, of which the reader reads the data from a file: the thread need not wait for that. May
-    /// wait like [`Reply::send`] of a part with this head and no data.
+    /// Sends the last part, whose data the front reads from a file after the thread has gone on. Waits like [`Reply::send`]
+    /// of a part with this head and no data.
     ///
     /// # Errors
-    /// [`Gone`] when nobody wants the answer.
+    /// [`Gone`] when the answer is not wanted.
     fn send_file(&mut self, head: Option<&Head<'_>>, extent: Extent) -> Result<(), Gone>;
 }

@@ -1,6 +1,6 @@
 //! The ring into which one thread writes its answers and from which the front reads them: frames, one after another.
 //!
-//! A frame counts once the writer has moved `written` past it, so a writer that is killed half-way has written nothing.
+//! A frame counts once the writer has moved `written` past it, so a frame of a writer that is killed half-way is not read.
 
 use crate::codec::Malformed;
 use crate::ids::RequestId;
@@ -10,16 +10,17 @@ use crate::reply::After;
 
 /// Bytes of a frame before its head.
 const HEADER: usize = 24;
-/// The most bytes of head and data in one frame: the front can begin to send while the rest is being written.
+/// The most bytes of head and data in one frame. A quarter of the ring, so that the front can read one frame while the
+/// thread writes the next.
 pub(crate) const MAX_PAYLOAD: usize = RING / 4;
 /// The most bytes that the head of an answer may have as [`crate::Head::encode`] writes it.
 pub const MAX_HEAD: usize = MAX_PAYLOAD;
 
-/// What stands before the head and the data of each frame.
+/// The header of a frame, which stands before its head and its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) request_id: RequestId,
-    /// Bytes of the head; without any, this frame goes on with an answer.
+    /// Bytes of the head; 0 in a frame that continues an answer.
     pub(crate) head: usize,
     /// Bytes of the body.
     pub(crate) data: usize,
@@ -57,7 +58,7 @@ impl Frame {
         bytes
     }
 
-    /// Reads a header, given how many bytes have been written after it.
+    /// Reads a header; `written` are the bytes of the ring from this frame on.
     fn decode(bytes: &[u8], written: usize) -> Result<Self, Malformed> {
         let word = |n: usize| -> Result<u32, Malformed> {
             let bytes = bytes
@@ -95,7 +96,8 @@ impl Frame {
     }
 }
 
-/// Writes a frame at position `written`, of which there is room. The caller then moves `written` by the answer.
+/// Writes a frame at position `written`, where the caller has made sure of room, and returns by how many bytes the caller
+/// is to move `written`.
 pub(crate) fn write(ring: Area<'_>, written: u64, frame: Frame, head: &[u8], data: &[u8]) -> usize {
     let mut at = written;
     for bytes in [&frame.encode()[..], head, data] {
@@ -105,10 +107,10 @@ pub(crate) fn write(ring: Area<'_>, written: u64, frame: Frame, head: &[u8], dat
     Frame::size(head.len() + data.len())
 }
 
-/// The frame at position `read`, when one has been written there.
+/// The frame at position `read`, if one has been written there.
 ///
-/// No frame is so short, or so long, that it explains some values of `written`: then another process has overwritten
-/// the position, and the thread sets it right with its next frame.
+/// A distance to `written` that is shorter than a header or longer than the ring cannot come from frames: then another
+/// process has overwritten `written`, and the thread corrects it with its next frame.
 pub(crate) fn peek(ring: Area<'_>, read: u64, written: u64) -> Result<Option<Frame>, Malformed> {
     match usize::try_from(written.wrapping_sub(read)) {
         Ok(available @ HEADER..=RING) => {
@@ -132,7 +134,7 @@ pub(crate) fn payload(ring: Area<'_>, read: u64, frame: Frame) -> Vec<u8> {
     bytes
 }
 
-/// Whether frames explain that a ring has been written up to `written` and read up to `read`.
+/// Whether frames can lie between `read` and `written`, or none.
 pub(crate) fn is_position(read: u64, written: u64) -> bool {
     matches!(
         usize::try_from(written.wrapping_sub(read)),

@@ -1,4 +1,5 @@
-//! The scoreboard: what every child and every thread is doing, readable by whoever has the mapping, also after its death.
+//! The scoreboard: what every child and every thread is doing. Every process that has the mapping can read it, also after
+//! the child has died.
 
 use std::time::Duration;
 

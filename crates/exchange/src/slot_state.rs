@@ -1,10 +1,10 @@
-//! The word of a slot: its state, its owner and which request it holds, all in 64 bits, so that one
-//! compare-and-swap claims a request and signs the claim.
+//! The state of a slot, with its owner and the number of its request, in one word of 64 bits: one compare-and-swap claims
+//! a request and names its owner.
 
 use crate::ids::{ChildId, Owner, RequestId};
 use crate::sync::{AtomicU64, Ordering};
 
-/// What a slot's word says.
+/// The state of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotState {
     /// The front may fill the slot. The number is that of its last request.
@@ -20,7 +20,7 @@ const QUEUED: u64 = 1 << 60;
 const CLAIMED: u64 = 2 << 60;
 const STATE: u64 = 0xf << 60;
 
-/// Child slots that a word can name: 12 bits.
+/// Child slots that a state can name: 12 bits.
 pub(crate) const MAX_CHILDREN: u16 = 1 << 12;
 
 impl SlotState {
@@ -36,7 +36,7 @@ impl SlotState {
         }
     }
 
-    /// `None` when the word is none that we write.
+    /// `None` for a word that is not written by [`Self::pack`].
     fn unpack(word: u64) -> Option<Self> {
         let [s0, s1, s2, s3, thread, incarnation, low, high] = word.to_le_bytes();
         let seq = u32::from_le_bytes([s0, s1, s2, s3]);
@@ -53,24 +53,25 @@ impl SlotState {
     }
 }
 
-/// The word as it lies in the mapping, alone on its cache line: claims of neighbours must not slow each other down.
+/// The state as it lies in the mapping, alone on its cache line, so that claims of neighbouring slots do not slow each
+/// other down.
 #[derive(Debug)]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
 pub(crate) struct AtomicSlotState(AtomicU64);
 
 impl AtomicSlotState {
-    /// What the word says now; a word that nobody writes reads as free.
+    /// The state now; a malformed word reads as free.
     pub(crate) fn read(&self) -> SlotState {
         SlotState::unpack(self.0.load(Ordering::Acquire)).unwrap_or(SlotState::Free(0))
     }
 
-    /// Only the front writes without asking, and only to slots that no child owns.
-    pub(crate) fn write(&self, word: SlotState) {
-        self.0.store(word.pack(), Ordering::Release);
+    /// Stores without a comparison: for the front alone, and for slots that no child owns.
+    pub(crate) fn write(&self, state: SlotState) {
+        self.0.store(state.pack(), Ordering::Release);
     }
 
-    /// One step from `from` to `to`, unless somebody was faster.
+    /// Changes `from` to `to`; `false` when the state is no longer `from`.
     pub(crate) fn change(&self, from: SlotState, to: SlotState) -> bool {
         self.0
             .compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Relaxed)
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_says_what_was_written() {
+    fn a_state_is_read_as_it_was_written() {
         let owner = Owner {
             child: ChildId {
                 slot: MAX_CHILDREN - 1,
@@ -105,18 +106,18 @@ mod tests {
             },
             thread: 255,
         };
-        for word in [
+        for state in [
             SlotState::Free(7),
             SlotState::Queued(u32::MAX),
             SlotState::Claimed(owner, u32::MAX),
         ] {
-            assert_eq!(SlotState::unpack(word.pack()), Some(word));
+            assert_eq!(SlotState::unpack(state.pack()), Some(state));
         }
         assert_eq!(SlotState::unpack(7 << 60), None);
     }
 
     #[test]
-    fn a_ticket_survives_the_queue() {
+    fn a_request_id_is_unpacked_as_it_was_packed() {
         let request_id = RequestId {
             slot: 0xdead_beef,
             seq: 0x0bad_cafe,

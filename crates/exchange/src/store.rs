@@ -4,19 +4,19 @@ use std::ops::Range;
 
 use crate::codec::Malformed;
 use crate::layout::{Area, Mapping};
-use crate::places::{BLOCK, BLOCKS_A_SLOT, INLINE};
+use crate::places::{BLOCK, BLOCKS_PER_SLOT, INLINE};
 use crate::sync::Ordering;
 
 /// The most bytes that one request may have in the exchange, with its body if that is in memory.
-pub const MAX_REQUEST: usize = INLINE + BLOCKS_A_SLOT * BLOCK;
+pub const MAX_REQUEST: usize = INLINE + BLOCKS_PER_SLOT * BLOCK;
 
 /// How many blocks a request of so many bytes takes.
 pub(crate) fn blocks_for(length: usize) -> usize {
     length.saturating_sub(INLINE).div_ceil(BLOCK)
 }
 
-/// Writes a request, of which the second piece is the body, into a slot that nobody else looks at yet. `blocks` are as many
-/// as [`blocks_for`] says.
+/// Writes a request, of which the second piece is the body, into a slot that is not queued yet. `blocks` are as many as
+/// [`blocks_for`] says.
 pub(crate) fn write(mapping: &Mapping, slot: u32, pieces: [&[u8]; 2], blocks: &[u32]) {
     let place = &mapping.slots()[slot as usize];
     let mut blocks = blocks.iter().zip(&place.blocks);
@@ -41,7 +41,7 @@ pub(crate) fn write(mapping: &Mapping, slot: u32, pieces: [&[u8]; 2], blocks: &[
 }
 
 /// Copies a slot's request into `out`, which is emptied before: all of it when it lies in the slot itself, else without its
-/// body, for which there may be a better place.
+/// body, which [`read_body`] copies to where it is used.
 pub(crate) fn read(mapping: &Mapping, slot: u32, out: &mut Vec<u8>) -> Result<(), Malformed> {
     out.clear();
     let (head, length) = lengths(mapping, slot)?;
@@ -51,7 +51,7 @@ pub(crate) fn read(mapping: &Mapping, slot: u32, out: &mut Vec<u8>) -> Result<()
     })
 }
 
-/// Copies a body that [`read`] has left out into `out`, which has as many bytes.
+/// Copies a body that [`read`] has left out into `out`, which has as many bytes as the body.
 pub(crate) fn read_body(mapping: &Mapping, slot: u32, out: &mut [u8]) -> Result<(), Malformed> {
     let (head, length) = lengths(mapping, slot)?;
     if length - head != out.len() {
@@ -75,12 +75,12 @@ fn lengths(mapping: &Mapping, slot: u32) -> Result<(usize, usize), Malformed> {
         .ok_or(Malformed)
 }
 
-/// Shows where these bytes of a slot's request lie, piece by piece.
+/// Visits the pieces in which these bytes of a slot's request lie, in order.
 fn pieces(
     mapping: &Mapping,
     slot: u32,
     wanted: Range<usize>,
-    mut show: impl FnMut(Area<'_>, Range<usize>),
+    mut visit: impl FnMut(Area<'_>, Range<usize>),
 ) -> Result<(), Malformed> {
     let place = &mapping.slots()[slot as usize];
     let mut at = wanted.start;
@@ -95,7 +95,7 @@ fn pieces(
             (mapping.block(block), (at - INLINE) % BLOCK, BLOCK)
         };
         let end = size.min(start + wanted.end - at);
-        show(area, start..end);
+        visit(area, start..end);
         at += end - start;
     }
     Ok(())

@@ -6,11 +6,11 @@ pub(crate) use std::sync::atomic::{
 };
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{Ordering, fence};
+pub(crate) use killable::{AtomicBool, AtomicU32, AtomicU64, Futex};
 #[cfg(loom)]
-pub(crate) use mortal::{AtomicBool, AtomicU32, AtomicU64, Futex};
+pub(crate) use loom::sync::atomic::{Ordering, fence};
 
-/// Nanoseconds on the clock that all processes of the machine share, never 0.
+/// Nanoseconds of `CLOCK_MONOTONIC`, which is the same in all processes; never 0.
 #[cfg(not(loom))]
 pub(crate) fn now() -> u64 {
     use rustix::time::{ClockId, clock_gettime};
@@ -20,38 +20,39 @@ pub(crate) fn now() -> u64 {
     (seconds * 1_000_000_000 + nanos).max(1)
 }
 
-/// Sleeps until `word` is no longer `expected`, or for no reason at all: the caller looks again. `true` when a signal has
-/// been handled meanwhile.
+/// Sleeps until it is woken, if `word` is `expected`; may also return early, so that the caller checks again. `true` when a
+/// signal has been handled meanwhile.
 #[cfg(not(loom))]
 pub(crate) fn futex_wait(word: &Futex, expected: u32) -> bool {
     use rustix::thread::futex;
-    // Every error means "look again": the value has changed, or a signal came. The futex is shared between processes.
+    // Every error means that the caller checks again: the value has changed, or a signal came. Without flags the futex is
+    // shared between processes.
     futex::wait(word, futex::Flags::empty(), expected, None) == Err(rustix::io::Errno::INTR)
 }
 
-/// Wakes the one who sleeps on `word`.
+/// Wakes one thread that sleeps on `word`.
 #[cfg(not(loom))]
 pub(crate) fn futex_wake(word: &Futex) {
     use rustix::thread::futex;
     let _ = futex::wake(word, futex::Flags::empty(), 1);
 }
 
-/// Under the model checker, the kernel's part is played by a lock around looking and falling asleep; a wake-up that is
-/// lost becomes a deadlock, which loom reports.
+/// Under the model checker, a lock around the comparison and the wait stands for the kernel's; a lost wake-up becomes a
+/// deadlock, which loom reports.
 #[cfg(loom)]
 pub(crate) fn futex_wait(word: &Futex, expected: u32) -> bool {
     let guard = word
         .sleepers
         .0
         .lock()
-        .expect("nobody panics while holding it");
-    // Not a step of the sleeper: a kill strikes it before or after, never with the kernel's lock in its hand.
+        .expect("no thread panics while holding it");
+    // No step at which the thread can be killed: the kernel compares and sleeps under its own lock.
     if word.word.value.load(Ordering::Acquire) == expected {
         drop(
             word.sleepers
                 .1
                 .wait(guard)
-                .expect("nobody panics while holding it"),
+                .expect("no thread panics while holding it"),
         );
     }
     false
@@ -59,52 +60,52 @@ pub(crate) fn futex_wait(word: &Futex, expected: u32) -> bool {
 
 #[cfg(loom)]
 pub(crate) fn futex_wake(word: &Futex) {
-    // A waker can be killed between marking a sleeper as woken and this.
-    mortal::burn();
+    // The caller can be killed between marking a thread as woken and this.
+    killable::step();
     let _guard = word
         .sleepers
         .0
         .lock()
-        .expect("nobody panics while holding it");
+        .expect("no thread panics while holding it");
     word.sleepers.1.notify_all();
 }
 
-/// No clock: the model asks for order alone.
+/// No clock: the model checks only the order of steps.
 #[cfg(loom)]
 pub(crate) fn now() -> u64 {
     1
 }
 
-/// Atomics that a modelled SIGKILL can strike at: a thread with a fuse dies before its n-th operation.
+/// Atomics at which the model can kill a thread, as by SIGKILL: before its n-th operation.
 #[cfg(loom)]
-pub(crate) mod mortal {
+pub(crate) mod killable {
     use loom::sync::atomic::{self, Ordering};
     use loom::sync::{Condvar, Mutex};
     use std::cell::Cell;
 
     #[derive(Clone, Copy, PartialEq, Eq)]
-    enum Fuse {
+    enum Kill {
         /// The thread is not to be killed.
-        None,
+        Never,
         /// It is killed before the operation after so many.
-        Left(u32),
-        /// It has been killed. What its destructors do would not have been done.
-        Burnt,
+        After(u32),
+        /// It has been killed. Its destructors must have no effect, since those of a killed process do not run.
+        Done,
     }
 
     loom::thread_local! {
-        static FUSE: Cell<Fuse> = Cell::new(Fuse::None);
+        static KILL: Cell<Kill> = Cell::new(Kill::Never);
     }
 
     /// What a killed thread unwinds with.
     #[derive(Debug)]
     pub(crate) struct Killed;
 
-    /// Runs `life`; the thread is killed before its `operations`-th atomic operation, and then the answer is `None`.
-    pub(crate) fn with_fuse<T>(operations: u32, incarnation: impl FnOnce() -> T) -> Option<T> {
-        FUSE.with(|fuse| fuse.set(Fuse::Left(operations)));
-        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(incarnation));
-        FUSE.with(|fuse| fuse.set(Fuse::None));
+    /// Runs `body`, and kills this thread after so many atomic operations; then `None`.
+    pub(crate) fn kill_after<T>(operations: u32, body: impl FnOnce() -> T) -> Option<T> {
+        KILL.with(|kill| kill.set(Kill::After(operations)));
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        KILL.with(|kill| kill.set(Kill::Never));
         match end {
             Ok(value) => Some(value),
             Err(cause) if cause.is::<Killed>() => None,
@@ -113,22 +114,23 @@ pub(crate) mod mortal {
     }
 
     /// Whether this thread has been killed, and runs its destructors.
-    pub(crate) fn is_dead() -> bool {
-        FUSE.with(|fuse| fuse.get() == Fuse::Burnt)
+    pub(crate) fn is_killed() -> bool {
+        KILL.with(|kill| kill.get() == Kill::Done)
     }
 
-    pub(crate) fn burn() {
-        FUSE.with(|fuse| match fuse.get() {
-            Fuse::None | Fuse::Burnt => {}
-            Fuse::Left(0) => {
-                fuse.set(Fuse::Burnt);
+    /// Counts one operation of this thread, and kills it before the one at which it is to be killed.
+    pub(crate) fn step() {
+        KILL.with(|kill| match kill.get() {
+            Kill::Never | Kill::Done => {}
+            Kill::After(0) => {
+                kill.set(Kill::Done);
                 std::panic::resume_unwind(Box::new(Killed));
             }
-            Fuse::Left(left) => fuse.set(Fuse::Left(left - 1)),
+            Kill::After(left) => kill.set(Kill::After(left - 1)),
         });
     }
 
-    macro_rules! mortal {
+    macro_rules! killable {
         ($name:ident, $int:ty) => {
             #[derive(Debug, Default)]
             pub(crate) struct $name {
@@ -142,19 +144,19 @@ pub(crate) mod mortal {
                     }
                 }
                 pub(crate) fn load(&self, order: Ordering) -> $int {
-                    burn();
+                    step();
                     self.value.load(order)
                 }
                 pub(crate) fn store(&self, value: $int, order: Ordering) {
-                    burn();
+                    step();
                     self.value.store(value, order);
                 }
                 pub(crate) fn swap(&self, value: $int, order: Ordering) -> $int {
-                    burn();
+                    step();
                     self.value.swap(value, order)
                 }
                 pub(crate) fn fetch_or(&self, value: $int, order: Ordering) -> $int {
-                    burn();
+                    step();
                     self.value.fetch_or(value, order)
                 }
                 pub(crate) fn compare_exchange(
@@ -164,15 +166,15 @@ pub(crate) mod mortal {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
-                    burn();
+                    step();
                     self.value.compare_exchange(current, new, success, failure)
                 }
             }
         };
     }
-    mortal!(AtomicBool, bool);
-    mortal!(AtomicU32, u32);
-    mortal!(AtomicU64, u64);
+    killable!(AtomicBool, bool);
+    killable!(AtomicU32, u32);
+    killable!(AtomicU64, u64);
 
     /// A word that threads sleep on.
     #[derive(Debug, Default)]

@@ -1,5 +1,4 @@
-//! Characters of header fields. What a client sends and what an application answers is held to the same rules, on both
-//! sides of the exchange.
+//! The characters that header fields may have: the same rules for what clients send and what applications answer.
 
 static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
@@ -33,7 +32,7 @@ pub fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// Whether all are characters of a value. Looks at all of them, since that is done many at a time.
+/// Whether all are characters of a value. Does not stop at the first that is not, so that the loop is vectorized.
 #[must_use]
 pub fn is_value(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |all, &byte| all & is_text(byte))

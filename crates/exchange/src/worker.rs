@@ -16,18 +16,18 @@ use crate::ring::{self, Frame, MAX_HEAD, MAX_PAYLOAD};
 use crate::store;
 use crate::sync::{AtomicBool, Ordering, now};
 
-/// One application thread's place at the exchange, for the thread's whole life.
+/// One application thread's end of the exchange.
 #[derive(Debug)]
 pub struct Worker {
     exchange: Arc<Exchange>,
     owner: Owner,
     /// Index of the thread in the tables.
     index: usize,
-    /// The process that the worker was made in. A copy that the application has forked has no say.
+    /// The process that the worker was made in. A copy that the application has forked must not use it.
     original: Original,
-    /// Bytes that the thread has written into its ring. What the shared memory says is for the front.
+    /// Bytes that the thread has written into its ring. The value in the shared memory is only written, for the front.
     written: u64,
-    /// Memory for requests and heads, used again and again.
+    /// Buffers for requests and heads, reused.
     request: Vec<u8>,
     head: Vec<u8>,
 }
@@ -39,14 +39,14 @@ pub struct Taken(RequestId);
 
 /// A request that this thread has taken, and its answer.
 ///
-/// Dropped without a last part, the answer counts as broken off: no request is left without an end.
+/// When it is dropped without a last part, the answer is sent as broken off, so that each request has an end.
 #[derive(Debug)]
 pub struct Claim<'s> {
     request: Vec<u8>,
     answer: Answer<'s>,
 }
 
-/// The way back of a claimed request.
+/// Sends the answer of a claimed request.
 #[derive(Debug)]
 pub struct Answer<'s> {
     worker: &'s mut Worker,
@@ -55,7 +55,7 @@ pub struct Answer<'s> {
 }
 
 impl Worker {
-    /// The place of this thread of this child, which `original` is. To be made once in a life.
+    /// The worker of this thread of this child, whose process is `original`. To be made once for each incarnation.
     #[must_use]
     pub fn new(exchange: Arc<Exchange>, child: ChildId, thread: u8, original: Original) -> Self {
         Self {
@@ -63,22 +63,22 @@ impl Worker {
             exchange,
             owner: Owner { child, thread },
             original,
-            // The front has begun anew when the former incarnation of the slot had ended.
+            // The front has reset the ring when the former incarnation of the slot had ended.
             written: 0,
             request: Vec::new(),
             head: Vec::new(),
         }
     }
 
-    /// Waits for a request and takes it; `None` once `stop` says so and [`wake_child`] has been called, or once this process is
-    /// to leave: the application has closed descriptors of the server's, or the process is a copy that it has forked.
+    /// Waits for a request and takes it; `None` once `stop` is set and [`wake_child`] has been called, or once this process has
+    /// to end: the application has closed descriptors of the server's, or the process is a copy that it has forked.
     pub fn take(&mut self, stop: &AtomicBool) -> Option<Claim<'_>> {
         let taken = self.wait(stop, &|| ())?;
         Some(self.open(taken))
     }
 
-    /// The first half of [`Worker::take`], for a thread that has something to let go of while it waits. `interrupted` is called
-    /// when a signal has been handled meanwhile, and there is no request.
+    /// The first half of [`Worker::take`], for a thread that releases something while it waits, as the GIL. `interrupted` is
+    /// called when a signal has been handled meanwhile, and there is no request.
     pub fn wait(&self, stop: &AtomicBool, interrupted: &dyn Fn()) -> Option<Taken> {
         let mut signalled = false;
         loop {
@@ -86,7 +86,7 @@ impl Worker {
                 return None;
             }
             if stop.load(Ordering::Acquire) {
-                self.pass_on();
+                self.pass_wake_up_on();
                 return None;
             }
             if let Some(taken) = self.claim(stop) {
@@ -94,46 +94,46 @@ impl Worker {
             }
             if std::mem::take(&mut signalled) {
                 interrupted();
-                // Requests may have come while that went on.
+                // Requests may have come meanwhile.
                 continue;
             }
-            if !self.is_told() {
+            if !self.is_published() {
                 self.publish();
             }
-            let steps_back = !self.exchange.queue().is_empty() && !self.may_take();
-            if steps_back {
-                self.step_back();
+            let held_back = !self.exchange.queue().is_empty() && !self.may_take();
+            if held_back {
+                self.wake_another();
             }
-            // Before it sleeps, or an idle child would not leave: a front that was awake has not been rung for.
+            // Checked before parking, or an idle child might never find out: the doorbell is not needed while the front runs.
             self.exchange.look_for_descriptors();
             if self.exchange.is_cut_off() {
-                self.pass_on();
-                // The other threads find the same.
+                self.pass_wake_up_on();
+                // Wakes the other threads, which find the same.
                 wake_child(&self.exchange, self.owner.child);
                 return None;
             }
             let parker = &self.exchange.mapping.threads()[self.index].parker;
             signalled = parker.park_until_signal_unless(|| {
                 stop.load(Ordering::Acquire)
-                    // One that has come since then is stepped back from, too.
-                    || (!self.exchange.queue().is_empty() && (!steps_back || self.may_take()))
-                    || !self.is_told()
+                    // For a request that has come since then another thread has to be woken, too.
+                    || (!self.exchange.queue().is_empty() && (!held_back || self.may_take()))
+                    || !self.is_published()
             });
         }
     }
 
-    /// The application has forked this process, and let it return into the server.
+    /// Whether the application has forked this process, and it has returned into the server's code.
     fn is_copied(&self) -> bool {
         self.original.is_elsewhere()
     }
 
-    /// Whether the front is told how far the ring has been written. Another process may have overwritten that.
-    fn is_told(&self) -> bool {
+    /// Whether the shared memory has the position up to which the ring is written. Another process may have overwritten it.
+    fn is_published(&self) -> bool {
         let place = &self.exchange.mapping.threads()[self.index];
         place.written.load(Ordering::Relaxed) == self.written
     }
 
-    /// Tells the front how far the ring has been written, and wakes it if it sleeps.
+    /// Publishes how far the ring has been written, and wakes the front if it is parked.
     fn publish(&self) {
         let mapping = &self.exchange.mapping;
         let place = &mapping.threads()[self.index];
@@ -148,9 +148,9 @@ impl Worker {
             .admits(self.owner.child.slot, self.owner.thread)
     }
 
-    /// Requests wait, and this thread may not take them: it may have been woken before the limit was lowered, and then
-    /// another child's thread is to be woken in its place, or the limit to be looked at.
-    fn step_back(&self) {
+    /// Requests wait, and this thread may not take them: it may have been woken before the limit was lowered. Wakes another
+    /// thread in its place, or where none may take a request, the child's governor.
+    fn wake_another(&self) {
         store_load_fence();
         if !self.exchange.wake_a_thread() {
             self.exchange
@@ -161,7 +161,7 @@ impl Worker {
         }
     }
 
-    /// What [`Worker::wait`] would give without waiting, if anything.
+    /// Takes a request if one waits, without parking.
     pub fn poll(&self, stop: &AtomicBool) -> Option<Taken> {
         if self.is_copied() {
             return None;
@@ -169,7 +169,7 @@ impl Worker {
         self.claim(stop)
     }
 
-    /// The same in a process that is known to be no copy.
+    /// [`Worker::poll`] in a process that is known to be no copy.
     fn claim(&self, stop: &AtomicBool) -> Option<Taken> {
         if stop.load(Ordering::Acquire) || !self.may_take() {
             return None;
@@ -179,7 +179,7 @@ impl Worker {
         Some(taken)
     }
 
-    /// Notes when the request was taken; whether it helps that this thread runs beside others is the governor's question.
+    /// Notes when the request was taken. The governor is woken when a second thread runs, to find out whether that helps.
     fn begin(&self) {
         let place = &self.exchange.mapping.threads()[self.index];
         place.since.store(now(), Ordering::Relaxed);
@@ -214,8 +214,8 @@ impl Worker {
         }
     }
 
-    /// The wake-up that this thread may have been given goes to another, since this one leaves.
-    fn pass_on(&self) {
+    /// Wakes another thread while requests wait: this one may have been woken for them, and will not take them.
+    fn pass_wake_up_on(&self) {
         store_load_fence();
         if !self.exchange.queue().is_empty() {
             self.exchange.wake_a_thread();
@@ -223,7 +223,7 @@ impl Worker {
     }
 }
 
-/// Wakes the sleeping threads of this process's child, and its governor, so that they see that they are to stop.
+/// Wakes the parked threads of this child, and its governor, so that they see that they are to stop.
 pub fn wake_child(exchange: &Exchange, child: ChildId) {
     store_load_fence();
     for parker in exchange.parkers(child.slot) {
@@ -233,10 +233,10 @@ pub fn wake_child(exchange: &Exchange, child: ChildId) {
 }
 
 impl<'s> Claim<'s> {
-    /// The request, and where its answer goes.
+    /// The request, and its answer.
     ///
     /// # Errors
-    /// When what stands in the slot is no request.
+    /// When the slot holds no valid request.
     pub fn split(&mut self) -> Result<(Request<'_>, &mut Answer<'s>), Malformed> {
         Ok((Request::decode(&self.request)?, &mut self.answer))
     }
@@ -270,7 +270,7 @@ impl Drop for Claim<'_> {
             return;
         }
         if !self.answer.ended {
-            // Nobody waits any more, or somebody hears that the answer is broken: both is an end.
+            // An error means that the answer is not wanted any more, which is an end, too.
             let _ = self.answer.send(None, &[], After::Broken);
         }
         let place = &self.answer.worker.exchange.mapping.threads()[self.answer.worker.index];
@@ -288,7 +288,7 @@ impl Drop for Claim<'_> {
 
 impl Reply for Answer<'_> {
     fn fits(&self, bytes: usize) -> bool {
-        // Of each MAX_PAYLOAD bytes becomes one frame.
+        // Each MAX_PAYLOAD bytes take one more frame.
         self.free() >= Frame::size(bytes) + bytes / MAX_PAYLOAD * Frame::size(0)
     }
 
@@ -318,7 +318,7 @@ impl Reply for Answer<'_> {
                 .give(self.request_id, &extent)
                 .inspect_err(|_| exchange.look_for_descriptors())
                 .is_ok();
-        // Without the file there is nothing that could follow.
+        // Without the file the answer cannot be completed.
         let after = if given { After::File } else { After::Broken };
         self.send(head, &[], after)
     }
@@ -333,31 +333,31 @@ impl Answer<'_> {
             if rest.is_empty() { after } else { After::More },
         )?;
         while !rest.is_empty() {
-            let (next, behind) = rest.split_at(rest.len().min(MAX_PAYLOAD));
+            let (next, remaining) = rest.split_at(rest.len().min(MAX_PAYLOAD));
             self.frame(
                 &[],
                 next,
-                if behind.is_empty() {
+                if remaining.is_empty() {
                     after
                 } else {
                     After::More
                 },
             )?;
-            rest = behind;
+            rest = remaining;
         }
         Ok(())
     }
 
-    /// Writes one frame as soon as there is room, and says so to a front that sleeps.
+    /// Writes one frame as soon as there is room, and wakes the front if it is parked.
     fn frame(&mut self, head: &[u8], data: &[u8], after: After) -> Result<(), Gone> {
-        // The answer is that of the process which the request was taken in.
+        // Only the process that has taken the request may answer it.
         if self.ended || self.worker.is_copied() {
             return Err(Gone);
         }
         self.wait_for(Frame::size(head.len() + data.len()));
         let mapping = &self.worker.exchange.mapping;
         let gone = self.given_up();
-        // For nobody, the end alone is written: by it the front knows that the slot is free.
+        // Of an answer that is not wanted only the end is written, by which the front frees the slot.
         let (head, data, after) = if gone {
             (&[][..], &[][..], After::Broken)
         } else {
@@ -381,7 +381,7 @@ impl Answer<'_> {
     fn wait_for(&self, size: usize) {
         let place = &self.worker.exchange.mapping.threads()[self.worker.index];
         while self.free() < size {
-            // The front looks at the ring, and sets right how far it has read, should that have been overwritten.
+            // Makes the front read the ring, and correct its position should that have been overwritten.
             self.worker.publish();
             place.room.park_unless(|| self.free() >= size);
         }

@@ -1,5 +1,5 @@
-//! What threads leave on the channel of descriptors. All children have the same socket, so any of them can name any request: a message counts when
-//! the process that has sent it, as the kernel says, is that of the child which has taken the request.
+//! Reading the channel of descriptors. All children have the same socket, so any of them can name any request: a message
+//! counts when the process that has sent it, as the kernel tells, is the child which has taken the request.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use super::{Dispatcher, Sink};
 use crate::fd_channel::{Content, FdMessage};
 use crate::ids::{ChildId, RequestId};
 
-/// Messages that are read before others have their turn: more than the channel holds, unless it is flooded.
+/// The most messages read in one call: more than the socket holds, unless it is filled again meanwhile.
 const MOST_MESSAGES: u32 = 1024;
 
-/// A message that was dropped: the process that has sent it is not that of the child which has the request.
+/// A message that was dropped: the process that has sent it is not the child which has the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The process.
@@ -22,14 +22,14 @@ pub struct Refused {
 }
 
 impl Dispatcher {
-    /// From now on the messages of this process are the child's. To be said by somebody who knows from the kernel.
+    /// From now on the messages of this process are the child's. The number must come from the kernel.
     pub fn born(&mut self, child: ChildId, process: u32) {
         if let Some(place) = self.born.get_mut(usize::from(child.slot)) {
             *place = Some((child, process));
         }
     }
 
-    /// Hands on what lies on the channel of descriptors. `Ok` when some may be left.
+    /// Passes the messages on the channel of descriptors to `sink`. `Ok` when some may be left.
     ///
     /// # Errors
     /// `WouldBlock` when nothing is left.
@@ -42,13 +42,13 @@ impl Dispatcher {
                 Content::WantBody(wanted) => wanted.request_id,
                 Content::FileAnswer(request_id, _) => *request_id,
             };
-            // Nobody waits for the answer: what came with the message is closed.
+            // The request has ended: the descriptor that came with the message is closed.
             if !self.holds(request_id) {
                 continue;
             }
             let mut checked = self.check_sender(request_id, process);
             if checked.is_err() {
-                // The birth was told before the child took its first request, and may not have been heard.
+                // The supervisor sends `Born` before the child may take requests; it may not have been read yet.
                 for (child, process) in sink.births() {
                     self.born(child, process);
                 }
@@ -81,7 +81,7 @@ impl Dispatcher {
         })
     }
 
-    /// The process of a child that is gone is nobody's any more.
+    /// Removes the process of a child that is gone.
     pub(super) fn forget_process(&mut self, child: ChildId) {
         if let Some(place) = self.born.get_mut(usize::from(child.slot)) {
             place.take_if(|(known, _)| *known == child);

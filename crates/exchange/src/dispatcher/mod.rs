@@ -1,9 +1,9 @@
-//! The front's side: it gives slots out, offers requests, reads the answers and takes back what a dead child held.
+//! The front's side: it fills slots, offers requests, reads the answers and frees what a dead child held.
 //!
-//! It decides by what it has itself noted, in its own memory: which slots hold a request and which one, who has taken it,
-//! what waits in which order, how far each ring has been read. The shared memory tells it news (a claim, a frame), which
-//! it checks against that. How a ring is read is in `rings`, what descriptors come with in `descriptors`, how a front follows one
-//! that has died in `takeover`.
+//! It keeps notes in its own memory: which slots hold which request, which thread has taken it, what waits in which order,
+//! how far each ring has been read. What it reads in the shared memory (a claim, a frame) it checks against them. `rings`
+//! reads the threads' rings, `descriptors` the channel of descriptors, and `takeover` is how a front follows one that has
+//! died.
 
 mod descriptors;
 mod rings;
@@ -28,28 +28,28 @@ pub use descriptors::Refused;
 pub struct Dispatcher {
     exchange: Arc<Exchange>,
     slots: Vec<Slot>,
-    /// Slots and blocks that hold nothing; the ones used last are used next, so that little memory is touched.
+    /// Free slots and blocks; the ones used last are used next, so that little memory is touched.
     free_slots: Vec<u32>,
     free_blocks: Vec<u32>,
     /// What was put into the queue, with its position, and is not known to have been taken; the oldest first.
-    line: VecDeque<(u64, RequestId)>,
+    waiting: VecDeque<(u64, RequestId)>,
     /// The queue's position after the newest entry.
     tail: u64,
-    /// How often the queue had to be put right since another process had overwritten it.
+    /// How often the queue had to be repaired since another process had overwritten it.
     mended: u64,
     /// How far each thread's ring has been read.
     read: Vec<u64>,
-    /// How often in a row a thread has told a position that no frame explains.
+    /// How often in a row a thread has written a position that no frames explain.
     unexplained: Vec<u8>,
     /// The rings are being taken over from a former front.
     takes_over: bool,
     /// Requests that have been offered since threads were last woken.
     unannounced: u32,
-    /// Rings that wait for their answer's reader.
+    /// Rings that are left unread, since the reader of an answer in them has enough for now.
     stalled: Vec<usize>,
-    /// Rings in which something stood that no thread writes; closed until their child is gone.
+    /// Rings with a malformed frame; not read until their child is gone.
     corrupt: Vec<usize>,
-    /// Children of which the same is to be told with the next pump.
+    /// Children that the next [`Dispatcher::pump`] is to return as corrupt.
     suspects: Vec<ChildId>,
     /// Which incarnation of each child slot was last cleared.
     cleared: Vec<Option<u8>>,
@@ -57,20 +57,20 @@ pub struct Dispatcher {
     born: Vec<Option<(ChildId, u32)>>,
 }
 
-/// What the front knows of a slot.
+/// The front's notes of a slot.
 #[derive(Debug, Default)]
 struct Slot {
     /// The number of the request that it holds, or held last.
     seq: u32,
     /// Holds a request that is to be answered.
     is_live: bool,
-    /// Who has taken the request, once that was seen: later changes of the word mean nothing.
+    /// The thread that has taken the request, once that was seen: later changes of the slot's state are ignored.
     owner: Option<Owner>,
-    /// The answer is for nobody.
+    /// The answer is discarded.
     given_up: bool,
-    /// Its head has been read: another would be that of another answer.
+    /// The head of its answer has been read: a second one is an error.
     has_head: bool,
-    /// The blocks that it takes. The copy in the shared memory is for the reader.
+    /// The blocks that it takes. The threads read the copy in the shared memory.
     blocks: Vec<u32>,
 }
 
@@ -85,7 +85,7 @@ pub enum Full {
     TooLarge,
 }
 
-/// Whoever waits for the answers.
+/// Receives the answers.
 pub trait Sink {
     /// Whether the answer to this request can take another part.
     fn wish(&mut self, request_id: RequestId) -> Wish;
@@ -93,24 +93,25 @@ pub trait Sink {
     fn part(&mut self, request_id: RequestId, part: Part);
     /// The child that had the request is gone: no further part will come.
     fn lost(&mut self, request_id: RequestId);
-    /// The child that has the request waits for the file of its body.
+    /// The thread that has the request waits for the file of its body.
     fn body_wanted(&mut self, wanted: WantedBody);
-    /// The child that has the request has given what the answer goes on with.
+    /// The thread that has the request has sent the file with the rest of its answer.
     fn file_given(&mut self, request_id: RequestId, extent: Extent);
-    /// Children whose birth has been told and not been heard yet, with the numbers of their processes.
+    /// Children of which [`crate::notice::ToFront::Born`] has come and was not passed on yet, with their processes.
     fn births(&mut self) -> Vec<(ChildId, u32)>;
-    /// Somebody else has tried to.
+    /// A process that does not have the request has sent such a message.
     fn refused(&mut self, refused: Refused);
 }
 
-/// What a [`Sink`] says of an answer.
+/// Whether a [`Sink`] can take the next part of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// Give me the next part.
+    /// It takes the next part.
     More,
-    /// I have enough for now; leave it with the thread, unless it has gone on to its next request, which is not to wait.
+    /// It has enough for now: the part is left in the ring, unless the whole answer is there, after which the thread's next
+    /// answer must not wait.
     Later,
-    /// There is no room: leave it with the thread in any case.
+    /// It has no room: the part is left in the ring in any case.
     Nothing,
 }
 
@@ -126,12 +127,12 @@ pub struct Part {
 }
 
 impl Dispatcher {
-    /// Takes the exchange over, also from a front that has died: what nobody has claimed is dropped, since its
-    /// connections died with that front, and what runs is left to end. The queue begins anew.
+    /// Takes the exchange over, also from a front that has died: waiting requests are dropped, since their connections ended
+    /// with that front, and running ones are left to end. The queue begins anew.
     #[must_use]
     pub fn open(exchange: Arc<Exchange>) -> Self {
         let mapping = &exchange.mapping;
-        let (slots, threads) = (mapping.words().len(), mapping.threads().len());
+        let (slots, threads) = (mapping.states().len(), mapping.threads().len());
         // The last of a list is given out first.
         let mut free_blocks: Vec<u32> = (0..).take(mapping.block_count()).collect();
         free_blocks.reverse();
@@ -139,7 +140,7 @@ impl Dispatcher {
             slots: Vec::with_capacity(slots),
             free_slots: Vec::new(),
             free_blocks,
-            line: VecDeque::new(),
+            waiting: VecDeque::new(),
             tail: 0,
             mended: 0,
             read: vec![0; threads],
@@ -154,7 +155,7 @@ impl Dispatcher {
             exchange,
         };
         new.take_over_slots();
-        // Positions go on growing, as far as that can be told: others count by them what was offered.
+        // The positions continue where the former front's ended, as others count by them how many requests were offered.
         let start = new.exchange.mapping.header().tail.load(Ordering::Relaxed);
         new.tail = new.exchange.queue().renew(start, std::iter::empty());
         new.take_over_rings();
@@ -162,7 +163,7 @@ impl Dispatcher {
         new
     }
 
-    /// Offers a request, as [`crate::Request::encode`] wrote it, to all threads. They hear of it with the next
+    /// Offers a request, as [`crate::Request::encode`] wrote it, to all threads. Parked ones are woken by the next
     /// [`Dispatcher::announce`].
     ///
     /// # Errors
@@ -180,7 +181,7 @@ impl Dispatcher {
         if length > MAX_REQUEST {
             return Err(Full::TooLarge);
         }
-        if self.line.len() >= self.exchange.geometry().queue as usize {
+        if self.waiting.len() >= self.exchange.geometry().queue as usize {
             return Err(Full::Queue);
         }
         let blocks = store::blocks_for(length);
@@ -194,7 +195,7 @@ impl Dispatcher {
         store::write(&self.exchange.mapping, number, pieces, &taken);
         let slot = &mut self.slots[number as usize];
         *slot = Slot {
-            // Zero is what an untouched entry of the queue says.
+            // 0 is the number in an entry of the queue that was never written.
             seq: slot.seq.wrapping_add(1).max(1),
             is_live: true,
             owner: None,
@@ -210,7 +211,7 @@ impl Dispatcher {
             self.renew_queue();
         }
         self.exchange.queue().push(self.tail, request_id);
-        self.line.push_back((self.tail, request_id));
+        self.waiting.push_back((self.tail, request_id));
         self.tail = self.tail.wrapping_add(1);
         self.unannounced += 1;
         Ok(request_id)
@@ -222,7 +223,7 @@ impl Dispatcher {
         self.unannounced
     }
 
-    /// Wakes a sleeping thread for each request that was offered since the last time.
+    /// Wakes a parked thread for each request that was offered since the last call.
     pub fn announce(&mut self) {
         if self.unannounced == 0 {
             return;
@@ -237,17 +238,17 @@ impl Dispatcher {
             }
             self.unannounced -= 1;
         }
-        // Whoever is awake looks into the queue before it sleeps.
+        // When no thread is left to wake, the unparked ones find the rest: each looks into the queue before it parks.
         self.unannounced = 0;
     }
 
-    /// Takes a request back that no thread has taken. `true` when none has, and none will.
+    /// Withdraws a request that no thread has taken. `true` when none has, and none will.
     pub fn withdraw(&mut self, request_id: RequestId) -> bool {
         let withdrawn = self.holds(request_id)
             && self.slots[request_id.slot as usize].owner.is_none()
             && self.exchange.queue().withdraw(request_id);
         if withdrawn {
-            self.line.retain(|(_, waiting)| *waiting != request_id);
+            self.waiting.retain(|(_, waiting)| *waiting != request_id);
             self.free(request_id);
         }
         withdrawn
@@ -261,17 +262,17 @@ impl Dispatcher {
         if self.holds(request_id) {
             self.slots[request_id.slot as usize].given_up = true;
         }
-        // For the thread that writes the answer.
+        // The thread that writes the answer reads this.
         self.exchange.mapping.slots()[request_id.slot as usize]
             .given_up
             .store(request_id.seq, Ordering::Release);
         false
     }
 
-    /// Reads what the threads have answered. Gives the children back that wrote what no child writes.
+    /// Reads the answers. Returns the children that wrote malformed data.
     pub fn pump(&mut self, sink: &mut impl Sink) -> Vec<ChildId> {
         self.note_claims(sink);
-        self.mend_queue();
+        self.repair_queue();
         let mut corrupt = std::mem::take(&mut self.suspects);
         let mut rings = std::mem::take(&mut self.stalled);
         for (index, dirty) in self.exchange.mapping.dirty().iter().enumerate() {
@@ -309,25 +310,25 @@ impl Dispatcher {
         self.free_slots.len() < self.slots.len()
     }
 
-    /// Looks at every ring with the next pump, and wakes every thread while requests wait.
+    /// Has the next [`Dispatcher::pump`] read every ring, and wakes every thread while requests wait.
     ///
-    /// No wake-up and no bit is lost by the processes of ours; but one that was taken over can overwrite them, and then a
-    /// request would wait until something else happens. To be called now and then while there are requests.
+    /// Our own code loses no wake-up and no dirty bit; but an application that writes into the exchange can overwrite them, and
+    /// then a request would wait until something else happens. To be called at intervals while there are requests.
     pub fn look_over(&mut self) {
         self.stalled = (0..self.read.len()).collect();
-        if !self.line.is_empty() {
+        if !self.waiting.is_empty() {
             self.unpark_all();
         }
     }
 
-    /// Whether answers wait in the exchange because their readers had enough.
+    /// Whether answers are left in the exchange because their readers had enough.
     #[must_use]
     pub fn has_stalled(&self) -> bool {
         !self.stalled.is_empty()
     }
 
-    /// Content that the front is about to sleep; `false` when a child has answered meanwhile, and it must not. A front
-    /// that sleeps is woken through the [doorbell](Exchange::doorbell).
+    /// Announces that the front is about to wait; `false` when a child has answered meanwhile, and it must not. A parked front
+    /// is woken by the [doorbell](Exchange::doorbell).
     #[must_use]
     pub fn prepare_park(&self) -> bool {
         let mapping = &self.exchange.mapping;
@@ -339,15 +340,15 @@ impl Dispatcher {
         })
     }
 
-    /// Content that the front is awake.
+    /// Stores that the front is not parked.
     pub fn set_awake(&self) {
         self.exchange.mapping.header().front.set_awake();
     }
 
-    /// Takes back what a reaped child held: what it had answered is delivered, the rest is lost. Afterwards its slot
-    /// may have another incarnation.
+    /// Frees what a reaped child held: what it had answered is delivered, the rest is lost. Afterwards its slot may have the
+    /// next incarnation.
     pub fn gone(&mut self, child: ChildId, sink: &mut impl Sink) {
-        // The supervisor tells each death once, and nothing is born in the slot before it has been cleared.
+        // The supervisor reports each death once, and starts no child in the slot before it has been cleared.
         let Some(cleared) = self.cleared.get_mut(usize::from(child.slot)) else {
             return;
         };
@@ -357,7 +358,7 @@ impl Dispatcher {
         self.note_claims(sink);
         for thread in self.threads_of(child.slot) {
             if !self.corrupt.contains(&thread) {
-                // What stands behind a corrupt frame is lost with the child.
+                // What follows a malformed frame is lost with the child.
                 let _ = self.read_ring(thread, sink, true);
             }
             self.reset_thread(thread);
@@ -376,32 +377,32 @@ impl Dispatcher {
             }
         }
         self.forget_process(child);
-        // A request may have been announced to the child that is now dead: announce what waits once more.
-        self.unannounced = u32::try_from(self.line.len()).unwrap_or(u32::MAX);
+        // The dead child may have been woken for a request that it did not take: wake a thread for each waiting one again.
+        self.unannounced = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
         self.announce();
         // It may also have died between marking another thread as woken and waking it.
         self.unpark_all();
     }
 
-    /// How many requests waited for a thread when the answers were last read, and since then.
+    /// How many requests wait for a thread, as known since the last [`Dispatcher::pump`].
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.line.len()
+        self.waiting.len()
     }
 
-    /// How often the queue had to be put right since another process had overwritten it.
+    /// How often the queue had to be repaired since another process had overwritten it.
     #[must_use]
     pub fn mended(&self) -> u64 {
         self.mended
     }
 
-    /// Blocks that hold nothing.
+    /// Free blocks.
     #[cfg(test)]
     pub(crate) fn free_blocks(&self) -> usize {
         self.free_blocks.len()
     }
 
-    /// Slots that hold nothing.
+    /// Free slots.
     #[cfg(test)]
     pub(crate) fn free_slots(&self) -> usize {
         self.free_slots.len()
@@ -413,12 +414,12 @@ impl Dispatcher {
         slot.is_some_and(|slot| slot.is_live && slot.seq == request_id.seq)
     }
 
-    /// Who has taken a request that is held, noted once it has been seen.
+    /// The thread that has taken this request. Noted when it is first seen.
     fn owner(&mut self, request_id: RequestId) -> Option<Owner> {
         let slot = &mut self.slots[request_id.slot as usize];
         if slot.owner.is_none()
             && let SlotState::Claimed(owner, seq) =
-                self.exchange.mapping.words()[request_id.slot as usize].read()
+                self.exchange.mapping.states()[request_id.slot as usize].read()
             && seq == request_id.seq
             && exists(&self.exchange, owner)
         {
@@ -427,12 +428,12 @@ impl Dispatcher {
         slot.owner
     }
 
-    /// Notes who has taken what waited. A request that nobody has taken and that does not wait any more was overwritten,
+    /// Notes which threads have taken the requests that waited. A request that is neither taken nor waiting was overwritten,
     /// and is lost.
     fn note_claims(&mut self, sink: &mut impl Sink) {
-        while let Some((_, request_id)) = self.line.front().copied() {
+        while let Some((_, request_id)) = self.waiting.front().copied() {
             if self.holds(request_id) && self.owner(request_id).is_none() {
-                // Looked at in this order: it may have been taken in between.
+                // Checked in this order, since it may be taken in between.
                 if self.exchange.queue().waits(request_id) {
                     break;
                 }
@@ -441,36 +442,36 @@ impl Dispatcher {
                     sink.lost(request_id);
                 }
             }
-            self.line.pop_front();
+            self.waiting.pop_front();
         }
     }
 
-    /// Puts the queue right where another process has overwritten it.
-    fn mend_queue(&mut self) {
-        let oldest = self.line.front().copied();
+    /// Repairs the queue where another process has overwritten it.
+    fn repair_queue(&mut self) {
+        let oldest = self.waiting.front().copied();
         if !self.exchange.queue().agrees(self.tail, oldest) {
             self.mended += 1;
             self.renew_queue();
         }
     }
 
-    /// Has the queue begin anew with what waits, which is announced once more.
+    /// Begins the queue anew with the waiting requests, for which the next `announce` wakes threads again.
     pub(crate) fn renew_queue(&mut self) {
         let queue = self.exchange.queue();
-        self.tail = queue.renew(self.tail, self.line.iter_mut());
-        self.unannounced = u32::try_from(self.line.len()).unwrap_or(u32::MAX);
+        self.tail = queue.renew(self.tail, self.waiting.iter_mut());
+        self.unannounced = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
     }
 
     fn free(&mut self, request_id: RequestId) {
         let slot = &mut self.slots[request_id.slot as usize];
         slot.is_live = false;
         self.free_blocks.append(&mut slot.blocks);
-        self.exchange.mapping.words()[request_id.slot as usize]
+        self.exchange.mapping.states()[request_id.slot as usize]
             .write(SlotState::Free(request_id.seq));
         self.free_slots.push(request_id.slot);
     }
 
-    /// Wakes every thread. One that was marked as woken by a process which then died sleeps on otherwise.
+    /// Wakes every thread, also one that was marked as woken by a process which died before it woke it.
     fn unpark_all(&self) {
         for place in self.exchange.mapping.threads() {
             place.parker.unpark_always();

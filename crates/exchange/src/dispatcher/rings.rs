@@ -1,4 +1,4 @@
-//! Reading the threads' rings: which frames are believed, and what becomes of them.
+//! Reading the threads' rings: checking each frame and passing it on.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::reply::After;
 use crate::ring::{self, Frame};
 use crate::sync::Ordering;
 
-/// A thread that tells so often in a row a position which no frame explains has written frames beside those of ours. Where
-/// another process has overwritten the position, the thread sets it right the first time.
+/// A child whose thread has so often in a row a position that no frames explain is corrupt: frames were written beside
+/// those of the thread. Where another process has overwritten the position, the thread corrects it the first time.
 const UNEXPLAINED: u8 = 8;
 
-/// What becomes of a frame.
+/// What to do with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Yes,
@@ -26,10 +26,10 @@ enum Wanted {
 }
 
 impl Dispatcher {
-    /// Reads what a thread has written: as far as its answers' readers want it, or `all`.
+    /// Reads what a thread has written: as far as the sink wants it, or `all`.
     ///
     /// # Errors
-    /// What stands there no thread writes.
+    /// When a frame is malformed, or not this thread's to write.
     pub(super) fn read_ring(
         &mut self,
         thread: usize,
@@ -45,19 +45,20 @@ impl Dispatcher {
         let mut read = start;
         let written = place.written.load(Ordering::Acquire);
         while let Some(frame) = ring::peek(ring, read, written)? {
-            // A front frees one slot at a time, and then counts the frame as read.
+            // A former front may have died between freeing a slot and counting its frame as read: only the first frame can
+            // be of such a slot.
             let may_be_freed = self.takes_over && read == start;
             let wanted = self.check(thread, frame, may_be_freed)?;
             let wish = match wanted {
                 Wanted::Yes if !all => sink.wish(frame.request_id),
                 _ => Wish::More,
             };
-            let stays = match wish {
+            let is_left = match wish {
                 Wish::More => false,
                 Wish::Later => !ends_within(ring, read, written, frame.request_id)?,
                 Wish::Nothing => true,
             };
-            if stays {
+            if is_left {
                 self.stalled.push(thread);
                 break;
             }
@@ -69,11 +70,11 @@ impl Dispatcher {
                 self.slots[frame.request_id.slot as usize].has_head = true;
             }
             if frame.after == After::File && wanted == Wanted::Yes {
-                // The file was put there before the frame was written. What cannot be read is missed by the reader.
+                // The file was sent before the frame was written. When it cannot be read, the sink finds it missing.
                 let _ = self.read_fd_channel(sink);
             }
-            // Freed before the frame counts as read: a front that dies in between leaves a frame to its successor that
-            // says so, and no slot that nobody frees.
+            // Freed before the frame counts as read: when the front dies in between, the next one reads the frame again and
+            // finds the slot free. The other way round, the slot would never be freed.
             if frame.after != After::More && wanted != Wanted::Freed {
                 self.free(frame.request_id);
             }
@@ -91,8 +92,7 @@ impl Dispatcher {
                 );
             }
         }
-        // Both positions are for the thread. One that another process has overwritten is set right, here or by the thread
-        // itself when it is woken.
+        // A position that another process has overwritten is corrected here, or by the thread when it is woken.
         let is_explained = ring::is_position(read, written);
         if is_explained {
             self.unexplained[thread] = 0;
@@ -101,26 +101,26 @@ impl Dispatcher {
             if self.unexplained[thread] == UNEXPLAINED {
                 return Err(Malformed);
             }
-            // Counted once, unless the thread tells it anew.
+            // So that it is counted once, unless the thread writes it again.
             let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
             let _ = place
                 .written
                 .compare_exchange(written, read, success, failure);
         }
-        let is_told = place.read.load(Ordering::Relaxed) == read && is_explained;
-        if read != start || !is_told {
+        let positions_agree = place.read.load(Ordering::Relaxed) == read && is_explained;
+        if read != start || !positions_agree {
             place.read.store(read, Ordering::Release);
             store_load_fence();
             place.room.unpark();
         }
         if !is_explained {
-            // It may also have answered, and wait for the next request.
+            // The thread may also have answered, and be parked for its next request.
             place.parker.unpark();
         }
         Ok(())
     }
 
-    /// Whether somebody wants this frame, after proof that this thread may write it.
+    /// Checks that this thread may write this frame, and whether it is still wanted.
     fn check(
         &mut self,
         thread: usize,

@@ -1,5 +1,5 @@
-//! How a front takes the exchange over from one that has died. What that one had noted died with it, so the shared memory
-//! has to tell; what it cannot have left is not believed.
+//! How a front takes the exchange over from one that has died. The notes of that one are lost, so they are made anew from
+//! the shared memory, as far as it is consistent.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use crate::store;
 use crate::sync::Ordering;
 
 impl Dispatcher {
-    /// Takes the slots over as a former front left them.
+    /// Notes the slots as the former front left them.
     pub(super) fn take_over_slots(&mut self) {
         let exchange = Arc::clone(&self.exchange);
-        for (number, word) in (0..).zip(exchange.mapping.words()) {
-            if let SlotState::Queued(seq) = word.read() {
-                word.change(SlotState::Queued(seq), SlotState::Free(seq));
+        for (number, state) in (0..).zip(exchange.mapping.states()) {
+            if let SlotState::Queued(seq) = state.read() {
+                state.change(SlotState::Queued(seq), SlotState::Free(seq));
             }
-            let slot = match word.read() {
+            let slot = match state.read() {
                 SlotState::Claimed(owner, seq) if is_alive(&exchange, owner) => {
                     self.held_slot(number, owner, seq)
                 }
                 SlotState::Claimed(_, seq) | SlotState::Free(seq) | SlotState::Queued(seq) => {
-                    word.write(SlotState::Free(seq));
+                    state.write(SlotState::Free(seq));
                     self.free_slots.push(number);
                     Slot {
                         seq,
@@ -41,13 +41,13 @@ impl Dispatcher {
         self.free_slots.reverse();
     }
 
-    /// A slot of which a thread still has the request, whose client is gone.
+    /// A slot whose request a thread still runs, although its client is gone.
     fn held_slot(&mut self, number: u32, owner: Owner, seq: u32) -> Slot {
         let mapping = &self.exchange.mapping;
         mapping.slots()[number as usize]
             .given_up
             .store(seq, Ordering::Release);
-        // What a child may have scribbled over is no block, or one that is held already.
+        // A child may have overwritten the numbers: those of blocks that do not exist or are not free are ignored.
         let named: Vec<u32> = store::blocks_of(mapping, number).collect();
         let blocks = self
             .free_blocks
@@ -62,8 +62,8 @@ impl Dispatcher {
         }
     }
 
-    /// What a former front did not live to do: clear what dead children left, read what living ones have written, and
-    /// wake those that it has marked as woken, or that wait for it to read.
+    /// Finishes what the former front has left: clears the places of dead children, reads what others have written, and wakes
+    /// the threads that it had marked as woken, or that wait for it to read.
     pub(super) fn take_over_rings(&mut self) {
         let exchange = Arc::clone(&self.exchange);
         for (slot, place) in (0..).zip(exchange.scoreboard().children()) {
@@ -74,29 +74,29 @@ impl Dispatcher {
             }
             if place.state() == ChildState::Gone {
                 let incarnation = place.incarnation();
-                self.gone(ChildId { slot, incarnation }, &mut Nobody);
+                self.gone(ChildId { slot, incarnation }, &mut Discard);
             }
             for thread in self.threads_of(slot) {
-                // Nonsense is found again, and reported, when the ring is read next.
-                let _ = self.read_ring(thread, &mut Nobody, true);
+                // A malformed frame is found again, and reported, when the ring is read next.
+                let _ = self.read_ring(thread, &mut Discard, true);
                 exchange.mapping.dirty()[thread / 64]
                     .fetch_or(1 << (thread % 64), Ordering::AcqRel);
                 let place = &exchange.mapping.threads()[thread];
                 if !ring::is_position(self.read[thread], place.written.load(Ordering::Acquire)) {
-                    // How far the ring has been read was known to the former front alone.
+                    // The position up to which the ring was read is lost: it was in the former front's notes.
                     self.suspects.push(self.child_of(thread));
                 }
             }
         }
-        self.suspect_those_that_hold_too_much();
+        self.suspect_double_claims();
         self.suspects.sort_unstable_by_key(|child| child.slot);
         self.suspects.dedup();
         self.unpark_all();
     }
 
-    /// A thread answers one request before it takes the next, and all answers have been read: a child of which a thread
-    /// still holds more than one has signed what it did not take.
-    fn suspect_those_that_hold_too_much(&mut self) {
+    /// A thread answers one request before it takes the next, and all answers have been read: a thread with more than one
+    /// request left has false claims.
+    fn suspect_double_claims(&mut self) {
         let mut held = vec![0_u32; self.read.len()];
         for slot in &self.slots {
             if let (true, Some(owner)) = (slot.is_live, slot.owner) {
@@ -117,10 +117,10 @@ fn is_alive(exchange: &Exchange, owner: Owner) -> bool {
         && exchange.scoreboard().child(owner.child.slot).incarnation() == owner.child.incarnation
 }
 
-/// The sink of a new front: nobody waits for the answers of the old one.
-struct Nobody;
+/// Discards the answers to the former front's requests: their connections have ended.
+struct Discard;
 
-impl Sink for Nobody {
+impl Sink for Discard {
     fn wish(&mut self, _: RequestId) -> Wish {
         Wish::More
     }

@@ -1,4 +1,4 @@
-//! Under the model checker: what the front sleeps on, as something that loom sees.
+//! Under the model checker: the pipe that wakes the front, made of loom's types.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use loom::sync::{Condvar, Mutex};
 
-use crate::sync::mortal::burn;
+use crate::sync::killable::step;
 
 /// Stands for the pipe: whether it is readable, and the front that polls it.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(crate) struct Doorbell {
     front: Condvar,
 }
 
-/// A descriptor for those that ask for one.
+/// Stands for the descriptors, which the model does not use.
 static NULL: LazyLock<File> = LazyLock::new(|| File::open("/dev/null").expect("it is there"));
 
 impl Doorbell {
@@ -25,8 +25,8 @@ impl Doorbell {
     }
 
     pub(crate) fn ring(&self) -> io::Result<()> {
-        // A waker can be killed between marking the front as woken and this.
-        burn();
+        // The caller can be killed between marking the front as woken and this.
+        step();
         *self.is_rung.lock().expect("no thread panics with it") = true;
         self.front.notify_one();
         Ok(())

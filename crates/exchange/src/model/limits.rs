@@ -1,11 +1,11 @@
-//! Threads that may not take a request now, or no longer, see to it that another one does.
+//! A thread that may not take a request now, or no longer, wakes another one that may.
 
 use loom::thread;
 
 use super::*;
 
-/// A child of which the one thread computes and the other sleeps: its limit is lowered when the second one has been woken
-/// for a request. A thread of the other child takes it.
+/// The first thread of a child computes, the second is woken for a request, and then the child's limit is lowered to 1. A
+/// thread of the other child takes the request.
 #[test]
 fn model_a_request_is_taken_by_another_child_when_a_limit_is_lowered() {
     check(2, || {
@@ -34,7 +34,7 @@ fn model_a_request_is_taken_by_another_child_when_a_limit_is_lowered() {
 
 /// A thread that has been woken for a request, and is told to stop before it takes it, wakes another one.
 #[test]
-fn model_a_thread_that_stops_passes_its_wake_up_on() {
+fn model_a_thread_that_stops_wakes_another_for_its_request() {
     check(2, || {
         let (exchange, mut dispatcher) = open(2, 1, 2);
         let stop = Arc::new(AtomicBool::new(false));
@@ -57,7 +57,8 @@ fn model_a_thread_that_stops_passes_its_wake_up_on() {
         assert!(other.join().unwrap());
     });
 }
-/// A request waits, and the only thread that sleeps may not take it: the governor hears of that, and lets it.
+
+/// A request waits, and the only parked thread may not take it: the governor is woken, and raises the limit.
 #[test]
 fn model_the_governor_is_woken_when_a_thread_is_held_back() {
     check(2, || {

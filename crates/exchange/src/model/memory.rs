@@ -1,5 +1,4 @@
-//! Under the model checker: what `layout.rs` maps, as tables of atomics that loom sees, and bytes of which it sees who uses
-//! them when.
+//! Under the model checker: the tables that `layout.rs` maps, as loom's atomics, and bytes of whose uses loom is told.
 #![expect(
     unsafe_code,
     reason = "loom's cells are not Sync; nothing is read or written through their pointers"
@@ -21,7 +20,7 @@ use crate::sync::AtomicU64;
 pub(crate) struct Mapping {
     header: Header,
     dirty: Vec<AtomicU64>,
-    words: Vec<AtomicSlotState>,
+    states: Vec<AtomicSlotState>,
     entries: Vec<AtomicU64>,
     slots: Vec<SlotPlace>,
     children: Vec<ChildPlace>,
@@ -37,7 +36,7 @@ impl Mapping {
         Ok(Self {
             header: Header::default(),
             dirty: many(geometry.dirty_words()),
-            words: many(slots),
+            states: many(slots),
             entries: many(geometry.entries()),
             slots: many(slots),
             children: many(usize::from(geometry.children)),
@@ -57,8 +56,8 @@ impl Mapping {
         &self.dirty
     }
 
-    pub(crate) fn words(&self) -> &[AtomicSlotState] {
-        &self.words
+    pub(crate) fn states(&self) -> &[AtomicSlotState] {
+        &self.states
     }
 
     pub(crate) fn entries(&self) -> &[AtomicU64] {
@@ -104,7 +103,7 @@ fn many<T: Default>(count: usize) -> Vec<T> {
 struct Bytes {
     parts: Vec<UnsafeCell<()>>,
     size_of_part: usize,
-    /// Never locked by two: loom runs one thread at a time, and changes to another only at an atomic operation.
+    /// Without contention: loom runs one thread at a time, and changes to another only at an atomic operation.
     bytes: Mutex<Vec<u8>>,
 }
 
@@ -122,14 +121,14 @@ impl Bytes {
         }
     }
 
-    /// The parts in which these bytes are.
+    /// The parts that have these bytes.
     fn parts(&self, at: usize, length: usize) -> &[UnsafeCell<()>] {
         let end = (at + length).div_ceil(self.size_of_part);
         &self.parts[(at / self.size_of_part).min(end)..end]
     }
 }
 
-/// Bytes of the mapping. They are copied, never lent.
+/// Bytes of the mapping. They are copied, never borrowed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Area<'a>(&'a Bytes);
 

@@ -4,7 +4,7 @@
 //! Front and threads are `Dispatcher` and `Worker` themselves. Only what the kernel does is modelled:
 //! the mapping (`memory.rs`), the futex and the kill (`sync.rs`), and the pipe that wakes the front (`doorbell.rs`).
 //!
-//! Run with `make test-model`. Which changes of the code the models notice is in `mutants.md`.
+//! Run with `make test-model`. `mutants.md` lists changes of the code and the models that fail by them.
 
 mod deaths;
 mod limits;
@@ -68,7 +68,7 @@ fn request(path: &str) -> Vec<u8> {
     bytes
 }
 
-/// What a thread of a child does for one request: takes it, and answers with its path. `false` when it was told to stop.
+/// As a thread of a child: takes one request, and answers with its path. `false` when `stop` was set.
 fn serve_one(worker: &mut Worker, stop: &AtomicBool) -> bool {
     let Some(mut claim) = worker.take(stop) else {
         return false;
@@ -82,7 +82,7 @@ fn worker(exchange: &Arc<Exchange>, slot: u16, thread: u8) -> Worker {
     Worker::new(Arc::clone(exchange), child(slot), thread, Original::here())
 }
 
-/// Notes what comes of each request.
+/// Collects the ends of all requests.
 #[derive(Default)]
 struct Answers {
     ended: Vec<(RequestId, Vec<u8>)>,
@@ -94,7 +94,7 @@ impl Answers {
         self.ended.len() + self.lost.len()
     }
 
-    /// As the front's event loop: reads answers until so many requests have come to an end, and sleeps in between.
+    /// As the front's event loop: reads answers until so many requests have ended, and parks in between.
     fn wait_for(&mut self, count: usize, exchange: &Exchange, dispatcher: &mut Dispatcher) {
         loop {
             assert_eq!(dispatcher.pump(self), []);
@@ -102,7 +102,7 @@ impl Answers {
                 return;
             }
             if dispatcher.prepare_park() {
-                exchange.bell.wait();
+                exchange.doorbell.wait();
                 dispatcher.set_awake();
             }
         }

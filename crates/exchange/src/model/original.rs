@@ -1,8 +1,8 @@
-//! Under the model checker: nobody forks, and a thread that has been killed does nothing any more.
+//! Under the model checker: there are no forks, and a thread that has been killed must do nothing any more.
 
-use crate::sync::mortal::is_dead;
+use crate::sync::killable::is_killed;
 
-/// Which process code of the application began to run in.
+/// The process in which the application's code began to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Original;
 
@@ -13,10 +13,10 @@ impl Original {
         Self
     }
 
-    /// Whether this process is another one. Destructors ask that first, and those of a killed thread do not run.
+    /// Whether this process is another one. Destructors check this first; so those of a killed thread have no effect.
     #[must_use]
     pub fn is_elsewhere(&self) -> bool {
-        is_dead()
+        is_killed()
     }
 
     /// The number of the process.

@@ -18,7 +18,7 @@ fn owner() -> Owner {
 }
 
 #[test]
-fn model_a_withdrawn_request_is_claimed_by_nobody_or_was_claimed_before() {
+fn model_a_request_is_either_withdrawn_or_claimed() {
     check(3, || {
         let (exchange, mut dispatcher) = open(1, 1, 1);
         let request_id = dispatcher.offer(&request("a")).unwrap();
@@ -46,9 +46,9 @@ fn model_a_queue_that_begins_anew_loses_none_that_waits() {
     });
 }
 
-/// A thread that looks while the queue begins anew must not find it empty and sleep on it.
+/// A thread that looks while the queue begins anew must not find it empty, or it would park.
 #[test]
-fn model_a_queue_that_begins_anew_hides_nothing_from_a_thread_that_is_about_to_sleep() {
+fn model_a_queue_that_begins_anew_is_never_empty_to_a_thread_that_parks() {
     check(3, || {
         let (exchange, mut dispatcher) = open(1, 1, 1);
         dispatcher.offer(&request("a")).unwrap();
@@ -62,7 +62,7 @@ fn model_a_queue_that_begins_anew_hides_nothing_from_a_thread_that_is_about_to_s
     });
 }
 
-/// What the front knows of the queue is found in it, whatever a thread does meanwhile.
+/// The queue agrees with the front's notes, whatever a thread does meanwhile.
 #[test]
 fn model_a_queue_that_threads_use_is_not_taken_for_overwritten() {
     check(3, || {

@@ -1,4 +1,4 @@
-//! Nobody sleeps while there is work.
+//! No thread stays parked while a request waits, and the front not while there are answers.
 
 use loom::thread;
 
@@ -33,9 +33,9 @@ fn model_no_wake_up_is_lost_and_each_request_is_answered_once() {
     });
 }
 
-/// One child, so that more orders of steps can be looked at: the thread sleeps or not, and so does the front.
+/// One child, so that more orders of steps can be checked: the thread parks or not, and so does the front.
 #[test]
-fn model_neither_the_front_nor_a_thread_sleeps_on_what_the_other_has_published() {
+fn model_neither_the_front_nor_a_thread_stays_parked_when_the_other_has_published() {
     check(3, || {
         let (exchange, mut dispatcher) = open(1, 1, 1);
         let child = {

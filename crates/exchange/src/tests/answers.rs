@@ -1,4 +1,4 @@
-//! The way of answers to the front.
+//! How answers come to the front.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,13 +8,13 @@ use std::thread;
 use super::*;
 
 #[test]
-fn a_thread_hears_that_its_client_has_gone_and_its_slot_is_free_again() {
+fn a_thread_that_answers_a_given_up_request_gets_an_error_and_its_slot_is_freed() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
     let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());
-    let go_on = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     for _ in 0..50 {
         let request_id = dispatcher.offer(&request("/", b"")).unwrap();
-        let mut claim = worker.take(&go_on).unwrap();
+        let mut claim = worker.take(&stop).unwrap();
         assert_eq!(exchange.in_flight(CHILD).len(), 1);
         assert!(!dispatcher.give_up(request_id));
         let (_, reply) = claim.split().unwrap();
@@ -28,10 +28,10 @@ fn a_thread_hears_that_its_client_has_gone_and_its_slot_is_free_again() {
 }
 
 #[test]
-fn a_slow_reader_stops_its_thread_and_nobody_else() {
+fn a_slow_reader_blocks_its_own_thread_only() {
     let (exchange, mut dispatcher) = exchange(2, 1, 8);
     let request_id = dispatcher.offer(&request("/", b"")).unwrap();
-    let (say, hear) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let large = {
         let exchange = Arc::clone(&exchange);
         thread::Builder::new()
@@ -40,14 +40,14 @@ fn a_slow_reader_stops_its_thread_and_nobody_else() {
                 let mut claim = worker.take(&AtomicBool::new(false)).unwrap();
                 let (_, reply) = claim.split().unwrap();
                 assert!(!reply.fits(1_000_000));
-                say.send(()).unwrap();
+                sender.send(()).unwrap();
                 reply
                     .send(Some(&HEAD), &vec![7; 1_000_000], After::Complete)
                     .unwrap();
             })
             .unwrap()
     };
-    hear.recv().unwrap();
+    receiver.recv().unwrap();
     let mut sink = Collected {
         wish: Some(Wish::Later),
         ..Collected::default()
@@ -80,7 +80,7 @@ fn a_slow_reader_stops_its_thread_and_nobody_else() {
 }
 
 #[test]
-fn where_there_is_no_room_an_answer_that_has_ended_stays_too() {
+fn a_complete_answer_is_left_in_the_ring_only_where_there_is_no_room() {
     for (wish, stays) in [(Wish::Later, false), (Wish::Nothing, true)] {
         let (exchange, mut dispatcher) = exchange(1, 1, 1);
         let request_id = dispatcher.offer(&request("/", b"")).unwrap();
@@ -115,7 +115,7 @@ fn a_claim_that_is_dropped_without_an_end_is_broken_off() {
 }
 
 #[test]
-fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
+fn a_file_is_on_the_channel_before_the_last_frame_is_in_the_ring() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
     let mut sink = Collected::default();
     let request_id = dispatcher.offer(&request("/", b"")).unwrap();
@@ -132,7 +132,7 @@ fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
     assert!(dispatcher.pump(&mut sink).is_empty());
     assert_eq!(sink.ended, [(request_id, After::File)]);
     let [(given, extent)] = &sink.given[..] else {
-        panic!("nothing was at the fd_channel");
+        panic!("nothing was on the channel");
     };
     assert_eq!(
         (*given, extent.offset, extent.length),
@@ -145,7 +145,7 @@ fn a_file_is_at_the_desk_before_the_last_frame_is_in_the_ring() {
 }
 
 #[test]
-fn a_second_head_is_the_head_of_no_answer() {
+fn a_second_head_makes_the_child_corrupt() {
     let (exchange, mut dispatcher) = exchange(1, 1, 1);
     let request_id = dispatcher.offer(&request("/", b"")).unwrap();
     let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());

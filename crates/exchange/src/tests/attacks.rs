@@ -1,4 +1,4 @@
-//! A child that writes into the shared memory what no child writes: it costs its own requests, others are served on.
+//! A child that overwrites the shared memory loses its own requests, and others are served.
 
 use std::fs;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Site {
         self.dispatcher.pump(&mut self.sink)
     }
 
-    /// Requests are answered as ever, in order.
+    /// Requests are answered in order.
     fn check_serves(&mut self) {
         for number in 0..3 {
             let path = format!("/{number}");
@@ -71,7 +71,7 @@ impl Site {
 }
 
 #[test]
-fn positions_of_the_queue_are_put_right() {
+fn overwritten_positions_of_the_queue_are_repaired() {
     let wild = [0, 1, 3, 5, 6, 100, 1 << 40, u64::MAX - 1, u64::MAX];
     for (value, is_head) in wild
         .iter()
@@ -83,14 +83,14 @@ fn positions_of_the_queue_are_put_right() {
         let queue = site.queue();
         let position = if is_head { queue.head } else { queue.tail };
         position.store(value, Ordering::SeqCst);
-        // Whatever the queue says, a thread that looks into it comes to an end.
+        // Whatever the positions are, a thread that claims from the queue returns.
         let thief = Owner {
             child: CHILD,
             thread: 0,
         };
         let stolen: Vec<RequestId> = std::iter::from_fn(|| site.queue().claim(thief)).collect();
         for request_id in &stolen {
-            site.exchange.mapping.words()[request_id.slot as usize]
+            site.exchange.mapping.states()[request_id.slot as usize]
                 .write(SlotState::Queued(request_id.seq));
         }
         site.pump();
@@ -107,7 +107,7 @@ fn positions_of_the_queue_are_put_right() {
 }
 
 #[test]
-fn an_entry_of_the_queue_that_is_overwritten_is_entered_anew() {
+fn an_overwritten_entry_of_the_queue_is_entered_again() {
     for wrong in [0, u64::MAX, 1 << 32] {
         let mut site = Site::new();
         let waiting = site.offer("/a");
@@ -126,8 +126,8 @@ fn an_entry_of_the_queue_that_is_overwritten_is_entered_anew() {
 }
 
 #[test]
-fn a_waiting_request_that_is_overwritten_is_lost_and_its_slot_is_not() {
-    for word in [
+fn a_waiting_request_whose_state_is_overwritten_is_lost_and_its_slot_is_freed() {
+    for state in [
         SlotState::Free(1),
         SlotState::Queued(7),
         SlotState::Claimed(
@@ -144,7 +144,7 @@ fn a_waiting_request_that_is_overwritten_is_lost_and_its_slot_is_not() {
         let mut site = Site::new();
         let free = site.dispatcher.free_slots();
         let request_id = site.offer("/a");
-        site.exchange.mapping.words()[request_id.slot as usize].write(word);
+        site.exchange.mapping.states()[request_id.slot as usize].write(state);
         site.pump();
         assert_eq!(site.sink.lost, [request_id]);
         assert_eq!(site.dispatcher.free_slots(), free);
@@ -153,7 +153,7 @@ fn a_waiting_request_that_is_overwritten_is_lost_and_its_slot_is_not() {
 }
 
 #[test]
-fn bits_of_threads_that_there_are_not_mean_nothing() {
+fn dirty_bits_of_threads_that_do_not_exist_are_ignored() {
     let mut site = Site::new();
     site.exchange.mapping.dirty()[0].store(u64::MAX, Ordering::SeqCst);
     assert_eq!(site.pump(), []);
@@ -161,7 +161,7 @@ fn bits_of_threads_that_there_are_not_mean_nothing() {
 }
 
 #[test]
-fn positions_of_rings_that_are_overwritten_are_put_right() {
+fn overwritten_positions_of_rings_are_repaired() {
     for value in [1, 8, 1 << 20, 1 << 40, u64::MAX] {
         let mut site = Site::new();
         site.check_serves();
@@ -175,7 +175,7 @@ fn positions_of_rings_that_are_overwritten_are_put_right() {
 }
 
 #[test]
-fn positions_that_are_overwritten_before_a_child_is_born_mean_nothing_to_it() {
+fn positions_that_are_overwritten_before_a_child_starts_have_no_effect_on_it() {
     let (exchange, dispatcher) = exchange(2, 1, 8);
     exchange.mapping.threads()[1]
         .written
@@ -226,7 +226,7 @@ fn a_slot_that_is_free_cannot_be_freed() {
         child: CHILD,
         thread: 0,
     };
-    site.exchange.mapping.words()[request_id.slot as usize]
+    site.exchange.mapping.states()[request_id.slot as usize]
         .write(SlotState::Claimed(thief, request_id.seq));
     write_frame(&site.exchange, request_id, b"", After::Complete);
     assert_eq!(site.pump(), [CHILD]);
@@ -236,7 +236,7 @@ fn a_slot_that_is_free_cannot_be_freed() {
 }
 
 #[test]
-fn a_thread_whose_frames_are_behind_what_was_read_is_a_suspect() {
+fn a_thread_whose_position_no_frames_explain_is_reported_as_corrupt() {
     let stop = AtomicBool::new(false);
     let mut site = Site::new();
     let mut worker = Worker::new(Arc::clone(&site.exchange), CHILD, 0, Original::here());
@@ -245,7 +245,7 @@ fn a_thread_whose_frames_are_behind_what_was_read_is_a_suspect() {
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut claim = worker.take(&stop).unwrap();
-            // The application writes a frame of its own. The thread knows nothing of it.
+            // The application writes a frame of its own, which the worker does not count.
             write_frame(&exchange, request_id, &[0; 1000], After::More);
             while exchange.mapping.threads()[0].read.load(Ordering::SeqCst) == 0 {
                 thread::yield_now();
@@ -283,18 +283,18 @@ fn write_frame(exchange: &Exchange, request_id: RequestId, data: &[u8], after: A
 }
 
 #[test]
-fn a_frame_for_what_another_thread_has_taken_is_not_believed() {
+fn a_frame_for_a_request_of_another_thread_is_refused() {
     let mut site = Site::new();
     let request_id = site.offer("/");
     let stop = AtomicBool::new(false);
     let mut claim = site.victim.take(&stop).unwrap();
     site.dispatcher.pump(&mut site.sink);
-    // The word is overwritten after the front has seen who has taken the request.
+    // The state is overwritten after the front has noted which thread has taken the request.
     let thief = Owner {
         child: CHILD,
         thread: 0,
     };
-    site.exchange.mapping.words()[request_id.slot as usize]
+    site.exchange.mapping.states()[request_id.slot as usize]
         .write(SlotState::Claimed(thief, request_id.seq));
     write_frame(&site.exchange, request_id, b"", After::Complete);
     assert_eq!(site.dispatcher.pump(&mut site.sink), [CHILD]);
@@ -305,7 +305,7 @@ fn a_frame_for_what_another_thread_has_taken_is_not_believed() {
 }
 
 #[test]
-fn a_child_that_signs_every_slot_is_told_of_in_few_words_and_found_by_the_next_front() {
+fn a_child_that_claims_every_slot_is_listed_in_bounds_and_found_by_the_next_front() {
     let mut site = Site::new();
     let long = format!("/{}", "a".repeat(3_000));
     for _ in 0..8 {
@@ -315,15 +315,15 @@ fn a_child_that_signs_every_slot_is_told_of_in_few_words_and_found_by_the_next_f
         child: CHILD,
         thread: 0,
     };
-    for word in site.exchange.mapping.words() {
-        word.write(SlotState::Claimed(thief, 1));
+    for state in site.exchange.mapping.states() {
+        state.write(SlotState::Claimed(thief, 1));
     }
-    let told = site.exchange.in_flight(CHILD);
-    assert_eq!(told.len(), 2);
-    assert!(told.iter().all(|request| request.path.len() == 512));
+    let listed = site.exchange.in_flight(CHILD);
+    assert_eq!(listed.len(), 2);
+    assert!(listed.iter().all(|request| request.path.len() == 512));
 
     let mut new = Dispatcher::open(Arc::clone(&site.exchange));
-    let slots = site.exchange.mapping.words().len();
+    let slots = site.exchange.mapping.states().len();
     assert_eq!(new.pump(&mut site.sink), [CHILD]);
     new.gone(CHILD, &mut site.sink);
     assert_eq!(new.free_slots(), slots);
@@ -332,7 +332,7 @@ fn a_child_that_signs_every_slot_is_told_of_in_few_words_and_found_by_the_next_f
 }
 
 #[test]
-fn a_child_of_which_no_answer_was_read_is_no_suspect() {
+fn a_child_with_unread_answers_is_not_taken_for_corrupt() {
     let mut site = Site::new();
     for _ in 0..5 {
         site.offer("/");
@@ -340,11 +340,11 @@ fn a_child_of_which_no_answer_was_read_is_no_suspect() {
     }
     let mut new = Dispatcher::open(Arc::clone(&site.exchange));
     assert_eq!(new.pump(&mut site.sink), []);
-    assert_eq!(new.free_slots(), site.exchange.mapping.words().len());
+    assert_eq!(new.free_slots(), site.exchange.mapping.states().len());
 }
 
 #[test]
-fn a_new_front_does_not_believe_the_queue_of_the_former_one() {
+fn a_new_front_does_not_use_the_positions_of_the_former_queue() {
     for (head, tail) in [(1 << 40, 0), (0, 1 << 40), (u64::MAX, u64::MAX), (7, 3)] {
         let mut site = Site::new();
         site.offer("/dropped");
@@ -357,7 +357,7 @@ fn a_new_front_does_not_believe_the_queue_of_the_former_one() {
 }
 
 #[test]
-fn the_memory_cannot_be_cut_off_under_the_others() {
+fn the_memory_cannot_be_resized() {
     let (exchange, _dispatcher) = exchange(1, 1, 1);
     let is_open = || {
         let mut open = fs::read_dir("/proc/self/fd").unwrap();
@@ -393,7 +393,7 @@ fn the_memory_cannot_be_cut_off_under_the_others() {
     drop(exchange);
 }
 
-/// What a thread sends to have a body, and what it sends to give a file.
+/// Sends the message that gives a file, and on a thread the one that asks for a body.
 fn messages(
     site: &Site,
     request_id: RequestId,
@@ -410,7 +410,7 @@ fn messages(
         .unwrap()
 }
 
-/// Reads the channel until what `messages` sends has been read.
+/// Reads the channel until both of `messages` have been read.
 fn clear(site: &mut Site, read: impl Fn(&Collected) -> usize) {
     while read(&site.sink) < 2 {
         let _ = site.dispatcher.read_fd_channel(&mut site.sink);
@@ -419,7 +419,7 @@ fn clear(site: &mut Site, read: impl Fn(&Collected) -> usize) {
 }
 
 #[test]
-fn a_note_about_the_request_of_another_is_dropped() {
+fn a_message_about_a_request_of_another_child_is_dropped() {
     let own = std::process::id();
     for is_child in [true, false] {
         let mut site = Site::new();
@@ -454,7 +454,7 @@ fn a_note_about_the_request_of_another_is_dropped() {
 }
 
 #[test]
-fn the_process_of_a_former_life_has_no_say() {
+fn a_message_of_a_former_incarnation_is_dropped() {
     let own = std::process::id();
     let mut site = Site::new();
     let next = ChildId {
@@ -471,8 +471,7 @@ fn the_process_of_a_former_life_has_no_say() {
     clear(&mut site, |sink| sink.refused.len());
     thief.join().unwrap().unwrap_err();
     assert_eq!(site.sink.refused[0].owner, Some(next));
-    // What has been told of the birth is heard at the last moment. The end of the former life is told only once, and takes
-    // nothing from the next.
+    // `Born` of the next incarnation is read only now. A second `Gone` of the former one does not remove it.
     site.sink.births.push((next, own));
     site.dispatcher.gone(VICTIM, &mut site.sink);
     let child = messages(&site, request_id);
@@ -484,7 +483,7 @@ fn the_process_of_a_former_life_has_no_say() {
 }
 
 #[test]
-fn a_full_socket_to_answer_on_keeps_nobody_waiting() {
+fn a_full_reply_socket_does_not_block_the_front() {
     use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
     let pair = socketpair(
         AddressFamily::UNIX,

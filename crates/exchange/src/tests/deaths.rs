@@ -11,15 +11,15 @@ use crate::sync::Ordering;
 #[test]
 fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
     let (exchange, mut dispatcher) = exchange(2, 2, 8);
-    let go_on = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     let mut workers =
         [0, 1].map(|thread| Worker::new(Arc::clone(&exchange), CHILD, thread, Original::here()));
     let [answered, running, waiting] = ["/answered", "/running", "/waiting"]
         .map(|path| dispatcher.offer(&request(path, b"")).unwrap());
     let [one, two] = &mut workers;
-    let mut first = one.take(&go_on).unwrap();
+    let mut first = one.take(&stop).unwrap();
     send(&mut first, b"done", After::Complete).unwrap();
-    let mut second = two.take(&go_on).unwrap();
+    let mut second = two.take(&stop).unwrap();
     send(&mut second, b"half", After::More).unwrap();
     // A killed process runs no destructors.
     std::mem::forget((first, second));
@@ -42,7 +42,7 @@ fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
     );
     assert_eq!(dispatcher.waiting(), 1);
 
-    // The next life begins with clean rings, and the word of a former death does nothing to it.
+    // The next incarnation begins with empty rings, and a second message about the former death has no effect on it.
     exchange.scoreboard().child(0).begin(2, 1);
     let mut next = Worker::new(
         Arc::clone(&exchange),
@@ -53,7 +53,7 @@ fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
         0,
         Original::here(),
     );
-    let mut claim = next.take(&go_on).unwrap();
+    let mut claim = next.take(&stop).unwrap();
     assert_eq!(claim.split().unwrap().0.path, b"/waiting");
     let mut sink = Collected::default();
     dispatcher.gone(CHILD, &mut sink);
@@ -65,7 +65,7 @@ fn what_a_dead_child_had_answered_is_delivered_and_the_rest_is_lost() {
 }
 
 #[test]
-fn a_new_front_drops_what_waited_and_lets_what_runs_end() {
+fn a_new_front_drops_waiting_requests_and_lets_running_ones_end() {
     let (exchange, mut old) = exchange(1, 1, 4);
     let running = old.offer(&request("/running", &[1; 100_000])).unwrap();
     old.offer(&request("/waiting", b"")).unwrap();
@@ -77,7 +77,7 @@ fn a_new_front_drops_what_waited_and_lets_what_runs_end() {
     let mut new = Dispatcher::open(Arc::clone(&exchange));
     assert_eq!(new.free_blocks(), blocks);
     let mut sink = Collected::default();
-    assert_eq!(send(&mut claim, b"for nobody", After::Complete), Err(Gone));
+    assert_eq!(send(&mut claim, b"not wanted", After::Complete), Err(Gone));
     drop(claim);
     assert_eq!(new.pump(&mut sink), []);
     assert!(sink.answers.is_empty());
@@ -90,7 +90,7 @@ fn a_new_front_drops_what_waited_and_lets_what_runs_end() {
 }
 
 #[test]
-fn a_child_that_writes_nonsense_is_found_out_and_costs_its_own_request() {
+fn a_child_that_writes_malformed_frames_loses_its_own_request() {
     for nonsense in [[0xff; 24], [0; 24]] {
         let (exchange, mut dispatcher) = exchange(2, 1, 4);
         let request_id = dispatcher.offer(&request("/", b"")).unwrap();
@@ -149,7 +149,7 @@ fn a_thread_that_a_dying_front_marked_as_woken_is_woken_by_the_next() {
     let stop = Arc::new(AtomicBool::new(false));
     let child = echo(&exchange, CHILD, &stop);
     // Marked, and then the front dies before it wakes.
-    while !exchange.mapping.threads()[0].parker.mark_awake() {
+    while !exchange.mapping.threads()[0].parker.mark_unparked() {
         thread::yield_now();
     }
     drop(old);
@@ -173,7 +173,7 @@ fn a_slot_that_a_front_freed_before_it_died_is_not_freed_twice() {
     send(&mut claim, b"x", After::Complete).unwrap();
     drop(claim);
     // Freed, and then the front dies before it counts the frame as read.
-    exchange.mapping.words()[request_id.slot as usize].write(SlotState::Free(request_id.seq));
+    exchange.mapping.states()[request_id.slot as usize].write(SlotState::Free(request_id.seq));
     drop(old);
 
     let mut new = Dispatcher::open(Arc::clone(&exchange));
@@ -186,7 +186,7 @@ fn a_slot_that_a_front_freed_before_it_died_is_not_freed_twice() {
 }
 
 #[test]
-fn block_numbers_that_a_child_has_scribbled_over_are_not_believed() {
+fn overwritten_block_numbers_are_ignored() {
     let (exchange, mut old) = exchange(1, 1, 4);
     let request_id = old.offer(&request("/", &[1; 50_000])).unwrap();
     let mut worker = Worker::new(Arc::clone(&exchange), CHILD, 0, Original::here());

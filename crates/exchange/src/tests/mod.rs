@@ -12,13 +12,13 @@ use std::thread;
 
 use crate::*;
 
-/// Collects what comes of each request.
+/// Collects the answers and the ends of all requests.
 #[derive(Default)]
 struct Collected {
     answers: HashMap<RequestId, Vec<u8>>,
     ended: Vec<(RequestId, After)>,
     lost: Vec<RequestId>,
-    /// [`Wish::More`] where there is none.
+    /// [`Wish::More`] if not set.
     wish: Option<Wish>,
     asked: Vec<WantedBody>,
     given: Vec<(RequestId, Extent)>,
@@ -121,7 +121,7 @@ fn request(path: &str, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A child of one thread that answers each request with its own path and body, until told to stop.
+/// A child of one thread that answers each request with its own path and body, until `stop` is set.
 fn echo(
     exchange: &Arc<Exchange>,
     child: ChildId,
@@ -144,7 +144,7 @@ fn echo(
                     Body::File(_) => panic!("no file was offered"),
                 };
                 let answer = [request.path, &body].concat();
-                // A client that has gone is no failure of the child.
+                // It fails when the client has gone, which is no fault of the child.
                 let _ = reply.send(Some(&HEAD), &answer, After::Complete);
                 served += 1;
             }
@@ -158,7 +158,7 @@ fn send(claim: &mut Claim<'_>, data: &[u8], after: After) -> Result<(), Gone> {
     claim.split().unwrap().1.send(Some(&HEAD), data, after)
 }
 
-/// Pumps until so many answers have ended. The front of these tests is always awake.
+/// Pumps until so many answers have ended. The front of these tests never parks.
 fn pump_until(dispatcher: &mut Dispatcher, sink: &mut Collected, ended: usize) {
     while sink.ended.len() + sink.lost.len() < ended {
         assert_eq!(dispatcher.pump(sink), []);

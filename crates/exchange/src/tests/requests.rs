@@ -1,4 +1,4 @@
-//! The way of requests to the threads.
+//! How requests come to the threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -91,7 +91,7 @@ fn a_full_queue_takes_no_more_and_a_large_request_is_refused() {
 }
 
 #[test]
-fn withdrawn_requests_make_room_and_are_never_seen() {
+fn withdrawn_requests_make_room_and_are_never_taken() {
     let (exchange, mut dispatcher) = exchange(1, 1, 3);
     // Many more than the queue has entries.
     for number in 0..1_000 {
@@ -149,7 +149,7 @@ fn a_body_in_a_file_is_fetched_by_the_thread_that_has_the_request() {
     };
     let first = asked();
     assert_eq!(first.request_id, request_id);
-    // A pipe stands for the file: it, too, is read by whoever has the descriptor.
+    // A pipe stands for the file: it, too, is read through its descriptor.
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(b"hello").unwrap();
     drop(writer);
@@ -162,7 +162,7 @@ fn a_body_in_a_file_is_fetched_by_the_thread_that_has_the_request() {
 }
 
 #[test]
-fn the_load_says_who_is_busy_and_how_many_wait() {
+fn the_load_has_the_busy_threads_and_the_waiting_requests() {
     let (exchange, mut dispatcher) = exchange(2, 2, 8);
     let stop = AtomicBool::new(false);
     for path in ["/a", "/b", "/c", "/d"] {

@@ -1,28 +1,28 @@
-//! Descriptors that code of the application may close without knowing them.
+//! Descriptors that the application may close, as code does that closes every descriptor it did not open.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A descriptor whose number may come to stand for something else: it is looked at before it is used.
+/// A descriptor that is checked before each use: its number may have been closed and given to another file.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct CheckedFd {
     descriptor: OwnedFd,
-    is: (u64, u64),
+    inode: (u64, u64),
 }
 
-impl Own {
+impl CheckedFd {
     pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
-        let is = inode(descriptor.as_fd())?;
-        Ok(Self { descriptor, is })
+        let inode = inode(descriptor.as_fd())?;
+        Ok(Self { descriptor, inode })
     }
 
-    /// The descriptor, if it still is what it was.
+    /// The descriptor, if it still refers to the same file.
     ///
     /// # Errors
-    /// When it has been closed, or the number is another file's by now.
+    /// When it has been closed, or its number belongs to another file by now.
     pub(crate) fn get(&self) -> io::Result<BorrowedFd<'_>> {
         let descriptor = self.descriptor.as_fd();
-        if inode(descriptor)? == self.is {
+        if inode(descriptor)? == self.inode {
             return Ok(descriptor);
         }
         Err(io::Error::new(
@@ -32,7 +32,7 @@ impl Own {
     }
 }
 
-/// Device and inode: of pipes and sockets, too, no two that are open are the same.
+/// Device and inode. Open pipes and sockets have inodes of their own, too.
 fn inode(descriptor: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     let found = rustix::fs::fstat(descriptor)?;
     Ok((found.st_dev, found.st_ino))
