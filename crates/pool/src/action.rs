@@ -1,4 +1,4 @@
-//! What the rules answer.
+//! What the rules decide.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use std::time::Duration;
 pub enum Action {
     /// Build a mold.
     BuildMold,
-    /// Kill the mold: it has taken too long.
+    /// Kill the mold: its deadline has passed.
     KillMold,
-    /// Order a child.
+    /// Order a child from the mold.
     Spawn {
         /// Its slot.
         slot: u16,
     },
-    /// Kill a child: it has taken too long to be ready, or to leave.
+    /// Kill a child: its deadline to be ready, or to leave, has passed.
     Kill {
         /// Its slot.
         slot: u16,
     },
-    /// Note that a child is to be replaced: it is [`crate::Child::Outgoing`] from now on.
+    /// Mark a child as to be replaced: it is [`crate::Child::Outgoing`] from now on.
     Replace {
         /// Its slot.
         slot: u16,
@@ -32,11 +32,11 @@ pub enum Action {
         /// Its slot.
         slot: u16,
     },
-    /// Tell the operator.
+    /// Log a message.
     Log(Message),
-    /// Stop the server: it cannot be served by what it has.
+    /// Stop the server: starting more children cannot help.
     GiveUp(GiveUp),
-    /// Nothing else happening, look again at this time, which is to come.
+    /// If nothing happens before, call again at this time, which is in the future.
     LookAgain {
         /// When.
         at: Duration,
@@ -52,13 +52,13 @@ pub enum Reason {
     MaxRequests,
     /// It is old enough.
     RestartInterval,
-    /// It has had nothing to do for long enough.
+    /// It has been idle for long enough.
     InactivityTimeout,
     /// It has become too large.
     MaxChildMemory,
 }
 
-/// What the operator should know. Shown in Apache's words, where Apache has some.
+/// Messages for the log, in Apache's wording where Apache has the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
     /// The pool grows by eight children a second or more.
@@ -70,20 +70,20 @@ pub enum Message {
         /// Children that there are.
         total: u16,
     },
-    /// Children are lacking, and there are as many as `MaxRequestWorkers` allows. Apache says it once in its life, the
-    /// safe rule once until the pool has shrunk.
+    /// Children are lacking, and there are as many as `MaxRequestWorkers` allows. Apache logs it once, the safe rule once
+    /// until the pool has shrunk.
     ReachedMaxRequestWorkers,
-    /// The same, with threads of the last children still idle. Said once, by worker only.
+    /// The same, with threads of the last children still idle. Logged once, by worker only.
     NearMaxRequestWorkers,
     /// Children are lacking, and slots are held by children that are starting or leaving. By worker only.
     ScoreboardFull,
     /// Three children in succession were killed by signals, then every tenth. By worker only.
     KilledSuccessively,
-    /// Children are lacking, and the memory budget holds no more. Said once until the pool has shrunk.
+    /// Children are lacking, and the memory budget has no room. Logged once until the pool has shrunk.
     ReachedMemoryBudget {
         /// The budget in bytes.
         budget: u64,
-        /// Children that it holds.
+        /// Children that it has room for.
         children: u16,
     },
 }
@@ -91,7 +91,7 @@ pub enum Message {
 /// Why the server cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GiveUp {
-    /// A child ended for a reason that every other one will meet, too.
+    /// A child ended for a reason that would end every other one, too.
     FatalExit {
         /// Its slot.
         slot: u16,
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_apache_does_not_know_is_said_with_its_numbers() {
+    fn messages_that_apache_does_not_have_show_their_numbers() {
         let budget = Message::ReachedMemoryBudget {
             budget: 1024,
             children: 3,

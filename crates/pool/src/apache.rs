@@ -1,20 +1,19 @@
 //! Apache's maintenance of its children, to the letter of `prefork.c` and `worker.c` (2.4, one bucket of listeners).
 //!
-//! Apache's parent lives by seconds: it asks whether a child has died; if not, it sleeps a second and then looks at the
-//! scoreboard once. It sleeps through deaths. One that happens meanwhile is noticed after the next look at the
-//! scoreboard, which still shows that child as it was, and is made good a second later.
+//! Apache's parent works in passes of one second: it checks whether a child has died; if not, it sleeps a second and then
+//! counts the scoreboard once. A death during the sleep is noticed only after the next count, for which the scoreboard
+//! still shows that child as it was, and so the child is replaced a second later.
 //!
-//! Two things differ, because slots and forks are others. A slot has its next child only when it is vacant, whereas
-//! worker starts a process in the slot of one that is leaving. And a fork does not keep the parent waiting: one that
-//! has failed is heard of later, and the ten seconds that Apache then sleeps begin there.
-//!
-//! A third differs on purpose: a graceful restart of Apache tells all children to go at once. Here the former generation
-//! serves on and is counted, as long as the new one has not the children that are owed to it, and is then replaced as by
-//! any other rule (`turnover`).
+//! Three things differ from Apache:
+//! - A slot gets its next child only when it is vacant, whereas worker starts a process in the slot of one that is leaving.
+//! - A fork does not block the parent. A failed fork is an event that comes later, and the ten seconds that Apache sleeps
+//!   after it begin then.
+//! - A graceful restart of Apache tells all children to leave at once. Here, on purpose, the former generation serves on
+//!   and is counted until the children of the restart have been started, and is then replaced by `turnover`.
 
 use std::time::Duration;
 
-use crate::plan::{ORDERS_AHEAD, Plan};
+use crate::plan::{MAX_PENDING_ORDERS, Plan};
 use crate::{
     Action, Child, Elastic, Event, Exit, Generation, GiveUp, Life, Message, Mpm, Observed,
 };
@@ -22,19 +21,19 @@ use crate::{
 /// The most children started in one pass (`MAX_SPAWN_RATE`).
 const MAX_SPAWN_RATE: u16 = 32;
 
-/// From this rate on, the server seems busy.
+/// From this rate on, the message "server seems busy" is logged.
 const BUSY_RATE: u16 = 8;
 
-/// Passes that grow after a graceful restart without growing faster.
+/// Passes after a graceful restart that do not double the rate.
 const HOLD_OFF: u8 = 10;
 
-/// How long the parent sleeps when nobody has died (`SCOREBOARD_MAINTENANCE_INTERVAL`).
+/// How long the parent sleeps when no child has died (`SCOREBOARD_MAINTENANCE_INTERVAL`).
 const PASS: Duration = Duration::from_secs(1);
 
 /// How long the parent sleeps after a fork has failed.
 const FORK_FAILED: Duration = Duration::from_secs(10);
 
-/// Children killed by signals in one second that are not replaced at once any more.
+/// From so many children killed by signals in one second on, they are not replaced at once any more.
 const TOO_MANY_KILLS: u32 = 3;
 
 /// What Apache's parent keeps between two passes.
@@ -42,20 +41,20 @@ const TOO_MANY_KILLS: u32 = 3;
 pub(crate) struct Parent {
     stage: Stage,
     /// Until when the parent sleeps.
-    wakes: Duration,
+    sleeps_until: Duration,
     /// `idle_spawn_rate`: children to start in the next pass that finds too few idle.
     idle_spawn_rate: u16,
     /// `hold_off_on_exponential_spawning`.
     hold_off: u8,
-    /// `remaining_children_to_start`: owed since a start or a restart.
-    owed: u16,
+    /// `remaining_children_to_start`: left to start after a start or a restart.
+    to_start: u16,
     max_clients_reported: bool,
     near_max_clients_reported: bool,
     sick_child_detected: bool,
     had_healthy_child: bool,
     successive_kills: u32,
     /// The scoreboard as the parent knows it.
-    board: Vec<Score>,
+    scoreboard: Vec<Score>,
     /// Deaths that the parent has not noticed.
     deaths: Vec<Death>,
 }
@@ -63,7 +62,7 @@ pub(crate) struct Parent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Nothing has been started.
-    Unborn,
+    NotStarted,
     /// `StartServers` are being started, as fast as the mold forks.
     StartingUp,
     /// The main loop.
@@ -79,7 +78,7 @@ enum Score {
         busy: u16,
     },
     Graceful,
-    /// It has lived long enough, and another one takes its place: it is counted nowhere.
+    /// It is being replaced, and is not counted.
     Outgoing,
 }
 
@@ -89,7 +88,7 @@ struct Death {
     exit: Exit,
 }
 
-/// What a pass counts on the scoreboard.
+/// The counts of one pass.
 #[derive(Default)]
 struct Count {
     idle: u32,
@@ -100,43 +99,48 @@ struct Count {
 impl Default for Parent {
     fn default() -> Self {
         Self {
-            stage: Stage::Unborn,
-            wakes: Duration::ZERO,
+            stage: Stage::NotStarted,
+            sleeps_until: Duration::ZERO,
             idle_spawn_rate: 1,
             hold_off: 0,
-            owed: 0,
+            to_start: 0,
             max_clients_reported: false,
             near_max_clients_reported: false,
             sick_child_detected: false,
             had_healthy_child: false,
             successive_kills: 0,
-            board: Vec::new(),
+            scoreboard: Vec::new(),
             deaths: Vec::new(),
         }
     }
 }
 
 impl Parent {
-    /// The main loop as far as it comes now: until the parent sleeps.
+    /// Runs the main loop until the parent sleeps.
     ///
-    /// Tells whether the pool has what it wants.
-    pub(crate) fn look(&mut self, limits: &Elastic, seen: &Observed<'_>, plan: &mut Plan) -> bool {
-        self.see(seen);
-        self.hear(limits, seen, plan);
+    /// Returns whether no child is lacking.
+    pub(crate) fn decide(
+        &mut self,
+        limits: &Elastic,
+        seen: &Observed<'_>,
+        plan: &mut Plan,
+    ) -> bool {
+        self.update_scoreboard(seen);
+        self.handle_events(limits, seen, plan);
         if self.stage != Stage::Running {
             self.start(limits, plan);
         }
-        if self.stage == Stage::Running && plan.due(self.wakes) {
+        if self.stage == Stage::Running && plan.due(self.sleeps_until) {
             self.successive_kills = 0;
-            if self.owed > 0 {
-                // Few of these can be ready, so that a pass now would only start more.
-                self.start_owed(limits, plan);
+            if self.to_start > 0 {
+                // The children just started are not ready yet, so a pass now would only start more.
+                self.start_remaining(limits, plan);
             } else {
                 self.maintain(limits, seen, plan);
             }
             self.notice_deaths(limits, seen, plan);
-            self.wakes = plan.now + PASS;
-            plan.due(self.wakes);
+            self.sleeps_until = plan.now + PASS;
+            plan.due(self.sleeps_until);
         }
         self.is_complete(limits)
     }
@@ -145,60 +149,60 @@ impl Parent {
     fn is_complete(&mut self, limits: &Elastic) -> bool {
         let alive = |score: &&Score| matches!(score, Score::Starting | Score::Ready { .. });
         let at_limit =
-            self.board.iter().filter(alive).count() >= usize::from(limits.max_children());
-        let calm = self.stage == Stage::Running
-            && self.owed == 0
-            && !self.board.contains(&Score::Starting);
-        calm && (at_limit || self.count(limits).idle >= limits.min_spare())
+            self.scoreboard.iter().filter(alive).count() >= usize::from(limits.max_children());
+        let settled = self.stage == Stage::Running
+            && self.to_start == 0
+            && !self.scoreboard.contains(&Score::Starting);
+        settled && (at_limit || self.count(limits).idle >= limits.min_spare())
     }
 
-    /// What changes the main loop's course.
-    fn hear(&mut self, limits: &Elastic, seen: &Observed<'_>, plan: &mut Plan) {
+    /// Events that change the course of the main loop.
+    fn handle_events(&mut self, limits: &Elastic, seen: &Observed<'_>, plan: &mut Plan) {
         for event in seen.events {
             match event {
                 Event::ForkFailed => {
-                    // A start that fails is not gone on with; what is lacking is the next passes' affair.
-                    self.owed = 0;
+                    // The start is not continued; later passes start what is lacking.
+                    self.to_start = 0;
                     self.stage = Stage::Running;
-                    self.wakes = plan.now + FORK_FAILED;
+                    self.sleeps_until = plan.now + FORK_FAILED;
                 }
                 Event::GracefulRestart => {
-                    self.owed = limits
+                    self.to_start = limits
                         .start_servers()
-                        .saturating_sub(of_new_generation(seen));
+                        .saturating_sub(count_new_generation(seen));
                     self.hold_off = HOLD_OFF;
                     self.had_healthy_child = false;
-                    // The signal ends the sleep, and the new loop begins with the deaths.
+                    // The signal ends the sleep, and the main loop begins with the deaths.
                     self.notice_deaths(limits, seen, plan);
-                    self.wakes = plan.now + PASS;
+                    self.sleeps_until = plan.now + PASS;
                 }
                 _ => {}
             }
         }
     }
 
-    /// `startup_children`: at the start all at once, and no pass before the second after.
+    /// `startup_children`: starts all at once; the first pass comes a second later.
     fn start(&mut self, limits: &Elastic, plan: &mut Plan) {
-        if self.stage == Stage::Unborn {
-            self.owed = limits.start_servers();
+        if self.stage == Stage::NotStarted {
+            self.to_start = limits.start_servers();
             self.stage = Stage::StartingUp;
         }
-        self.start_owed(limits, plan);
-        if self.owed == 0 {
+        self.start_remaining(limits, plan);
+        if self.to_start == 0 {
             self.stage = Stage::Running;
-            self.wakes = plan.now + PASS;
+            self.sleeps_until = plan.now + PASS;
         }
     }
 
-    /// Takes over what the slots show, except where the parent sleeps through a death.
-    fn see(&mut self, seen: &Observed<'_>) {
-        self.board.resize(seen.children.len(), Score::Dead);
+    /// Copies the states of the slots, except for children whose death the parent has not noticed.
+    fn update_scoreboard(&mut self, seen: &Observed<'_>) {
+        self.scoreboard.resize(seen.children.len(), Score::Dead);
         for event in seen.events {
             if let Event::Reaped { slot, exit } = *event {
                 self.deaths.push(Death { slot, exit });
             }
         }
-        for (slot, (score, child)) in (0..).zip(self.board.iter_mut().zip(seen.children)) {
+        for (slot, (score, child)) in (0..).zip(self.scoreboard.iter_mut().zip(seen.children)) {
             if !self.deaths.iter().any(|death| death.slot == slot) {
                 *score = Score::of(child);
             }
@@ -216,7 +220,7 @@ impl Parent {
             self.sick_child_detected = false;
         }
         if count.idle > limits.max_spare() {
-            if let Some(slot) = reader_of_the_pipe(seen.children) {
+            if let Some(slot) = child_to_retire(seen.children) {
                 plan.retire(slot);
             }
             self.idle_spawn_rate = 1;
@@ -235,8 +239,8 @@ impl Parent {
             self.idle_spawn_rate = 1;
             return;
         };
-        // Without a mold, or with one that is behind, nothing is started, and so nothing was in vain: the rate stays.
-        if plan.room(ORDERS_AHEAD) == 0 {
+        // Without a mold, or with too many orders pending, nothing is started, and the rate does not change.
+        if plan.room(MAX_PENDING_ORDERS) == 0 {
             return;
         }
         if rate >= BUSY_RATE {
@@ -249,7 +253,7 @@ impl Parent {
                 total: count.total,
             }));
         }
-        for slot in free.into_iter().take(plan.room(ORDERS_AHEAD)) {
+        for slot in free.into_iter().take(plan.room(MAX_PENDING_ORDERS)) {
             self.make_child(slot, plan);
         }
         if self.hold_off > 0 {
@@ -281,11 +285,11 @@ impl Parent {
         }
     }
 
-    /// Starting children count as idle: if they have not finished yet, more would only make it worse.
+    /// Counts the scoreboard. Starting children count as idle, as in Apache: while they start, more would not help.
     fn count(&mut self, limits: &Elastic) -> Count {
         let threads = limits.threads_per_child();
         let mut count = Count::default();
-        for score in &self.board {
+        for score in &self.scoreboard {
             match score {
                 Score::Dead | Score::Outgoing => continue,
                 Score::Starting => count.idle += u32::from(threads),
@@ -301,12 +305,12 @@ impl Parent {
         count
     }
 
-    /// What the parent does about each child that has died since it looked last.
+    /// Handles each child that has died since the parent noticed deaths last.
     fn notice_deaths(&mut self, limits: &Elastic, seen: &Observed<'_>, plan: &mut Plan) {
         for Death { slot, exit } in std::mem::take(&mut self.deaths) {
             let place = usize::from(slot);
             if let (Some(score), Some(child)) =
-                (self.board.get_mut(place), seen.children.get(place))
+                (self.scoreboard.get_mut(place), seen.children.get(place))
             {
                 *score = Score::of(child);
             }
@@ -322,7 +326,7 @@ impl Parent {
                 }
                 Exit::Normal | Exit::Signal => {}
             }
-            if exit != Exit::Sick && self.owed > 0 && place < self.board.len() {
+            if exit != Exit::Sick && self.to_start > 0 && place < self.scoreboard.len() {
                 self.replace(slot, limits, plan);
             }
             if exit == Exit::Signal && limits.mpm() == Mpm::Worker {
@@ -331,19 +335,19 @@ impl Parent {
         }
     }
 
-    /// One for one, after a graceful restart.
+    /// Starts one child for a dead one, after a graceful restart.
     fn replace(&mut self, slot: u16, limits: &Elastic, plan: &mut Plan) {
-        if plan.room(ORDERS_AHEAD) == 0 {
+        if plan.room(MAX_PENDING_ORDERS) == 0 {
             return;
         }
-        let own = (self.board[usize::from(slot)] == Score::Dead).then_some(slot);
+        let own = (self.scoreboard[usize::from(slot)] == Score::Dead).then_some(slot);
         if let Some(slot) = own.or_else(|| self.free(limits).next()) {
             self.make_child(slot, plan);
-            self.owed -= 1;
+            self.to_start -= 1;
         }
     }
 
-    /// Worker starts a child that was killed by a signal again at once, unless such deaths follow each other.
+    /// Worker replaces a child that was killed by a signal at once, unless several are killed in one second.
     fn note_kill(&mut self, limits: &Elastic, plan: &mut Plan) {
         self.successive_kills += 1;
         if self.successive_kills >= TOO_MANY_KILLS {
@@ -352,42 +356,43 @@ impl Parent {
             }
             return;
         }
-        self.owed = self.owed.saturating_add(1);
-        self.start_owed(limits, plan);
+        self.to_start = self.to_start.saturating_add(1);
+        self.start_remaining(limits, plan);
     }
 
-    /// Starts what is owed in the lowest slots. What the mold has no room for stays owed, what no slot is free for not.
-    fn start_owed(&mut self, limits: &Elastic, plan: &mut Plan) {
-        while self.owed > 0 && plan.room(ORDERS_AHEAD) > 0 {
+    /// Starts what is left to start, in the lowest slots: as many as may be ordered now. Those for which no slot is free are
+    /// dropped.
+    fn start_remaining(&mut self, limits: &Elastic, plan: &mut Plan) {
+        while self.to_start > 0 && plan.room(MAX_PENDING_ORDERS) > 0 {
             let Some(slot) = self.free(limits).next() else {
-                self.owed = 0;
+                self.to_start = 0;
                 return;
             };
             self.make_child(slot, plan);
-            self.owed -= 1;
+            self.to_start -= 1;
         }
     }
 
     fn make_child(&mut self, slot: u16, plan: &mut Plan) {
-        self.board[usize::from(slot)] = Score::Starting;
+        self.scoreboard[usize::from(slot)] = Score::Starting;
         plan.spawn(slot);
     }
 
-    /// Slots in which a child may be started: there may be more than `MaxRequestWorkers` allows children.
+    /// Slots in which a child may be started: no more than `MaxRequestWorkers` allows, although more slots may be vacant.
     fn free(&self, limits: &Elastic) -> impl Iterator<Item = u16> {
         let taken = |score: &&Score| !matches!(score, Score::Dead | Score::Outgoing);
         let room = usize::from(limits.max_children())
-            .saturating_sub(self.board.iter().filter(taken).count());
+            .saturating_sub(self.scoreboard.iter().filter(taken).count());
         (0..)
-            .zip(&self.board)
+            .zip(&self.scoreboard)
             .filter(|(_, score)| **score == Score::Dead)
             .map(|(slot, _)| slot)
             .take(room)
     }
 }
 
-/// Children of the generation that has become the current one: it comes with its first.
-fn of_new_generation(seen: &Observed<'_>) -> u16 {
+/// Children of the new generation, which has at least one when it becomes the current one.
+fn count_new_generation(seen: &Observed<'_>) -> u16 {
     let is_there = |(child, life): &(&Child, &Life)| {
         life.is_current && matches!(child, Child::Starting { .. } | Child::Ready { .. })
     };
@@ -407,19 +412,19 @@ impl Score {
     }
 }
 
-/// Which child reads the byte in the pipe of death is nobody's choice in Apache: mostly an idle one, which is woken for it.
-/// Here it is the one with the fewest requests, and of several the one in the highest slot.
-fn reader_of_the_pipe(children: &[Child]) -> Option<u16> {
-    let readers = (0..).zip(children).filter_map(|(slot, child)| {
+/// The child with the fewest requests, and of several the one in the highest slot. In Apache it is the one that happens to
+/// read the byte in the pipe of death: mostly an idle one, which is woken by it.
+fn child_to_retire(children: &[Child]) -> Option<u16> {
+    let candidates = (0..).zip(children).filter_map(|(slot, child)| {
         let busy = match *child {
             Child::Ready { busy, .. } => u32::from(busy),
-            // It reads the pipe once it is ready, which may take longer than any request.
+            // It would read the pipe only once it is ready, so it comes last.
             Child::Starting { .. } => u32::MAX,
             _ => return None,
         };
         Some((busy, slot))
     });
-    readers
+    candidates
         .min_by_key(|(busy, slot)| (*busy, std::cmp::Reverse(*slot)))
         .map(|(_, slot)| slot)
 }

@@ -1,12 +1,12 @@
-//! Apache's directives for an elastic pool: what is shipped, and what is corrected at the start.
+//! Apache's directives for an elastic pool: their defaults, and their corrections at the start.
 
 use std::fmt;
 
-/// The most that `ServerLimit` may be. Apache is compiled with 200,000 (prefork) and 20,000 (worker); here a slot's number
-/// has 12 bits.
+/// The most that `ServerLimit` may be: a slot's number has 12 bits. Apache is compiled with 200,000 (prefork) and 20,000
+/// (worker).
 const MAX_SERVER_LIMIT: u32 = 4096;
 
-/// The most that `ThreadLimit` may be. Apache is compiled with 20,000; here a thread's number is a byte.
+/// The most that `ThreadLimit` may be: a thread's number is a byte. Apache is compiled with 20,000.
 const MAX_THREAD_LIMIT: u32 = 255;
 
 /// A multi-processing module of Apache, of which the directives take their defaults and corrections.
@@ -18,7 +18,7 @@ pub enum Mpm {
     Worker,
 }
 
-/// A directive of Apache. Shown by its name there.
+/// A directive of Apache, shown by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are Apache's")]
 pub enum Directive {
@@ -37,7 +37,7 @@ pub enum Directive {
 /// The directives as they are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Directives {
-    /// Whose defaults and corrections.
+    /// The module whose defaults and corrections apply.
     pub mpm: Mpm,
     /// `StartServers`: children started at once.
     pub start_servers: u32,
@@ -47,26 +47,26 @@ pub struct Directives {
     pub max_spare: u32,
     /// `MaxRequestWorkers`, the article's `MaxClients`: application threads at most, of all children.
     pub max_request_workers: u32,
-    /// `ServerLimit`: the most children that can be asked for in this server's life.
+    /// `ServerLimit`: the most children that a reload can ask for.
     pub server_limit: u32,
     /// `ThreadsPerChild`: application threads of each child; 1 with prefork.
     pub threads_per_child: u32,
-    /// `ThreadLimit`: the most threads per child that can be asked for in this server's life.
+    /// `ThreadLimit`: the most threads per child that a reload can ask for.
     pub thread_limit: u32,
 }
 
-/// A directive that cannot hold as it was given.
+/// A directive whose value was out of bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Correction {
     /// Which.
     pub directive: Directive,
     /// The number that was given.
     pub given: u32,
-    /// The number that holds instead.
+    /// The number that is used instead.
     pub used: u32,
 }
 
-/// The bounds of an elastic pool, as [`Directives::correct`] makes them: they fit together.
+/// The bounds of an elastic pool, as corrected by [`Directives::correct`]: consistent with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elastic {
     mpm: Mpm,
@@ -80,7 +80,7 @@ pub struct Elastic {
 }
 
 impl Directives {
-    /// What Apache ships today, in the `httpd-mpm.conf` of 2.4: the default.
+    /// The defaults: what `httpd-mpm.conf` of Apache 2.4 has.
     #[must_use]
     pub const fn shipped(mpm: Mpm) -> Self {
         match mpm {
@@ -89,9 +89,9 @@ impl Directives {
         }
     }
 
-    /// What Apache shipped in 2009, as the article quotes it.
+    /// What Apache's `httpd-mpm.conf` had in 2009, as the article quotes it.
     #[must_use]
-    pub const fn of_2009(mpm: Mpm) -> Self {
+    pub const fn apache_2009(mpm: Mpm) -> Self {
         match mpm {
             Mpm::Prefork => Self::prefork([5, 5, 10, 150]),
             Mpm::Worker => Self::worker([2, 25, 75, 150]),
@@ -126,11 +126,11 @@ impl Directives {
         }
     }
 
-    /// What holds instead of what cannot, by Apache's rules, and each correction in their order. `running` is what holds
-    /// now when this is not the start but a reload: `ServerLimit` and `ThreadLimit` stay what they were.
+    /// The bounds after Apache's corrections, and the corrections in order. `running` are the present bounds at a reload, which
+    /// cannot change `ServerLimit` and `ThreadLimit`.
     ///
-    /// Apache is silent about two of these, and they are returned all the same: `StartServers` above the limit, and the
-    /// most spare ones too close to the fewest.
+    /// Two corrections of which Apache logs nothing are returned as well: `StartServers` above the limit, and the most spare
+    /// ones too close to the fewest.
     #[must_use]
     pub fn correct(&self, running: Option<&Elastic>) -> (Elastic, Vec<Correction>) {
         let mut corrections = Corrections(Vec::new());
@@ -147,9 +147,9 @@ impl Directives {
             Mpm::Prefork => (Directive::MinSpareServers, Directive::MaxSpareServers),
             Mpm::Worker => (Directive::MinSpareThreads, Directive::MaxSpareThreads),
         };
-        // None idle would mean none for the next request, and Apache corrects it "to avoid almost certain server failure".
+        // With 0 no child would be idle for the next request; Apache corrects it "to avoid almost certain server failure".
         let min_spare = corrections.bound(fewest, self.min_spare, 1, u32::MAX);
-        // One child less must not mean one too few at once.
+        // Retiring one child must not leave too few at once.
         let apart = match self.mpm {
             Mpm::Prefork => 1,
             Mpm::Worker => u32::from(threads_per_child) + 1,
@@ -190,7 +190,7 @@ impl Directives {
                 MAX_THREAD_LIMIT,
             ),
         };
-        // The scoreboard has been made for these, and is not made anew.
+        // The scoreboard has been made for these limits and cannot be resized.
         if let Some(running) = running {
             let first = u32::from(running.server_limit);
             server_limit = corrections.bound(Directive::ServerLimit, server_limit, first, first);
@@ -231,7 +231,7 @@ impl Directives {
 }
 
 impl Elastic {
-    /// Whose corrections were made.
+    /// The module whose corrections were made.
     #[must_use]
     pub const fn mpm(&self) -> Mpm {
         self.mpm
@@ -243,7 +243,7 @@ impl Elastic {
         self.start_servers
     }
 
-    /// The same with another `MaxRequestWorkers`, in children: at least one, and no more than `ServerLimit`.
+    /// These bounds with another `MaxRequestWorkers`, in children: at least one, and no more than `ServerLimit`.
     #[must_use]
     pub fn limited_to(self, children: u16) -> Self {
         let max_children = children.max(1).min(self.server_limit);
@@ -266,7 +266,7 @@ impl Elastic {
         self.max_spare
     }
 
-    /// `MaxRequestWorkers` in children: as many slots are used.
+    /// `MaxRequestWorkers` in children.
     #[must_use]
     pub const fn max_children(&self) -> u16 {
         self.max_children
@@ -294,7 +294,7 @@ impl Elastic {
 struct Corrections(Vec<Correction>);
 
 impl Corrections {
-    /// The number within its bounds. A lower bound above the upper one gives way.
+    /// The number within its bounds. Where the bounds contradict each other the upper one holds.
     fn bound(&mut self, directive: Directive, given: u32, least: u32, most: u32) -> u32 {
         let used = given.max(least).min(most);
         if used != given {

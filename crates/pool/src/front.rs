@@ -1,8 +1,8 @@
-//! When a front is started: one process for all sites, so that no site's pool decides about it.
+//! When a front is started. It is one process for all sites, so no site's pool decides about it.
 
 use std::time::Duration;
 
-use crate::pace::{Pace, SETTLED};
+use crate::backoff::{Backoff, SETTLED};
 
 /// The front as the supervisor sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,28 +23,28 @@ pub enum Front {
 pub enum FrontAction {
     /// Start one.
     Start,
-    /// Nothing else happening, look again at this time, which is to come.
+    /// If nothing happens before, call again at this time, which is in the future.
     LookAgain {
         /// When.
         at: Duration,
     },
 }
 
-/// What is remembered from look to look: how patiently to start the next front after those that have died.
+/// What is kept from look to look: the wait after fronts that have died.
 #[derive(Clone, Debug)]
 pub struct FrontMemory {
-    starts: Pace,
+    starts: Backoff,
 }
 
 impl Default for FrontMemory {
     fn default() -> Self {
         Self {
-            starts: Pace::at_once(),
+            starts: Backoff::with_immediate_retry(),
         }
     }
 }
 
-/// Says what to do about the front. `died`: one has died, or could not be started, since the last look.
+/// The action to take about the front. `died`: one has died, or could not be started, since the last look.
 #[must_use]
 pub fn decide_front(
     memory: &mut FrontMemory,
@@ -52,7 +52,7 @@ pub fn decide_front(
     front: Front,
     died: bool,
 ) -> Option<FrontAction> {
-    // What has settled is believed before what has just failed is held against it.
+    // A success counts before a failure of the same look, so that a front that has settled ends the back-off first.
     if let Front::Serving { since } = front
         && now.saturating_sub(since) >= SETTLED
     {
@@ -76,7 +76,7 @@ pub fn decide_front(
 mod tests {
     use super::*;
 
-    /// Looks one after the other, with one memory: (milliseconds, front, died, decision).
+    /// Several looks with one memory: (milliseconds, front, died, decision).
     fn check(looks: &[(u64, Front, bool, Option<FrontAction>)]) {
         let mut memory = FrontMemory::default();
         for (millis, front, died, expected) in looks {

@@ -1,28 +1,26 @@
-//! What the pool should do next, decided without doing it.
+//! The rules of the pool: which processes to start, to replace and to stop.
 //!
-//! [`decide`] is told what there is and what has happened since the last look, and answers with what is to be done.
-//! No clock and no system call: the caller observes and performs, and time is an argument. What has to be remembered
-//! from look to look is a [`Memory`] that the caller keeps.
+//! [`decide`] takes the present state and the events since its last call, a *look* for short, and returns the actions to
+//! take. There is no clock and no system call here: the caller observes and acts, and time is an argument. What has to be
+//! kept from look to look is a [`Memory`] of the caller's.
 //!
-//! A child that has lived long enough, or belongs to an earlier generation, is replaced in the same way by all of them:
-//! `turnover`.
+//! There are three kinds of [`Pool`]: of a fixed size (`fixed`), growing and shrinking to the letter of Apache's prefork and
+//! worker (`apache`), and with the same directives but a rule that cannot snowball (`safe`). In all three a child that is
+//! old enough, or belongs to an earlier generation, is replaced in the same way (`turnover`).
 //!
-//! The front, which is one for all sites, is decided about by [`decide_front`].
-//!
-//! There are three kinds of [`Pool`]: one of a fixed size, one that grows and shrinks to the letter of Apache's prefork
-//! and worker, and one with the same directives that cannot snowball.
+//! The front, one for all sites, has a function of its own: [`decide_front`].
 
 #![forbid(unsafe_code)]
 
 mod action;
 mod apache;
+mod backoff;
+mod backoffs;
 mod directives;
 mod fixed;
 mod front;
 mod limits;
 mod observed;
-mod pace;
-mod paces;
 mod plan;
 mod safe;
 #[cfg(test)]
@@ -39,30 +37,29 @@ pub use limits::{Limits, Pool, Recycling, Safe};
 pub use observed::{Child, Demand, Event, Exit, Generation, Life, Mold, Observed, Weight};
 pub use threads::{ThreadLimitRule, ThreadSample};
 
-use paces::Paces;
+use backoffs::Backoffs;
 use plan::Plan;
 
-/// What is remembered from look to look: how patiently to try again what has failed, and how far an elastic pool has come.
+/// What is kept from look to look: the waits after failures, and the state of an elastic pool.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    paces: Paces,
+    backoffs: Backoffs,
     apache: apache::Parent,
     safe: safe::Growth,
 }
 
-/// Says what to do about what is observed. The same arguments always have the same answer.
+/// The actions to take. The same arguments always give the same ones.
 ///
-/// An elastic pool asks by [`Action::LookAgain`] to be looked at again, mostly within a second; looking earlier does no
-/// harm.
+/// [`Action::LookAgain`] tells when to call again, for an elastic pool mostly within a second; an earlier call does no harm.
 #[must_use]
 pub fn decide(limits: &Limits, memory: &mut Memory, seen: &Observed<'_>) -> Vec<Action> {
-    memory.paces.learn(seen);
-    let mut plan = Plan::begin(limits, &memory.paces, seen);
+    memory.backoffs.update(seen);
+    let mut plan = Plan::begin(limits, &memory.backoffs, seen);
     let complete = match &limits.pool {
-        Pool::Fixed { processes } => fixed::look(*processes, &memory.paces, seen, &mut plan),
-        Pool::Apache(elastic) => memory.apache.look(elastic, seen, &mut plan),
-        Pool::Safe(safe) => memory.safe.look(safe, &memory.paces, seen, &mut plan),
+        Pool::Fixed { processes } => fixed::decide(*processes, &memory.backoffs, seen, &mut plan),
+        Pool::Apache(elastic) => memory.apache.decide(elastic, seen, &mut plan),
+        Pool::Safe(safe) => memory.safe.decide(safe, &memory.backoffs, seen, &mut plan),
     };
-    turnover::look(&limits.recycling, seen, complete, &mut plan);
+    turnover::decide(&limits.recycling, seen, complete, &mut plan);
     plan.finish()
 }

@@ -9,11 +9,11 @@ use crate::Elastic;
 pub struct Limits {
     /// How many children there should be.
     pub pool: Pool,
-    /// When a child has lived long enough.
+    /// When a child is replaced.
     pub recycling: Recycling,
     /// How long a mold or a child may take until it is ready.
     pub startup_timeout: Duration,
-    /// How long a child that has been told to go may take until it has gone.
+    /// How long a child that has been told to leave may take until it has ended.
     pub shutdown_timeout: Duration,
 }
 
@@ -36,23 +36,24 @@ pub enum Pool {
 pub struct Safe {
     /// When to grow and to shrink, and how far.
     pub elastic: Elastic,
-    /// Cores that the children may use. Starting a child takes one, so no more children start at a time. Once `StartServers`
-    /// are there it is as many as [`crate::Observed::computing`] leaves; half of them do in any case, and at least one.
+    /// Cores that the children may use. A starting child takes one, so no more children start at the same time. Once
+    /// `StartServers` children are there, only as many start as [`crate::Observed::computing`] leaves cores, but always half
+    /// of the cores, and at least one.
     pub cores: u16,
-    /// Bytes that the server may use. The pool grows up to the number of children that fit in, and gives up idle ones above
-    /// it. One child always fits in, and no other before [`crate::Observed::weight`] is known. Nothing: no budget.
+    /// Bytes that the server may use; `None` for no budget. The pool grows up to the number of children that fit in, and
+    /// retires idle ones above it. One child is always started, and no other before [`crate::Observed::weight`] is known.
     pub memory_budget: Option<u64>,
 }
 
-/// When a child has lived long enough. Zero stands for never.
+/// When a child is replaced. Zero means never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recycling {
     /// `MaxRequestsPerChild`: after so many requests.
     pub max_requests: u64,
     /// After so long.
     pub restart_interval: Duration,
-    /// When it has had no request for so long. A child that has never had any has nothing to be rid of.
+    /// When it has had no request for so long. A child that has never had one is not replaced, as nothing has grown in it.
     pub inactivity_timeout: Duration,
-    /// When more bytes than these are its own.
+    /// When its private memory has more bytes than this.
     pub max_memory: u64,
 }

@@ -1,8 +1,8 @@
-//! What the rules are told. No process numbers: a child is its slot.
+//! The state and the events that the rules decide by. Children are named by their slots, not by process numbers.
 
 use std::time::Duration;
 
-/// What there is. Times count from the start of the server.
+/// The state at one look. Times count from the start of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
     /// The present.
@@ -11,16 +11,16 @@ pub struct Observed<'a> {
     pub mold: Mold,
     /// The children by slot.
     pub children: &'a [Child],
-    /// What is known of each of them beyond that, for whoever recycles; nothing when nobody does.
+    /// Statistics of each child, for recycling; empty without recycling.
     pub lives: &'a [Life],
-    /// What waits for a child.
+    /// The requests that wait.
     pub demand: Demand,
-    /// What children weigh; nothing until one has been measured.
+    /// The memory that children take; `None` until one has been measured.
     pub weight: Option<Weight>,
-    /// Thousandths of a core that ready children and the front take; nothing until it has been measured. What children that
-    /// start take is not counted.
+    /// Thousandths of a core that ready children and the front use; `None` until it has been measured. Starting children are
+    /// not counted.
     pub computing: Option<u32>,
-    /// What has happened since the last look, in that order.
+    /// What has happened since the last look, in order.
     pub events: &'a [Event],
 }
 
@@ -29,31 +29,31 @@ pub struct Observed<'a> {
 pub enum Mold {
     /// There is none.
     Absent,
-    /// It imports the application.
+    /// It is loading the application.
     Loading {
         /// Since when.
         since: Duration,
     },
-    /// It forks children when told.
+    /// It forks children on order.
     Ready {
         /// Since when.
         since: Duration,
     },
-    /// It has been told to go or killed, and is not reaped yet.
+    /// It has been told to end, or killed, and is not reaped yet.
     Leaving,
 }
 
 /// A child slot as the supervisor sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Child {
-    /// Nobody: a child may be ordered here. Apache's scoreboard shows `.`.
+    /// No process: a child may be ordered here. Apache's scoreboard shows `.`.
     Vacant,
-    /// The mold has been told and the child is not born yet. To Apache's rules it is one that starts.
+    /// It has been ordered from the mold and is not forked yet. Apache's rules count it as starting.
     Ordered {
         /// Since when.
         since: Duration,
     },
-    /// It is born and takes no request yet: `S`.
+    /// It has been forked and takes no request yet: `S`.
     Starting {
         /// Since when.
         since: Duration,
@@ -62,36 +62,36 @@ pub enum Child {
     Ready {
         /// Since when.
         since: Duration,
-        /// Application threads that hold a request. A fixed pool does not look at it.
+        /// Application threads that hold a request. A fixed pool does not use it.
         busy: u16,
     },
-    /// It takes requests, and is to go as soon as the pool is complete without it: see [`crate::Action::Replace`].
+    /// It takes requests, and is to leave as soon as the pool is complete without it: see [`crate::Action::Replace`].
     Outgoing,
-    /// It has been told to go, and finishes the requests that it has: `G`.
+    /// It has been told to leave, and finishes the requests that it has: `G`.
     Draining {
         /// Since when.
         since: Duration,
     },
     /// It has been killed, and is not reaped yet: `G`.
     Leaving,
-    /// It is reaped; what it left behind is not cleared yet.
+    /// It is reaped; the front has not yet cleared what it held in the exchange.
     Gone,
 }
 
-/// What a child has behind it.
+/// Statistics of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
     /// It belongs to the generation that serves, and not to an earlier one.
     pub is_current: bool,
     /// Requests that it has answered.
     pub requests: u64,
-    /// Since when it has had none, if it has answered some.
+    /// Since when it has had no request, if it has answered some.
     pub idle_since: Option<Duration>,
-    /// Bytes that are its own, when they have been measured.
+    /// Bytes of private memory, if measured.
     pub private: Option<u64>,
 }
 
-/// What waits in front of the children.
+/// The requests that wait for a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Complete requests that no application thread has taken.
@@ -100,24 +100,24 @@ pub struct Demand {
     pub longest_wait: Duration,
 }
 
-/// What children weigh, in bytes.
+/// Memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weight {
-    /// What is there once, however many children there are: supervisor, front, mold and what children share with it.
+    /// What does not grow with the number of children: supervisor, front, mold and what children share with it.
     pub shared: u64,
-    /// What one more child costs. The caller measures; the most that a child has come to is on the safe side, because
-    /// one that has just been forked has nothing of its own yet.
+    /// What one more child takes. The caller passes the most that any child has reached, since one that has just been forked
+    /// has almost nothing of its own.
     pub private: u64,
 }
 
 /// Something that happened since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A child was born: forking works.
+    /// A child was forked: forking works.
     Born,
     /// A child died before it was ever ready.
     DiedStarting,
-    /// A child was reaped. Apache's rules want to know of each; [`Event::DiedStarting`] is told besides.
+    /// A child was reaped, for Apache's rules. One that was never ready also gives [`Event::DiedStarting`].
     Reaped {
         /// Its slot.
         slot: u16,
@@ -129,21 +129,21 @@ pub enum Event {
     /// The mold died or could not be forked.
     MoldDied,
     /// A new generation has become the current one (`USR1` of Apache), of which at least the first child takes requests.
-    /// Those of the earlier ones are what they were, except that their [`Life`] says so: they serve on, and go one after
-    /// the other. Apache has told all of them to go by then.
+    /// Children of earlier ones serve on, with `is_current` of their [`Life`] unset, and are replaced one after the other.
+    /// Apache tells all of them to leave at once.
     GracefulRestart,
 }
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself: told to go, or done.
+    /// By itself: it was told to leave, or has exited.
     Normal,
     /// Killed by a signal.
     Signal,
-    /// For want of something that the machine is short of (`APEXIT_CHILDSICK`: `EMFILE`, `ENFILE`, `ENOBUFS`).
+    /// The machine was short of a resource (`APEXIT_CHILDSICK`: `EMFILE`, `ENFILE`, `ENOBUFS`).
     Sick,
-    /// For a reason that every other child will meet, too (`APEXIT_CHILDFATAL`).
+    /// For a reason that would end every other child, too (`APEXIT_CHILDFATAL`).
     Fatal(Generation),
 }
 
@@ -152,6 +152,6 @@ pub enum Exit {
 pub enum Generation {
     /// The one that serves.
     Current,
-    /// One that has been told to go.
+    /// One that has been replaced.
     Earlier,
 }

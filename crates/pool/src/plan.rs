@@ -1,12 +1,12 @@
-//! The decision as it grows, and the part of it that is the same for every kind of pool.
+//! The actions that are being collected, and the part of the decision that is the same for every kind of pool.
 
 use std::time::Duration;
 
-use crate::paces::Paces;
+use crate::backoffs::Backoffs;
 use crate::{Action, Child, Limits, Mold, Observed};
 
-/// Children that may be ordered and not yet born: a mold forks one after the other, so more would only wait in line.
-pub(crate) const ORDERS_AHEAD: usize = 32;
+/// The most children that may be ordered and not yet forked: a mold forks one after the other, so more would only wait.
+pub(crate) const MAX_PENDING_ORDERS: usize = 32;
 
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -20,8 +20,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What mold and late children call for.
-    pub(crate) fn begin(limits: &Limits, paces: &Paces, seen: &Observed<'_>) -> Self {
+    /// Begins with the actions about the mold and about children whose deadline has passed.
+    pub(crate) fn begin(limits: &Limits, backoffs: &Backoffs, seen: &Observed<'_>) -> Self {
         let mut plan = Self {
             now: seen.now,
             actions: Vec::new(),
@@ -31,7 +31,7 @@ impl Plan {
             startup_timeout: limits.startup_timeout,
             shutdown_timeout: limits.shutdown_timeout,
         };
-        plan.mold(paces, seen);
+        plan.mold(backoffs, seen);
         plan.late_children(seen);
         plan.can_fork =
             matches!(seen.mold, Mold::Ready { .. }) && !plan.actions.contains(&Action::KillMold);
@@ -43,7 +43,7 @@ impl Plan {
         self.can_fork
     }
 
-    /// Children that may still be ordered, when so many may be ordered and not yet born.
+    /// How many children may still be ordered, when `ahead` may be ordered and not yet forked.
     pub(crate) fn room(&self, ahead: usize) -> usize {
         if self.can_fork {
             ahead.saturating_sub(self.ordered)
@@ -52,26 +52,26 @@ impl Plan {
         }
     }
 
-    /// Orders a child. The mold may hang and never carry the order out: nothing would tell of that.
+    /// Orders a child. The mold may hang, of which there is no event, so the deadline is a time to look again.
     pub(crate) fn spawn(&mut self, slot: u16) {
         self.ordered += 1;
         self.add(Action::Spawn { slot });
         self.look_after(self.startup_timeout);
     }
 
-    /// Tells a child to go. It may never do so: nothing would tell of that either.
+    /// Tells a child to leave. It may hang, of which there is no event either.
     pub(crate) fn retire(&mut self, slot: u16) {
         self.add(Action::Retire { slot });
         self.look_after(self.shutdown_timeout);
     }
 
-    /// Looks again after this time, at the earliest in the next moment.
+    /// Asks for a look after this time, at the earliest in a millisecond.
     fn look_after(&mut self, time: Duration) {
         let at = self.now + time.max(Duration::from_millis(1));
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
-    /// Whether some child is told to go.
+    /// Whether a child is told to leave.
     pub(crate) fn retires(&self) -> bool {
         self.actions
             .iter()
@@ -83,7 +83,7 @@ impl Plan {
         self.actions.push(action);
     }
 
-    /// Whether the time has come; if not, it is a reason to look again.
+    /// Whether this time has come; if not, asks for a look then.
     pub(crate) fn due(&mut self, at: Duration) -> bool {
         if at <= self.now {
             return true;
@@ -98,10 +98,10 @@ impl Plan {
         self.actions
     }
 
-    fn mold(&mut self, paces: &Paces, seen: &Observed<'_>) {
+    fn mold(&mut self, backoffs: &Backoffs, seen: &Observed<'_>) {
         match seen.mold {
             Mold::Absent => {
-                if self.due(paces.molds.not_before()) {
+                if self.due(backoffs.molds.not_before()) {
                     self.add(Action::BuildMold);
                 }
             }

@@ -1,65 +1,65 @@
 //! The elastic pool that cannot snowball: Apache's directives with another rule of growth.
 //!
-//! Apache starts children because none is idle, and the children that it starts take the processor from those that work,
-//! so that even fewer are idle. Here a starting child counts as what it will be, no more start at a time than there are
-//! cores (than those who serve leave, once there are some), and only as many as are lacking. The pool also grows when
-//! requests wait too long although it seems large enough, and it shrinks only by children that hold no request, and only
-//! after they were idle for a while.
+//! Apache starts children because few are idle, and the starting children take the processor from those that work, so that
+//! even fewer are idle: the snowball. Here a starting child counts as idle until it is ready, only as many are started as
+//! are lacking, and no more start at the same time than there are cores (once children serve: than these leave). The pool
+//! also grows when requests wait too long although threads are idle. It shrinks only by children without a request, and
+//! only after there were too many for a while.
 
 use std::time::Duration;
 
-use crate::paces::Paces;
-use crate::plan::{ORDERS_AHEAD, Plan};
+use crate::backoffs::Backoffs;
+use crate::plan::{MAX_PENDING_ORDERS, Plan};
 use crate::{Action, Child, Message, Observed, Safe};
 
-/// How often the pool is looked at when nothing happens.
+/// From one look to the next when nothing happens.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A request that has waited for so long asks for one more child.
+/// When a request has waited for so long, the pool grows.
 const QUEUE_DELAY: Duration = Duration::from_millis(100);
 
-/// How long too many have to be idle, without a break, before the first leaves: load that comes back meanwhile finds it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long there must be too many idle threads, without a break, before the first child leaves, since load may come back.
+const SURPLUS_PERIOD: Duration = Duration::from_secs(30);
 
-/// From one child that leaves to the next, as with Apache.
-const STEP: Duration = Duration::from_secs(1);
+/// From one retired child to the next, as with Apache.
+const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What computing is counted in: thousandths.
+/// One core in the unit of [`Observed::computing`].
 const CORE: u32 = 1000;
 
-/// A core of which no more than a quarter is taken counts as left.
+/// A core of which no more than a quarter is used counts as free.
 const ROUNDING: u32 = 750;
 
-/// What is kept between two looks.
+/// What is kept from look to look.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Growth {
-    /// `StartServers` have been there.
+    /// `StartServers` children have been there.
     started: bool,
     /// Since when there have been too many without a break.
     surplus_since: Option<Duration>,
-    /// When the next child may leave.
+    /// When the next child may be retired.
     next_leave: Duration,
     limit_reported: bool,
     budget_reported: bool,
 }
 
-/// What is seen, counted.
+/// What is observed, and the counts made of it.
 struct View<'a> {
     limits: &'a Safe,
     seen: &'a Observed<'a>,
     count: Count,
-    /// Children that the memory budget holds; all when there is none.
+    /// Children for which the memory budget has room; `u16::MAX` without a budget.
     affordable: u16,
-    /// There is a budget, and what a child weighs is not known.
+    /// There is a budget, and a child's memory is not known yet.
     unmeasured: bool,
 }
 
-/// What the slots hold.
+/// Counts over all slots.
 #[derive(Default)]
 struct Count {
-    /// Children that serve or will.
+    /// Children that serve, or start.
     alive: u16,
-    /// All that take memory, those that leave included.
+    /// All that take memory, leaving ones included.
     present: u16,
     starting: u16,
     /// Threads without a request, those of starting children included.
@@ -70,7 +70,7 @@ impl<'a> View<'a> {
     fn of(limits: &'a Safe, seen: &'a Observed<'a>) -> Self {
         let affordable = match (limits.memory_budget, seen.weight) {
             (None, _) => u16::MAX,
-            // Before the first has been weighed, nobody knows how many fit in.
+            // Before the first has been measured, it is not known how many fit in.
             (Some(_), None) => 1,
             (Some(budget), Some(weight)) => {
                 let children = budget.saturating_sub(weight.shared) / weight.private.max(1);
@@ -87,11 +87,11 @@ impl<'a> View<'a> {
     }
 
     /// As many children as there may be.
-    fn most(&self) -> u16 {
+    fn max_children(&self) -> u16 {
         self.limits.elastic.max_children().min(self.affordable)
     }
 
-    /// The cores that are left by those that serve: what these lose to imports under load, they are late.
+    /// The cores on which children may start: those that serving children leave free, so that requests are not delayed.
     fn cores_to_start_with(&self) -> u16 {
         let cores = self.limits.cores.max(1);
         let half = (cores / 2).max(1);
@@ -99,7 +99,7 @@ impl<'a> View<'a> {
             return half;
         };
         let left = (u32::from(cores) * CORE).saturating_sub(computing) + ROUNDING;
-        // Also where nothing is left: more children are the way out of it, unless the machine is too small anyway.
+        // At least half, also where no core is free, since more children may be what the load needs.
         u16::try_from(left / CORE)
             .unwrap_or(cores)
             .clamp(half, cores)
@@ -115,7 +115,7 @@ impl Count {
         let mut count = Self::default();
         for child in children {
             let idle = match *child {
-                // One that is being replaced keeps its place until the other one is ready, whatever the bounds are.
+                // An outgoing child stays until its replacement is ready, and is not counted.
                 Child::Vacant | Child::Gone | Child::Outgoing => continue,
                 Child::Draining { .. } | Child::Leaving => {
                     count.present += 1;
@@ -136,11 +136,11 @@ impl Count {
 }
 
 impl Growth {
-    /// Grows or shrinks. Tells whether the pool has what it wants, as far as it may.
-    pub(crate) fn look(
+    /// Grows or shrinks. Returns whether no child is lacking that may be started.
+    pub(crate) fn decide(
         &mut self,
         limits: &Safe,
-        paces: &Paces,
+        backoffs: &Backoffs,
         seen: &Observed<'_>,
         plan: &mut Plan,
     ) -> bool {
@@ -150,13 +150,13 @@ impl Growth {
             self.shrink(&view, plan);
         } else {
             self.surplus_since = None;
-            self.grow(paces, &view, lacking, plan);
+            self.grow(backoffs, &view, lacking, plan);
         }
         plan.due(seen.now + TICK);
-        view.count.starting == 0 && (lacking == 0 || view.count.alive >= view.most())
+        view.count.starting == 0 && (lacking == 0 || view.count.alive >= view.max_children())
     }
 
-    /// Children that are lacking, whether they may be started or not.
+    /// How many children are lacking, whether they may be started or not.
     fn lacking(&mut self, view: &View<'_>) -> u32 {
         let elastic = &view.limits.elastic;
         let mut to_start = elastic.start_servers();
@@ -171,8 +171,8 @@ impl Growth {
         if view.is_delayed() {
             let wanted = elastic.min_spare().saturating_add(view.seen.demand.waiting);
             threads = wanted.saturating_sub(view.count.idle);
-            // Requests that wait while threads are idle wait for something that those threads lack, the GIL for
-            // instance. One more child at a time tells whether it helps.
+            // Requests that wait while threads are idle wait for something else, the GIL for instance. One more child at
+            // a time shows whether it helps.
             if view.count.starting == 0 {
                 threads = threads.max(1);
             }
@@ -180,19 +180,19 @@ impl Growth {
         threads.div_ceil(u32::from(elastic.threads_per_child()))
     }
 
-    /// Lets one idle child leave, when there have been too many for long enough.
+    /// Retires one idle child when there have been too many for long enough.
     fn shrink(&mut self, view: &View<'_>, plan: &mut Plan) {
         let View { seen, count, .. } = view;
         let too_many =
             count.idle > view.limits.elastic.max_spare() || count.alive > view.affordable;
-        let calm = count.starting == 0 && seen.demand.waiting == 0;
-        // One child is never too many: the directives keep more spare than it has threads, and the budget holds it.
-        if !too_many || !calm {
+        let settled = count.starting == 0 && seen.demand.waiting == 0;
+        // The last child is never too many: `max_spare` is larger than its threads, and the budget always has room for one.
+        if !too_many || !settled {
             self.surplus_since = None;
             return;
         }
         let since = *self.surplus_since.get_or_insert(seen.now);
-        if !plan.due((since + PATIENCE).max(self.next_leave)) {
+        if !plan.due((since + SURPLUS_PERIOD).max(self.next_leave)) {
             return;
         }
         let idle = (0..)
@@ -200,13 +200,13 @@ impl Growth {
             .filter(|(_, child)| matches!(child, Child::Ready { busy: 0, .. }));
         if let Some((slot, _)) = idle.last() {
             plan.retire(slot);
-            self.next_leave = seen.now + STEP;
+            self.next_leave = seen.now + SHRINK_INTERVAL;
             self.limit_reported = false;
             self.budget_reported = false;
         }
     }
 
-    /// Says once what keeps the pool from growing.
+    /// Logs once what keeps the pool from growing.
     fn report(&mut self, view: &View<'_>, plan: &mut Plan) {
         if view.limits.elastic.max_children() <= view.affordable {
             if !std::mem::replace(&mut self.limit_reported, true) {
@@ -224,26 +224,26 @@ impl Growth {
     }
 
     /// Starts what is lacking, as far as the bounds, the cores and earlier failures allow.
-    fn grow(&mut self, paces: &Paces, view: &View<'_>, lacking: u32, plan: &mut Plan) {
-        let room = view.most().saturating_sub(view.count.present);
+    fn grow(&mut self, backoffs: &Backoffs, view: &View<'_>, lacking: u32, plan: &mut Plan) {
+        let room = view.max_children().saturating_sub(view.count.present);
         if room == 0 {
             self.report(view, plan);
             return;
         }
-        if !plan.can_fork() || !plan.due(paces.next_birth()) {
+        if !plan.can_fork() || !plan.due(backoffs.next_start()) {
             return;
         }
-        let at_once = if paces.births.is_troubled() || paces.forks.is_troubled() {
-            // After a failure one child at a time finds out whether the next will do better.
+        let starting_limit = if backoffs.starts.has_failed() || backoffs.forks.has_failed() {
+            // After a failure one child at a time is started, to find out whether starts work again.
             1
         } else if self.started {
             view.cores_to_start_with()
         } else {
             view.limits.cores.max(1)
         };
-        let number = usize::from(room.min(at_once.saturating_sub(view.count.starting)))
+        let number = usize::from(room.min(starting_limit.saturating_sub(view.count.starting)))
             .min(usize::try_from(lacking).unwrap_or(usize::MAX))
-            .min(plan.room(ORDERS_AHEAD));
+            .min(plan.room(MAX_PENDING_ORDERS));
         let vacant = (0..)
             .zip(view.seen.children)
             .filter(|(_, child)| **child == Child::Vacant);

@@ -1,4 +1,4 @@
-//! The rules as scenarios. A scene is written as text: `M` mold, then a letter for each child slot.
+//! The rules as scenarios. A state is written as text: a letter for the mold, then one for each child slot.
 //!
 //! Mold: `-` absent, `l` loading, `M` ready, `x` leaving.
 //! Child: `.` vacant, `o` ordered, `s` starting, `R` ready, `x` leaving, `g` gone. All since second 0.
@@ -54,7 +54,7 @@ fn text(actions: &[Action]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Looks one after the other, with one memory: (seconds, scene, events, decision).
+/// Several looks with one memory: (seconds, state, events, decision).
 fn check(looks: &[(f64, &str, &[Event], &str)]) {
     let mut memory = Memory::default();
     for (index, (seconds, letters, events, expected)) in looks.iter().enumerate() {
@@ -113,7 +113,7 @@ fn a_child_that_died_serving_is_replaced_at_once_however_often() {
 }
 
 #[test]
-fn a_slot_that_is_not_cleared_has_no_other_life() {
+fn no_child_is_started_in_a_slot_that_is_not_cleared() {
     check(&[
         (1.0, "MRgR", &[], ""),
         (1.1, "MRxR", &[], ""),
@@ -216,7 +216,7 @@ fn a_child_that_stays_up_ends_the_back_off() {
 }
 
 #[test]
-fn failed_forks_are_tried_again_one_at_a_time_and_at_a_pace() {
+fn failed_forks_are_tried_again_one_at_a_time_with_back_off() {
     check(&[
         (1.0, "M...", &[], "+0 +1 +2 @61000"),
         (1.1, "M...", &[ForkFailed, ForkFailed, ForkFailed], "@2100"),
@@ -244,7 +244,7 @@ fn a_mold_that_leaves_is_waited_for() {
 }
 
 #[test]
-fn who_takes_longer_than_the_startup_timeout_is_killed() {
+fn molds_and_children_that_exceed_the_startup_timeout_are_killed() {
     check(&[
         (59.0, "l..", &[], "@60000"),
         (60.0, "l..", &[], "kill-mold"),
@@ -273,10 +273,10 @@ fn a_long_line_of_orders_is_handed_over_in_portions() {
     check(&[(1.0, &rest, &[], &format!("{next} @60000"))]);
 }
 
-/// A small generator of numbers that look random, the same in each run.
-struct Dice(u64);
+/// A small generator of pseudorandom numbers, the same in each run.
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, bound: usize) -> usize {
         self.0 = self
             .0
@@ -287,19 +287,19 @@ impl Dice {
 }
 
 #[test]
-fn whatever_is_observed_the_decision_is_sound() {
-    let mut dice = Dice(7);
+fn decisions_about_random_states_are_consistent() {
+    let mut random = Random(7);
     for _ in 0..200 {
         let mut memory = Memory::default();
         let mut now = Duration::ZERO;
         for _ in 0..50 {
-            now += Duration::from_millis(dice.below(4000) as u64);
+            now += Duration::from_millis(random.below(4000) as u64);
             let letters: String = (0..6)
-                .map(|_| ['.', 'o', 's', 'R', 'x', 'g'][dice.below(6)])
+                .map(|_| ['.', 'o', 's', 'R', 'x', 'g'][random.below(6)])
                 .collect();
-            let mold = ['-', 'l', 'M', 'x'][dice.below(4)];
+            let mold = ['-', 'l', 'M', 'x'][random.below(4)];
             let all = [Born, DiedStarting, ForkFailed, MoldDied];
-            let events: Vec<_> = (0..dice.below(3)).map(|_| all[dice.below(4)]).collect();
+            let events: Vec<_> = (0..random.below(3)).map(|_| all[random.below(4)]).collect();
             let Scene { mold, children } = scene(&format!("{mold}{letters}"));
             let seen = Observed {
                 now,
@@ -317,12 +317,12 @@ fn whatever_is_observed_the_decision_is_sound() {
                 shutdown_timeout: Duration::from_secs(30),
                 recycling: Recycling::default(),
             };
-            sound(&seen, &decide(&limits, &mut memory, &seen));
+            check_decision(&seen, &decide(&limits, &mut memory, &seen));
         }
     }
 }
 
-fn sound(seen: &Observed<'_>, actions: &[Action]) {
+fn check_decision(seen: &Observed<'_>, actions: &[Action]) {
     let spawned: Vec<u16> = actions
         .iter()
         .filter_map(|action| {
@@ -337,7 +337,7 @@ fn sound(seen: &Observed<'_>, actions: &[Action]) {
         assert_eq!(
             seen.children[usize::from(*slot)],
             Child::Vacant,
-            "only a vacant slot has a new life"
+            "a child is ordered only in a vacant slot"
         );
         assert_eq!(
             spawned.iter().filter(|other| *other == slot).count(),
@@ -358,7 +358,7 @@ fn sound(seen: &Observed<'_>, actions: &[Action]) {
     });
     assert!(
         again.is_none_or(|at| at > seen.now),
-        "nobody is told to look again at once"
+        "the next look is in the future"
     );
     let idle =
         |missing: bool, action: Action| missing && !actions.contains(&action) && again.is_none();

@@ -1,34 +1,34 @@
 //! How many threads of one child should run the application at the same time.
 //!
-//! ThreadLimitRule of one interpreter that compute take turns, and each turn costs: with 25 of them a page can take twice the
-//! processor time. ThreadLimitRule that wait for a database, or compute without the interpreter, run beside each other for
-//! nothing. Which of the two it is, nobody is told; but a child whose threads have all that they want of the processor gets
-//! nothing from a further one, and a child that idles while requests wait does.
+//! Threads of one interpreter that compute take turns, and each change costs: with 25 threads a page can take twice the
+//! processor time. Threads that wait for a database, or compute without the GIL, run beside each other at no cost. Which
+//! of the two a child does cannot be read anywhere. But when its threads already use a whole processor, a further one gains
+//! nothing, and when the child idles while requests wait, a further one does.
 //!
 //! So the limit grows while requests are held back and the child does not compute all of the time, shrinks while it does,
-//! and is tried one higher now and then, since threads that compute without the interpreter look busy, too. A request that
-//! computes for much longer than others usually take does not count: short ones must not wait for it.
+//! and is raised by one on trial at intervals, since threads that compute without the GIL look busy, too. A request that
+//! computes for much longer than others usually take does not count, so that short ones do not wait for it.
 
 use std::time::Duration;
 
-/// A child that computes for so many thousandths of a look is busy.
+/// A child that computes for so many thousandths of the time is busy.
 const BUSY: u32 = 920;
-/// Whose average exceeds this has more threads than it can use.
+/// A child whose average is above this, in thousandths, has more threads than it can use.
 const CROWDED: u32 = 960;
-/// ThreadLimitRule that compute beside each other: so many thousandths of one processor.
+/// From so many thousandths of one processor on, threads compute beside each other, without the GIL.
 const PARALLEL: u32 = 1250;
-/// What a trial must add to be a success.
+/// Thousandths of a processor that a trial must add to be a success.
 const GAIN: u32 = 400;
-/// How long a trial lasts. The kernel adds to the account of a thread that runs on another processor only at its ticks, which
-/// may be ten milliseconds apart and mostly are four: what is seen of a shorter time says little.
+/// How long a trial lasts. The kernel updates the processor time of a thread that runs on another processor only at its
+/// ticks, which are mostly 4 ms apart and at most 10 ms: over a shorter time the measurement means little.
 const TRIAL: Duration = Duration::from_millis(24);
-/// Looks between trials: the least, and the most after failures.
+/// Looks between trials: the fewest, and the most after failed ones.
 const PAUSES: (u32, u32) = (8, 512);
-/// Looks for which a child has to be crowded before the limit shrinks: the least, and the most after it had to grow again.
-const PATIENCE: (u32, u32) = (1, 64);
-/// Looks within which a limit that grows again should not have shrunk.
-const REGRET: u32 = 16;
-/// A request is long that has run for so many times what is usual, and for so long at least.
+/// Looks for which a child has to be crowded before the limit shrinks: the fewest, and the most after it had to grow again.
+const CROWDED_LOOKS: (u32, u32) = (1, 64);
+/// A limit that grows again within so many looks has shrunk too soon.
+const TOO_SOON: u32 = 16;
+/// A request is long when it has computed for so many times the usual duration, and at least for so long.
 const LONG: (u32, Duration) = (4, Duration::from_millis(20));
 
 /// What a child's threads have done since the last look.
@@ -36,30 +36,30 @@ const LONG: (u32, Duration) = (4, Duration::from_millis(20));
 pub struct ThreadSample<'a> {
     /// Time since the last look.
     pub passed: Duration,
-    /// What the process has spent on processors meanwhile, all threads together.
+    /// Processor time of the process meanwhile, all threads together.
     pub computed: Duration,
-    /// A thread with a request computes now, or would if it had a processor.
+    /// A thread with a request computes now, or waits for a processor.
     pub computing: bool,
-    /// ThreadLimitRule that run a request, or look for one.
+    /// Threads that are not parked: they run a request, or look for one.
     pub awake: u32,
-    /// Requests wait for the limit alone.
+    /// Requests wait only because of the limit.
     pub held_back: bool,
-    /// How much each running request has computed, about.
+    /// About how long each running request has computed.
     pub running: &'a [Duration],
     /// How long the last request of each thread took.
     pub lasted: &'a [Duration],
 }
 
-/// The limit of one child, and what has to be remembered from look to look.
+/// The limit of one child, and what is kept from look to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadLimitRule {
-    /// ThreadLimitRule that there are.
+    /// The child's threads.
     all: u32,
-    /// The limit, but for long requests.
+    /// The limit without long requests.
     base: u32,
     /// Thousandths of the time for which the child has computed, averaged.
     average: u32,
-    /// Looks for which it has been crowded, and must be before the limit shrinks.
+    /// Looks for which it has been crowded, and for which it must be before the limit shrinks.
     crowded: (u32, u32),
     /// Looks since the limit shrank.
     shrunk: u32,
@@ -68,9 +68,9 @@ pub struct ThreadLimitRule {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trial {
-    /// So many looks until the next, and how many there were last time; what has been computed since it began.
+    /// Between trials: looks that are left of the pause and its whole length; the processor time since it began.
     Pause { left: u32, whole: u32, so_far: Span },
-    /// What was computed before, in thousandths, and what has been since the trial began; how long the last pause was.
+    /// On trial: the level before, in thousandths, the processor time since, and the length of the last pause.
     Running {
         before: u32,
         so_far: Span,
@@ -78,7 +78,7 @@ enum Trial {
     },
 }
 
-/// What has been computed in some time.
+/// Processor time in a span of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Span {
     passed: Duration,
@@ -109,24 +109,24 @@ impl Trial {
 }
 
 impl ThreadLimitRule {
-    /// A child with so many threads, of which one runs at first.
+    /// The rule of a child with so many threads, of which one runs at first.
     #[must_use]
     pub fn new(all: u32) -> Self {
         Self {
             all: all.max(1),
             base: 1,
             average: 0,
-            crowded: (0, PATIENCE.0),
+            crowded: (0, CROWDED_LOOKS.0),
             shrunk: u32::MAX,
             trial: Trial::after(PAUSES.0),
         }
     }
 
-    /// Looks once more; gives how many threads may run from now on, at least one.
+    /// Returns how many threads may run from now on, at least one.
     pub fn decide(&mut self, seen: &ThreadSample<'_>) -> u32 {
         let level = thousandths(seen.computed, seen.passed);
         self.average = (3 * self.average + level.min(1000)) / 4;
-        // Who waits for a processor may keep the interpreter: a further thread would only wait with it.
+        // A thread that waits for a processor may hold the GIL, and a further thread would wait for both.
         let busy = level >= BUSY || seen.computing;
         self.shrunk = self.shrunk.saturating_add(1);
         let crowded = level < PARALLEL && self.average > CROWDED && seen.awake > 1;
@@ -147,8 +147,8 @@ impl ThreadLimitRule {
     }
 
     fn grow(&mut self, idles: bool) {
-        if self.shrunk <= REGRET {
-            self.crowded.1 = (2 * self.crowded.1).min(PATIENCE.1);
+        if self.shrunk <= TOO_SOON {
+            self.crowded.1 = (2 * self.crowded.1).min(CROWDED_LOOKS.1);
         }
         self.base = if idles { self.base * 2 } else { self.base + 1 };
     }
@@ -158,8 +158,8 @@ impl ThreadLimitRule {
         if self.crowded.0 < self.crowded.1 || self.base == 1 {
             return;
         }
-        if self.shrunk > REGRET * PATIENCE.1 {
-            self.crowded.1 = PATIENCE.0;
+        if self.shrunk > TOO_SOON * CROWDED_LOOKS.1 {
+            self.crowded.1 = CROWDED_LOOKS.0;
         }
         self.base = (self.base - self.base.div_ceil(4)).max(1);
         (self.crowded.0, self.shrunk) = (0, 0);
@@ -169,7 +169,7 @@ impl ThreadLimitRule {
         matches!(self.trial, Trial::Running { .. })
     }
 
-    /// Whether one thread more computes more is found out by letting it.
+    /// Finds out by trial whether the child computes more with one more thread.
     fn step_trial(&mut self, seen: &ThreadSample<'_>) {
         self.trial = match self.trial {
             Trial::Pause {
@@ -206,7 +206,8 @@ impl ThreadLimitRule {
                         pause,
                     }
                 } else if so_far.level() >= (before + GAIN).max(PARALLEL) {
-                    // Less than one processor, one thread could have computed: then neighbours have left more of it.
+                    // One thread alone can use a whole processor: below PARALLEL the gain may come from other processes that
+                    // use less of it.
                     Trial::Pause {
                         left: 0,
                         whole: 0,
@@ -221,8 +222,8 @@ impl ThreadLimitRule {
     }
 }
 
-/// How many of the running requests take so long that others are not to wait for them. What they compute is compared
-/// and not the time: where processors are rare, everything takes longer.
+/// How many of the running requests are so long that others are not to wait for them. Their processor time is compared,
+/// not the time since they began, since on a loaded machine everything takes longer.
 fn long(seen: &ThreadSample<'_>) -> u32 {
     let mut lasted = seen.lasted.to_vec();
     let middle = lasted.len() / 2;

@@ -1,15 +1,15 @@
-//! Which child is replaced, and when it may go: once the pool is complete without it.
+//! Which child is replaced, and when it is told to leave: once the pool is complete without it.
 //!
-//! One after the other, whatever the reason. A child that is being replaced still takes requests and is counted
-//! nowhere, so that the pool starts another in the way in which it starts any; there is a slot to spare for it.
+//! Children are replaced one after the other, whatever the reason. A child that is being replaced is *outgoing*: it still
+//! takes requests but is not counted, so the pool starts another one by its usual rule, in a slot that is kept free for it.
 
 use std::time::Duration;
 
 use crate::plan::Plan;
 use crate::{Action, Child, Life, Observed, Reason, Recycling};
 
-/// Lets children go that are replaced, or chooses the next. `complete`: the pool has what it wants without those.
-pub(crate) fn look(recycling: &Recycling, seen: &Observed<'_>, complete: bool, plan: &mut Plan) {
+/// Retires outgoing children, or chooses the next. `complete`: the pool has all its children without the outgoing ones.
+pub(crate) fn decide(recycling: &Recycling, seen: &Observed<'_>, complete: bool, plan: &mut Plan) {
     let outgoing = slots(seen, |child| *child == Child::Outgoing);
     if !outgoing.is_empty() {
         if complete {
@@ -20,7 +20,7 @@ pub(crate) fn look(recycling: &Recycling, seen: &Observed<'_>, complete: bool, p
         return;
     }
     let next = next(recycling, seen, plan);
-    // Somebody who leaves anyway may be who would be replaced.
+    // When a child is being retired anyway, it may be the one that would be replaced.
     if complete
         && plan.can_fork()
         && !plan.retires()
@@ -31,7 +31,7 @@ pub(crate) fn look(recycling: &Recycling, seen: &Observed<'_>, complete: bool, p
     }
 }
 
-/// The child to be replaced next. When there is none, the time at which there may be one is a reason to look again.
+/// The child to be replaced next. When there is none, notes the time at which one will be due.
 fn next(recycling: &Recycling, seen: &Observed<'_>, plan: &mut Plan) -> Option<(u16, Reason)> {
     let mut next: Option<(u16, Reason)> = None;
     for (slot, (child, life)) in (0..).zip(seen.children.iter().zip(seen.lives)) {
@@ -39,7 +39,7 @@ fn next(recycling: &Recycling, seen: &Observed<'_>, plan: &mut Plan) -> Option<(
             continue;
         };
         let reason = due(recycling, since, life, plan);
-        // A generation is replaced before anything else.
+        // Children of an earlier generation come before all others.
         let first = match (next, reason) {
             (_, None) => false,
             (None, Some(_)) => true,
@@ -82,8 +82,8 @@ fn due(recycling: &Recycling, since: Duration, life: &Life, plan: &mut Plan) -> 
     None
 }
 
-/// Whether another child may be replaced: who is recycled has left before the next is. A new generation does not wait for
-/// the long requests of the old one; without a slot for its replacement, a child serves on until there is one.
+/// Whether another child may be replaced. Recycling waits until the last replaced child has ended. A reload does not, as
+/// the requests of an old child may be long; a child for whose replacement no slot is free serves on until there is one.
 fn has_room(seen: &Observed<'_>, reason: Reason) -> bool {
     let leaving = seen
         .children

@@ -1,8 +1,8 @@
-//! The machine: cores, memory, and what becomes of both when there is too much to do.
+//! The machine: cores and memory, and how it slows down when it has too little of them.
 
 pub(crate) const MIB: u64 = 1024;
 
-/// What the system and the server need besides the children, in KiB.
+/// Memory of the system and the server without children, in KiB.
 pub(crate) const SYSTEM: u64 = 100 * MIB;
 
 /// How much slower everything is for each part of memory that is missing: with a tenth too little, three times as slow.
@@ -34,7 +34,7 @@ impl Machine {
         fair * self.memory / (self.memory + THRASHING * missing)
     }
 
-    /// There is no room any more: the kernel kills a process.
+    /// Whether memory and swap are used up: the kernel kills a process.
     pub(crate) fn is_out_of_memory(&self, used: u64) -> bool {
         used > self.memory + self.swap
     }

@@ -1,8 +1,8 @@
-//! The article's load spike in virtual time: what each rule of growth makes of the same machine and the same requests.
+//! The article's load spike in virtual time: each rule of growth with the same machine and the same requests.
 //!
 //! The rules are those of the server, [`rwsgi_pool::decide`]; machine, children and clients are a model (see `machine.rs` and
-//! `site.rs`), in which everything is counted in whole microseconds and KiB. It has no clock and no chance: each run prints
-//! the same.
+//! `site.rs`), in which everything is counted in whole microseconds and KiB. It uses no clock and no random numbers: each
+//! run prints the same.
 //!
 //! Usage: `snowball` prints a Markdown table, `snowball csv` the course of each run, second by second.
 
@@ -24,7 +24,7 @@ use traffic::{ARTICLE, COLD, Traffic};
 /// Children of the fixed pool: what 512 MiB hold, and more than the spike needs.
 const FIXED: u16 = 12;
 
-/// What is compared.
+/// The pools that are compared.
 struct Arm {
     name: &'static str,
     import: Import,
@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Two of the article's time, with as much swap as memory, and a container of today.
+/// Two machines of the article's time, with as much swap as memory, and a container of today.
 fn machines() -> [(&'static str, Machine); 3] {
     [
         ("2 GiB", Machine::new(2048 * MIB, 2048 * MIB)),

@@ -20,7 +20,7 @@ pub(crate) const SECOND: u64 = 1_000_000;
 pub(crate) const SPIKE: u64 = 180 * SECOND;
 pub(crate) const END: u64 = 360 * SECOND;
 
-/// How long it is watched what those compute that serve.
+/// Over how long the processor time of serving children is averaged.
 const WINDOW: u64 = SECOND / 4;
 
 /// A request that takes longer is late.
@@ -51,7 +51,7 @@ pub(crate) enum Import {
     Mold,
 }
 
-/// What a run came to, from the spike on.
+/// The result of a run, from the spike on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) forks: u32,
@@ -64,8 +64,8 @@ pub(crate) struct Report {
     pub(crate) answered: u32,
     pub(crate) lost: u32,
     pub(crate) late: u32,
-    /// Seconds from the beginning of the spike to the last request that was lost or late; nothing if such requests
-    /// still came at the end.
+    /// Seconds from the beginning of the spike to the last request that was lost or late; `None` if there were such
+    /// requests until the end.
     pub(crate) well_after: Option<u64>,
 }
 
@@ -113,11 +113,11 @@ pub(crate) struct Site {
     events: Vec<Event>,
     now: u64,
     lives: Vec<Option<Life>>,
-    /// When each request came that waits.
+    /// The arrival times of the waiting requests.
     queue: VecDeque<u64>,
-    /// The most that a child has been seen to weigh, in KiB.
+    /// The most memory that a child has had, in KiB.
     heaviest: Option<u64>,
-    /// What those that serve have computed since a time, and what the rules are told of it.
+    /// Processor time of serving children, since when, and the average that the rules get.
     served: u64,
     served_since: u64,
     computing: Option<u32>,
@@ -156,7 +156,7 @@ impl Site {
         }
     }
 
-    /// Lives through it all; `each_second` is shown every second.
+    /// Simulates the run; `each_second` is called every second.
     pub(crate) fn run(
         mut self,
         mut each_second: impl FnMut(Moment) -> io::Result<()>,
@@ -177,7 +177,7 @@ impl Site {
             }
             self.now += STEP;
         }
-        // Who still waits and is late already will not be in time.
+        // Requests that still wait and are late already count as late.
         let working = self.lives.iter().flatten().filter_map(|life| life.job);
         let working = working.filter(|job| !job.given_up).map(|job| job.arrived);
         for arrived in working.chain(self.queue.clone()).collect::<Vec<_>>() {
@@ -201,7 +201,7 @@ impl Site {
         }
     }
 
-    /// A request that nobody waits for any more is not begun; one that is being worked on is worked on to its end.
+    /// Removes the waiting requests whose clients have given up; a running one runs to its end.
     fn give_up(&mut self) {
         let now = self.now;
         while let Some(arrived) = self.queue.front().copied()
@@ -247,7 +247,7 @@ impl Site {
         }
     }
 
-    /// Whoever has something to compute gets an equal share of the cores.
+    /// Each process that computes gets an equal share of the cores.
     fn work(&mut self) {
         let computing = self.lives.iter().flatten().filter(|life| life.computes());
         let processes = computing.count() as u64;
@@ -284,7 +284,7 @@ impl Site {
         }
     }
 
-    /// A child is born, becomes ready, or leaves.
+    /// A child is forked, becomes ready, or leaves.
     fn progress(&mut self, slot: usize) {
         let since = Duration::from_micros(self.now);
         let Some(life) = &mut self.lives[slot] else {
@@ -297,12 +297,12 @@ impl Site {
                 self.progress(slot);
             }
             Child::Starting { .. } if life.import == 0 || self.import == Import::FirstRequest => {
-                // The word of a child that is ready makes the supervisor look.
+                // The message that a child is ready makes the supervisor look.
                 self.look_at = since;
                 life.idle_since = self.now;
                 life.seen = Child::Ready { since, busy: 0 };
             }
-            Child::Leaving if life.job.is_none() => self.bury(slot, Exit::Normal),
+            Child::Leaving if life.job.is_none() => self.reap(slot, Exit::Normal),
             Child::Ready { since, .. } => {
                 let busy = u16::from(life.job.is_some());
                 life.seen = Child::Ready { since, busy };
@@ -312,7 +312,7 @@ impl Site {
         }
     }
 
-    fn bury(&mut self, slot: usize, exit: Exit) {
+    fn reap(&mut self, slot: usize, exit: Exit) {
         self.lives[slot] = None;
         let slot = u16::try_from(slot).expect("slots are numbered by a u16");
         self.events.push(Event::Reaped { slot, exit });
@@ -333,7 +333,7 @@ impl Site {
                 self.note(job.arrived, false);
             }
             self.report.killed += u32::from(self.now >= SPIKE);
-            self.bury(slot, Exit::Signal);
+            self.reap(slot, Exit::Signal);
         }
     }
 

@@ -1,10 +1,10 @@
-//! Those who ask, and what they ask for.
+//! The requests and when they come.
 
 use rwsgi_pool::{Directives, Elastic, Mpm};
 
 use crate::site::{END, SECOND, SPIKE};
 
-/// The requests of a run, and the pool that waits for them. Times are microseconds.
+/// The requests of a run, and the directives of its pools. Times are microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Traffic {
     /// From one request to the next, until a time.
@@ -27,7 +27,7 @@ pub(crate) const ARTICLE: Traffic = Traffic {
     ],
     computing: 20_000,
     waiting: 100_000,
-    directives: || Directives::of_2009(Mpm::Prefork),
+    directives: || Directives::apache_2009(Mpm::Prefork),
 };
 
 /// A spike without a day before it, of requests that compute little; 2 children at the start, 2 to 5 spare, 20 at most.
@@ -44,7 +44,7 @@ pub(crate) const COLD: Traffic = Traffic {
         min_spare: 2,
         max_spare: 5,
         max_request_workers: 20,
-        ..Directives::of_2009(Mpm::Prefork)
+        ..Directives::apache_2009(Mpm::Prefork)
     },
 };
 
@@ -59,17 +59,17 @@ impl Traffic {
         arrivals.iter().filter(|time| **time >= SPIKE).count()
     }
 
-    /// When requests come: half as late to half again as late as they would evenly, by numbers that only look random.
+    /// The arrival times: intervals of 50 % to 150 % of the even one, by pseudorandom numbers that are the same in each run.
     pub(crate) fn arrivals(&self) -> Vec<u64> {
         let mut arrivals = Vec::new();
-        let (mut time, mut dice) = (0, 7_u64);
+        let (mut time, mut random) = (0, 7_u64);
         for (gap, until) in self.load {
             while time < *until {
                 arrivals.push(time);
-                dice = dice
+                random = random
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
-                time += gap / 2 + (dice >> 33) % gap;
+                time += gap / 2 + (random >> 33) % gap;
             }
         }
         arrivals

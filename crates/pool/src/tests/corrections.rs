@@ -33,8 +33,8 @@ fn what_is_shipped_needs_no_correction() {
     for (directives, expected) in [
         (prefork(), (5, 5, 10, 250, 1)),
         (worker(), (3, 75, 250, 16, 25)),
-        (Directives::of_2009(Mpm::Prefork), (5, 5, 10, 150, 1)),
-        (Directives::of_2009(Mpm::Worker), (2, 25, 75, 6, 25)),
+        (Directives::apache_2009(Mpm::Prefork), (5, 5, 10, 150, 1)),
+        (Directives::apache_2009(Mpm::Worker), (2, 25, 75, 6, 25)),
     ] {
         let elastic = check(directives, &[]);
         let numbers = (
@@ -128,7 +128,7 @@ fn the_threads_of_a_child_and_one_lie_between_the_fewest_and_the_most_spare() {
 }
 
 #[test]
-fn a_correction_is_corrected_for() {
+fn corrections_are_based_on_corrected_values() {
     let odd = Directives {
         min_spare: 0,
         max_spare: 0,

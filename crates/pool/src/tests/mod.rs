@@ -1,4 +1,4 @@
-//! The rules of elastic pools. `scoreboard` is how they are written down, `world` is where they run by themselves.
+//! The rules of elastic pools. `scoreboard` is the notation of the tests, `world` simulates children and requests.
 
 mod corrections;
 mod prefork;

@@ -6,7 +6,7 @@ use super::scoreboard::{Bench, reaped};
 use crate::{Directives, Event, Exit, Generation, Mold, Mpm};
 
 fn article() -> Directives {
-    Directives::of_2009(Mpm::Prefork)
+    Directives::apache_2009(Mpm::Prefork)
 }
 
 /// Two to four spare children, ten at most.
@@ -78,7 +78,7 @@ fn from_5_to_150_children_it_takes_nine_passes() {
             "busy(32, 0, 36) +36..67",
             "busy(32, 0, 68) +68..99",
             "busy(32, 0, 100) +100..131",
-            // The rate is told, not the number of slots that were left.
+            // The message has the rate, not the number of slots that were left.
             "busy(32, 0, 132) +132..149",
             "reached",
         ]
@@ -189,7 +189,7 @@ fn a_child_that_was_told_to_go_is_neither_idle_nor_a_free_slot() {
 }
 
 #[test]
-fn reaching_the_limit_is_said_once() {
+fn reaching_the_limit_is_logged_once() {
     Bench::started(small()).check(&[
         (1.0, "WWWWWWWWWW", &[], "reached"),
         (2.0, "WWWWWWWWWW", &[], ""),
@@ -199,7 +199,7 @@ fn reaching_the_limit_is_said_once() {
 }
 
 #[test]
-fn being_busy_is_said_from_the_rate_of_eight_on() {
+fn being_busy_is_logged_from_the_rate_of_eight_on() {
     Bench::started(Directives {
         max_request_workers: 20,
         ..small()
@@ -213,8 +213,8 @@ fn being_busy_is_said_from_the_rate_of_eight_on() {
 }
 
 #[test]
-fn a_death_is_slept_through_and_made_good_a_pass_later() {
-    // At 1.0 the scoreboard still shows the child of slot 1 as it was when the parent fell asleep.
+fn a_death_during_the_sleep_is_replaced_a_pass_later() {
+    // At 1.0 the scoreboard still shows the child of slot 1 as it was before the parent's sleep.
     Bench::started(small()).check(&[
         (0.5, "__", &[], ""),
         (0.6, "_.", &[reaped(1, Exit::Normal)], ""),
@@ -224,8 +224,8 @@ fn a_death_is_slept_through_and_made_good_a_pass_later() {
 }
 
 #[test]
-fn a_pass_that_reaps_does_no_maintenance_for_those_that_died() {
-    // All are gone, and the pass at 1.0 only finds out.
+fn a_pass_that_notices_deaths_has_counted_the_dead_before() {
+    // All are gone, and the pass at 1.0 only notices it.
     let all: Vec<_> = (0..5).map(|slot| reaped(slot, Exit::Normal)).collect();
     Bench::started(article()).check(&[
         (0.5, "_____", &[], ""),
@@ -265,7 +265,7 @@ fn a_sick_child_cuts_the_rate() {
         (1.0, "WWWWW", &[], "+5"),
         (2.0, "WWWWWW", &[], "+6..7"),
         (2.5, "WWWWWW.W", &[reaped(6, Exit::Sick)], ""),
-        // The pass comes before the news, so that the next but one is slow.
+        // The pass comes before the death is noticed, so that only the next but one is slow.
         (3.0, "WWWWWW.W", &[], "+8..11"),
         (4.0, "WWWWWW.WWWWW", &[], "+6"),
     ]);
@@ -375,7 +375,7 @@ fn after_a_graceful_restart_ten_passes_do_not_double() {
 }
 
 #[test]
-fn what_a_restart_owes_and_no_slot_is_free_for_is_forgotten() {
+fn children_of_a_restart_without_a_free_slot_are_dropped() {
     Bench::started(small()).check(&[
         (1.0, "GGGGGGGGGG", &[Event::GracefulRestart], ""),
         (2.0, "GGGGGGGGGG", &[], ""),
@@ -384,7 +384,7 @@ fn what_a_restart_owes_and_no_slot_is_free_for_is_forgotten() {
 }
 
 #[test]
-fn while_the_mold_is_away_the_rate_stays() {
+fn without_a_mold_the_rate_stays() {
     let mut bench = Bench::started(small());
     bench.check(&[(1.0, "WW", &[], "+2")]);
     bench.mold = Mold::Leaving;
@@ -396,7 +396,7 @@ fn while_the_mold_is_away_the_rate_stays() {
 }
 
 #[test]
-fn while_the_mold_is_behind_the_rate_stays() {
+fn with_too_many_pending_orders_the_rate_stays() {
     let (ordered, started) = ("o".repeat(32), "W".repeat(32));
     let directives = Directives {
         min_spare: 40,

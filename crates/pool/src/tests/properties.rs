@@ -55,16 +55,16 @@ fn import() -> impl Strategy<Value = Duration> {
     prop_oneof![Just(10), Just(500), Just(3000)].prop_map(Duration::from_millis)
 }
 
-/// Lives through the phases; the world itself checks the limits at every look.
-fn play(pool: Pool, import: Duration, phases: &[Phase]) -> World {
+/// Simulates the phases; `World` checks the limits at every look.
+fn simulate(pool: Pool, import: Duration, phases: &[Phase]) -> World {
     let mut world = World::new(pool, import);
-    play_in(&mut world, phases);
+    simulate_in(&mut world, phases);
     world
 }
 
-fn play_in(world: &mut World, phases: &[Phase]) {
+fn simulate_in(world: &mut World, phases: &[Phase]) {
     for (index, (load, tenths, killed)) in phases.iter().enumerate() {
-        // What is measured changes, as children grow.
+        // The measured memory changes, as children grow.
         if index > 0 {
             world.weight = Some(Weight {
                 shared: 100 * MIB,
@@ -101,14 +101,14 @@ proptest! {
     fn the_safe_pool_stays_within_its_limits_and_settles(
         pool in safe_pool(), import in import(), phases in phases(), load in 0..80u32,
     ) {
-        settles(play(pool, import, &phases), load);
+        settles(simulate(pool, import, &phases), load);
     }
 
     #[test]
     fn apaches_pool_stays_within_its_limits_and_settles(
         pool in apache(), import in import(), phases in phases(), load in 0..80u32,
     ) {
-        settles(play(pool, import, &phases), load);
+        settles(simulate(pool, import, &phases), load);
     }
 
     #[test]
@@ -116,16 +116,16 @@ proptest! {
         pool in prop_oneof![safe_pool(), apache()], import in import(), phases in phases(),
     ) {
         let mut world = World::new(pool, import);
-        world.stubborn = true;
-        // What is killed, and when, is checked at every look.
-        play_in(&mut world, &phases);
+        world.never_leave = true;
+        // `World` checks at every look which children are killed, and when.
+        simulate_in(&mut world, &phases);
     }
 
     #[test]
-    fn the_same_is_decided_again(
+    fn the_same_arguments_give_the_same_decision(
         pool in prop_oneof![safe_pool(), apache()], import in import(), phases in phases(),
     ) {
-        let (once, again) = (play(pool, import, &phases), play(pool, import, &phases));
+        let (once, again) = (simulate(pool, import, &phases), simulate(pool, import, &phases));
         prop_assert_eq!(once.history, again.history);
     }
 

@@ -15,7 +15,7 @@ fn small() -> Directives {
         min_spare: 2,
         max_spare: 4,
         max_request_workers: 10,
-        ..Directives::of_2009(Mpm::Prefork)
+        ..Directives::apache_2009(Mpm::Prefork)
     }
 }
 
@@ -29,7 +29,7 @@ fn safe(directives: Directives, cores: u16, memory_budget: Option<u64>) -> Bench
     Bench::new(pool, elastic)
 }
 
-/// One on four cores whose first children are there.
+/// A pool on four cores whose first children are there.
 fn started() -> Bench {
     let mut bench = safe(small(), 4, None);
     bench.check(&[(0.0, "", &[], "+0..1"), (1.0, "__", &[], "")]);
@@ -62,8 +62,8 @@ fn the_first_children_start_no_more_at_a_time_than_there_are_cores() {
     ]);
 }
 
-/// Two children that serve, on so many cores, of which they take so much; ten are lacking.
-fn under_load(cores: u16, computing: Option<u32>, decision: &str) {
+/// Two children serve on so many cores, of which they use `computing` thousandths; ten children are lacking.
+fn check_under_load(cores: u16, computing: Option<u32>, decision: &str) {
     let directives = Directives {
         min_spare: 10,
         max_spare: 12,
@@ -77,14 +77,14 @@ fn under_load(cores: u16, computing: Option<u32>, decision: &str) {
 }
 
 #[test]
-fn once_children_serve_half_of_the_cores_are_left_to_them() {
+fn once_children_serve_others_start_on_half_of_the_cores() {
     for (cores, decision) in [(0, "+2"), (1, "+2"), (3, "+2"), (4, "+2..3"), (8, "+2..5")] {
-        under_load(cores, None, decision);
+        check_under_load(cores, None, decision);
     }
 }
 
 #[test]
-fn as_many_start_as_there_are_cores_that_those_who_serve_leave() {
+fn as_many_start_as_serving_children_leave_cores() {
     for (computing, decision) in [
         (0, "+2..5"),
         (750, "+2..5"),
@@ -94,12 +94,12 @@ fn as_many_start_as_there_are_cores_that_those_who_serve_leave() {
         (4000, "+2..3"),
         (9999, "+2..3"),
     ] {
-        under_load(4, Some(computing), decision);
+        check_under_load(4, Some(computing), decision);
     }
-    under_load(2, Some(600), "+2..3");
-    under_load(2, Some(900), "+2");
-    under_load(1, Some(0), "+2");
-    under_load(0, Some(u32::MAX), "+2");
+    check_under_load(2, Some(600), "+2..3");
+    check_under_load(2, Some(900), "+2");
+    check_under_load(1, Some(0), "+2");
+    check_under_load(0, Some(u32::MAX), "+2");
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn requests_that_wait_too_long_call_for_a_child_each() {
     bench.check(&[(1.0, "WW__", &[], "")]);
     bench.demand = waiting(3, 100);
     bench.check(&[(1.1, "WW__", &[], "+4..6")]);
-    // Starting children are for them.
+    // The starting children are for the waiting requests.
     bench.check(&[(1.2, "WW__SSS", &[], "")]);
 }
 
@@ -209,7 +209,7 @@ fn threads_are_rounded_up_to_children() {
 }
 
 #[test]
-fn the_limit_holds_and_is_said_once_until_the_pool_has_shrunk() {
+fn the_limit_holds_and_is_logged_once_until_the_pool_has_shrunk() {
     let mut bench = started();
     bench.check(&[
         (2.0, "WWWWWWWWW", &[], "+9"),
@@ -226,7 +226,7 @@ fn children_that_die_while_starting_slow_the_pool_down() {
     let mut bench = started();
     bench.check(&[
         (2.0, "WW", &[], "+2..3"),
-        // At once, but only one to see.
+        // At once, but only one, to find out whether starts work.
         (3.0, "WW", &[DiedStarting], "+2"),
         (4.0, "WW", &[DiedStarting], ""),
         (4.1, "WW", &[], "+2"),
@@ -270,7 +270,7 @@ fn too_many_idle_children_leave_one_by_one_after_a_while() {
 }
 
 #[test]
-fn a_load_that_comes_back_starts_the_while_anew() {
+fn a_load_that_comes_back_restarts_the_period() {
     started().check(&[
         (2.0, "________", &[], ""),
         (30.0, "WWWW____", &[], ""),
@@ -281,7 +281,7 @@ fn a_load_that_comes_back_starts_the_while_anew() {
 }
 
 #[test]
-fn nobody_leaves_while_requests_wait_or_children_start() {
+fn no_child_leaves_while_requests_wait_or_children_start() {
     let mut bench = started();
     bench.check(&[(2.0, "________", &[], ""), (31.0, "_______S", &[], "")]);
     bench.check(&[(33.0, "________", &[], "")]);
@@ -319,7 +319,7 @@ fn article() -> Option<Weight> {
 }
 
 #[test]
-fn with_a_budget_one_child_is_weighed_before_there_are_more() {
+fn with_a_budget_one_child_is_measured_before_others_start() {
     let mut bench = safe(small(), 2, Some(512 * MIB));
     bench.check(&[
         (0.0, "", &[], "+0"),
@@ -331,7 +331,7 @@ fn with_a_budget_one_child_is_weighed_before_there_are_more() {
 }
 
 #[test]
-fn growth_ends_where_the_budget_does_and_that_is_said_once() {
+fn growth_ends_at_the_budget_and_that_is_logged_once() {
     let mut bench = safe(small(), 4, Some(250 * MIB));
     bench.weight = article();
     bench.check(&[

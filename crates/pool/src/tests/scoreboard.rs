@@ -1,8 +1,8 @@
-//! Scenes as Apache shows them, a letter for each application thread, and decisions as words.
+//! States in Apache's notation, a letter for each application thread, and decisions as text.
 //!
-//! `.` vacant, `S` starting, `_` idle, `W` with a request, `G` told to go. Two more are this server's own: `o` is ordered
-//! and not yet born, `g` is reaped and not yet cleared. Spaces only part the children; slots that are left out at the end
-//! are vacant. Everything is so since second 0.
+//! `.` vacant, `S` starting, `_` idle, `W` with a request, `G` told to leave. Two more are this server's own: `o` is ordered
+//! and not yet forked, `g` is reaped and not yet cleared. Spaces separate children; slots that are left out at the end are
+//! vacant. All states are since second 0.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 
 const SINCE: Duration = Duration::ZERO;
 
-/// A supervisor whose looks are written down.
+/// A supervisor whose states and decisions are text.
 pub(super) struct Bench {
     pub(super) pool: Pool,
     elastic: Elastic,
@@ -22,7 +22,7 @@ pub(super) struct Bench {
     pub(super) demand: Demand,
     pub(super) weight: Option<Weight>,
     pub(super) computing: Option<u32>,
-    /// When the last look asked for the next.
+    /// When the last look has asked for the next.
     pub(super) next_look: Option<Duration>,
 }
 
@@ -78,7 +78,7 @@ impl Bench {
         text(&actions)
     }
 
-    /// Looks one after the other: (second, scoreboard, events, decision).
+    /// Several looks: (second, scoreboard, events, decision).
     pub(super) fn check(&mut self, looks: &[(f64, &str, &[Event], &str)]) {
         for (index, (seconds, board, events, expected)) in looks.iter().enumerate() {
             assert_eq!(
@@ -90,7 +90,7 @@ impl Bench {
     }
 }
 
-/// Directives in which Apache would find nothing to correct.
+/// The bounds of directives that Apache does not correct.
 pub(super) fn uncorrected(directives: Directives) -> Elastic {
     let (elastic, corrections) = directives.correct(None);
     assert_eq!(corrections, []);
@@ -126,7 +126,7 @@ fn child(threads: &[char]) -> Child {
     }
 }
 
-/// `+0..4` starts the children of these slots, `-3` tells one to go. The time of the next look is left out.
+/// `+0..4` starts the children of these slots, `-3` tells one to leave. The time of the next look is left out.
 fn text(actions: &[Action]) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut run: Option<(u16, u16)> = None;
@@ -145,7 +145,7 @@ fn text(actions: &[Action]) -> String {
         words.extend(match action {
             Action::LookAgain { .. } => None,
             Action::Retire { slot } => Some(format!("-{slot}")),
-            Action::Log(message) => Some(said(message)),
+            Action::Log(message) => Some(shown(message)),
             Action::GiveUp(GiveUp::FatalExit { slot }) => Some(format!("fatal {slot}")),
             Action::GiveUp(GiveUp::NeverHealthy) => Some("never healthy".to_owned()),
             other => Some(format!("{other:?}")),
@@ -163,7 +163,7 @@ fn spawned((first, last): (u16, u16)) -> String {
     }
 }
 
-fn said(message: &Message) -> String {
+fn shown(message: &Message) -> String {
     match message {
         Message::Busy {
             spawning,

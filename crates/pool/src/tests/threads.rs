@@ -1,4 +1,4 @@
-//! A child whose requests never run out, in looks of a millisecond.
+//! A child for which requests always wait, with a look each millisecond.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{ThreadLimitRule, ThreadSample};
 const LOOK: Duration = Duration::from_millis(1);
 const ALL: u32 = 25;
 
-/// What is computed in a look, in thousandths, when so many threads run.
+/// Processor time of one look, in thousandths, when so many threads run.
 type Load = fn(u32) -> u32;
 
 const COMPUTES: Load = |_| 1000;
@@ -18,7 +18,7 @@ const HALF_WAITS: Load = |running| (500 * running).min(1000);
 /// Without the interpreter, on four processors.
 const COMPUTES_BESIDE_PYTHON: Load = |running| 1000 * running.min(4);
 
-/// Looks so many times; gives the limits.
+/// Makes so many looks; returns the limits.
 fn look(rule: &mut ThreadLimitRule, load: Load, looks: usize) -> Vec<u32> {
     let mut limit = 1;
     (0..looks)
@@ -79,7 +79,7 @@ fn threads_that_compute_without_the_interpreter_get_all_processors() {
     );
 }
 
-/// The highest limit in a thousand looks of a child that waits for a processor, of which it gets this in each look.
+/// The highest limit in a thousand looks of a child that waits for a processor, and gets so much of it in each look.
 fn highest_when_processors_are_rare(computed: impl Fn(u32) -> Duration) -> u32 {
     let mut rule = ThreadLimitRule::new(ALL);
     let limits = (0..1000).map(|look| {
@@ -97,13 +97,13 @@ fn highest_when_processors_are_rare(computed: impl Fn(u32) -> Duration) -> u32 {
 }
 
 #[test]
-fn who_waits_for_a_processor_counts_as_computing() {
+fn a_thread_that_waits_for_a_processor_counts_as_computing() {
     let limit = highest_when_processors_are_rare(|_| LOOK / 4);
     assert!(limit <= 2, "{limit}");
 }
 
 #[test]
-fn what_neighbours_leave_of_a_processor_is_no_gain_of_a_further_thread() {
+fn processor_time_that_other_processes_leave_is_no_gain_of_a_trial() {
     let limit = highest_when_processors_are_rare(|look| {
         LOOK * if look % 90 < 40 { 900 } else { 50 } / 1000
     });
@@ -111,7 +111,7 @@ fn what_neighbours_leave_of_a_processor_is_no_gain_of_a_further_thread() {
 }
 
 #[test]
-fn nobody_waits_for_a_request_that_runs_much_longer_than_others() {
+fn other_requests_do_not_wait_for_one_that_is_much_longer() {
     let ms = Duration::from_millis;
     let limit = |lasted: &[Duration], running: &[Duration]| {
         ThreadLimitRule::new(ALL).decide(&ThreadSample {
@@ -124,17 +124,17 @@ fn nobody_waits_for_a_request_that_runs_much_longer_than_others() {
             lasted,
         })
     };
-    // Nothing is known of others: then twenty milliseconds are long.
+    // Without durations of others, twenty milliseconds are long.
     assert_eq!(limit(&[], &[ms(20)]), 1);
     assert_eq!(limit(&[], &[ms(21)]), 2);
     assert_eq!(limit(&[ms(1), ms(2), ms(500)], &[ms(21), ms(30)]), 3);
-    // Where all take long, four times as long is.
+    // Where all take long, four times as long is long.
     assert_eq!(limit(&[ms(100), ms(100)], &[ms(400)]), 1);
     assert_eq!(limit(&[ms(100), ms(100)], &[ms(401)]), 2);
 }
 
 #[test]
-fn threads_that_wait_are_not_fewer_because_processors_are_rare() {
+fn threads_that_wait_keep_their_limit_when_processors_are_rare() {
     let mut rule = ThreadLimitRule::new(ALL);
     look(&mut rule, SLEEPS, 10);
     for number in 0..1000 {

@@ -1,4 +1,4 @@
-//! Children that have lived long enough, or belong to an earlier generation, are replaced one after the other.
+//! Children that are old enough, or belong to an earlier generation, are replaced one after the other.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     Recycling, Safe, decide,
 };
 
-/// A pool with its slots, in which what is decided happens at once.
+/// A pool with its slots, in which decisions take effect at once.
 struct Site {
     limits: Limits,
     memory: Memory,
@@ -92,7 +92,7 @@ impl Site {
                     words.push(format!("x{slot}"));
                 }
                 Action::LookAgain { at } => words.push(format!("@{}", at.as_secs())),
-                // A pool at its limit says so.
+                // A pool at its limit logs it.
                 Action::Log(_) => {}
                 other => panic!("{other:?}"),
             }
@@ -100,7 +100,7 @@ impl Site {
         words.join(" ")
     }
 
-    /// The same without the times at which to look again.
+    /// As `look`, without the times at which to look again.
     fn does(&mut self) -> String {
         let words = self.look();
         let words: Vec<_> = words
@@ -122,7 +122,7 @@ impl Site {
         self.events.push(Event::GracefulRestart);
     }
 
-    /// Looks until nothing more is done, with whoever starts ready at once and whoever leaves gone.
+    /// Looks until nothing more is done; starting children are ready at once, and leaving ones gone.
     fn settle(&mut self) -> Vec<String> {
         let mut done = Vec::new();
         loop {
@@ -185,7 +185,7 @@ fn one_is_recycled_after_the_other() {
 }
 
 #[test]
-fn nobody_is_recycled_while_another_is_lacking_or_no_child_can_be_forked() {
+fn no_child_is_recycled_while_one_is_lacking_or_none_can_be_forked() {
     let mut site = Site::fixed(after_requests(50));
     site.lives[0].requests = 60;
     site.children[1] = Child::Starting { since: site.now };
@@ -257,7 +257,7 @@ fn an_earlier_generation_is_replaced_although_requests_of_it_still_run() {
         site.ready(slot);
         site.lives[slot].is_current = false;
     }
-    // The first child of the new generation, by which it was tried.
+    // The first child of the new generation, which the reload has started.
     site.ready(3);
     assert_eq!(site.look(), "reload 0");
     assert_eq!(site.look(), "-0 @130", "the new one is there already");
@@ -276,7 +276,7 @@ fn an_earlier_generation_is_replaced_although_requests_of_it_still_run() {
 }
 
 #[test]
-fn one_slot_to_spare_is_enough_for_a_new_generation() {
+fn one_spare_slot_is_enough_for_a_new_generation() {
     let mut site = Site::fixed(Recycling::default());
     site.lives[0].is_current = false;
     site.lives[1].is_current = false;
@@ -292,7 +292,7 @@ fn one_slot_to_spare_is_enough_for_a_new_generation() {
 }
 
 #[test]
-fn a_pool_that_is_made_smaller_lets_the_idle_ones_go() {
+fn a_pool_that_is_made_smaller_retires_idle_children() {
     let mut site = Site::new(Pool::Fixed { processes: 4 }, Recycling::default(), 5);
     (0..4).for_each(|slot| site.ready(slot));
     let since = site.now;
@@ -305,7 +305,7 @@ fn a_pool_that_is_made_smaller_lets_the_idle_ones_go() {
     assert_eq!(site.look(), "+4 @130");
 }
 
-/// A pool of Apache's that has come to so many children, of which none has a request.
+/// A pool by Apache's rules with so many children, none of which has a request.
 fn apaches(directives: Directives, children: usize) -> Site {
     let pool = Pool::Apache(uncorrected(directives));
     let mut site = Site::new(pool, Recycling::default(), 20);
@@ -317,7 +317,7 @@ fn apaches(directives: Directives, children: usize) -> Site {
 }
 
 #[test]
-fn a_new_generation_of_apaches_pool_starts_as_many_as_are_owed_and_then_replaces_the_others() {
+fn a_new_generation_of_apaches_pool_starts_its_children_and_then_replaces_the_others() {
     let mut site = apaches(
         Directives {
             start_servers: 3,
@@ -371,7 +371,7 @@ fn a_new_generation_of_apaches_pool_does_not_grow_faster_and_faster() {
 }
 
 #[test]
-fn an_elastic_pool_at_its_limit_has_a_slot_to_spare_for_the_replacement() {
+fn an_elastic_pool_at_its_limit_has_a_spare_slot_for_the_replacement() {
     let elastic = uncorrected(Directives {
         start_servers: 2,
         min_spare: 1,
@@ -416,13 +416,13 @@ fn step(site: &mut Site) -> String {
 }
 
 #[test]
-fn a_child_that_does_not_leave_is_killed_at_the_end_of_its_time() {
+fn a_child_that_does_not_leave_is_killed_after_the_shutdown_timeout() {
     let mut site = Site::fixed(after_requests(50));
     site.lives[0].requests = 50;
     assert_eq!(site.look(), "max-requests 0");
     assert_eq!(site.look(), "+2 @160");
     site.ready(2);
-    // Nothing tells of a child that hangs: the time at which to look again comes with the order.
+    // A child that hangs causes no event: the time at which to look again comes with the order.
     assert_eq!(site.look(), "-0 @130");
     site.pass(29);
     assert_eq!(site.look(), "@130");
@@ -432,7 +432,7 @@ fn a_child_that_does_not_leave_is_killed_at_the_end_of_its_time() {
 }
 
 #[test]
-fn children_that_hang_hold_a_new_generation_up_for_their_time_and_no_longer() {
+fn hanging_children_delay_a_new_generation_by_the_shutdown_timeout_at_most() {
     let mut site = Site::fixed(Recycling::default());
     site.take_over(2);
     assert_eq!(site.does(), "reload 0");

@@ -46,7 +46,7 @@ fn the_rate_doubles_up_to_32_children() {
     assert_eq!(started, [1, 2, 4, 8, 16, 32, 32, 32]);
     let board = "W".repeat(children * 2);
     assert_eq!(bench.look(9.0, &board, &[]), "busy(32, 0, 129) +129..160");
-    // Worker tells how many are started, not the rate.
+    // Worker logs how many are started, not the rate.
     let board = "W".repeat(190 * 2);
     assert_eq!(bench.look(10.0, &board, &[]), "busy(10, 0, 190) +190..199");
 }
@@ -78,7 +78,7 @@ fn the_threads_of_a_child_that_was_told_to_go_are_not_idle() {
 }
 
 #[test]
-fn full_and_nearly_full_are_each_said_once() {
+fn full_and_nearly_full_are_each_logged_once() {
     Bench::started(small()).check(&[
         (1.0, "WW WW WW WW W_", &[], "near"),
         (2.0, "WW WW WW WW WW", &[], "reached"),
@@ -88,7 +88,7 @@ fn full_and_nearly_full_are_each_said_once() {
 }
 
 #[test]
-fn a_scoreboard_that_is_full_of_children_that_go_is_said_each_time() {
+fn a_scoreboard_full_of_leaving_children_is_logged_each_time() {
     Bench::started(small()).check(&[
         (1.0, "WW WW WW GG GG", &[], "full"),
         (2.0, "WW WW WW GG gg", &[], "full"),
@@ -188,13 +188,13 @@ fn the_third_child_killed_within_a_second_is_not_replaced_at_once() {
         (0.6, "", &killed, ""),
         (1.0, "", &[], "+0..1 killed"),
         (1.5, ".. __", &[killed[0]], ""),
-        // A second without such news ends the count.
+        // A second without a kill ends the count.
         (2.0, ".. __", &[], "+0"),
     ]);
 }
 
 #[test]
-fn successive_kills_are_said_at_the_third_and_then_every_tenth() {
+fn successive_kills_are_logged_at_the_third_and_then_every_tenth() {
     let mut bench = Bench::started(Directives {
         max_request_workers: 80,
         server_limit: 40,
@@ -207,7 +207,7 @@ fn successive_kills_are_said_at_the_third_and_then_every_tenth() {
 }
 
 #[test]
-fn a_restart_forks_what_it_owes_when_a_child_is_killed() {
+fn a_restart_forks_its_remaining_children_when_a_child_is_killed() {
     Bench::started(small()).check(&[
         (1.0, "__ __", &[], ""),
         (

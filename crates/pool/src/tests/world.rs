@@ -1,4 +1,4 @@
-//! A pool that runs by itself: children start, take what load there is, leave when told and die when the test says so.
+//! A simulated pool: children start, take requests, leave when told and die when the test kills them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) const STEP: Duration = Duration::from_millis(100);
 /// How long a child takes to leave, once it is told to.
 const LEAVING: Duration = Duration::from_millis(200);
 
-/// How long it may take at most.
+/// The longest that it may take.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(super) struct World {
     /// How long a child takes to start.
     import: Duration,
     /// Children do not leave when they are told to.
-    pub(super) stubborn: bool,
+    pub(super) never_leave: bool,
     pub(super) weight: Option<Weight>,
     now: Duration,
     slots: Vec<Child>,
@@ -53,7 +53,7 @@ impl World {
             threads: elastic.threads_per_child(),
             most: elastic.max_children(),
             import,
-            stubborn: false,
+            never_leave: false,
             weight: None,
             now: Duration::ZERO,
             slots: vec![Child::Vacant; slots],
@@ -67,7 +67,7 @@ impl World {
     pub(super) fn run(&mut self, time: Duration, load: u32) {
         let end = self.now + time;
         while self.now < end {
-            self.live();
+            self.advance();
             let demand = self.serve(load);
             self.look(demand);
             self.now += STEP;
@@ -99,7 +99,7 @@ impl World {
         self.slots.len() - self.slots.iter().filter(gone).count()
     }
 
-    fn live(&mut self) {
+    fn advance(&mut self) {
         let now = self.now;
         for (slot, child) in (0..).zip(&mut self.slots) {
             match *child {
@@ -111,7 +111,7 @@ impl World {
                     let (since, busy) = (now, 0);
                     *child = Child::Ready { since, busy };
                 }
-                Child::Draining { since } if !self.stubborn && now - since >= LEAVING => {
+                Child::Draining { since } if !self.never_leave && now - since >= LEAVING => {
                     let exit = Exit::Normal;
                     *child = Child::Vacant;
                     self.events.push(Event::Reaped { slot, exit });
@@ -190,7 +190,7 @@ impl World {
                 let Child::Draining { since } = *place else {
                     panic!("{place:?} is killed without a cause");
                 };
-                assert!(self.stubborn && self.now - since == SHUTDOWN_TIMEOUT);
+                assert!(self.never_leave && self.now - since == SHUTDOWN_TIMEOUT);
                 *place = Child::Leaving;
             }
             Action::Log(_) => {}
@@ -203,7 +203,7 @@ impl World {
         self.history.push((self.now, action));
     }
 
-    /// What always holds.
+    /// Checks the bounds that hold at every look.
     fn check(&self, actions: &[Action]) {
         self.check_deadlines(actions);
         let count = |of: fn(&Action) -> bool| actions.iter().filter(|action| of(action)).count();
@@ -231,7 +231,7 @@ impl World {
         }
     }
 
-    /// Whoever has been told something is looked at in time, should nothing be heard of it.
+    /// The next look comes no later than the first deadline of a child that has been ordered or told to leave.
     fn check_deadlines(&self, actions: &[Action]) {
         let limits = self.slots.iter().filter_map(|child| match *child {
             Child::Ordered { since } | Child::Starting { since } => {
