@@ -1,4 +1,4 @@
-//! What it costs to call an application, from the bytes of the request to those of the answer:
+//! The cost of calling an application, from the bytes of the request to those of the answer:
 //! `cargo bench --package rwsgi-wsgi`.
 #![allow(missing_docs, reason = "criterion's macros make functions without any")]
 #![allow(clippy::unwrap_used, reason = "a measurement that fails is to stop")]

@@ -36,8 +36,8 @@ impl From<Refused> for Failure {
 impl App {
     /// Runs the application for one request, and sends its answer.
     ///
-    /// `fetched` is what the request's [`exchange::Body`] says that it does not have itself. Whatever the application does, `reply` gets a
-    /// last part unless the client has gone; what went wrong is logged here, and given back: a traceback or another reason.
+    /// `fetched` is the body where [`exchange::Body`] does not have it itself. Whatever the application does, `reply` gets a
+    /// last part unless the client has gone. A failure is logged here, and returned: a traceback or another reason.
     pub fn answer(
         &self,
         py: Python<'_>,
@@ -47,7 +47,7 @@ impl App {
     ) -> Option<String> {
         let start = match StartResponsePair::of(py, request.method == b"HEAD") {
             Ok(start) => start,
-            // No memory is left: without a last part, the carrier breaks the answer off.
+            // No memory is left. Without a last part, `Claim` sends the answer as broken off.
             Err(raised) => return Some(log(py, request, &Failure::Raised(raised))),
         };
         let failed = with_reply(reply, || {
@@ -73,7 +73,7 @@ impl App {
         let input = Input::open(py, request.body, fetched)?;
         let Some(environ) = self.environs.make(py, request, input.object())? else {
             let mut response = start.response.borrow_mut();
-            response.say(ResponseStart::plain(404, "Not Found"));
+            response.replace(ResponseStart::plain(404, "Not Found"));
             response.whole(py, b"Nothing is mounted at this path.\n")?;
             return Ok(None);
         };
@@ -96,10 +96,10 @@ impl App {
             .bind(py)
             .call1((environ, &start.start_response))?;
         let start = &start.response;
-        // The client hears of a failure before the application cleans up.
+        // A failure is sent to the client before the application cleans up.
         let delivered = self.deliver(py, &body, start).map(|()| None);
         let failed = delivered.unwrap_or_else(|failure| give_up(py, request, start, &failure));
-        // PEP 3333: whatever came before.
+        // PEP 3333: `close` is called also after a failure.
         let closed = close(&body).map_err(|raised| log(py, request, &Failure::Raised(raised)));
         Ok(failed.or_else(|| closed.err()))
     }
@@ -130,7 +130,7 @@ impl App {
     }
 }
 
-/// The item of a list or tuple of one: then the length of the body is known beforehand.
+/// The item of a list or tuple of one, since then the length of the body is known beforehand.
 fn only_item<'py>(body: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     if let Ok(list) = body.cast_exact::<PyList>() {
         return if list.len() == 1 {
@@ -174,7 +174,7 @@ fn give_up(
     let mut state = start.borrow_mut();
     state.break_off(py);
     let gone = state.client_has_gone();
-    // Released first: printing runs code of the application.
+    // Released before logging, which runs code of the application.
     drop(state);
     if gone {
         let (method, path) = place(request);
@@ -184,7 +184,7 @@ fn give_up(
     Some(log(py, request, failure))
 }
 
-/// Says what went wrong, and gives it back.
+/// Logs a failure, and returns it.
 fn log(py: Python<'_>, request: &Request<'_>, failure: &Failure) -> String {
     let (method, path) = place(request);
     let reason = match failure {

@@ -1,4 +1,4 @@
-//! The application: loaded, looked over before the fork, made ready after it.
+//! The application: loaded, audited before the fork, prepared after it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,31 +12,31 @@ use crate::environ::{Environs, Fixed};
 use crate::package::PACKAGE;
 use crate::prelude;
 
-/// So long exit functions have the processes that the application has started, before these are ended.
-const HELPERS_PATIENCE: Duration = Duration::from_secs(1);
+/// How long exit functions run before the processes that the application has started are ended.
+const HELPERS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// So long they are waited for after that.
-const EXIT_PATIENCE: Duration = Duration::from_secs(3);
+/// How long exit functions are waited for after that.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// As a thread of Python's has it by default.
+/// The default stack size of threads that Python starts.
 const EXIT_STACK: usize = 8 << 20;
 
-/// What to load, and what the application is to know about its surroundings.
+/// What to load, and with which `sys.path`, variables and values of the environ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Where the application is.
     pub target: Target,
     /// Modules that are imported as well.
     pub imports: Vec<String>,
-    /// Directories for `sys.path`, behind the current one.
+    /// Directories for `sys.path`, after the current one.
     pub python_path: Vec<PathBuf>,
     /// Variables for `os.environ`, set before anything of the application runs.
     pub env: Vec<(String, String)>,
     /// The mount point, decoded: empty or like `/shop`.
     pub script_name: String,
-    /// Another thread of the process may call the application at the same time.
+    /// `wsgi.multithread`: another thread of the process may call the application at the same time.
     pub multithread: bool,
-    /// Another process may.
+    /// `wsgi.multiprocess`: another process may.
     pub multiprocess: bool,
 }
 
@@ -72,7 +72,7 @@ impl Default for Target {
 /// The application cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// There is no application where it should be.
+    /// There is no application at the target.
     #[error("{0}")]
     NotThere(String),
     /// Code of the application raised an exception; the traceback is in the log.
@@ -80,19 +80,19 @@ pub enum LoadError {
     Raised {
         /// The exception in one line.
         summary: String,
-        /// What was printed.
+        /// The traceback.
         traceback: String,
     },
 }
 
-/// What stands against sharing the loaded application by fork.
+/// Whether the loaded application can be shared by fork.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// What cannot be shared, one reason each: threads, locks, connections, files, processes.
+    /// Reasons not to: threads, locks, connections, files, processes.
     pub reasons: Vec<String>,
-    /// What is not known, and only a trial can tell.
+    /// Findings of which only a trial can show whether they do harm.
     pub unknown: Vec<String>,
-    /// What is known to do no harm, or is made anew in each child.
+    /// Findings that are harmless, or made anew in each child.
     pub notes: Vec<String>,
 }
 
@@ -108,8 +108,8 @@ pub struct App {
 impl App {
     /// Loads the application.
     ///
-    /// From now on `signal.signal` does nothing for the server's signals, in this process and in those forked from it for
-    /// further children.
+    /// From now on `signal.signal` ignores handlers for the server's signals, in this process and in the children forked from
+    /// it.
     ///
     /// # Errors
     /// [`LoadError`], when an exception was the cause after its traceback has been logged.
@@ -128,10 +128,10 @@ impl App {
         })
     }
 
-    /// Closes the connections that the framework can open again, and looks for what a fork would break.
+    /// Closes the connections that the framework can open again, and searches for what a fork would break.
     #[must_use]
     pub fn audit(&self, py: Python<'_>) -> Audit {
-        look(py).unwrap_or_else(|raised| {
+        run_audit(py).unwrap_or_else(|raised| {
             prelude::log_traceback(py, &raised);
             Audit {
                 reasons: vec![prelude::summary(py, &raised)],
@@ -141,16 +141,16 @@ impl App {
     }
 
     /// Runs the exit functions of the application, and ends the processes that it has started: for a process that has loaded
-    /// it, and is not to share it.
+    /// the application and will not share it.
     ///
-    /// Exit functions end processes, or wait for them to end, and some never return, such as that of a pool of processes one
-    /// of which was killed while it held a lock. So they run on a thread of their own, and nothing waits for them for long.
-    /// It is none of Python's, which gevent would replace by one that runs only while this one waits.
+    /// An exit function may never return, such as that of a pool of processes of which one was killed while it held a lock. So
+    /// they run on a thread of their own, with a time limit. The thread is not one of Python's `threading`, which gevent
+    /// replaces by one that runs only while this thread waits.
     pub fn let_go(&self, py: Python<'_>) {
         let (returned, returns) = mpsc::channel();
         let exit = move || {
             Python::attach(|py| call(py, prelude::audit(py), "run_exit_functions"));
-            // Who no longer waits does not want to know.
+            // It fails when the other side no longer waits.
             let _ = returned.send(());
         };
         let begun = std::thread::Builder::new()
@@ -158,23 +158,23 @@ impl App {
             .stack_size(EXIT_STACK)
             .spawn(exit);
         let returns = Mutex::new(returns);
-        let has_returned = |patience| {
+        let has_returned = |timeout| {
             py.detach(|| {
                 let returns = returns.lock().unwrap_or_else(PoisonError::into_inner);
-                returns.recv_timeout(patience).is_ok()
+                returns.recv_timeout(timeout).is_ok()
             })
         };
-        let is_done = begun.is_ok() && has_returned(HELPERS_PATIENCE);
+        let is_done = begun.is_ok() && has_returned(HELPERS_TIMEOUT);
         call(py, prelude::audit(py), "end_helpers");
-        if !is_done && !has_returned(EXIT_PATIENCE) {
+        if !is_done && !has_returned(EXIT_TIMEOUT) {
             tracing::warn!(
-                after = ?(HELPERS_PATIENCE + EXIT_PATIENCE),
+                after = ?(HELPERS_TIMEOUT + EXIT_TIMEOUT),
                 "exit functions of the application do not return, and are not waited for"
             );
         }
     }
 
-    /// Prepares the memory for being shared: collects garbage and moves all objects out of the collector's sight.
+    /// Prepares the memory for being shared: collects garbage and freezes all objects (`gc.freeze`).
     ///
     /// To be called last before the first fork.
     pub fn freeze(&self, py: Python<'_>) {
@@ -182,7 +182,7 @@ impl App {
         run(py, "freeze");
     }
 
-    /// Moves all objects out of the collector's sight, which would look at them again and again in vain.
+    /// Freezes all objects, which stay anyway, so that the collector does not visit them.
     ///
     /// For a process that has loaded the application for itself, before it serves.
     pub fn settle(&self, py: Python<'_>) {
@@ -190,17 +190,17 @@ impl App {
         run(py, "settle");
     }
 
-    /// Lets the application know by its environ where it is called: in which generation, and in which child, once it is one.
+    /// Sets the generation, and in a child its slot, in the environ of the requests to come.
     pub fn place(&self, py: Python<'_>, child: Option<u16>, generation: u32) {
         if let Err(raised) = self.environs.place(py, child, generation) {
             tracing::error!(error = %prelude::summary(py, &raised), "the application cannot be told its place");
         }
     }
 
-    /// Makes event loops and generators of random numbers anew, which this child has inherited.
+    /// Makes the event loops and random number generators anew that this child has inherited.
     ///
-    /// To be called in each child that shares what another process has loaded, once [`crate::after_fork_child`] has been,
-    /// and before anything of the application runs.
+    /// To be called in each child that shares a loaded application, after [`crate::after_fork_child`] and before anything of
+    /// the application runs.
     pub fn renew(&self, py: Python<'_>) {
         let renewed = prelude::renew(py).and_then(|module| module.call_method0("after_fork"));
         if let Err(raised) = renewed {
@@ -218,20 +218,20 @@ pub fn dump_stacks_after(py: Python<'_>, time: Duration) {
     }
 }
 
-/// Notes from here on, until the audit, what the application makes that a fork would double: to be called before it is
+/// From now on until the audit, notes which random number generators are seeded. To be called before the application is
 /// loaded to be shared.
 pub fn watch(py: Python<'_>) {
     call(py, prelude::renew(py), "watch");
 }
 
-/// Calls a function of one of our modules; what fails is logged.
+/// Calls a function of one of our modules; a failure is logged.
 fn call(py: Python<'_>, module: PyResult<&Bound<'_, PyModule>>, function: &str) {
     if let Err(raised) = module.and_then(|module| module.call_method0(function)) {
         failed(py, function, &raised);
     }
 }
 
-fn look(py: Python<'_>) -> PyResult<Audit> {
+fn run_audit(py: Python<'_>) -> PyResult<Audit> {
     prelude::module(py)?.call_method0(intern!(py, "close_connections"))?;
     let audit = prelude::audit(py)?;
     let name_threads = prelude::native(py)?.getattr(intern!(py, "name_threads"))?;
@@ -249,7 +249,7 @@ fn look(py: Python<'_>) -> PyResult<Audit> {
 
 fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
     let prelude = prelude::module(py)?;
-    // What is open by now is the server's.
+    // Executed now, since it notes the descriptors that are open before the application is loaded.
     prelude::audit(py)?;
     prelude.call_method1(
         intern!(py, "prepare"),
@@ -287,7 +287,7 @@ fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
     })
 }
 
-/// What the prelude does here is worth a word when it fails, not the server's life.
+/// Calls a function of the prelude. A failure is logged, and the server goes on.
 fn run(py: Python<'_>, name: &str) {
     if let Err(raised) = prelude::module(py).and_then(|module| module.call_method0(name)) {
         failed(py, name, &raised);

@@ -1,6 +1,6 @@
 //! The dictionary that the application is called with: PEP 3333 and RFC 3875.
 //!
-//! What is the same for every request is a template that is copied; keys are interned once.
+//! The items that are the same for every request are in a template, which is copied; keys are interned once.
 
 use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::environ_cache::{EnvironCache, Found, Secret};
 use crate::header_keys::{Field, HeaderKeys};
 use crate::text::{CachedStr, characters, text};
 
-/// What is the same for every request of an application.
+/// The values that are the same for every request of an application.
 pub(crate) struct Fixed<'a, 'py> {
     pub(crate) script_name: &'a str,
     pub(crate) multithread: bool,
@@ -26,20 +26,20 @@ pub(crate) struct Fixed<'a, 'py> {
     pub(crate) file_wrapper: &'a Bound<'py, PyAny>,
 }
 
-/// Makes environs.
+/// Makes the environ of each request.
 #[derive(Debug)]
 pub(crate) struct Environs {
     template: Py<PyDict>,
     /// Bytes of the mount point, without a slash at the end.
     script_name: Vec<u8>,
-    memory: Mutex<Memory>,
+    caches: Mutex<Caches>,
 }
 
-/// What is kept from one request for the next ones.
+/// Objects of former requests that later ones use again.
 #[derive(Debug)]
-struct Memory {
-    recent: EnvironCache,
-    names: HeaderKeys,
+struct Caches {
+    environs: EnvironCache,
+    header_keys: HeaderKeys,
     server_name: CachedStr,
     server_port: CachedStr,
     remote_addr: CachedStr,
@@ -55,7 +55,7 @@ impl Environs {
                 "SERVER_SOFTWARE",
                 concat!("rwsgi/", env!("CARGO_PKG_VERSION")),
             ),
-            // These hold the place: a copy in which they are replaced need not grow.
+            // Placeholders: a copy in which they are replaced need not grow.
             ("REQUEST_METHOD", "GET"),
             ("PATH_INFO", ""),
             ("QUERY_STRING", ""),
@@ -82,9 +82,9 @@ impl Environs {
         Ok(Self {
             template: template.unbind(),
             script_name,
-            memory: Mutex::new(Memory {
-                recent: EnvironCache::default(),
-                names: HeaderKeys::new(py),
+            caches: Mutex::new(Caches {
+                environs: EnvironCache::default(),
+                header_keys: HeaderKeys::new(py),
                 server_name: CachedStr::new(),
                 server_port: CachedStr::new(),
                 remote_addr: CachedStr::new(),
@@ -92,7 +92,7 @@ impl Environs {
         })
     }
 
-    /// Adds where the application is called.
+    /// Sets the generation and the child.
     pub(crate) fn place(
         &self,
         py: Python<'_>,
@@ -104,16 +104,16 @@ impl Environs {
         if let Some(child) = child {
             template.set_item(intern!(py, "rwsgi.child"), child)?;
         }
-        // What has been made of earlier requests says something else.
-        let mut memory = self
-            .memory
+        // Cached environs have the former values.
+        let mut caches = self
+            .caches
             .lock_py_attached(py)
             .unwrap_or_else(PoisonError::into_inner);
-        memory.recent = EnvironCache::default();
+        caches.environs = EnvironCache::default();
         Ok(())
     }
 
-    /// The environ of a request; `None` when its path lies outside the mount point.
+    /// The environ of a request; `None` when its path is outside the mount point.
     pub(crate) fn make<'py>(
         &self,
         py: Python<'py>,
@@ -124,16 +124,16 @@ impl Environs {
         let Some(path) = self.below_mount(&path) else {
             return Ok(None);
         };
-        // Nothing here runs code of the application, so no other thread waits for long.
-        let mut memory = self
-            .memory
+        // No code of the application runs under the lock, so it is held only for a short time.
+        let mut caches = self
+            .caches
             .lock_py_attached(py)
             .unwrap_or_else(PoisonError::into_inner);
-        let Found { environ, framed } = match memory.recent.find(py, request)? {
+        let Found { environ, framed } = match caches.environs.find(py, request)? {
             Some(found) => found,
-            None => memory.make(py, self.template.bind(py), request)?,
+            None => caches.make(py, self.template.bind(py), request)?,
         };
-        drop(memory);
+        drop(caches);
         environ.set_item(intern!(py, "PATH_INFO"), text(py, path)?)?;
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         request_line(py, &environ, request)?;
@@ -152,7 +152,7 @@ impl Environs {
     /// What follows the mount point in a decoded path.
     fn below_mount<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         if path == b"*" {
-            // OPTIONS for the server as a whole. PEP 3333 knows only paths; REQUEST_URI tells the difference.
+            // OPTIONS for the server as a whole. PEP 3333 has only paths; REQUEST_URI is `*`.
             return Some(b"/");
         }
         let rest = path.strip_prefix(self.script_name.as_slice())?;
@@ -160,8 +160,8 @@ impl Environs {
     }
 }
 
-impl Memory {
-    /// What an environ has of a request's connection and fields.
+impl Caches {
+    /// An environ with the items of the request's connection and fields.
     fn make<'py>(
         &mut self,
         py: Python<'py>,
@@ -182,7 +182,7 @@ impl Memory {
         let mut secrets = Some(Vec::new());
         let framed = self.fields(py, &environ, request, &mut secrets)?;
         let found = Found { environ, framed };
-        self.recent.keep(py, request, &found, secrets)?;
+        self.environs.keep(py, request, &found, secrets)?;
         Ok(found)
     }
 
@@ -215,8 +215,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Adds the header fields; tells whether one of them announced a body. `secrets` becomes nothing when the value of one
-    /// is not what stands in one place.
+    /// Adds the header fields; returns whether one of them announced a body. `secrets` becomes `None` when a secret value is
+    /// joined of several fields, so that it has no single place.
     fn fields(
         &mut self,
         py: Python<'_>,
@@ -234,9 +234,9 @@ impl Memory {
             if !request.authority.is_empty() && name.eq_ignore_ascii_case(b"host") {
                 continue;
             }
-            match self.names.find(py, name, value)? {
+            match self.header_keys.find(py, name, value)? {
                 Field::Dropped => {}
-                // The body is here without its framing, and its length is known better than from the client.
+                // The body has been unframed, and its length is taken from the bytes received.
                 Field::Framing => framed = true,
                 Field::Kept {
                     key,
@@ -262,9 +262,9 @@ impl Memory {
     }
 }
 
-/// Lets the table grow to the next size now, so that copies have room for header fields.
+/// Makes the template's hash table grow to the next size, so that copies have room for header fields.
 fn make_room(template: &Bound<'_, PyDict>) -> PyResult<()> {
-    // A dict of 22 items has a table for 42, which it keeps, also in copies, when some are taken out again.
+    // A dict of 22 items has a table for 42, which it keeps, also in copies, when items are deleted.
     let extra = template.len()..22;
     for key in extra.clone() {
         template.set_item(key.to_string(), ())?;
@@ -275,7 +275,7 @@ fn make_room(template: &Bound<'_, PyDict>) -> PyResult<()> {
     Ok(())
 }
 
-/// A further field of a name: RFC 3875 section 4.1.18 wants one value.
+/// Adds a further field of the same name to the value: RFC 3875 section 4.1.18 wants one value.
 fn join(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyString>, value: &[u8]) -> PyResult<()> {
     let former = environ.get_item(key)?;
     let former = former
@@ -312,7 +312,7 @@ fn request_line(
     Ok(())
 }
 
-/// What is no escape stands for itself.
+/// Invalid escapes stay as they are.
 fn percent_decoded(path: &[u8]) -> Cow<'_, [u8]> {
     percent_encoding::percent_decode(path).into()
 }

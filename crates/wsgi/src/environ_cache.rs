@@ -1,8 +1,8 @@
-//! What the requests of one connection have in common: its addresses, and mostly the whole block of header fields. What was
-//! made of them for one request serves the next.
+//! Requests of one connection have the same addresses, and mostly the same block of header fields. So the environ made for
+//! one request is copied for the next.
 //!
-//! Credentials, and fields that may be such, are kept for no request but their own: their
-//! values are blank in what is kept, and made anew.
+//! The values of credentials, and of fields that may be such, are not kept: they are blank in the cache, and set for each
+//! request.
 
 use std::ops::Range;
 
@@ -12,25 +12,25 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::text::text;
 
-/// A connection has one of so many sets, in which there are so many places.
+/// The cache has so many sets, chosen by the connection's port, with so many blocks each.
 const SETS: usize = 32;
 const PLACES: usize = 4;
-/// Longer blocks are made anew each time: what is kept is to be small.
+/// Longer blocks of fields are not kept, to bound the memory.
 const LONGEST: usize = 2048;
 
-/// The blocks that came last.
+/// The latest blocks.
 #[derive(Debug, Default)]
 pub(crate) struct EnvironCache(Vec<Set>);
 
-/// Blocks of connections, the one that came first in the first place.
+/// Blocks, the oldest first.
 type Set = Vec<Block>;
 
-/// What is compared, and what was made of it.
+/// What requests are compared with, and the environ made of it.
 #[derive(Debug)]
 struct Block {
     numbers: (u16, u16, Version, bool),
     names: [Vec<u8>; 3],
-    /// The fields, with blanks in the place of secrets.
+    /// The fields, with blanks in place of secrets.
     lines: Vec<u8>,
     secrets: Vec<Secret>,
     framed: bool,
@@ -38,15 +38,15 @@ struct Block {
     environ: Option<Py<PyDict>>,
 }
 
-/// A value that is not kept.
+/// A value that is not kept, and its key.
 #[derive(Debug)]
 pub(crate) struct Secret {
-    /// Where it stands in the fields.
+    /// Its range in the fields.
     pub(crate) place: Range<usize>,
     pub(crate) key: Py<PyString>,
 }
 
-/// What was made of a block.
+/// An environ with the items of a block.
 #[derive(Debug)]
 pub(crate) struct Found<'py> {
     pub(crate) environ: Bound<'py, PyDict>,
@@ -55,7 +55,7 @@ pub(crate) struct Found<'py> {
 }
 
 impl EnvironCache {
-    /// An environ with all that a request of the same connection and block had.
+    /// A copy of the environ that was made for the same connection and fields, with this request's secrets.
     pub(crate) fn find<'py>(
         &self,
         py: Python<'py>,
@@ -79,8 +79,8 @@ impl EnvironCache {
         }))
     }
 
-    /// Keeps what has been made of a request, or the request alone when it is the first of its kind. `secrets` is nothing
-    /// when it cannot be told which values are secret.
+    /// Keeps a block: at its first request without the environ, which is copied at the second. Nothing is kept when
+    /// `secrets` is `None`.
     pub(crate) fn keep(
         &mut self,
         py: Python<'_>,
@@ -105,7 +105,7 @@ impl EnvironCache {
             return Ok(());
         }
         let new = Block::new(request, found.framed, secrets);
-        // A connection has one block: what it sends now is what it sends next.
+        // A connection has one block, its latest.
         match set.iter_mut().find(|block| block.is_of(request)) {
             Some(block) => *block = new,
             None => {
@@ -119,7 +119,7 @@ impl EnvironCache {
     }
 }
 
-/// Ports that follow one another often differ by two.
+/// Halved, since consecutive ports of a client often differ by two.
 fn set_of(request: &Request<'_>) -> usize {
     usize::from(request.remote_port / 2) % SETS
 }
@@ -140,13 +140,13 @@ impl Block {
         }
     }
 
-    /// Whether the request came on the same connection, as far as that can be told.
+    /// Whether the request came from the same address and port.
     fn is_of(&self, request: &Request<'_>) -> bool {
         let [remote_addr, ..] = names(request);
         self.numbers.0 == request.remote_port && self.names[0] == remote_addr
     }
 
-    /// Whether the request differs from what is kept in its secrets at most.
+    /// Whether the request is equal to the block but for the secrets.
     fn fits(&self, request: &Request<'_>) -> bool {
         self.numbers == numbers(request)
             && self.names.iter().eq(names(request))
@@ -160,7 +160,7 @@ impl Block {
         let mut at = 0;
         for Secret { place, .. } in &self.secrets {
             let secret = &lines[place.clone()];
-            // A value has no line end, and nothing to be trimmed.
+            // Else the value would end elsewhere: it has no line end, and no space around it.
             if lines[at..place.start] != self.lines[at..place.start]
                 || secret.contains(&b'\n')
                 || secret.trim_ascii().len() != secret.len()

@@ -1,5 +1,5 @@
-//! `wsgi.file_wrapper`: a regular file goes to the front as a descriptor, anything else is read like any iterable.
-#![expect(unsafe_code, reason = "Python knows a descriptor only as a number")]
+//! `wsgi.file_wrapper`: a regular file is sent to the front as a descriptor, anything else is read like any iterable.
+#![expect(unsafe_code, reason = "Python has a descriptor only as a number")]
 
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 
 use crate::prelude;
 
-/// What the file of a `FileWrapper` still has, when reading it needs no Python.
+/// The rest of the file of a `FileWrapper`, if it can be read without Python.
 pub(crate) fn extent(wrapper: &Bound<'_, PyAny>) -> PyResult<Option<Extent>> {
     let py = wrapper.py();
     let extent = prelude::module(py)?.call_method1(intern!(py, "extent"), (wrapper,))?;
@@ -25,14 +25,14 @@ pub(crate) fn extent(wrapper: &Bound<'_, PyAny>) -> PyResult<Option<Extent>> {
     }))
 }
 
-/// A descriptor of our own: the application may close the file while we send it.
+/// A descriptor of our own, since the application may close the file while it is sent.
 fn duplicate(raw: &Bound<'_, PyAny>) -> PyResult<OwnedFd> {
     let number: RawFd = raw.call_method0(intern!(raw.py(), "fileno"))?.extract()?;
     if number < 0 {
         return Err(PyOSError::new_err("the file has no descriptor"));
     }
-    // SAFETY: `fileno` of an `io.FileIO` names a descriptor that is open, and it is not -1. The interpreter stays ours
-    // until the borrow ends, so that no code of the application closes the file meanwhile.
+    // SAFETY: `fileno` of an `io.FileIO` is the number of an open descriptor, and not -1. This thread stays attached until
+    // the borrow ends, so no code of the application closes the file meanwhile.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     Ok(borrowed.try_clone_to_owned()?)
 }

@@ -1,4 +1,4 @@
-//! Names of header fields as keys of the environ: each is made once.
+//! Names of header fields as keys of the environ, of which each is made once.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use pyo3::types::PyString;
 
 use crate::text::{CachedStr, text};
 
-/// How many names are kept. What comes later, from clients that invent names, is made anew each time.
+/// How many names are kept. Further ones, of clients that invent names, are made anew each time.
 const LIMIT: usize = 256;
 
 /// Longer names are not kept either.
 const LONGEST: usize = 64;
 
-/// Kept from the start, so that no client can use up their places.
+/// Kept from the start, so that invented names cannot take their places.
 const COMMON: [&str; 51] = [
     "accept",
     "accept-charset",
@@ -68,16 +68,16 @@ const COMMON: [&str; 51] = [
     "x-scheme",
 ];
 
-/// Credentials stay in memory no longer than their request.
+/// Credentials, whose values are not kept beyond their request.
 const SECRET: [&str; 2] = ["authorization", "cookie"];
 
-/// What becomes of a field.
+/// What is done with a field.
 pub(crate) enum Field<'py> {
-    /// It does not reach the application.
+    /// The application does not get it.
     Dropped,
-    /// It says how long the body is.
+    /// It gives the length of the body.
     Framing,
-    /// It reaches the application.
+    /// The application gets it.
     Kept {
         key: Bound<'py, PyString>,
         value: Bound<'py, PyString>,
@@ -93,7 +93,7 @@ pub(crate) struct HeaderKeys(HashMap<Box<[u8]>, Known>);
 #[derive(Debug)]
 struct Known {
     key: Py<PyString>,
-    /// `None` where values are not to be kept.
+    /// The last value; `None` where values are not kept.
     last: Option<CachedStr>,
 }
 
@@ -102,12 +102,12 @@ impl HeaderKeys {
         let mut names = Self(HashMap::with_capacity(LIMIT));
         for name in COMMON {
             let last = (!SECRET.contains(&name)).then(CachedStr::new);
-            names.learn(name.as_bytes(), interned(py, name.as_bytes()), last);
+            names.insert(name.as_bytes(), interned(py, name.as_bytes()), last);
         }
         names
     }
 
-    /// What becomes of a field. Upper and lower case of its name mean nothing.
+    /// What is done with a field. The case of its name is ignored.
     pub(crate) fn find<'py>(
         &mut self,
         py: Python<'py>,
@@ -143,15 +143,15 @@ impl HeaderKeys {
         }
         Ok(match name {
             b"content-length" | b"transfer-encoding" => Field::Framing,
-            // As HTTP_PROXY it would tell CGI-minded libraries where to send their requests ("httpoxy").
+            // As HTTP_PROXY it would be taken for the proxy of outgoing requests by some libraries ("httpoxy").
             b"proxy" => Field::Dropped,
-            // It would pass for the one with a hyphen, which a proxy may have checked or removed.
+            // It would have the key of the field with a hyphen, which a proxy may have checked or removed.
             _ if name.contains(&b'_') => Field::Dropped,
             _ => {
                 let key = interned(py, name);
                 if self.0.len() < LIMIT && name.len() <= LONGEST {
-                    // Who knows what it is: a value may be a key to something.
-                    self.learn(name, key.clone(), None);
+                    // The value of an unknown field may be a credential, and is not kept.
+                    self.insert(name, key.clone(), None);
                 }
                 let value = text(py, value)?;
                 Field::Kept {
@@ -163,7 +163,7 @@ impl HeaderKeys {
         })
     }
 
-    fn learn(&mut self, name: &[u8], key: Bound<'_, PyString>, last: Option<CachedStr>) {
+    fn insert(&mut self, name: &[u8], key: Bound<'_, PyString>, last: Option<CachedStr>) {
         let key = key.unbind();
         self.0.insert(name.into(), Known { key, last });
     }

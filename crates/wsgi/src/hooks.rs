@@ -1,4 +1,4 @@
-//! Hooks: the application's functions that are called at certain points in the life of a process.
+//! Hooks: the application's functions that are called at certain points of a process.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -7,17 +7,17 @@ use tracing::{error, warn};
 use crate::app::App;
 use crate::prelude;
 
-/// A point at which the application must do its part, or the process is of no use.
+/// A point whose functions must succeed, or the process cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookPoint {
     /// A child is about to be forked from this process.
     BeforeFork,
-    /// This process is a child, and has not taken a request.
+    /// This process is a child, and has not yet taken a request.
     AfterFork,
 }
 
 impl App {
-    /// Calls what the application wants to have called.
+    /// Calls the application's functions for this point.
     ///
     /// # Errors
     /// The traceback of the first function that failed, which has been logged; those after it have not been called.
@@ -37,12 +37,12 @@ impl App {
         })
     }
 
-    /// Calls what the application wants to have called before its memory is shared. What fails is logged.
+    /// Calls the functions for before the memory is shared. Failures are logged.
     pub fn call_warmups(&self, py: Python<'_>) {
         call_all(py, "warmup");
     }
 
-    /// Calls what the application wants to have called at the end of a child. What fails is logged.
+    /// Calls the functions for the end of a child. Failures are logged.
     pub fn call_exits(&self, py: Python<'_>) {
         call_all(py, "on_exit");
     }

@@ -1,4 +1,4 @@
-//! `wsgi.input`: the whole body has come before the application is called, so this is one of Python's own files.
+//! `wsgi.input`: the whole body is there before the application is called, so it is a file object of Python's own.
 
 use std::fs::File;
 use std::io::Seek;
@@ -11,21 +11,21 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
-/// The body of one request, as the application reads it.
+/// The body of one request as a file object.
 pub(crate) enum Input<'py> {
     Memory(Bound<'py, PyAny>),
     File(Bound<'py, PyAny>),
 }
 
-/// What of a body has been fetched because the request itself does not have it.
+/// A body that has been fetched because the request itself does not have it.
 #[derive(Debug, Default)]
 pub enum Fetched<'py> {
-    /// Nothing: the request has all.
+    /// Nothing: the request has the body.
     #[default]
     Nothing,
-    /// The body that [`Body::Apart`] stands for.
+    /// The bytes of [`Body::Apart`].
     Bytes(Bound<'py, PyBytes>),
-    /// The file that [`Body::File`] stands for.
+    /// The file of [`Body::File`].
     File(OwnedFd),
 }
 
@@ -37,7 +37,7 @@ impl<'py> Input<'py> {
             (Body::Apart(_), Fetched::Bytes(bytes)) => Self::from_bytes(bytes),
             (Body::File(_), Fetched::File(file)) => {
                 let mut file = File::from(file);
-                // The front has written the body, which leaves the position at its end.
+                // The position is at the end, where the front has left it after writing.
                 file.rewind()?;
                 let io = py.import(intern!(py, "io"))?;
                 let raw = io
@@ -63,7 +63,7 @@ impl<'py> Input<'py> {
         }
     }
 
-    /// Frees a file although the application may have kept the environ.
+    /// Closes a file also when the application has kept the environ.
     pub(crate) fn close(&self) -> PyResult<()> {
         if let Self::File(object) = self {
             object.call_method0(intern!(object.py(), "close"))?;

@@ -1,4 +1,4 @@
-//! Starts CPython inside this program, or adopts the one that this program runs in, and carries it through forks.
+//! Starts CPython inside this program, or adopts the one that this program runs in, and calls its hooks around forks.
 #![expect(
     unsafe_code,
     reason = "starting an interpreter and forking it are calls of CPython's C API"
@@ -47,7 +47,7 @@ pub enum StartError {
     Foreign {
         /// What was asked for.
         python: PathBuf,
-        /// Where the Python of this program lives.
+        /// The prefix of this program's Python.
         own: PathBuf,
     },
     /// The interpreter has no global lock.
@@ -70,13 +70,13 @@ impl Interpreter {
 
     /// Takes over the interpreter that runs in this process, which has just been forked from the one that started it.
     ///
-    /// Does for CPython what it wants done around that fork, so it must be called on the only thread of the process.
+    /// Calls CPython's hooks for that fork, so it must be called on the only thread of the process.
     ///
     /// # Errors
     /// When `python` names another interpreter or environment than this one, or Python code fails.
     pub fn adopt(python: Option<&Path>) -> Result<Self, StartError> {
         Python::attach(|py| {
-            // The fork itself was plain, since the process before it did no Python: the hooks may follow it in one go.
+            // The process before the fork ran no Python code, so the hooks for before and after it can both be called now.
             before_fork(py);
             after_fork_child(py);
             complete_start(py).map_err(refused)?;
@@ -97,11 +97,11 @@ impl Interpreter {
                     },
                 )?;
             }
-            Self::look(py)
+            Self::describe(py)
         })
     }
 
-    /// The program to start for an interpreter or environment that is not the one of this process. None where it is, or
+    /// The program to start for an interpreter or environment that is not the one of this process. `None` where it is, or
     /// where no interpreter runs.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Interpreter {
             python.exists().then(|| python.to_owned())
         };
         let program = program.ok_or_else(|| StartError::NotThere(python.to_owned()))?;
-        // Environments share the program they link to: what tells them apart is the folder.
+        // Environments may link to the same program, so their folders are compared.
         let same = match environment {
             Some(environment) => is_same(&environment, &prefix),
             None => prefix == base && is_same(&program, &executable),
@@ -143,7 +143,7 @@ impl Interpreter {
         self.version
     }
 
-    /// Version and place, for people: `3.11.7 (/srv/venv/bin/python)`.
+    /// Version and path for messages: `3.11.7 (/srv/venv/bin/python)`.
     #[must_use]
     pub fn about(&self) -> &str {
         &self.about
@@ -155,8 +155,8 @@ impl Interpreter {
         &self.prefix
     }
 
-    fn look(py: Python<'_>) -> Result<Self, StartError> {
-        // The first thread that imports it is the main thread for Python.
+    fn describe(py: Python<'_>) -> Result<Self, StartError> {
+        // Python takes the thread that imports it first for the main thread.
         py.import("threading").map_err(refused)?;
         let version = py.version_info();
         let sys = py.import("sys").map_err(refused)?;
@@ -181,12 +181,12 @@ impl Interpreter {
     }
 }
 
-/// Does what was left out of the interpreter's start.
+/// Completes the interpreter's start, where `site` was left out.
 static COMPLETE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The interpreter of this process was started without `site`: `complete` is to be called in each process that adopts it.
 pub fn complete_start_with(py: Python<'_>, complete: Py<PyAny>) {
-    // It is noted once, at the start.
+    // Set once, at the start.
     let _ = COMPLETE.set(py, complete);
 }
 
@@ -194,19 +194,19 @@ fn complete_start(py: Python<'_>) -> PyResult<()> {
     let Some(complete) = COMPLETE.get(py) else {
         return Ok(());
     };
-    // What multiprocessing starts is started with the options that these flags tell.
+    // multiprocessing starts processes with the options that these flags stand for.
     let flags = py.import("sys")?.getattr("flags")?;
     let names = flags.get_type().getattr("__match_args__")?;
     let index: isize = names.call_method1("index", ("no_site",))?.extract()?;
     let no = 0_u8.into_pyobject(py)?.into_ptr();
-    // SAFETY: this thread is attached. The object is a struct sequence, in which the index is that of a field, and the call
-    // takes the reference to the number over. CPython sets fields of this object in the same way after its start.
+    // SAFETY: this thread is attached. The object is a struct sequence, the index is that of one of its fields, and the call
+    // takes over the reference to the number. CPython itself sets fields of this object in the same way after its start.
     unsafe { ffi::PyStructSequence_SetItem(flags.as_ptr(), index, no) };
     complete.call0(py).map(drop)
 }
 
-/// Follows the links in `sys.path`, all but those of the standard library: what is imported later comes from where they
-/// lead to now, although a deploy turns them meanwhile.
+/// Resolves the links in `sys.path`, all but those of the standard library, so that later imports come from the present
+/// release also when a deploy changes the links.
 pub fn follow_path(py: Python<'_>) {
     let followed = || -> PyResult<()> {
         let path = py.import("sys")?.getattr("path")?;
@@ -232,7 +232,7 @@ pub fn follow_path(py: Python<'_>) {
     }
 }
 
-/// To be called just before a fork, by the thread that forks and stays attached until one of the other two hooks.
+/// To be called just before a fork, by the thread that forks; it stays attached until it calls one of the next two.
 pub fn before_fork(py: Python<'_>) {
     prelude::about_to_fork(py, true);
     // SAFETY: `py` proves that this thread is attached to the interpreter.
@@ -246,8 +246,8 @@ pub fn after_fork_parent(py: Python<'_>) {
     prelude::about_to_fork(py, false);
 }
 
-/// To be called after a fork in the new process, by its only thread. What the former process has registered for its end is
-/// left to that one.
+/// To be called after a fork in the new process, by its only thread. Exit functions that the former process has registered
+/// are not run in this one.
 pub fn after_fork_child(py: Python<'_>) {
     // SAFETY: `py` proves that this thread is attached to the interpreter.
     unsafe { ffi::PyOS_AfterFork_Child() }
@@ -256,7 +256,7 @@ pub fn after_fork_child(py: Python<'_>) {
 
 /// How many references there are to an object, with this one.
 pub(crate) fn references<T>(object: &Bound<'_, T>) -> isize {
-    // SAFETY: `Bound` proves that this thread is attached, and that the object lives.
+    // SAFETY: `Bound` proves that this thread is attached, and holds a reference to the object.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }
 
@@ -275,12 +275,12 @@ fn refused(raised: PyErr) -> StartError {
     StartError::Refused(raised.to_string())
 }
 
-/// What `sys.abiflags` of a build tells, be its lock in use at the moment (`PYTHON_GIL=1`) or not.
+/// Whether `sys.abiflags` are those of a free-threaded build, also when its GIL is enabled by `PYTHON_GIL=1`.
 fn is_free_threaded(abiflags: &str) -> bool {
     abiflags.contains('t')
 }
 
-/// The virtual environment that a path names, or that the program at a path belongs to.
+/// The virtual environment at a path, or of the program at a path.
 fn environment_of(python: &Path) -> Option<PathBuf> {
     python
         .ancestors()
@@ -289,7 +289,8 @@ fn environment_of(python: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// The environment of `python`, if it has one, was made for this minor version; else the environment and its version.
+/// Checks that the environment of `python`, if it has one, is for this minor version. The error is the environment and its
+/// version.
 fn is_made_for(python: &Path, running: &str) -> Result<(), (PathBuf, String)> {
     let Some(environment) = environment_of(python) else {
         return Ok(());
@@ -301,7 +302,7 @@ fn is_made_for(python: &Path, running: &str) -> Result<(), (PathBuf, String)> {
     }
 }
 
-/// What `pyvenv.cfg` says: `version` by venv, `version_info` by virtualenv and uv.
+/// The version in `pyvenv.cfg`: `version` by venv, `version_info` by virtualenv and uv.
 fn environment_version(settings: &str) -> Option<String> {
     settings.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;
@@ -347,7 +348,7 @@ mod embed {
     impl Interpreter {
         /// Starts CPython on this thread, which becomes Python's main thread. It is detached afterwards.
         ///
-        /// Handlers of signals stay as they are, except that Python takes SIGINT when its action is still the default.
+        /// Signal handlers stay as they are, except that Python sets its own for SIGINT where that has the default action.
         ///
         /// # Errors
         /// [`StartError`]; a wrong `python` is found before anything is started.
@@ -369,8 +370,8 @@ mod embed {
             };
             pre_initialize()?;
             let mut config = Config::new();
-            // The standard library of the libpython that is linked, whatever made the environment: another build of
-            // the same version may lack or duplicate what this one has built in.
+            // The standard library of the linked libpython, also in an environment of another build: modules that are
+            // built in there may be missing here, and the other way round.
             if let Some(home) = home {
                 config.set(Text::Home, &home)?;
             }
@@ -378,18 +379,18 @@ mod embed {
                 config.set(Text::ProgramName, &program)?;
             }
             config.initialize()?;
-            Python::attach(Self::look)
+            Python::attach(Self::describe)
         }
     }
 
-    /// Which text of the configuration.
+    /// A path of the configuration.
     #[derive(Clone, Copy)]
     enum Text {
         Home,
         ProgramName,
     }
 
-    /// A `PyConfig` whose memory is given back.
+    /// A `PyConfig` that is cleared when dropped.
     struct Config(Box<PyConfig>);
 
     impl Config {
@@ -399,7 +400,7 @@ mod embed {
             unsafe { ffi::PyConfig_InitPythonConfig(config.as_mut_ptr()) };
             // SAFETY: the call above has filled it.
             let mut config = unsafe { config.assume_init() };
-            // Signals are the supervisor's, the command line and the standard streams are the program's.
+            // Signals belong to the supervisor, command line and standard streams to the program.
             config.install_signal_handlers = 0;
             config.parse_argv = 0;
             config.configure_c_stdio = 0;
@@ -473,7 +474,7 @@ mod embed {
         minor(&version).unwrap_or_default()
     }
 
-    /// The prefix of the libpython that is loaded: asked of the kernel, since a library may be moved after the build.
+    /// The prefix of the loaded libpython, by /proc/self/maps, since a library may be moved after the build.
     ///
     /// `None` when libpython is part of the program; CPython then searches by itself.
     fn linked_prefix(version: &str) -> Option<PathBuf> {
@@ -499,7 +500,7 @@ mod embed {
             .filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
         let mut named = mapped.filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
-            // Behind it may stand the letters of a build variant, but no further digit.
+            // Letters of a build variant may follow, but no further digit.
             name.and_then(|name| name.strip_prefix(&start))
                 .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
         });
@@ -511,7 +512,7 @@ mod embed {
             .map(Path::to_owned)
     }
 
-    /// The program whose environment CPython is to take, once it has been found to be for this libpython.
+    /// The program whose environment CPython is to use. Checks that it is for this libpython.
     fn chosen_program(
         python: &Path,
         home: Option<&Path>,
@@ -553,14 +554,14 @@ mod embed {
         use super::*;
 
         #[test]
-        fn a_free_threaded_build_is_told_by_its_flags() {
+        fn a_free_threaded_build_is_found_by_its_flags() {
             for (flags, expected) in [("", false), ("d", false), ("t", true), ("td", true)] {
                 assert_eq!(super::super::is_free_threaded(flags), expected, "{flags}");
             }
         }
 
         #[test]
-        fn an_environment_says_its_version_in_one_of_two_ways() {
+        fn the_version_of_an_environment_is_read_from_either_key() {
             let venv = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11.2\n";
             assert_eq!(environment_version(venv).as_deref(), Some("3.11.2"));
             assert_eq!(

@@ -1,10 +1,10 @@
 //! The bridge to Python: starts or adopts an interpreter, loads the application, and turns a request of the exchange
 //! into a WSGI call and its result into an answer.
 //!
-//! A request's way: [`App::answer`] builds the dictionary (`environ`), calls the application with `start_response`,
-//! and hands each part to the [`exchange::Reply`] as soon as the application has produced it (`answer`).
-//! What needs no speed is Python: loading and taking leave in `prelude.py`, looking for what a fork would break in
-//! `audit.py`, and what each child makes anew in `renew.py`.
+//! For each request, [`App::answer`] builds the dictionary (`environ`), calls the application with `start_response`, and
+//! sends each part over the [`exchange::Reply`] as soon as the application has produced it (`answer`). Code that need not
+//! be fast is Python: loading in `prelude.py`, the end of a process in `ending.py`, the search for what a fork would break
+//! in `audit.py`, and what each child makes anew in `renew.py`.
 //!
 //! Threads, processes and sockets are made by the caller, never here.
 

@@ -1,4 +1,4 @@
-//! The package `rwsgi` that an application imports, as it stands in this program.
+//! The package `rwsgi` that an application imports, as embedded in this program.
 
 /// The Python package, for interpreters in which it is not installed: version, then the source of each module.
 pub(crate) const PACKAGE: (&str, &str, &str) = (

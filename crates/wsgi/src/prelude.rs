@@ -1,4 +1,4 @@
-//! Rust's side of the modules in Python beside it: `prelude.py`, `audit.py` and others.
+//! Calls the Python modules in this folder: `prelude.py`, `audit.py` and others.
 
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 use tracing::error;
 
-/// A module of ours that is embedded: its source, NUL-terminated as CPython's compiler wants it, its file and its name.
+/// An embedded module: its source, NUL-terminated for CPython's compiler, its file and its name.
 struct Embedded(&'static str, &'static CStr, &'static CStr);
 
 const PRELUDE: Embedded = Embedded(
@@ -79,41 +79,41 @@ pub(crate) fn signals(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     SIGNALS.executed(py, &MODULE)
 }
 
-/// What looks for what a fork would break. To be executed before the application is loaded.
+/// The module that searches for what a fork would break. To be executed before the application is loaded.
 pub(crate) fn audit(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: Executed = Executed::new();
     AUDIT.executed(py, &MODULE)
 }
 
-/// What names the threads that libraries have begun.
+/// The module that names the threads which libraries have started.
 pub(crate) fn native(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: Executed = Executed::new();
     NATIVE.executed(py, &MODULE)
 }
 
-/// What each child makes anew after the fork.
+/// The module for what each child makes anew after the fork.
 pub(crate) fn renew(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: Executed = Executed::new();
     RENEW.executed(py, &MODULE)
 }
 
-/// What carries a traceback to the log: an event of this target, whose message is written as it is, line by line.
+/// The target of events with a traceback, whose message is written to the log as it is, line by line.
 pub const TRACEBACK: &str = "rwsgi::traceback";
 
 /// Whether the end of a process waits for the application's threads, as CPython's end does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waits {
-    /// For those that are no daemons, and for what has been given to pools.
+    /// For those that are no daemons, and for tasks of thread pools.
     ForThreads,
     /// For none.
     ForNone,
 }
 
-/// Does what CPython's end does for the application: waits for its threads, calls what has been registered with `atexit`
-/// in this process, and writes its open files out.
+/// Does for the application what CPython does at its end: waits for its threads, calls the functions that were registered
+/// with `atexit` in this process, and flushes its open files.
 ///
-/// To be called last and on the main thread; then leave by `_exit`. The interpreter is not torn down: that would touch
-/// every object, and so copy the memory that this process shares with its siblings.
+/// To be called last and on the main thread, before `_exit`. The interpreter is not finalized: that would touch every
+/// object, and so copy the memory that this process shares with others.
 pub fn leave(py: Python<'_>, waits: Waits) {
     let waits = waits == Waits::ForThreads;
     let left = ending(py).and_then(|ending| ending.call_method1(intern!(py, "leave"), (waits,)));
@@ -122,7 +122,7 @@ pub fn leave(py: Python<'_>, waits: Waits) {
     }
 }
 
-/// The names of the application's threads that [`leave`] would wait for now, but for those of pools.
+/// The names of the application's threads that [`leave`] would wait for now, without those of pools.
 #[must_use]
 pub fn unfinished(py: Python<'_>) -> Vec<String> {
     let threads = ending(py)
@@ -134,19 +134,18 @@ pub fn unfinished(py: Python<'_>) -> Vec<String> {
     })
 }
 
-/// Takes handlers of the server's signals back that were set while Python was started; what the signals do is then their
-/// default.
+/// Resets handlers of the server's signals that were set while Python was started to the default action.
 pub fn forget_handlers(py: Python<'_>) {
     call(py, signals(py), "forget");
 }
 
-/// In a process that the server has forked: what was registered before is left to the process that has registered it.
+/// In a process that the server has forked: exit functions that were registered before the fork are not run in it.
 pub(crate) fn forked(py: Python<'_>) {
     call(py, signals(py), "after_fork");
     call(py, ending(py), "forked");
 }
 
-/// The fork that follows is the server's, or has been done in the process that goes on as before.
+/// The server is about to fork, or has forked (in the parent).
 pub(crate) fn about_to_fork(py: Python<'_>, about_to: bool) {
     let name = if about_to {
         "before_fork"
@@ -156,25 +155,24 @@ pub(crate) fn about_to_fork(py: Python<'_>, about_to: bool) {
     call(py, signals(py), name);
 }
 
-/// Before the memory is frozen: remembers the open files, and writes them out.
+/// Before the memory is frozen: notes the open files, and flushes them.
 pub(crate) fn keep_files(py: Python<'_>) {
     call(py, ending(py), "keep_files");
 }
 
-/// Writes the files out that have been remembered.
+/// Flushes the files that were noted.
 pub(crate) fn flush_kept(py: Python<'_>) {
     call(py, ending(py), "flush_kept");
 }
 
-/// Calls a function of one of these modules; the traceback of what fails is logged.
+/// Calls a function of one of these modules; the traceback of a failure is logged.
 fn call(py: Python<'_>, module: PyResult<&Bound<'_, PyModule>>, name: &str) {
     if let Err(failed) = module.and_then(|module| module.call_method0(name)) {
         log_traceback(py, &failed);
     }
 }
 
-/// The files of all modules that have been imported so far, and those that have been missed when the application could
-/// not be loaded.
+/// The files of all imported modules, and those that were missing when the application could not be loaded.
 #[must_use]
 pub fn module_files(py: Python<'_>) -> Vec<PathBuf> {
     let files = module(py)
@@ -195,7 +193,7 @@ pub fn module_count(py: Python<'_>) -> usize {
     modules.and_then(|modules| modules.len()).unwrap_or(0)
 }
 
-/// Remembers which files have to do with a failure.
+/// Notes the files of a failure, for [`module_files`].
 pub(crate) fn note_failure(py: Python<'_>, raised: &PyErr) {
     let noted = module(py).and_then(|module| {
         let value = raised.clone_ref(py).into_value(py);
@@ -225,7 +223,7 @@ pub(crate) fn summary(py: Python<'_>, raised: &PyErr) -> String {
 
 /// Logs the traceback, and returns it.
 pub(crate) fn log_traceback(py: Python<'_>, raised: &PyErr) -> String {
-    // Up to CPython 3.11 an exception that was caught from C does not yet know its traceback: this tells it.
+    // `into_value` sets the traceback in the exception, which CPython up to 3.11 has not done when it is caught from C.
     let value = raised.clone_ref(py).into_value(py);
     let text = module(py)
         .and_then(|module| module.call_method1(intern!(py, "report"), (value,)))
@@ -242,7 +240,7 @@ pub(crate) fn log_traceback(py: Python<'_>, raised: &PyErr) -> String {
     }
 }
 
-/// Logs a traceback as it is; nothing of an empty one.
+/// Logs a traceback as it is, unless it is empty.
 pub(crate) fn log_text(traceback: &str) {
     if !traceback.is_empty() {
         error!(target: TRACEBACK, "{traceback}");

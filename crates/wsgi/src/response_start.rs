@@ -1,4 +1,4 @@
-//! What `start_response` was told, checked: nothing that the application returns can split or falsify a response.
+//! The arguments of `start_response`, checked, so that an application's values cannot split or falsify a response.
 
 use std::borrow::Cow;
 
@@ -26,14 +26,14 @@ const HOP_BY_HOP: [&str; 10] = [
 pub(crate) struct ResponseStart {
     status: u16,
     reason: Vec<u8>,
-    /// All fields but Content-Length, until the head is asked for.
+    /// All fields; Content-Length is added by `head`.
     headers: HeaderWriter,
     /// Content-Length.
     pub(crate) length: Option<u64>,
 }
 
 impl ResponseStart {
-    /// Reads the arguments of `start_response`, in the memory of a former answer.
+    /// Reads the arguments of `start_response`, reusing the memory of a former answer.
     pub(crate) fn check(
         mut self,
         status: &Bound<'_, PyAny>,
@@ -51,7 +51,7 @@ impl ResponseStart {
         self.reason.extend_from_slice(reason);
         self.headers.clear();
         self.length = None;
-        // PEP 3333 wants a list, and nothing else that can be iterated: an iterator would be used up here.
+        // PEP 3333 wants a list: another iterable may be consumed by this loop.
         let headers = headers
             .cast::<PyList>()
             .map_err(|_| wrong_type("the headers must be a list", headers))?;
@@ -73,7 +73,7 @@ impl ResponseStart {
         }
     }
 
-    /// Whether this status has a body at all.
+    /// Whether a response with this status has a body.
     pub(crate) fn has_body(&self) -> bool {
         !matches!(self.status, 204 | 205 | 304)
     }
@@ -83,7 +83,7 @@ impl ResponseStart {
         let length = match self.status {
             // RFC 9110 section 8.6.
             204 => None,
-            // RFC 9110 section 15.3.6: the server says that there is no body.
+            // RFC 9110 section 15.3.6: the server states that there is no body.
             205 => Some(0),
             _ => self.length,
         };
@@ -149,7 +149,7 @@ impl ResponseStart {
     }
 }
 
-/// `200 OK`. An informational status cannot be the answer.
+/// Reads `200 OK`. An informational status is refused.
 fn read_status(text: &[u8]) -> Option<(u16, &[u8])> {
     let (code, rest) = text.split_at_checked(3)?;
     if !code.iter().all(u8::is_ascii_digit) || !syntax::is_value(rest) {
@@ -166,7 +166,7 @@ fn read_status(text: &[u8]) -> Option<(u16, &[u8])> {
     (code >= 200).then_some((code, reason))
 }
 
-/// The bytes that a str of PEP 3333 stands for.
+/// The bytes of a str of PEP 3333, one for each character.
 fn latin1<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
     let utf8 = text.to_str().map_err(|_| not_latin1(text))?;
     if utf8.is_ascii() {

@@ -1,4 +1,4 @@
-//! How the interpreter of this process was started, for another start.
+//! How the interpreter of this process was started, to start another one in the same way.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 
 use crate::interpreter::StartError;
 
-/// The interpreter of this process, and what it was told.
+/// The interpreter of this process, and how it was started.
 #[derive(Clone, Debug)]
 pub struct Running {
     /// Its program.
     pub executable: PathBuf,
-    /// The words of its command line, the name of the program first.
+    /// Its command line, with the name of the program first.
     pub command: Vec<OsString>,
     /// It has imported `site` by itself.
     pub has_site: bool,
@@ -21,10 +21,10 @@ pub struct Running {
 }
 
 impl Running {
-    /// Asks the interpreter that runs.
+    /// Reads it from the running interpreter.
     ///
     /// # Errors
-    /// When it does not tell.
+    /// When an attribute of `sys` cannot be read.
     pub fn look() -> Result<Self, StartError> {
         Python::attach(Self::ask).map_err(|raised| StartError::Refused(raised.to_string()))
     }

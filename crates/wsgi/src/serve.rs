@@ -1,4 +1,4 @@
-//! An application thread's work: take a request, answer it, take the next.
+//! The loop of an application thread: takes a request, answers it, takes the next.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
@@ -14,9 +14,9 @@ use crate::app::App;
 use crate::input::Fetched;
 use crate::prelude;
 
-/// Serves requests until `stop` is set and the thread has been woken. The thread stays attached for its whole life but
-/// for the time that it waits, and so keeps one thread state: `threading.local` survives from request to request.
-/// After each request `answered` is called.
+/// Serves requests until `stop` is set and the thread has been woken. The thread is detached only while it waits, and keeps
+/// one thread state, so that `threading.local` keeps its values from request to request. `answered` is called after each
+/// request.
 pub fn serve(
     py: Python<'_>,
     app: &App,
@@ -25,15 +25,15 @@ pub fn serve(
     answered: &dyn Fn(),
 ) {
     loop {
-        // A sole thread lets go of the interpreter only when it has to wait. Others of the application get it all the same,
-        // after the switch interval; where there are several of ours, one of them may wait for this very moment.
+        // A sole application thread detaches only when it has to wait: other Python threads get the GIL after the switch
+        // interval. Where there are several application threads, another one may be waiting for the GIL now.
         let taken = if worker.is_alone() {
             worker.poll(stop)
         } else {
             None
         };
         let wait = || {
-            // One that came while this thread was busy does not interrupt its sleep.
+            // A signal that came before this thread parks does not end its wait.
             handle_signals(py);
             py.detach(|| worker.wait(stop, &|| Python::attach(handle_signals)))
         };
@@ -41,7 +41,7 @@ pub fn serve(
             return;
         };
         let mut claim = worker.open(taken);
-        // A panic costs the request, whose claim ends it as broken off, and not the thread's other requests.
+        // After a panic the claim sends the answer as broken off, and the thread goes on with the next request.
         if catch_unwind(AssertUnwindSafe(|| answer(py, app, &mut claim))).is_err() {
             error!("a panic while answering a request");
         }
@@ -50,25 +50,25 @@ pub fn serve(
     }
 }
 
-/// Has the application's handlers of signals called, which CPython does on the main thread alone.
+/// Calls the application's signal handlers, on the main thread; CPython calls none on others.
 fn handle_signals(py: Python<'_>) {
     if let Err(raised) = py.check_signals() {
         handler_failed(py, &raised);
     }
 }
 
-/// There is no request for which it could be raised.
+/// Logs what a signal handler has raised: there is no request that could fail by it.
 fn handler_failed(py: Python<'_>, raised: &PyErr) {
     error!(error = %prelude::summary(py, raised), "a handler of a signal failed");
     prelude::log_traceback(py, raised);
 }
 
-/// What the main thread waits at while others serve: handlers of signals are called meanwhile.
+/// The lock at which the main thread waits while others serve. Signal handlers are called meanwhile.
 #[derive(Debug)]
 pub struct ServingLock(Py<PyAny>);
 
 impl ServingLock {
-    /// One that is closed.
+    /// A closed lock.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -84,7 +84,7 @@ impl ServingLock {
     pub fn wait(&self) {
         Python::attach(|py| {
             handle_signals(py);
-            // CPython calls handlers while it waits for a lock; what they raise ends the wait.
+            // CPython calls signal handlers while it waits for a lock; an exception of one ends the wait.
             while let Err(raised) = self.0.call_method0(py, intern!(py, "acquire")) {
                 handler_failed(py, &raised);
             }
@@ -101,9 +101,10 @@ impl ServingLock {
     }
 }
 
-/// Gives the thread a name that logs of the application can show, and has the threads that it starts be none that the
-/// end of the process leaves behind: CPython takes one that it has not started for a daemon, and so would those be.
-/// What traces or profiles each thread that is started, a debugger or a measurement of coverage, begins to.
+/// Makes this thread like one that Python has started:
+/// - it has a name, for the application's logs;
+/// - it is no daemon, and so are the threads that it starts: CPython takes a thread that it has not started for one;
+/// - it is traced and profiled as set by `threading.settrace` and `setprofile`, for debuggers and coverage.
 pub fn name_thread(py: Python<'_>, name: &str) {
     let named = || {
         let threading = py.import(intern!(py, "threading"))?;
@@ -125,8 +126,8 @@ pub fn name_thread(py: Python<'_>, name: &str) {
     }
 }
 
-/// Takes a thread that is about to end, and was named, off the list of those that are alive: before 3.12, CPython leaves one
-/// there that it has not started. What waits for all threads, as a debugger does, would wait for it.
+/// Removes a named thread that is about to end from Python's list of live threads: before 3.12, CPython does so only for
+/// threads that it has started. A debugger, which waits for all of them, would wait for ever.
 pub fn forget_thread(py: Python<'_>) {
     let forgotten = py.import(intern!(py, "threading")).and_then(|threading| {
         let ident = threading.call_method0(intern!(py, "get_ident"))?;
@@ -145,18 +146,18 @@ fn answer(py: Python<'_>, app: &App, claim: &mut Claim<'_>) {
         Err(error) => return error!(%error, "a request that cannot be read is not run"),
     };
     match fetch(py, request.body, reply) {
-        // What went wrong has been logged.
+        // A failure has been logged.
         Ok(fetched) => drop(app.answer(py, &request, fetched, reply)),
-        // The front has given the request up and wants no answer; or there is no memory for its body.
+        // The front has given the request up, or there is no memory for its body.
         Err(error) => error!(%error, "a request without its body is not run"),
     }
 }
 
-/// Fetches the body where the request says that it does not have it.
+/// Fetches the body where the request does not have it.
 fn fetch<'py>(py: Python<'py>, body: Body<'_>, reply: &Answer<'_>) -> PyResult<Fetched<'py>> {
     Ok(match body {
         Body::Memory(_) => Fetched::Nothing,
-        // Into the object that the application reads, without a stop in between.
+        // Copied straight into the object that the application reads.
         Body::Apart(size) => {
             Fetched::Bytes(PyBytes::new_with(py, usize::try_from(size)?, |bytes| {
                 let read = reply.body(bytes);

@@ -1,6 +1,6 @@
-//! `start_response` and `write`: what the application says about its answer, and how far the answer has come.
+//! `start_response` and `write`: the head of the answer, and how far the answer has been sent.
 //!
-//! One object a request is both: its method `start_response` goes to the application, and called itself it is `write`.
+//! One object for each request is both: the application gets its method `start_response`, and the object itself is `write`.
 
 use std::thread::ThreadId;
 
@@ -13,21 +13,21 @@ use scoped_tls_hkt::scoped_thread_local;
 use crate::response_start::ResponseStart;
 
 scoped_thread_local!(
-    /// Where the answer of the request that runs on this thread goes.
+        /// The reply to the request that runs on this thread.
     static mut REPLY: for<'a> &'a mut (dyn Reply + 'a)
 );
 
-/// Runs `call`; what this thread sends meanwhile goes to `reply`.
+/// Runs `call` with `reply` as this thread's reply.
 pub(crate) fn with_reply<T>(reply: &mut dyn Reply, call: impl FnOnce() -> T) -> T {
     REPLY.set(reply, call)
 }
 
-/// How far the answer has come.
+/// How far the answer has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Nothing has been sent.
     Before,
-    /// The head has been sent. Of an announced length so many bytes are left, never 0.
+    /// The head has been sent. `left` are the missing bytes of an announced length, never 0.
     Streaming { left: Option<u64> },
     /// The last part has been sent.
     Ended,
@@ -40,7 +40,7 @@ enum Phase {
 pub(crate) enum Refused {
     /// The application has not called `start_response`.
     NotStarted,
-    /// The application announced so many bytes more than it gave.
+    /// The application gave so many bytes less than it announced.
     Short(u64),
     /// The head has so many bytes, more than can be sent.
     HeadTooLarge(usize),
@@ -48,12 +48,12 @@ pub(crate) enum Refused {
     Gone,
 }
 
-/// What may follow a part.
+/// Whether further parts may follow a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wants {
-    /// Further parts.
+    /// Yes.
     More,
-    /// Nothing: the answer is complete.
+    /// No: the answer is complete.
     Nothing,
 }
 
@@ -63,16 +63,16 @@ pub(crate) enum Wants {
 pub(crate) struct StartResponse {
     /// The request is HEAD: its answer has no body, whatever the application gives.
     head_only: bool,
-    said: Option<ResponseStart>,
-    /// Memory for what will be said.
-    spare: ResponseStart,
+    response_start: Option<ResponseStart>,
+    /// Buffers of the former answer, to be reused.
+    unused: ResponseStart,
     phase: Phase,
     /// Bytes beyond the announced length, which were not sent.
     surplus: u64,
     /// The thread that runs the request, one at a time.
     thread: ThreadId,
-    /// The request is over: an application that kept this object cannot reach the next request's answer with it.
-    over: bool,
+    /// The request has ended: an application that kept this object cannot write into the next request's answer.
+    ended: bool,
 }
 
 #[pymethods]
@@ -84,24 +84,24 @@ impl StartResponse {
         headers: &Bound<'py, PyAny>,
         exc_info: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
-        let spare = std::mem::take(&mut slf.try_borrow_mut()?.spare);
-        // Checked outside the borrow: it may run code of the application.
-        let said = spare.check(status, headers)?;
+        let unused = std::mem::take(&mut slf.try_borrow_mut()?.unused);
+        // Checked without a borrow of this object, since it may run code of the application.
+        let start = unused.check(status, headers)?;
         let mut this = slf.try_borrow_mut()?;
-        if this.over {
-            return Err(over());
+        if this.ended {
+            return Err(ended());
         }
         match exc_info {
             Some(exc_info) if this.phase != Phase::Before => {
-                // The client has seen the head of the former answer: what is left is to let the error break it off.
+                // The head of the former answer has been sent, so the error is raised again and breaks the answer off.
                 return Err(PyErr::from_value(exc_info.get_item(1)?));
             }
-            None if this.said.is_some() => {
+            None if this.response_start.is_some() => {
                 return Err(PyAssertionError::new_err(
                     "start_response was called before, and there is no exc_info",
                 ));
             }
-            _ => this.said = Some(said),
+            _ => this.response_start = Some(start),
         }
         drop(this);
         Ok(slf)
@@ -109,10 +109,10 @@ impl StartResponse {
 
     /// `write` of PEP 3333.
     fn __call__(&mut self, py: Python<'_>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
-        if self.over {
-            return Err(over());
+        if self.ended {
+            return Err(ended());
         }
-        // Another thread may run another request: what is written there would be an answer to that.
+        // On another thread the data would be sent as a part of the answer to that thread's request.
         if !REPLY.is_set() || self.thread != std::thread::current().id() {
             return Err(PyRuntimeError::new_err(
                 "write() works in the thread that runs the request, and only there",
@@ -139,7 +139,7 @@ impl StartResponse {
     }
 }
 
-fn over() -> PyErr {
+fn ended() -> PyErr {
     PyRuntimeError::new_err("the request that this start_response belongs to is over")
 }
 
@@ -147,33 +147,38 @@ impl StartResponse {
     pub(crate) fn new(head_only: bool) -> Self {
         Self {
             head_only,
-            said: None,
-            spare: ResponseStart::default(),
+            response_start: None,
+            unused: ResponseStart::default(),
             phase: Phase::Before,
             surplus: 0,
             thread: std::thread::current().id(),
-            over: false,
+            ended: false,
         }
     }
 
-    /// Begins anew, with nothing left of the former answer but its memory.
+    /// Prepares for the next request; of the former answer only the buffers stay.
     pub(crate) fn renew(&mut self, head_only: bool) {
-        let spare = self.said.take().unwrap_or_default();
+        let unused = self.response_start.take().unwrap_or_default();
         *self = Self {
-            spare,
+            unused,
             ..Self::new(head_only)
         };
     }
 
-    /// An answer of the server's own in the place of the application's.
-    pub(crate) fn say(&mut self, said: ResponseStart) {
-        self.said = Some(said);
+    /// Replaces the application's head by one of the server's own.
+    pub(crate) fn replace(&mut self, start: ResponseStart) {
+        self.response_start = Some(start);
     }
 
-    /// Sends a part of the body. It must not be empty: the first part that is not takes the head along.
+    /// Sends a part of the body, and the head with the first one. The part must not be empty.
     pub(crate) fn part(&mut self, py: Python<'_>, data: &[u8]) -> Result<Wants, Refused> {
         let left = match self.phase {
-            Phase::Before => self.said.as_ref().ok_or(Refused::NotStarted)?.length,
+            Phase::Before => {
+                self.response_start
+                    .as_ref()
+                    .ok_or(Refused::NotStarted)?
+                    .length
+            }
             Phase::Streaming { left } => left,
             Phase::Ended => {
                 if !self.bodyless() {
@@ -208,13 +213,13 @@ impl StartResponse {
 
     /// Sends a body of one part, and its length.
     pub(crate) fn whole(&mut self, py: Python<'_>, data: &[u8]) -> Result<(), Refused> {
-        // No bytes in answer to HEAD tell nothing about the length that GET would have.
-        let telling = !(self.head_only && data.is_empty());
-        if let (Phase::Before, Some(said)) = (self.phase, &mut self.said)
-            && telling
-            && said.has_body()
+        // An empty body in answer to HEAD does not give the length that GET would have.
+        let is_length_known = !(self.head_only && data.is_empty());
+        if let (Phase::Before, Some(start)) = (self.phase, &mut self.response_start)
+            && is_length_known
+            && start.has_body()
         {
-            said.length.get_or_insert(data.len() as u64);
+            start.length.get_or_insert(data.len() as u64);
         }
         if !data.is_empty() {
             self.part(py, data)?;
@@ -222,17 +227,16 @@ impl StartResponse {
         self.end(py)
     }
 
-    /// Sends a body that is what a file still has, or as much of it as was announced: PEP 3333 lets a Content-Length end
-    /// it before.
+    /// Sends the rest of a file as the body, or as much of it as was announced: by PEP 3333 a Content-Length may be smaller.
     pub(crate) fn file(&mut self, py: Python<'_>, mut extent: Extent) -> Result<(), Refused> {
         let bodyless = self.bodyless();
         let announced = match self.phase {
             Phase::Before => {
-                let said = self.said.as_mut().ok_or(Refused::NotStarted)?;
-                if said.has_body() {
-                    said.length.get_or_insert(extent.length);
+                let start = self.response_start.as_mut().ok_or(Refused::NotStarted)?;
+                if start.has_body() {
+                    start.length.get_or_insert(extent.length);
                 }
-                said.length
+                start.length
             }
             Phase::Streaming { left } => left,
             Phase::Ended => return Ok(()),
@@ -251,7 +255,7 @@ impl StartResponse {
         })
     }
 
-    /// The application has given everything.
+    /// The application has returned all parts.
     pub(crate) fn end(&mut self, py: Python<'_>) -> Result<(), Refused> {
         match self.phase {
             Phase::Ended => Ok(()),
@@ -260,9 +264,9 @@ impl StartResponse {
             Phase::Streaming { left: None } => self.send(py, &[], After::Complete),
             Phase::Before => {
                 let bodyless = self.bodyless();
-                let said = self.said.as_mut().ok_or(Refused::NotStarted)?;
+                let start = self.response_start.as_mut().ok_or(Refused::NotStarted)?;
                 if !bodyless {
-                    match *said.length.get_or_insert(0) {
+                    match *start.length.get_or_insert(0) {
                         0 => {}
                         missing => return Err(Refused::Short(missing)),
                     }
@@ -272,17 +276,17 @@ impl StartResponse {
         }
     }
 
-    /// The application has failed: what was sent must not look complete.
+    /// The application has failed: the client must not take the answer for complete.
     pub(crate) fn break_off(&mut self, py: Python<'_>) {
         if !matches!(self.phase, Phase::Ended | Phase::Gone) {
-            // A client that has gone by now misses nothing.
+            // It fails when the client has gone, which makes no difference.
             let _ = self.send(py, &[], After::Broken);
         }
     }
 
-    /// The request is over. Tells how many bytes beyond the announced length were dropped.
+    /// The request has ended. Returns how many bytes beyond the announced length were dropped.
     pub(crate) fn close(&mut self) -> u64 {
-        self.over = true;
+        self.ended = true;
         self.surplus
     }
 
@@ -291,7 +295,11 @@ impl StartResponse {
     }
 
     fn bodyless(&self) -> bool {
-        self.head_only || self.said.as_ref().is_some_and(|said| !said.has_body())
+        self.head_only
+            || self
+                .response_start
+                .as_ref()
+                .is_some_and(|start| !start.has_body())
     }
 
     fn send(&mut self, py: Python<'_>, data: &[u8], after: After) -> Result<(), Refused> {
@@ -300,7 +308,7 @@ impl StartResponse {
         })
     }
 
-    /// Has `send` send a part with so many bytes of data, and the head when it is due.
+    /// Sends a part with so many bytes of data by `send`, with the head in the first part.
     fn carry(
         &mut self,
         py: Python<'_>,
@@ -308,9 +316,9 @@ impl StartResponse {
         after: After,
         send: impl FnOnce(&mut dyn Reply, Option<&Head<'_>>) -> Result<(), Gone> + Send,
     ) -> Result<(), Refused> {
-        let head = match &mut self.said {
-            Some(said) if self.phase == Phase::Before && after != After::Broken => {
-                Some(said.head())
+        let head = match &mut self.response_start {
+            Some(start) if self.phase == Phase::Before && after != After::Broken => {
+                Some(start.head())
             }
             _ => None,
         };

@@ -1,5 +1,4 @@
-//! The object behind `start_response`, and the method that goes to the application: both serve one request after the other,
-//! unless the application keeps them.
+//! Reuses the [`StartResponse`] object and its bound method from request to request, unless the application keeps them.
 
 use std::cell::RefCell;
 
@@ -10,20 +9,20 @@ use crate::interpreter::references;
 use crate::start_response::StartResponse;
 
 thread_local! {
-    /// Those of the last request.
+    /// The pair of the last request.
     static SPARE: RefCell<Option<(Py<StartResponse>, Py<PyAny>)>> = const { RefCell::new(None) };
 }
 
-/// What one request is answered through.
+/// The objects of one request.
 #[derive(Debug)]
 pub(crate) struct StartResponsePair<'py> {
     pub(crate) response: Bound<'py, StartResponse>,
-    /// Its method of that name.
+    /// Its bound method, which the application gets.
     pub(crate) start_response: Bound<'py, PyAny>,
 }
 
 impl<'py> StartResponsePair<'py> {
-    /// That of a request.
+    /// The pair for a request.
     pub(crate) fn of(py: Python<'py>, head_only: bool) -> PyResult<Self> {
         if let Some((response, start_response)) = SPARE.take() {
             let (response, start_response) =
@@ -42,9 +41,9 @@ impl<'py> StartResponsePair<'py> {
         })
     }
 
-    /// Keeps it for the next request, unless the application still has it.
+    /// Keeps the pair for the next request, unless the application still refers to it.
     pub(crate) fn keep(self) {
-        // The object is held here and by its method.
+        // The object is referred to here and by its method.
         if references(&self.start_response) == 1 && references(&self.response) == 2 {
             SPARE.set(Some((self.response.unbind(), self.start_response.unbind())));
         }

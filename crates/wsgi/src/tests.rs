@@ -1,4 +1,4 @@
-//! Applications in Python, called as the server calls them.
+//! Python applications, called as the server calls them.
 
 mod answers;
 mod environs;

@@ -1,9 +1,9 @@
-//! Bytes of the protocol as the str that PEP 3333 wants: each byte a character.
+//! Bytes of the protocol as the str of PEP 3333: each byte is one character (latin-1).
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// Longer ones are made anew each time: what is kept is to be small.
+/// Longer ones are not kept, to bound the memory.
 const LONGEST_KEPT: usize = 256;
 
 pub(crate) fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
@@ -18,7 +18,7 @@ pub(crate) fn characters(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
-/// The last text of its kind. The next request mostly has the same, and then nothing is made.
+/// The last text of its kind, which is used again when the next request has the same bytes.
 #[derive(Debug)]
 pub(crate) struct CachedStr {
     bytes: Vec<u8>,

@@ -1,5 +1,5 @@
-//! Requests that the server makes itself before the application is shared, so that what a framework loads with the
-//! first requests is loaded once.
+//! Requests that the server makes itself before the application is shared, so that what a framework loads at its first
+//! requests is loaded once.
 
 use exchange::{After, Body, Extent, Gone, Head, Lines, Reply, Request, Version};
 use pyo3::prelude::*;
@@ -12,14 +12,14 @@ use crate::input::Fetched;
 pub struct Warmed {
     /// The URL as it was given.
     pub url: String,
-    /// The status of the answer; `None` when the application broke off.
+    /// The status of the answer; `None` when it was broken off.
     pub status: Option<u16>,
-    /// What went wrong, as far as the application let it be seen: a traceback or another reason.
+    /// A failure of which the server knows: a traceback or another reason.
     pub failure: Option<String>,
 }
 
 impl Warmed {
-    /// Why this is no warm-up, in one line or with a traceback before it; `None` when it is one.
+    /// Why the request has failed, in one line or with a traceback before it; `None` when it has not.
     #[must_use]
     pub fn why_not(&self) -> Option<String> {
         let Self {
@@ -72,23 +72,23 @@ impl App {
             fields: Lines::new(lines.as_bytes()),
             body: Body::Memory(b""),
         };
-        let mut sink = Sink::default();
-        let failure = self.answer(py, &request, Fetched::Nothing, &mut sink);
+        let mut status_only = StatusOnly::default();
+        let failure = self.answer(py, &request, Fetched::Nothing, &mut status_only);
         Warmed {
             url: given.to_owned(),
-            status: sink.status,
+            status: status_only.status,
             failure,
         }
     }
 }
 
-/// Drops an answer but for its status.
+/// Keeps the status of an answer, and drops the rest.
 #[derive(Default)]
-struct Sink {
+struct StatusOnly {
     status: Option<u16>,
 }
 
-impl Reply for Sink {
+impl Reply for StatusOnly {
     fn fits(&self, _bytes: usize) -> bool {
         true
     }
@@ -111,7 +111,7 @@ impl Reply for Sink {
 #[derive(Debug, PartialEq, Eq)]
 struct Url<'a> {
     https: bool,
-    /// As the Host field has it.
+    /// Host and port, for the Host field.
     authority: &'a str,
     host: &'a str,
     port: u16,

@@ -1,4 +1,4 @@
-//! The interpreter across forks and at the end, in a process of its own because of what that does to other threads.
+//! The interpreter across forks and at its end, in a process of its own, since both affect other threads.
 #![cfg(feature = "embed")]
 
 use std::path::Path;

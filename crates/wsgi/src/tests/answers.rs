@@ -1,4 +1,4 @@
-//! What an application does, and what becomes of it on the wire.
+//! The parts that are sent for what an application does.
 
 use super::support::{Ask, Recorder, attached, load, module, tracebacks};
 use exchange::After;
@@ -15,7 +15,7 @@ fn a_list_of_one_goes_out_as_one_part_with_its_length() {
         let answer = get(&format!(
             "def app(environ, start_response):\n start_response('200 Fine', [('X-A', 'b')])\n return {body}"
         ));
-        assert_eq!(answer.story(), ["200 hello Complete"]);
+        assert_eq!(answer.parts_as_text(), ["200 hello Complete"]);
         assert_eq!(answer.reason, "Fine");
         assert_eq!(
             answer.headers,
@@ -31,13 +31,13 @@ fn a_list_of_one_goes_out_as_one_part_with_its_length() {
 fn an_empty_body_has_length_0() {
     for body in ["[]", "[b'']", "[b'', b'']", "iter(())", "b''"] {
         let answer = get(&format!("def app(e, s):\n s('200 OK', [])\n return {body}"));
-        assert_eq!(answer.story(), ["200  Complete"], "{body}");
+        assert_eq!(answer.parts_as_text(), ["200  Complete"], "{body}");
         assert_eq!(answer.header("Content-Length"), Some("0"), "{body}");
     }
 }
 
 #[test]
-fn each_chunk_is_sent_when_it_is_yielded_and_the_head_waits_for_the_first_that_is_not_empty() {
+fn each_chunk_is_sent_when_it_is_yielded_and_the_head_with_the_first_nonempty_one() {
     let answer = get(r"
 def app(environ, start_response):
     yield b''
@@ -47,7 +47,10 @@ def app(environ, start_response):
     yield b''
     yield b'two'
 ");
-    assert_eq!(answer.story(), ["200 one More", "two More", " Complete"]);
+    assert_eq!(
+        answer.parts_as_text(),
+        ["200 one More", "two More", " Complete"]
+    );
     assert_eq!(answer.headers, []);
 }
 
@@ -56,31 +59,31 @@ fn a_body_that_fills_its_length_is_complete_with_its_last_byte() {
     let answer = get(
         "def app(e, s):\n s('200 OK', [('content-length', '6')])\n return iter([b'one', b'two'])",
     );
-    assert_eq!(answer.story(), ["200 one More", "two Complete"]);
+    assert_eq!(answer.parts_as_text(), ["200 one More", "two Complete"]);
     assert_eq!(answer.header("Content-Length"), Some("6"));
 }
 
 #[test]
-fn what_exceeds_the_length_is_cut() {
+fn a_body_longer_than_its_length_is_cut() {
     let answer = get(
         "def app(e, s):\n s('200 OK', [('Content-Length', '4')])\n return [b'one', b'two', b'three']",
     );
-    assert_eq!(answer.story(), ["200 one More", "t Complete"]);
+    assert_eq!(answer.parts_as_text(), ["200 one More", "t Complete"]);
     let answer =
         get("def app(e, s):\n s('200 OK', [('Content-Length', '4')])\n return [b'onetwo']");
-    assert_eq!(answer.story(), ["200 onet Complete"]);
+    assert_eq!(answer.parts_as_text(), ["200 onet Complete"]);
 }
 
 #[test]
 fn a_body_shorter_than_its_length_is_broken_off() {
     let answer = get("def app(e, s):\n s('200 OK', [('Content-Length', '9')])\n return [b'one']");
-    assert_eq!(answer.story(), ["200 one More", " Broken"]);
+    assert_eq!(answer.parts_as_text(), ["200 one More", " Broken"]);
     let answer = get("def app(e, s):\n s('200 OK', [('Content-Length', '9')])\n return []");
-    assert_eq!(answer.story(), [" Broken"]);
+    assert_eq!(answer.parts_as_text(), [" Broken"]);
 }
 
 #[test]
-fn head_and_statuses_without_a_body_have_none() {
+fn answers_to_head_and_statuses_without_a_body_send_none() {
     attached(|py| {
         let app = load(
             py,
@@ -100,7 +103,10 @@ fn head_and_statuses_without_a_body_have_none() {
                 ..Ask::get("/")
             }
             .send(py, &app);
-            assert_eq!(answer.story(), [format!("{}  Complete", &status[..3])]);
+            assert_eq!(
+                answer.parts_as_text(),
+                [format!("{}  Complete", &status[..3])]
+            );
             assert_eq!(answer.header("Content-Length"), length, "{method} {status}");
         }
         let app = load(
@@ -114,7 +120,7 @@ fn head_and_statuses_without_a_body_have_none() {
         }
         .send(py, &app);
         assert_eq!(
-            (answer.story(), answer.header("Content-Length")),
+            (answer.parts_as_text(), answer.header("Content-Length")),
             (vec!["200  Complete".into()], Some("9"))
         );
         let app = load(py, "def app(e, s):\n s('200 OK', [])\n return [b'']").unwrap();
@@ -143,7 +149,7 @@ fn an_application_that_fails_with_nothing_sent_is_broken_off_without_a_head() {
         "def app(e, s):\n s('200 OK', [])\n raise ValueError('x')",
         "def app(e):\n return []",
     ] {
-        assert_eq!(get(failing).story(), [" Broken"], "{failing}");
+        assert_eq!(get(failing).parts_as_text(), [" Broken"], "{failing}");
     }
 }
 
@@ -169,7 +175,7 @@ fn the_traceback_of_a_failure_is_logged_from_the_application_on() {
             text.contains("in app\n") && text.contains("in help\n"),
             "{text}"
         );
-        // What is no text is written as Python writes it on standard error.
+        // Surrogates are escaped, as on Python's standard error.
         assert!(text.contains("\nValueError: mine \\udcff\n"), "{text}");
     });
 }
@@ -177,7 +183,7 @@ fn the_traceback_of_a_failure_is_logged_from_the_application_on() {
 #[test]
 fn an_application_that_fails_later_is_broken_off() {
     let answer = get("def app(e, s):\n s('200 OK', [])\n yield b'one'\n raise ValueError('x')");
-    assert_eq!(answer.story(), ["200 one More", " Broken"]);
+    assert_eq!(answer.parts_as_text(), ["200 one More", " Broken"]);
 }
 
 #[test]
@@ -186,7 +192,7 @@ fn write_sends_at_once_and_the_body_follows() {
         "def app(e, s):\n write = s('200 OK', [])\n write(b'one')\n write(b'')\n write(b'two')\n return [b'three']",
     );
     assert_eq!(
-        answer.story(),
+        answer.parts_as_text(),
         ["200 one More", "two More", "three More", " Complete"]
     );
 }
@@ -203,7 +209,7 @@ def app(environ, start_response):
         start_response('500 Sorry', [], sys.exc_info())
     return [b'sorry']
 ");
-    assert_eq!(answer.story(), ["500 sorry Complete"]);
+    assert_eq!(answer.parts_as_text(), ["500 sorry Complete"]);
     assert_eq!(answer.header("X-Former"), None);
 }
 
@@ -241,11 +247,11 @@ def app(environ, start_response):
                 .unwrap(),
         )
     });
-    assert_eq!(answer.story(), ["200 one More", " Broken"]);
+    assert_eq!(answer.parts_as_text(), ["200 one More", " Broken"]);
     assert_eq!(raised, ["ValueError('mine')"]);
 }
 
-/// A body that counts what happens to it, in the module's list `events`.
+/// A body that logs the calls of its methods in the module's list `events`.
 const COUNTING: &str = r"
 events = []
 class Body:
@@ -289,12 +295,12 @@ fn close_is_called_once_whatever_happens() {
             events(py, Ask::get("/fail"), &mut answer),
             ["next", "next", "close"]
         );
-        assert_eq!(answer.story(), ["200 one More", " Broken"]);
+        assert_eq!(answer.parts_as_text(), ["200 one More", " Broken"]);
     });
 }
 
 #[test]
-fn close_is_called_when_the_client_has_gone_and_nothing_more_is_asked_for() {
+fn when_the_client_has_gone_iteration_stops_and_close_is_called() {
     attached(|py| {
         let mut answer = Recorder {
             patience: 1,
@@ -304,12 +310,12 @@ fn close_is_called_when_the_client_has_gone_and_nothing_more_is_asked_for() {
             events(py, Ask::get("/"), &mut answer),
             ["next", "next", "close"]
         );
-        assert_eq!(answer.story(), ["200 one More"]);
+        assert_eq!(answer.parts_as_text(), ["200 one More"]);
     });
 }
 
 #[test]
-fn nothing_more_is_asked_for_once_the_answer_is_complete() {
+fn iteration_stops_once_the_answer_is_complete() {
     attached(|py| {
         let mut answer = Recorder::default();
         assert_eq!(
@@ -339,7 +345,7 @@ fn nothing_more_is_asked_for_once_the_answer_is_complete() {
 }
 
 #[test]
-fn an_error_in_close_leaves_a_complete_answer_alone() {
+fn an_error_in_close_does_not_change_a_complete_answer() {
     let answer = get(r"
 class Body:
     def __iter__(self): return iter([b'one'])
@@ -348,11 +354,11 @@ def app(environ, start_response):
     start_response('200 OK', [])
     return Body()
 ");
-    assert_eq!(answer.story(), ["200 one More", " Complete"]);
+    assert_eq!(answer.parts_as_text(), ["200 one More", " Complete"]);
 }
 
 #[test]
-fn write_tells_the_application_that_the_client_has_gone() {
+fn write_raises_when_the_client_has_gone() {
     let raised = attached(|py| {
         let (module, name) = module(
             py,
@@ -387,7 +393,7 @@ def app(environ, start_response):
 }
 
 #[test]
-fn a_kept_start_response_does_not_reach_the_next_request() {
+fn a_kept_start_response_cannot_answer_the_next_request() {
     attached(|py| {
         let app = load(
             py,
@@ -408,8 +414,14 @@ writes = []
 ",
         )
         .unwrap();
-        assert_eq!(Ask::get("/").send(py, &app).story(), ["200 0 Complete"]);
-        assert_eq!(Ask::get("/").send(py, &app).story(), ["200 2 Complete"]);
+        assert_eq!(
+            Ask::get("/").send(py, &app).parts_as_text(),
+            ["200 0 Complete"]
+        );
+        assert_eq!(
+            Ask::get("/").send(py, &app).parts_as_text(),
+            ["200 2 Complete"]
+        );
     });
 }
 
@@ -427,7 +439,7 @@ fn the_interpreter_is_released_while_a_part_has_to_wait() {
         };
         Ask::get("/").send_to(py, &app, &mut answer);
         assert_eq!(
-            answer.story(),
+            answer.parts_as_text(),
             ["200 one More", "two More", "six More", " Complete"]
         );
     });
@@ -449,7 +461,7 @@ def app(environ, start_response):
         )
         .unwrap()
     });
-    let answer = |path| Python::attach(|py| Ask::get(path).send(py, &app).story());
+    let answer = |path| Python::attach(|py| Ask::get(path).send(py, &app).parts_as_text());
     std::thread::scope(|scope| {
         let other = std::thread::Builder::new()
             .spawn_scoped(scope, || answer("/a"))
@@ -482,7 +494,7 @@ def app(environ, start_response):
             ..Ask::get("/path")
         }
         .send(py, &app);
-        assert_eq!(answer.story(), ["200 body Complete"]);
+        assert_eq!(answer.parts_as_text(), ["200 body Complete"]);
         assert_eq!(
             answer.parts.last().map(|part| part.after),
             Some(After::Complete)

@@ -1,4 +1,4 @@
-//! What the application sees of a request.
+//! The environ of requests.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, Write};
@@ -19,7 +19,7 @@ def app(environ, start_response):
     return []
 ";
 
-/// What the application saw; nothing when it was not called.
+/// The environ that the application got, as text; empty when it was not called.
 fn seen_below(script_name: &str, ask: Ask) -> BTreeMap<String, String> {
     attached(|py| {
         let (module, name) = module(py, SHOWING);
@@ -102,7 +102,7 @@ fn the_environ_is_complete() {
 }
 
 #[test]
-fn one_request_leaves_nothing_in_the_next() {
+fn an_environ_has_nothing_of_the_former_request() {
     attached(|py| {
         let (module, name) = module(py, SHOWING);
         let app = App::load(
@@ -185,7 +185,7 @@ fn repeated_fields_are_joined_and_dangerous_ones_dropped() {
 }
 
 #[test]
-fn names_beyond_those_that_are_kept_are_joined_too() {
+fn repeated_fields_with_names_that_are_not_kept_are_joined_too() {
     attached(|py| {
         let (module, name) = module(py, SHOWING);
         let app = App::load(
@@ -210,7 +210,7 @@ fn names_beyond_those_that_are_kept_are_joined_too() {
 }
 
 #[test]
-fn the_mount_point_is_split_off_and_what_lies_outside_is_not_found() {
+fn the_mount_point_is_split_off_and_paths_outside_are_not_found() {
     for (mount, path, expected) in [
         ("/shop", "/shop", Some(("/shop", ""))),
         ("/shop", "/shop/", Some(("/shop", "/"))),
@@ -235,7 +235,7 @@ fn the_mount_point_is_split_off_and_what_lies_outside_is_not_found() {
 }
 
 #[test]
-fn the_protocol_and_the_scheme_are_told() {
+fn protocol_and_scheme_are_in_the_environ() {
     let seen = seen(Ask {
         version: Version::Http10,
         https: true,
@@ -272,7 +272,7 @@ fn a_body_in_a_file_is_read_from_its_start_and_closed_afterwards() {
     assert_eq!(text, "from a file");
 }
 
-/// Requests of one connection, one after the other, each of which differs from its neighbours in something.
+/// Consecutive requests of one connection, each of which differs from the one before.
 fn of_one_connection() -> Vec<fn() -> Ask> {
     fn with(headers: &[(&'static str, &'static [u8])]) -> Ask {
         Ask {
@@ -317,7 +317,7 @@ fn of_one_connection() -> Vec<fn() -> Ask> {
 }
 
 #[test]
-fn what_is_kept_of_a_connection_changes_no_environ() {
+fn cached_environs_equal_new_ones() {
     let asks = of_one_connection();
     let alone: Vec<_> = asks.iter().map(|ask| seen(ask())).collect();
     attached(|py| {
@@ -330,7 +330,7 @@ fn what_is_kept_of_a_connection_changes_no_environ() {
         for (ask, alone) in asks.iter().zip(alone) {
             ask().send(py, &app);
             let seen: BTreeMap<String, String> = module.getattr("seen").unwrap().extract().unwrap();
-            // Objects of the server's own are made anew.
+            // These objects are made anew for each request.
             let comparable = |seen: BTreeMap<String, String>| -> Vec<(String, String)> {
                 let objects = ["wsgi.input", "wsgi.errors", "wsgi.file_wrapper"];
                 let differ = |key: &String| objects.contains(&key.as_str());
@@ -342,7 +342,7 @@ fn what_is_kept_of_a_connection_changes_no_environ() {
 }
 
 #[test]
-fn what_the_application_does_to_its_environ_stays_there() {
+fn changes_to_an_environ_do_not_reach_the_next() {
     let code = r"
 seen = []
 def app(environ, start_response):

@@ -1,8 +1,8 @@
-//! `wsgi.file_wrapper`: which files are sent as such, and from where to where.
+//! `wsgi.file_wrapper`: which files are sent as descriptors, and which part of them.
 
 use super::support::{Ask, Recorder, attached, load};
 
-/// Sends `GET /` to an application that answers with what `code` calls `file`; `A` to `Z` stand in the file `path`.
+/// Sends `GET /` to an application that answers with the variable `file` of `code`; the file `path` contains `A` to `Z`.
 fn get(code: &str) -> Recorder {
     ask("GET", "", code)
 }
@@ -26,7 +26,7 @@ fn ask(method: &'static str, headers: &str, code: &str) -> Recorder {
 }
 
 #[test]
-fn a_regular_file_is_sent_from_where_it_stands() {
+fn a_regular_file_is_sent_from_its_position() {
     for code in [
         "file = open(path, 'rb')\nfile.seek(20)",
         "file = open(path, 'rb')\nfile.read(20)",
@@ -37,21 +37,24 @@ fn a_regular_file_is_sent_from_where_it_stands() {
         "file = open(path, 'rb')\nos.unlink(path)\nfile.seek(20)",
     ] {
         let answer = get(code);
-        assert_eq!(answer.story(), ["200 UVWXYZ File"], "{code}");
+        assert_eq!(answer.parts_as_text(), ["200 UVWXYZ File"], "{code}");
         assert_eq!(answer.header("Content-Length"), Some("6"), "{code}");
     }
 }
 
 #[test]
-fn what_has_been_written_and_not_flushed_is_sent() {
+fn data_that_is_not_flushed_is_sent() {
     let answer =
         get("file = open(path, 'r+b')\nfile.write(b'abc')\nfile.seek(0)\nfile.write(b'x')");
-    assert_eq!(answer.story(), ["200 bcDEFGHIJKLMNOPQRSTUVWXYZ File"]);
+    assert_eq!(
+        answer.parts_as_text(),
+        ["200 bcDEFGHIJKLMNOPQRSTUVWXYZ File"]
+    );
 }
 
 #[test]
-fn anything_else_is_read_block_by_block() {
-    for (code, story) in [
+fn other_objects_are_read_block_by_block() {
+    for (code, parts_as_text) in [
         (
             "file = io.BytesIO(b'0123456789ab')",
             &["0123456789 More", "ab More", " Complete"][..],
@@ -85,35 +88,38 @@ fn anything_else_is_read_block_by_block() {
             &[" Complete"],
         ),
     ] {
-        let mut expected: Vec<String> = story.iter().map(|part| (*part).to_owned()).collect();
+        let mut expected: Vec<String> = parts_as_text
+            .iter()
+            .map(|part| (*part).to_owned())
+            .collect();
         expected[0].insert_str(0, "200 ");
-        assert_eq!(get(code).story(), expected, "{code}");
+        assert_eq!(get(code).parts_as_text(), expected, "{code}");
     }
 }
 
 #[test]
 fn a_file_in_text_mode_breaks_the_answer_off() {
-    assert_eq!(get("file = open(path)").story(), [" Broken"]);
+    assert_eq!(get("file = open(path)").parts_as_text(), [" Broken"]);
 }
 
 #[test]
-fn a_length_that_was_announced_ends_the_file_before_its_end() {
+fn a_smaller_content_length_ends_the_file_early() {
     let answer = ask(
         "GET",
         "('Content-Length', '3')",
         "file = open(path, 'rb')\nfile.seek(1)",
     );
-    assert_eq!(answer.story(), ["200 BCD File"]);
+    assert_eq!(answer.parts_as_text(), ["200 BCD File"]);
     let answer = ask("GET", "('Content-Length', '0')", "file = open(path, 'rb')");
-    assert_eq!(answer.story(), ["200  Complete"]);
+    assert_eq!(answer.parts_as_text(), ["200  Complete"]);
     let answer = ask("GET", "('Content-Length', '27')", "file = open(path, 'rb')");
-    assert_eq!(answer.story(), [" Broken"]);
+    assert_eq!(answer.parts_as_text(), [" Broken"]);
 }
 
 #[test]
-fn head_tells_the_length_of_the_file() {
+fn the_answer_to_head_has_the_length_of_the_file() {
     let answer = ask("HEAD", "", "file = open(path, 'rb')");
-    assert_eq!(answer.story(), ["200  Complete"]);
+    assert_eq!(answer.parts_as_text(), ["200  Complete"]);
     assert_eq!(answer.header("Content-Length"), Some("26"));
 }
 
@@ -143,7 +149,7 @@ def app(environ, start_response):
 }
 
 #[test]
-fn what_was_written_comes_before_the_file() {
+fn data_of_write_comes_before_the_file() {
     let answer = attached(|py| {
         let code = r"
 import tempfile
@@ -156,5 +162,5 @@ def app(environ, start_response):
 ";
         Ask::get("/").send(py, &load(py, code).unwrap())
     });
-    assert_eq!(answer.story(), ["200 written  More", "file File"]);
+    assert_eq!(answer.parts_as_text(), ["200 written  More", "file File"]);
 }

@@ -2,11 +2,11 @@
 
 use super::support::{Ask, attached, load};
 
-/// The answer to `start_response` with these arguments: its header fields, or nothing when it was refused.
+/// The header fields of an answer by `start_response` with these arguments, or `None` when they were refused.
 fn headers(arguments: &str) -> Option<Vec<(String, String)>> {
     let code = format!("class Str(str): pass\ndef app(e, s):\n s({arguments})\n yield b'x'");
     let answer = attached(|py| Ask::get("/").send(py, &load(py, &code).unwrap()));
-    match answer.story()[..] {
+    match answer.parts_as_text()[..] {
         [ref broken] if broken == " Broken" => None,
         [_, _] => Some(answer.headers),
         ref other => panic!("{arguments}: {other:?}"),
@@ -58,7 +58,7 @@ fn headers_that_could_split_or_falsify_an_answer_are_refused() {
 }
 
 #[test]
-fn headers_arrive_as_they_were_given() {
+fn headers_are_sent_as_they_were_given() {
     for (arguments, expected) in [
         (r"'200 OK', []", &[][..]),
         (
@@ -82,7 +82,7 @@ fn headers_arrive_as_they_were_given() {
             .map(|&(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         if arguments.contains("length") {
-            // One byte is all: the answer is complete in one part.
+            // The body has one byte, so the answer is complete in one part.
             let code = format!("def app(e, s):\n s({arguments})\n return [b'x']");
             let answer = attached(|py| Ask::get("/").send(py, &load(py, &code).unwrap()));
             assert_eq!(answer.headers, expected, "{arguments}");

@@ -1,4 +1,4 @@
-//! How an application is found, warmed up and looked over.
+//! How an application is found, warmed up and audited.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::support::{Ask, attached, load, module, spec};
 
-/// A file in a folder of its own: where two have one path, Python's cache can give one the code of the other.
+/// A file in a folder of its own: of two files with the same path, Python's cache can load the code of the other one.
 struct Scratch {
     folder: TempDir,
     name: &'static str,
@@ -26,7 +26,7 @@ impl Scratch {
     }
 }
 
-/// The body of the answer of what was loaded.
+/// Loads a target, and returns the body of an answer.
 fn body(py: Python<'_>, target: Target) -> Result<String, LoadError> {
     App::load(py, &spec(target)).map(|app| Ask::get("/").send(py, &app).body())
 }
@@ -78,7 +78,7 @@ fn an_attribute_of_an_attribute_may_be_named() {
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn a_missing_target_is_named() {
     attached(|py| {
         let missing = |target| match body(py, target) {
             Err(LoadError::NotThere(text)) => text,
@@ -109,7 +109,7 @@ fn what_is_not_there_is_said() {
 }
 
 #[test]
-fn an_exception_at_import_is_told_in_one_line() {
+fn an_exception_at_import_is_summed_up_in_one_line() {
     attached(|py| {
         for (code, expected) in [
             ("raise ValueError('a\\nb')", "ValueError: a b"),
@@ -134,7 +134,7 @@ fn an_exception_at_import_is_told_in_one_line() {
 }
 
 #[test]
-fn a_module_that_is_not_there_is_another_thing_than_one_that_it_imports() {
+fn a_missing_module_differs_from_a_missing_import_in_it() {
     attached(|py| {
         let load = |module: &str| {
             let module = module.to_owned();
@@ -170,7 +170,7 @@ fn a_module_that_is_not_there_is_another_thing_than_one_that_it_imports() {
 }
 
 #[test]
-fn a_file_is_loaded_whatever_its_suffix_and_hides_no_module() {
+fn a_file_is_loaded_with_any_suffix_and_hides_no_module() {
     attached(|py| {
         let wsgi = Scratch::new("site.wsgi", &saying("application", "wsgi"));
         assert_eq!(body(py, wsgi.target()).unwrap(), "wsgi");
@@ -201,7 +201,7 @@ fn paths_variables_and_further_imports_are_in_place() {
 }
 
 #[test]
-fn the_warm_up_runs_requests_and_tells_their_status() {
+fn the_warm_up_runs_requests_and_returns_their_status() {
     attached(|py| {
         let app = load(py, r"
 def app(environ, start_response):
@@ -264,7 +264,7 @@ def end():
         module.call_method0("end").unwrap();
         let place = format!("127.0.0.1 port {port}");
         let is_mine = |reason: &&String| reason.contains(&place) || is_busy(reason);
-        // It listens, is connected there, and has a thread.
+        // The application listens, has connected to itself, and has started a thread.
         assert_eq!(audit.reasons.iter().filter(is_mine).count(), 3, "{audit:?}");
         let pairs = audit
             .reasons
@@ -309,7 +309,10 @@ def app(environ, start_response):
 ",
         )
         .unwrap();
-        assert_eq!(Ask::get("/").send(py, &app).story(), ["200 1 Complete"]);
+        assert_eq!(
+            Ask::get("/").send(py, &app).parts_as_text(),
+            ["200 1 Complete"]
+        );
     });
 }
 

@@ -1,4 +1,4 @@
-//! A running interpreter, applications from a few lines, requests from a few words, answers as values.
+//! Helpers of the tests: an interpreter, applications of a few lines, requests, and answers as values.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -37,7 +37,7 @@ pub(super) fn spec(target: Target) -> Spec {
     }
 }
 
-/// Makes a module of its own of `code`; returns the module and its name.
+/// Makes a new module of `code`; returns the module and its name.
 pub(super) fn module<'py>(py: Python<'py>, code: &str) -> (Bound<'py, PyModule>, String) {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("case_{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -70,9 +70,9 @@ pub(super) struct Recorder {
     pub(super) parts: Vec<Part>,
     pub(super) reason: String,
     pub(super) headers: Vec<(String, String)>,
-    /// Parts that are taken before the client goes.
+    /// Parts that are accepted before the client has gone.
     pub(super) patience: usize,
-    /// Whether parts are said to fit. Where they do not, sending takes until another thread has been attached.
+    /// The answer of `fits`. If it is false, sending waits until another thread has been attached.
     pub(super) roomy: bool,
 }
 
@@ -95,7 +95,7 @@ impl Reply for Recorder {
 
     fn send(&mut self, head: Option<&Head<'_>>, data: &[u8], after: After) -> Result<(), Gone> {
         if !self.roomy {
-            let_another_attach();
+            wait_until_another_thread_attaches();
         }
         if self.parts.len() == self.patience {
             return Err(Gone);
@@ -148,7 +148,7 @@ impl Recorder {
     }
 
     /// `200:head body|More`, one word a part.
-    pub(super) fn story(&self) -> Vec<String> {
+    pub(super) fn parts_as_text(&self) -> Vec<String> {
         let part = |part: &Part| match part.status {
             Some(status) => format!("{status} {} {:?}", part.data, part.after),
             None => format!("{} {:?}", part.data, part.after),
@@ -157,8 +157,8 @@ impl Recorder {
     }
 }
 
-/// Waits until another thread has had the interpreter, which this one must have released.
-fn let_another_attach() {
+/// Waits until another thread has been attached, for which this one must be detached.
+fn wait_until_another_thread_attaches() {
     let (ready, is_ready) = mpsc::channel();
     let attach = move || Python::attach(|_| ready.send(()).unwrap());
     thread::Builder::new().spawn(attach).unwrap();
@@ -167,7 +167,7 @@ fn let_another_attach() {
         .expect("the interpreter was not released");
 }
 
-/// A request in the making.
+/// A request to be sent.
 pub(super) struct Ask {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
@@ -237,7 +237,7 @@ pub(super) fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
-/// What is logged of tracebacks while `act` runs on this thread.
+/// The tracebacks that are logged while `act` runs on this thread.
 pub(super) fn tracebacks(act: impl FnOnce()) -> Vec<String> {
     let kept = Tracebacks::default();
     tracing::subscriber::with_default(kept.clone(), act);
@@ -245,7 +245,7 @@ pub(super) fn tracebacks(act: impl FnOnce()) -> Vec<String> {
     texts.clone()
 }
 
-/// A log of tracebacks alone.
+/// Collects the events with tracebacks.
 #[derive(Clone, Debug, Default)]
 struct Tracebacks(Arc<Mutex<Vec<String>>>);
 
@@ -262,7 +262,7 @@ impl tracing::Subscriber for Tracebacks {
         );
     }
 
-    // There are no spans.
+    // Spans are not used.
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
         tracing::span::Id::from_u64(1)
     }
