@@ -32,11 +32,11 @@ KEPT_IN = {
 FOR_ALL = {"thiserror", "tracing"}
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
-# Crates without circles between files.
-WITHOUT_CIRCLES = {"exchange", "front", "pool", "rwsgi", "supervisor", "wsgi"}
+# The crates by their folders.
+CRATES = {"exchange", "front", "pool", "rwsgi", "supervisor", "wsgi"}
 
-# Crates whose files ARCHITECTURE.md names completely.
-NAMED = {"rwsgi", "wsgi"}
+# The lists in ARCHITECTURE.md of which each step names a file and its functions.
+JOURNEYS = ["A request's journey", "A child's life"]
 
 # The folders and files of a crate from top to bottom: each uses only those of lines below its own.
 LAYERS = {
@@ -118,6 +118,25 @@ def test_each_file_that_the_architecture_names_is_there() -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("title", JOURNEYS)
+def test_each_function_of_a_journey_is_in_the_file_named_before_it(title: str) -> None:
+    steps = numbered(title)
+    assert len(steps) > 8
+    missing = []
+    for step in steps:
+        # A step begins with a file and its function. Further functions are those of the file named last.
+        assert re.match(r"`[\w/]+\.(?:rs|py)` `\w+`", step), step
+        text = ""
+        for name in re.findall(r"`([\w/.]+)`", step):
+            if name.endswith((".rs", ".py")):
+                crate, _, rest = name.partition("/")
+                text = (ROOT / "crates" / crate / "src" / rest).read_text()
+                file = name
+            elif not re.search(rf"\b(?:fn|def) {name}\b", text):
+                missing.append(f"{name} in {file}")
+    assert missing == []
+
+
 @pytest.mark.parametrize("what", KEPT_IN)
 def test_what_belongs_to_one_room_stays_there(what: str) -> None:
     users = {crate for crate in ARROWS if any(re.fullmatch(what, name) for name in dependencies(crate))}
@@ -129,7 +148,7 @@ def test_the_programs_use_python_for_their_module_alone() -> None:
     assert using == {"module.rs"}
 
 
-@pytest.mark.parametrize("crate", sorted(WITHOUT_CIRCLES))
+@pytest.mark.parametrize("crate", sorted(CRATES))
 def test_no_two_files_lead_to_each_other(crate: str) -> None:
     names = [
         sorted("/".join(module) or "lib" for module in circle)
@@ -155,10 +174,11 @@ def test_the_folders_of_a_crate_know_only_those_below_them(crate: str) -> None:
     assert upwards == []
 
 
-@pytest.mark.parametrize("crate", sorted(NAMED))
+@pytest.mark.parametrize("crate", sorted(CRATES))
 def test_every_file_of_a_crate_is_named_in_architecture(crate: str) -> None:
     found = sources(f"crates/{crate}/src")
-    names = {path.stem for path in found if "tests" not in path.parts} - {"mod", "tests"}
+    shipped = [path for path in found if not {"model", "tests"} & set(path.parts)]
+    names = {path.stem for path in shipped} - {"mod", "tests"}
     assert len(names) > 10
     assert [name for name in sorted(names) if not re.search(rf"[`/]{name}(?:`|\.rs`)", ARCHITECTURE)] == []
 
@@ -199,6 +219,13 @@ def table(first: str) -> list[list[str]]:
     ]
     start = next(number for number, row in enumerate(rows) if row[0] == first)
     return [[cell.replace("`", "") for cell in row] for row in rows[start + 2 :]]
+
+
+def numbered(title: str) -> list[str]:
+    """The steps of the numbered list with this title, each in one line."""
+    section = ARCHITECTURE.split(f"### {title}\n\n")[1].split("\n\n")[0]
+    steps = re.split(r"^\d+\. ", section, flags=re.MULTILINE)
+    return [" ".join(step.split()) for step in steps[1:]]
 
 
 def sources(folder: str) -> list[Path]:
