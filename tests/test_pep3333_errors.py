@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from http.client import IncompleteRead
+from pathlib import Path
 
 import pytest
 
-from tests.apps.pep3333 import ERRORS, HEADERS, RETURNED, STATUSES
+from tests.apps.pep3333 import ERRORS, HEADERS, OF_ITS_CONNECTION, RETURNED, STATUSES
 from tests.client import Client
 from tests.pep3333 import CALLABLES, lines_since, raw, request, serving, settled, surviving, target
 from tests.server import Door, Server
@@ -124,6 +125,28 @@ def test_headers_are_checked_while_the_application_runs(site: Server, case: str)
 
 def test_start_response_called_twice_is_an_error_500(site: Server) -> None:
     fails(site, "/start-twice")
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_headers_of_the_connection_are_dropped_with_one_warning(
+    door: Door, tmp_path: Path, name: str
+) -> None:
+    """As a view has them that passes on what another server has answered it."""
+    with serving(door, tmp_path, name) as server:
+        for _ in range(2):
+            got = raw(server, f"GET {target('headers-of-the-connection')}")
+            assert (got.line, got.rest) == ("HTTP/1.1 200 OK", b"passed")
+            # What is there is the server's own.
+            there = {field for field, _ in OF_ITS_CONNECTION if got.all(field)}
+            assert {field.lower() for field in there} == {"connection"}
+            assert got.all("Connection") == ["close"]
+        warnings = [line for line in server.log.lines if "such headers are dropped" in line]
+        assert len(warnings) == 1
+        assert " WARN header=Connection " in warnings[0]
+
+
+def test_spaces_around_a_value_are_not_sent(site: Server) -> None:
+    assert raw(site, f"GET {target('spaces-around-values')}").all("X-Spaces") == ["in the middle"]
 
 
 @pytest.mark.parametrize("returns", ["list", "two", "empty", "iterator"])

@@ -483,15 +483,6 @@ HEADERS: dict[str, Any] = {
     "DEL in a value": [TEXT, ("X-A", "b\x7fc")],
     "a value beyond latin-1": [TEXT, ("X-A", "\u0100")],
     "a surrogate in a value": [TEXT, ("X-A", "\udcff")],
-    "Connection": [TEXT, ("Connection", "close")],
-    "connection": [TEXT, ("connection", "keep-alive")],
-    "Keep-Alive": [TEXT, ("Keep-Alive", "timeout=5")],
-    "Proxy-Authenticate": [TEXT, ("Proxy-Authenticate", "Basic")],
-    "Proxy-Authorization": [TEXT, ("Proxy-Authorization", "Basic eDp5")],
-    "TE": [TEXT, ("TE", "trailers")],
-    "Trailer": [TEXT, ("Trailer", "X-A")],
-    "Transfer-Encoding": [TEXT, ("Transfer-Encoding", "chunked")],
-    "Upgrade": [TEXT, ("Upgrade", "websocket")],
     "two lengths": [TEXT, ("Content-Length", "5"), ("content-length", "6")],
     "a length of letters": [TEXT, ("Content-Length", "five")],
     "a length below zero": [TEXT, ("Content-Length", "-5")],
@@ -517,6 +508,33 @@ def wrong_headers_noticed(environ: WSGIEnvironment, start_response: Any) -> Iter
     except Exception:
         start_response("200 OK", [TEXT])
     return [b"noticed"]
+
+
+# What a view passes on that has asked another server (RFC 9110 section 7.6.1).
+OF_ITS_CONNECTION = [
+    ("Connection", "close"),
+    ("connection", "keep-alive"),
+    ("Keep-Alive", "timeout=5"),
+    ("Proxy-Authenticate", "Basic"),
+    ("Proxy-Authorization", "Basic eDp5"),
+    ("Proxy-Connection", "close"),
+    ("TE", "trailers"),
+    ("Trailer", "X-A"),
+    ("Transfer-Encoding", "chunked"),
+    ("Upgrade", "websocket"),
+]
+
+
+@act
+def headers_of_the_connection(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [TEXT, *OF_ITS_CONNECTION, ("Content-Length", "6")])
+    return [b"passed"]
+
+
+@act
+def spaces_around_values(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [TEXT, ("X-Spaces", "  in the middle ")])
+    return [b"passed"]
 
 
 RETURNED: dict[str, Any] = {

@@ -1,11 +1,13 @@
 //! The arguments of `start_response`, checked, so that an application's values cannot split or falsify a response.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use exchange::{Head, HeaderWriter, syntax};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
+use tracing::warn;
 
 /// Fields that belong to the connection, hence to the server (RFC 2616 section 13.5.1, as PEP 3333 has it).
 const HOP_BY_HOP: [&str; 10] = [
@@ -20,6 +22,9 @@ const HOP_BY_HOP: [&str; 10] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// Whether one of them has been dropped in this process, which is told once.
+static IS_DROPPING: AtomicBool = AtomicBool::new(false);
 
 /// Status and header fields of an answer.
 #[derive(Debug, Default)]
@@ -126,11 +131,14 @@ impl ResponseStart {
             .iter()
             .any(|hop| name_bytes.eq_ignore_ascii_case(hop.as_bytes()))
         {
-            return Err(PyValueError::new_err(format!(
-                "header {name:?} is the server's to set"
-            )));
+            if !IS_DROPPING.swap(true, Ordering::Relaxed) {
+                let name = name.to_string_lossy();
+                warn!(header = %name, "the application sets a header of the connection, which is the server's to set: such headers are dropped");
+            }
+            return Ok(());
         }
-        self.headers.push(&name_bytes, &value_bytes);
+        // Spaces around a value are not part of it (RFC 9110 section 5.5).
+        self.headers.push(&name_bytes, value_bytes.trim_ascii());
         Ok(())
     }
 
