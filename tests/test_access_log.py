@@ -74,7 +74,7 @@ CASES = [
     Case(
         "asterisk",
         b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        (read(200, "here\n", "OPTIONS", "*"),),
+        (read(200, "", "OPTIONS", "*"),),
     ),
     Case("pipelined", GET + GET + LAST, (HERE, HERE, HERE)),
     Case(
@@ -387,15 +387,23 @@ EVIL_LINES = [
     b"GET /\x1b[31m\x00\x08\x7f\xe4\xff\\ HTTP/1.1",
     b'GET /a HTTP/1.1\n127.0.0.1 - - [] "GET /forged HTTP/1.1" 200 5',
     b'GET /a HTTP/1.1\r127.0.0.1 - - [] "GET /forged HTTP/1.1" 200 5',
-    b"GET /\x85\xc2\x85\xe2\x80\xa8 HTTP/1.1",
+    b"GET /#\x85\xc2\x85\xe2\x80\xa8 HTTP/1.1",
 ]
+EVIL_TARGET = b'/"\x85\xc2\x85\xe2\x80\xa8\\"'
 EVIL_FIELD = FORGED.replace(b"\x7f", b"")
 
 
 def play_evil(server: Server) -> None:
     for line in EVIL_LINES:
         assert play(server, line + b"\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.1 400 "), line
-    sent = LAST[:-2] + b"User-Agent: " + EVIL_FIELD + b"\r\nReferer: " + EVIL_FIELD + b"\r\n\r\n"
+    sent = (
+        LAST[:-2].replace(b"/", EVIL_TARGET, 1)
+        + b"User-Agent: "
+        + EVIL_FIELD
+        + b"\r\nReferer: "
+        + EVIL_FIELD
+        + b"\r\n\r\n"
+    )
     assert play(server, sent).startswith(b"HTTP/1.1 200 ")
 
 
@@ -421,7 +429,7 @@ def test_a_line_of_text_cannot_be_forged(start: Start) -> None:
     found = [matched(COMBINED, line) for line in log.lines()]
     assert [(unescaped(line), status) for _, _, line, status, *_ in found] == [
         *((first_line(line), "400") for line in EVIL_LINES),
-        (b"GET / HTTP/1.1", "200"),
+        (b"GET " + EVIL_TARGET + b" HTTP/1.1", "200"),
     ]
     assert [unescaped(field) for field in found[-1][-2:]] == [EVIL_FIELD, EVIL_FIELD]
 
@@ -438,6 +446,7 @@ def test_a_line_of_json_cannot_be_forged(start: Start) -> None:
     assert [(record["line"].encode("latin-1"), record["status"]) for record in records[:-1]] == [
         (first_line(line), 400) for line in EVIL_LINES
     ]
+    assert records[-1]["target"] == EVIL_TARGET.decode("latin-1")
     assert records[-1]["user_agent"] == records[-1]["referer"] == EVIL_FIELD.decode("latin-1")
     assert set(records[-1]) - set(HERE) <= {"time", "remote", "duration_us", "user_agent", "referer"}
 

@@ -8,7 +8,7 @@ use exchange::{ChildState, Scoreboard};
 use http::StatusCode;
 
 use crate::http::Response;
-use crate::http::parse::is_path;
+use crate::http::parse::is_target;
 
 /// Suffix of the readiness path that gives the liveness path.
 const LIVE: &str = "/live";
@@ -41,7 +41,7 @@ impl Health {
     /// When the path does not begin with `/`, ends with it, or has characters that are invalid in a path (RFC 3986
     /// section 3.3).
     pub fn at(path: &str) -> Result<Self, HealthError> {
-        let is_of_path = |byte: &u8| *byte != b'?' && is_path(*byte);
+        let is_of_path = |byte: &u8| *byte != b'?' && byte.is_ascii() && is_target(*byte);
         let is_good = path.starts_with('/') && !path.ends_with('/');
         if !is_good || !path.as_bytes().iter().all(is_of_path) {
             return Err(HealthError);

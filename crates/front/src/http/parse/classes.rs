@@ -1,32 +1,29 @@
 //! Character classes of request targets, as a table: each byte of a target is looked up.
 
-/// A character that the `http` crate accepts in a path, and (below) in a query.
-const PATH: u8 = 1;
-const QUERY: u8 = 2;
+/// A character of a path or of a query.
+const TARGET: u8 = 1;
 /// A character of a host name other than a percent escape (RFC 3986 section 3.2.2). The comma is excluded, because
 /// two Host fields that a proxy has joined are still two.
-const NAME: u8 = 4;
+const NAME: u8 = 2;
 
 static CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
     let mut classes = [0; 256];
-    // Path and query exclude bytes beyond ASCII and fragments, which clients never send.
-    let mut byte = 0x21u8;
-    while byte < 0x7f {
+    let mut byte = 0xffu8;
+    while byte > b' ' {
         let letter_or_digit = byte.is_ascii_alphanumeric();
         let mut class = 0;
-        if !is_one_of(byte, b"#<>`") {
-            class |= PATH;
-        }
-        if !is_one_of(byte, b"#<>\"") {
-            class |= QUERY;
+        // RFC 3986 has fewer. Clients send others as they are, such as quotes, brackets and bytes of UTF-8, and Apache and nginx
+        // serve them: nothing but spaces, control characters and the fragment's # can be read in two ways.
+        if byte != b'#' && byte != 0x7f {
+            class |= TARGET;
         }
         if letter_or_digit || is_one_of(byte, b"-._~!$&'()*+;=") {
             class |= NAME;
         }
         classes[byte as usize] = class;
-        byte += 1;
+        byte -= 1;
     }
     classes
 }
@@ -46,12 +43,8 @@ fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 
-pub(crate) fn is_path(byte: u8) -> bool {
-    is(byte, PATH)
-}
-
-pub(super) fn is_query(byte: u8) -> bool {
-    is(byte, QUERY)
+pub(crate) fn is_target(byte: u8) -> bool {
+    is(byte, TARGET)
 }
 
 pub(super) fn is_name(byte: u8) -> bool {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use exchange::Version;
 use exchange::syntax::{is_name, is_token, is_value};
 
-use super::classes::{is_path, is_query};
+use super::classes::is_target;
 use super::fault::{Fault, Limits};
 use super::host;
 
@@ -397,15 +397,9 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Path and query: what the `http` crate accepts, without bytes beyond ASCII and without a fragment, which clients
-/// never send.
+/// Path and query.
 fn check_path(target: &[u8]) -> Result<(), Fault> {
-    let query = memchr::memchr(b'?', target).unwrap_or(target.len());
-    let (path, query) = target.split_at(query);
-    let path = path.iter().all(|&byte| is_path(byte));
-    // The question mark is a valid character of a query.
-    let query = query.iter().all(|&byte| is_query(byte));
-    if path && query {
+    if target.iter().all(|&byte| is_target(byte)) {
         Ok(())
     } else {
         Err(Fault::Malformed)

@@ -16,7 +16,7 @@ mod parser;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use classes::is_path;
+pub(crate) use classes::is_target;
 pub(crate) use fault::{Fault, Limits};
 pub(crate) use head::{Connection, Expects, HeadIndex, Target, split_target};
 pub(crate) use parser::Parser;

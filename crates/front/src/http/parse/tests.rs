@@ -307,9 +307,10 @@ proptest! {
         prop_assert_eq!(read(&pieces), read(&[&bytes]));
     }
 
+    /// Except for `"`, `<`, `>` and `` ` `` in targets, which hyper refuses and Apache and nginx serve.
     #[test]
     fn hyper_accepts_what_the_parser_accepts(
-        method in "[!-~]{1,8}", target in "[!-~]{0,20}", host in "[!-~]{0,12}", name in "[!-~]{1,8}",
+        method in "[!-~]{1,8}", target in "[!#-;=?-_a-~]{0,20}", host in "[!-~]{0,12}", name in "[!-~]{1,8}",
         value in prop::collection::vec(any::<u8>(), 0..12),
     ) {
         for target in [&target, &format!("/{target}"), &format!("http://{target}")] {
