@@ -110,16 +110,15 @@ def test_without_a_mount_point_the_script_name_is_empty(site: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "name", "port"),
-    [
-        ("site.example", "site.example", "80"),
-        ("site.example:8080", "site.example", "8080"),
-        ("[::1]:81", "[::1]", "81"),
-    ],
+    ("host", "name"),
+    [("site.example", "site.example"), ("site.example:8080", "site.example"), ("[::1]:81", "[::1]")],
 )
-def test_the_server_is_called_as_the_client_calls_it(site: Server, host: str, name: str, port: str) -> None:
+def test_the_name_is_what_the_client_has_asked_for_and_the_port_where_it_came_in(
+    site: Server, host: str, name: str
+) -> None:
     with Client(site.address) as client:
         seen = client.get("/show", {"Host": host}).json()["environ"]
+    port = str(site.address[1])
     assert (seen["SERVER_NAME"], seen["SERVER_PORT"], seen["HTTP_HOST"]) == (name, port, host)
 
 

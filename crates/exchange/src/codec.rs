@@ -10,7 +10,7 @@ use std::ops::Range;
 pub struct Request<'a> {
     /// The method's token.
     pub method: &'a [u8],
-    /// The path of the target, still percent-encoded, without the query. `*` for `OPTIONS *`.
+    /// The path of the target, still percent-encoded, without the query.
     pub path: &'a [u8],
     /// What follows the first `?`, still percent-encoded; empty without one.
     pub query: &'a [u8],

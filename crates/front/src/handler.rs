@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use http::StatusCode;
+
 use crate::context::Context;
 use crate::http::{Request, Response};
 use crate::respond::{app, health};
@@ -29,6 +31,10 @@ impl Handler for Site {
     }
 
     async fn handle(&self, request: Request) -> Response {
+        if request.head.target().path == b"*" {
+            // OPTIONS for the server as a whole (RFC 9110 section 9.3.7): not the application's, as with Apache and mod_wsgi.
+            return Response::text(StatusCode::OK, String::new(), &[]);
+        }
         if let Some(health) = &self.context.settings.health
             && let Some(asked) = health.asked(request.head.target().path)
         {

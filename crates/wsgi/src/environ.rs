@@ -60,6 +60,7 @@ impl Environs {
             ("PATH_INFO", ""),
             ("QUERY_STRING", ""),
             ("REQUEST_URI", "/"),
+            ("RAW_URI", "/"),
             ("SERVER_NAME", ""),
             ("SERVER_PORT", ""),
             ("SERVER_PROTOCOL", "HTTP/1.1"),
@@ -151,10 +152,6 @@ impl Environs {
 
     /// What follows the mount point in a decoded path.
     fn below_mount<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
-        if path == b"*" {
-            // OPTIONS for the server as a whole. PEP 3333 has only paths; REQUEST_URI is `*`.
-            return Some(b"/");
-        }
         let rest = path.strip_prefix(self.script_name.as_slice())?;
         (self.script_name.is_empty() || rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
     }
@@ -302,13 +299,15 @@ fn request_line(
     if let Some(method) = method {
         environ.set_item(intern!(py, "REQUEST_METHOD"), method)?;
     }
-    if request.query.is_empty() {
-        environ.set_item(intern!(py, "REQUEST_URI"), text(py, request.path)?)?;
+    let target = if request.query.is_empty() {
+        text(py, request.path)?
     } else {
         environ.set_item(intern!(py, "QUERY_STRING"), text(py, request.query)?)?;
-        let target = [request.path, b"?", request.query].concat();
-        environ.set_item(intern!(py, "REQUEST_URI"), text(py, &target)?)?;
-    }
+        text(py, &[request.path, b"?", request.query].concat())?
+    };
+    environ.set_item(intern!(py, "REQUEST_URI"), &target)?;
+    // As gunicorn calls it: Werkzeug and others read this one.
+    environ.set_item(intern!(py, "RAW_URI"), &target)?;
     Ok(())
 }
 

@@ -31,6 +31,11 @@ impl Peer {
         }
     }
 
+    /// Whether it has a port.
+    pub(crate) fn is_tcp(&self) -> bool {
+        !self.remote.0.is_empty()
+    }
+
     pub(crate) fn unix() -> Self {
         Self {
             remote: (String::new(), 0),

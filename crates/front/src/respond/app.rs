@@ -67,7 +67,8 @@ fn try_offer(upstream: &Rc<Upstream>, request: &Request) -> Result<Pending, Full
     })
 }
 
-/// `SERVER_NAME` and `SERVER_PORT`: the host that the client addresses (RFC 3875 sections 4.1.14 and 4.1.15).
+/// `SERVER_NAME` is the host that the client has asked for, `SERVER_PORT` the port that the request came in on (RFC 3875 sections
+/// 4.1.14 and 4.1.15). A unix socket has none: there it is that of the host.
 fn server<'a>(host: &'a [u8], peer: &'a Peer) -> (&'a [u8], u16) {
     let (name, port) = match memchr::memrchr(b':', host) {
         // In `[::1]` the last colon is part of the address.
@@ -77,10 +78,13 @@ fn server<'a>(host: &'a [u8], peer: &'a Peer) -> (&'a [u8], u16) {
     if name.is_empty() {
         return (peer.local.0.as_bytes(), peer.local.1);
     }
+    if peer.is_tcp() {
+        return (name, peer.local.1);
+    }
     let port = std::str::from_utf8(port)
         .ok()
         .and_then(|port| port.parse().ok());
-    (name, port.unwrap_or(80))
+    (name, port.unwrap_or(peer.local.1))
 }
 
 #[cfg(test)]
@@ -88,22 +92,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_and_port_are_those_of_the_requested_host() {
-        let peer = Peer {
-            remote: (String::new(), 0),
-            local: ("127.0.0.1".into(), 8000),
-        };
-        for (host, name, port) in [
-            ("", "127.0.0.1", 8000),
-            (":81", "127.0.0.1", 8000),
+    fn the_name_is_that_of_the_host_and_the_port_that_of_the_listener() {
+        let client = "127.0.0.1:50000".parse().unwrap();
+        let tcp = Peer::tcp(client, &"127.0.0.1".into(), 8000);
+        let unix = Peer::unix();
+        for (host, name, of_unix) in [
+            ("", "", 80),
+            (":81", "", 80),
             ("site", "site", 80),
             ("site:", "site", 80),
             ("site:8080", "site", 8080),
             ("[::1]", "[::1]", 80),
             ("[::1]:8080", "[::1]", 8080),
         ] {
-            let found = server(host.as_bytes(), &peer);
-            assert_eq!(found, (name.as_bytes(), port), "{host}");
+            for (peer, port) in [(&tcp, 8000), (&unix, of_unix)] {
+                let name = if name.is_empty() {
+                    &*peer.local.0
+                } else {
+                    name
+                };
+                let found = server(host.as_bytes(), peer);
+                assert_eq!(found, (name.as_bytes(), port), "{host}");
+            }
         }
     }
 }
