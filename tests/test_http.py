@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import socket
 from collections.abc import Iterator
 from itertools import count, pairwise
@@ -148,6 +149,25 @@ def test_splitting_the_bytes_changes_nothing(witness: Server, seed: int) -> None
         answers, saw, _ = play(witness, case, pieces)
         assert tuple(status for status, _ in answers) == case.statuses, (case, pieces)
         assert saw == [f"saw {method} {target} {body!r}" for method, target, body in case.saw], (case, pieces)
+
+
+def test_a_websocket_is_refused_without_the_application(start: Start) -> None:
+    """It would raise an error for each, as libraries do that look for a socket in the environ."""
+    server = start("leaver")
+    asked = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    with server.client() as client:
+        for _ in range(5):
+            assert client.get("/chat", asked).status == 501
+        assert client.get("/next").status == 200
+    server.wait_for("^saw /next$")
+    assert "saw /chat" not in server.log.lines
+    told = [word[1] for line in server.log.lines if (word := re.search(r" WARN path=/chat times=(\d) ", line))]
+    assert told == ["1", "2", "4"]
 
 
 def test_bodies_of_all_sizes_come_one_behind_the_other(start: Start) -> None:

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::context::Context;
 use crate::http::{Request, Response};
+use crate::respond::websocket::WebSockets;
 use crate::respond::{app, health};
 use crate::upstream::Upstream;
 
@@ -23,6 +24,7 @@ pub(crate) trait Handler {
 pub(crate) struct Site {
     pub(crate) context: Rc<Context>,
     pub(crate) upstream: Rc<Upstream>,
+    pub(crate) websockets: WebSockets,
 }
 
 impl Handler for Site {
@@ -42,6 +44,9 @@ impl Handler for Site {
             return health::respond(request.head.method(), asked, is_stopping, || {
                 self.upstream.scoreboard()
             });
+        }
+        if request.head.asks_for_websocket() {
+            return self.websockets.refuse(&request.head).response();
         }
         app::respond(&self.upstream, request)
             .await

@@ -52,6 +52,7 @@ pub use respond::{Health, HealthError};
 use access_log::Log;
 use context::Context;
 use handler::Site;
+use respond::websocket::WebSockets;
 use supervisor_link::Link;
 
 /// Serves until the supervisor sends the order to end, or has died.
@@ -98,6 +99,7 @@ pub fn serve(
         let site = Site {
             context: Rc::clone(&context),
             upstream: Rc::clone(&upstream),
+            websockets: WebSockets::default(),
         };
         spawn_local(alloc::give_back(Rc::clone(&context), give_back_memory));
         let drain = server::start(site, listeners, drain_sender)?;

@@ -17,6 +17,8 @@ pub(crate) enum ErrorResponse {
     UnknownVersion,
     /// The method is CONNECT, or the transfer coding is unknown.
     NotServed,
+    /// It asks for a WebSocket.
+    NoWebSocket,
     /// The head took longer than `--header-timeout`.
     HeadTooSlow,
     /// The request line is longer than `--limit-request-line`.
@@ -49,7 +51,7 @@ impl ErrorResponse {
         match self {
             Self::Malformed | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::NotServed => StatusCode::NOT_IMPLEMENTED,
+            Self::NotServed | Self::NoWebSocket => StatusCode::NOT_IMPLEMENTED,
             Self::LineTooLong => StatusCode::URI_TOO_LONG,
             Self::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

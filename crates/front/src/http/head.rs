@@ -88,6 +88,17 @@ impl RequestHead {
         }
     }
 
+    /// Whether the client asks for a WebSocket instead of a response (RFC 6455 section 4.1). Over HTTP/2 it does so with CONNECT
+    /// (RFC 8441).
+    pub(crate) fn asks_for_websocket(&self) -> bool {
+        self.index.connection == Connection::Other
+            && self.version() == Version::Http11
+            && self.method() == b"GET"
+            && self
+                .field("upgrade")
+                .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+    }
+
     fn connection_options(&self) -> impl Iterator<Item = &[u8]> {
         Lines::new(self.fields())
             .iter()
@@ -133,6 +144,41 @@ mod tests {
         ] {
             let head = head(&format!("GET / HTTP/{version}\nHost: a\n{field}\n"));
             assert_eq!(head.persists(), persists, "{version} {field}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_by_get_in_http11() {
+        for (line, field, asks) in [
+            (
+                "GET / HTTP/1.1",
+                "Connection: Upgrade\nUpgrade: websocket\n",
+                true,
+            ),
+            (
+                "GET / HTTP/1.1",
+                "Upgrade: WebSocket\nConnection: keep-alive, Upgrade\n",
+                true,
+            ),
+            (
+                "GET / HTTP/1.1",
+                "Connection: Upgrade\nUpgrade: h2c\n",
+                false,
+            ),
+            ("GET / HTTP/1.1", "X-Upgrade: websocket\n", false),
+            (
+                "POST / HTTP/1.1",
+                "Connection: Upgrade\nUpgrade: websocket\n",
+                false,
+            ),
+            (
+                "GET / HTTP/1.0",
+                "Connection: Upgrade\nUpgrade: websocket\n",
+                false,
+            ),
+        ] {
+            let head = head(&format!("{line}\nHost: a\n{field}\n"));
+            assert_eq!(head.asks_for_websocket(), asks, "{line} {field}");
         }
     }
 

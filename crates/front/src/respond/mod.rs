@@ -2,5 +2,6 @@
 
 pub(crate) mod app;
 pub(crate) mod health;
+pub(crate) mod websocket;
 
 pub use health::{Health, HealthError};
