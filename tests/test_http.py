@@ -166,7 +166,9 @@ def test_a_websocket_is_refused_without_the_application(start: Start) -> None:
         assert client.get("/next").status == 200
     server.wait_for("^saw /next$")
     assert "saw /chat" not in server.log.lines
-    told = [word[1] for line in server.log.lines if (word := re.search(r" WARN path=/chat times=(\d) ", line))]
+    told = [
+        word[1] for line in server.log.lines if (word := re.search(r" WARN path=/chat times=(\d) ", line))
+    ]
     assert told == ["1", "2", "4"]
 
 

@@ -213,7 +213,7 @@ def test_a_socket_in_a_folder_of_the_users_is_made_and_removed_as_by_the_user(
         stale.bind(str(run / "s"))
     server = start("--umask", "027", *serving(place), bind=f"unix:{run}/s", before=before)
     found = (run / "s").stat()
-    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER.pw_uid, USER.pw_gid, 0o750)
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER.pw_uid, USER.pw_gid, 0o666)
     assert server.get("/identity").json()["users"] == [USER.pw_uid] * 3
     # The kernel lists it by its name.
     with open("/proc/net/unix", encoding="ascii") as sockets:
@@ -224,7 +224,27 @@ def test_a_socket_in_a_folder_of_the_users_is_made_and_removed_as_by_the_user(
     assert list((place / "own" / "moved").iterdir()) == list(elsewhere.iterdir()) == []
 
 
-def test_a_socket_in_a_shared_folder_belongs_to_the_user(
+def test_a_socket_in_a_folder_of_the_users_gets_a_group_of_the_users_alone(
+    start: Start, run: Run, before: list[str], place: Path
+) -> None:
+    path = users_folder(place / "run") / "s"
+    server = start(*serving(place), bind=f"unix:{path}?mode=0640&group={USER.pw_gid}", before=before)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER.pw_uid, USER.pw_gid, 0o640)
+    server.stop()
+    ran = run(*serving(place), bind=f"unix:{path}?group={OTHER.gr_name}", before=before)
+    assert ran.code == 78
+    assert "Operation not permitted" in ran.err
+
+
+def test_a_socket_in_a_folder_of_roots_gets_any_group(start: Start, before: list[str], place: Path) -> None:
+    path = place / "s"
+    start(*serving(place), bind=f"unix:{path}?group={OTHER.gr_name}", before=before)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER.pw_uid, OTHER.gr_gid, 0o660)
+
+
+def test_a_socket_in_a_folder_for_everybody_is_the_users(
     start: Start, before: list[str], place: Path
 ) -> None:
     (place / "tmp").mkdir()
@@ -407,7 +427,7 @@ def test_the_application_is_checked_as_its_user(run: Run, before: list[str], pla
     assert f"loaded by {USER.pw_uid}" in ran.err
 
 
-def test_the_umask_holds_for_sockets_and_the_application(start: Start, tmp_path: Path) -> None:
+def test_the_umask_holds_for_the_application_and_not_for_sockets(start: Start, tmp_path: Path) -> None:
     server = start("--umask", "027", "probe", bind="unix:s")
-    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o666
     assert server.get("/identity").json()["umask"] == 0o027

@@ -62,7 +62,39 @@ def test_an_ipv6_address_is_served_where_there_is_one(start: Start, run: Run) ->
         assert "cannot listen on [::1]:0: " in ran.err
 
 
-# Sets up a single interface, as on a machine without IPv6, and executes the program.
+def serves(address: tuple[str, int]) -> bool:
+    try:
+        with Client(address) as client:
+            return client.get("/").status == 200
+    except ConnectionRefusedError:
+        return False
+
+
+def test_all_addresses_of_ipv6_are_all_of_ipv4_too(start: Start) -> None:
+    if not has_ipv6():
+        # The test of an IPv6 address has what becomes of one there.
+        return
+    server = start("probe", bind="[::]:0")
+    port = port_of(server)
+    assert serves(("::1", port))
+    # A client of IPv4 has its address.
+    assert ask(server, ("127.0.0.1", port))["REMOTE_ADDR"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_both_families_may_be_named_each_by_itself(start: Start, turned: bool) -> None:
+    if not has_ipv6():
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    addresses = [f"[::]:{port}", f"127.0.0.1:{port}"]
+    first, second = reversed(addresses) if turned else addresses
+    server = start("--bind", second, "probe", bind=first)
+    assert len(server.urls) == 2
+    assert serves(("::1", port)) and serves(("127.0.0.1", port))
+
+
+# Makes the only interface there is, as a machine without IPv6 has it, and becomes the program.
 WITHOUT_IPV6 = """
 import fcntl, os, socket, struct, sys
 IFF_UP, SIOCSIFFLAGS = 1, 0x8914
@@ -128,6 +160,42 @@ def test_a_unix_socket_is_removed_at_the_end(start: Start) -> None:
     ask(server, server.address)
     server.stop()
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "mode"),
+    [
+        ("", 0o666),
+        ("?mode=0600", 0o600),
+        (f"?group={os.getegid()}", 0o660),
+        (f"?group={os.getegid()}&mode=0622", 0o622),
+    ],
+)
+def test_a_unix_socket_has_its_mode_whatever_the_umask(start: Start, options: str, mode: int) -> None:
+    """Else the proxy, which is another user, could not connect."""
+    with_umask = ["/bin/sh", "-c", 'umask 077; exec "$@"', "sh"]
+    server = start("probe", bind=f"unix:s{options}", before=with_umask)
+    found = (server.folder / "s").stat()
+    assert (found.st_mode & 0o777, found.st_gid) == (mode, os.getegid())
+    assert server.address == str(server.folder / "s")
+    ask(server, server.address)
+    server.stop()
+    assert not (server.folder / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("?mode=0999", "has a mode that is not an octal number from 0 to 0777"),
+        ("?owner=www-data", "is neither mode=0660 nor group=NAME"),
+        ("?group=no-group-has-this-name", "has a group that is no group of this machine"),
+    ],
+)
+def test_what_is_wrong_about_a_unix_socket_is_told(run: Run, options: str, problem: str) -> None:
+    ran = run("probe", bind=f"unix:s{options}")
+    assert ran.code == 64
+    assert f'bind "unix:s{options}" ' in ran.err
+    assert problem in ran.err
 
 
 def test_a_stale_socket_is_replaced(start: Start, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ use tracing::{error, warn};
 
 pub use config::{Preload, Program, Reread, Settings, SiteId};
 pub use ipc::message::{ChildOrder, ChildReport, MoldReport, Order, Spawn, Unloadable};
-pub use listen::address::{Address, AddressError};
+pub use listen::address::{Address, AddressError, UnixPlace};
 pub use listen::error::BindError;
 pub use listen::{Listener, Local};
 pub use process::exit::ExitReason;

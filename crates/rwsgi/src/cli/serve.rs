@@ -191,7 +191,12 @@ fn open(config: &Config) -> Result<Vec<Listener>, BindError> {
     }
     let mut listeners = handed_down;
     for address in &config.bind {
-        match Listener::open(address, config.backlog, config.identity.as_ref()) {
+        match Listener::open(
+            address,
+            &config.bind,
+            config.backlog,
+            config.identity.as_ref(),
+        ) {
             Ok(more) => listeners.extend(more),
             Err(problem) => {
                 listeners.iter().for_each(Listener::remove_file);

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use crate::control::{Answer, Command};
 use crate::listen::error::BindError;
-use crate::listen::unix::{self, Whose};
+use crate::listen::unix::{self, Access, Whose};
 use crate::process::identity::{Group, Identity};
 
 /// Clients at the same time that send a command or read an answer; further ones wait in the backlog.
@@ -120,16 +120,11 @@ impl Control {
         let own = Mode::S_IRUSR | Mode::S_IWUSR;
         let mode = group.map_or(own, |_| own | Mode::S_IRGRP | Mode::S_IWGRP);
         let backlog = Backlog::new(16).unwrap_or(Backlog::MAXCONN);
-        let (socket, file) = unix::open(path, mode, backlog, user, Whose::Ours)?;
+        let access = Access { mode, group };
+        let (socket, file) = unix::open(path, access, backlog, user, Whose::Ours)?;
         if file.is_in_reach() {
             let path = path.display();
             warn!(%path, "--user can put another socket in the place of the control socket: a folder of root's is safer");
-        }
-        let given = group.map(|group| file.give_to_group(group, mode));
-        if let Some(Err(source)) = given {
-            file.remove();
-            let address = format!("unix:{}", path.display());
-            return Err(BindError::Refused { address, source });
         }
         Ok(Self {
             listener: socket.into(),

@@ -17,9 +17,21 @@ pub enum Address {
         port: u16,
     },
     /// A unix socket.
-    Unix(PathBuf),
+    Unix(UnixPlace),
     /// An inherited socket that already listens, by its number.
     Fd(RawFd),
+}
+
+/// A unix socket, and who may connect to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixPlace {
+    /// Where its file is.
+    pub path: PathBuf,
+    /// The mode of the file, whatever the umask is; without one, it is that of a group alone where there is one, and for all
+    /// else.
+    pub mode: Option<u16>,
+    /// The name or number of the file's group; without one, it is that of the user who serves.
+    pub group: Option<String>,
 }
 
 /// Why a text is not an [`Address`].
@@ -43,6 +55,14 @@ pub enum AddressError {
     /// `unix:` without a path.
     #[error("names no path after unix:")]
     NoPath,
+    /// `unix:PATH?` with something else than `mode=` and `group=`.
+    #[error(
+        "has something behind the path that is neither mode=0660 nor group=NAME: write unix:PATH?mode=0660&group=NAME"
+    )]
+    UnixOption,
+    /// The mode of a unix socket is none.
+    #[error("has a mode that is not an octal number from 0 to 0777")]
+    Mode,
     /// `fd://` without the number of a descriptor.
     #[error("has no descriptor's number after fd://")]
     Descriptor,
@@ -52,12 +72,8 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err(AddressError::NoPath)
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
+        if let Some(place) = text.strip_prefix("unix:") {
+            return place.parse().map(Self::Unix);
         }
         if let Some(number) = text.strip_prefix("fd://") {
             return number
@@ -74,6 +90,52 @@ impl FromStr for Address {
         let port = if digits { port.parse().ok() } else { None }.ok_or(AddressError::Port)?;
         Ok(Self::Tcp { host, port })
     }
+}
+
+impl FromStr for UnixPlace {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (path, options) = text
+            .split_once('?')
+            .map_or((text, None), |(path, options)| (path, Some(options)));
+        if path.is_empty() {
+            return Err(AddressError::NoPath);
+        }
+        let mut place = Self::from(PathBuf::from(path));
+        for option in options.into_iter().flat_map(|options| options.split('&')) {
+            match option.split_once('=') {
+                Some(("mode", mode)) => place.mode = Some(mode_of(mode)?),
+                Some(("group", group)) if !group.is_empty() => place.group = Some(group.to_owned()),
+                _ => return Err(AddressError::UnixOption),
+            }
+        }
+        Ok(place)
+    }
+}
+
+impl From<PathBuf> for UnixPlace {
+    fn from(path: PathBuf) -> Self {
+        let (mode, group) = (None, None);
+        Self { path, mode, group }
+    }
+}
+
+impl UnixPlace {
+    /// The mode of its file. Who connects needs the right to write.
+    pub(crate) fn mode(&self) -> u16 {
+        let default = if self.group.is_some() { 0o660 } else { 0o666 };
+        self.mode.unwrap_or(default)
+    }
+}
+
+fn mode_of(text: &str) -> Result<u16, AddressError> {
+    // `from_str_radix` takes a sign.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u16::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| digits && *mode <= 0o777);
+    mode.ok_or(AddressError::Mode)
 }
 
 /// The host of `text`, which is `host:port`, without brackets.
@@ -112,9 +174,22 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(place) => place.fmt(f),
             Self::Fd(fd) => write!(f, "fd://{fd}"),
         }
+    }
+}
+
+impl fmt::Display for UnixPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix:{}", self.path.display())?;
+        let mode = self.mode.map(|mode| format!("mode={mode:04o}"));
+        let group = self.group.as_ref().map(|group| format!("group={group}"));
+        let options: Vec<String> = mode.into_iter().chain(group).collect();
+        if options.is_empty() {
+            return Ok(());
+        }
+        write!(f, "?{}", options.join("&"))
     }
 }
 
@@ -140,11 +215,26 @@ mod tests {
             "[::]:80",
             "unix:/run/a b.sock",
             "unix:x",
+            "unix:x?mode=0660",
+            "unix:x?group=www-data",
+            "unix:x?mode=0600&group=33",
             "fd://3",
         ] {
             check(text, text);
         }
         check(":8000", "0.0.0.0:8000");
+        check("unix:x?group=a&mode=666", "unix:x?mode=0666&group=a");
+    }
+
+    #[test]
+    fn a_unix_socket_is_for_all_unless_it_has_a_group() {
+        for (text, mode) in [
+            ("x", 0o666),
+            ("x?group=a", 0o660),
+            ("x?group=a&mode=0640", 0o640),
+        ] {
+            assert_eq!(text.parse::<UnixPlace>().unwrap().mode(), mode, "{text}");
+        }
     }
 
     #[test]
@@ -173,6 +263,14 @@ mod tests {
             ("http://localhost:80", AddressError::Host),
             ("a b:80", AddressError::Host),
             ("unix:", AddressError::NoPath),
+            ("unix:?mode=0660", AddressError::NoPath),
+            ("unix:x?", AddressError::UnixOption),
+            ("unix:x?owner=a", AddressError::UnixOption),
+            ("unix:x?group=", AddressError::UnixOption),
+            ("unix:x?mode=rw", AddressError::Mode),
+            ("unix:x?mode=", AddressError::Mode),
+            ("unix:x?mode=1777", AddressError::Mode),
+            ("unix:x?mode=+660", AddressError::Mode),
             ("fd://", AddressError::Descriptor),
             ("fd://-1", AddressError::Descriptor),
         ] {

@@ -16,6 +16,14 @@ pub enum BindError {
     /// The path exists and is not a socket; it is not removed.
     #[error("{} exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
+    /// The group that a unix socket is to have.
+    #[error("cannot listen on {address}: its group {problem}")]
+    Group {
+        /// The address.
+        address: String,
+        /// What is wrong with it; the end of a sentence.
+        problem: String,
+    },
     /// The host has no address.
     #[error("{host} cannot be resolved")]
     Unresolved {
@@ -52,7 +60,7 @@ impl BindError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::InUse(_) | Self::NotASocket(_) | Self::Unresolved { .. } => true,
-            Self::NotListening(_) => false,
+            Self::NotListening(_) | Self::Group { .. } => false,
             Self::Refused { source, .. } => {
                 let errno = source.raw_os_error().map(Errno::from_raw);
                 matches!(errno, Some(Errno::EADDRNOTAVAIL | Errno::ENODEV))

@@ -5,7 +5,7 @@ pub(crate) mod error;
 pub(crate) mod unix;
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,8 @@ use nix::sys::stat::Mode;
 
 use crate::listen::address::Address;
 use crate::listen::error::BindError;
-use crate::listen::unix::{Whose, listener_flags};
-use crate::process::identity::Identity;
+use crate::listen::unix::{Access, Whose, listener_flags};
+use crate::process::identity::{Group, Identity};
 use crate::sys::socket::inherited;
 
 /// The first descriptor that systemd passes.
@@ -44,24 +44,42 @@ pub enum Local {
 }
 
 impl Listener {
-    /// Listens on every address that `address` resolves to; a host name may have several. `user` is the user that
-    /// serves, if it is not this process's.
+    /// Listens on every address that `address` resolves to; a host name may have several, and `[::]` includes those of
+    /// IPv4, unless they are among the `others`. `user` is the user that serves, if it is not this process's.
     ///
     /// # Errors
     /// [`BindError`], with the reason.
     pub fn open(
         address: &Address,
+        others: &[Address],
         backlog: u32,
         user: Option<&Identity>,
     ) -> Result<Vec<Self>, BindError> {
         match address {
-            Address::Tcp { host, port } => open_host(host, *port, backlog),
-            Address::Unix(path) => {
-                let (mode, backlog) = (Mode::from_bits_truncate(0o777), backlog_of(backlog));
-                let (socket, file) = unix::open(path, mode, backlog, user, Whose::Users)?;
+            Address::Tcp { host, port } => {
+                let is_ipv4_too = !others.iter().any(|other| is_ipv4_of(other, *port));
+                open_host(host, *port, is_ipv4_too, backlog)
+            }
+            Address::Unix(place) => {
+                let wrong = |problem| BindError::Group {
+                    address: place.to_string(),
+                    problem,
+                };
+                let group = place
+                    .group
+                    .as_deref()
+                    .map(Group::find)
+                    .transpose()
+                    .map_err(wrong)?;
+                let access = Access {
+                    mode: Mode::from_bits_truncate(place.mode().into()),
+                    group,
+                };
+                let backlog = backlog_of(backlog);
+                let (socket, file) = unix::open(&place.path, access, backlog, user, Whose::Users)?;
                 Ok(vec![Self {
                     socket,
-                    local: Local::Unix(path.clone()),
+                    local: Local::Unix(place.path.clone()),
                     file: Some(file),
                 }])
             }
@@ -106,7 +124,7 @@ impl Listener {
                         .to_socket_addrs()
                         .map_or(true, |mut found| found.any(is_host))
             }
-            (Address::Unix(path), Local::Unix(local)) => path == local,
+            (Address::Unix(place), Local::Unix(local)) => place.path == *local,
             (Address::Fd(_), _) => true,
             _ => false,
         }
@@ -194,8 +212,21 @@ impl AsFd for Listener {
     }
 }
 
-/// Listens on all addresses of a host, and on the same port of each.
-fn open_host(host: &str, port: u16, backlog: u32) -> Result<Vec<Listener>, BindError> {
+/// Whether an address stands for this port of IPv4.
+fn is_ipv4_of(address: &Address, port: u16) -> bool {
+    match address {
+        Address::Tcp { host, port: other } => *other == port && host.parse::<Ipv6Addr>().is_err(),
+        _ => false,
+    }
+}
+
+/// Listens on all addresses of a host, and on the same port of each; with `is_ipv4_too`, `[::]` is for both families.
+fn open_host(
+    host: &str,
+    port: u16,
+    is_ipv4_too: bool,
+    backlog: u32,
+) -> Result<Vec<Listener>, BindError> {
     let unresolved = |source| BindError::Unresolved {
         host: host.to_owned(),
         source,
@@ -214,7 +245,7 @@ fn open_host(host: &str, port: u16, backlog: u32) -> Result<Vec<Listener>, BindE
         if let Some(Local::Tcp(first)) = listeners.first().map(Listener::local) {
             address.set_port(first.port());
         }
-        match open_tcp(address, backlog) {
+        match open_tcp(address, is_ipv4_too, backlog) {
             Ok(listener) => listeners.push(listener),
             // `localhost` has an IPv6 address even where the machine has no IPv6.
             Err(errno @ (Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT)) => {
@@ -230,7 +261,7 @@ fn open_host(host: &str, port: u16, backlog: u32) -> Result<Vec<Listener>, BindE
     }
 }
 
-fn open_tcp(address: SocketAddr, backlog: u32) -> nix::Result<Listener> {
+fn open_tcp(address: SocketAddr, is_ipv4_too: bool, backlog: u32) -> nix::Result<Listener> {
     let family = if address.is_ipv6() {
         AddressFamily::Inet6
     } else {
@@ -240,8 +271,10 @@ fn open_tcp(address: SocketAddr, backlog: u32) -> nix::Result<Listener> {
     // Without this option, closing connections of a former server would keep the port taken.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
-        // An IPv6 listener accepts IPv6 only, so that the same port can be bound for IPv4 too.
-        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+        // `[::]` is for IPv4 as well, whatever net.ipv6.bindv6only says, unless that has a listener of its own. Any other address
+        // is of one family.
+        let is_alone = !(is_ipv4_too && address.ip().is_unspecified());
+        setsockopt(&socket, sockopt::Ipv6V6Only, &is_alone)?;
     }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&socket, backlog_of(backlog))?;
@@ -295,7 +328,7 @@ mod tests {
     use std::os::fd::IntoRawFd;
 
     fn open(address: &str) -> Result<Vec<Listener>, BindError> {
-        Listener::open(&address.parse().unwrap(), 511, None)
+        Listener::open(&address.parse().unwrap(), &[], 511, None)
     }
 
     fn port(listener: &Listener) -> u16 {
@@ -359,7 +392,7 @@ mod tests {
     fn a_listening_socket_is_inherited_with_its_address() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        let listeners = Listener::open(&Address::Fd(socket.into_raw_fd()), 511, None).unwrap();
+        let listeners = Listener::open(&Address::Fd(socket.into_raw_fd()), &[], 511, None).unwrap();
         assert_eq!(listeners[0].local(), &Local::Tcp(address));
         let flags = OFlag::from_bits_retain(fcntl(&listeners[0], FcntlArg::F_GETFL).unwrap());
         assert!(flags.contains(OFlag::O_NONBLOCK));
@@ -371,7 +404,7 @@ mod tests {
         let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         for number in [client.into_raw_fd(), file.into_raw_fd(), 0, 1_000_000] {
-            let error = Listener::open(&Address::Fd(number), 511, None).unwrap_err();
+            let error = Listener::open(&Address::Fd(number), &[], 511, None).unwrap_err();
             assert!(
                 matches!(error, BindError::NotListening(named) if named == number),
                 "{error}"

@@ -14,7 +14,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod, umask};
+use nix::unistd::chown;
 
 use crate::listen::error::BindError;
 use crate::process::exit::ExitReason;
@@ -32,6 +33,17 @@ pub(crate) struct File {
     path: PathBuf,
     place: Place,
     identity: (u64, u64),
+    /// It has a group of its own.
+    has_group: bool,
+}
+
+/// Who may connect to a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    /// Of its file, whatever the umask is.
+    pub(crate) mode: Mode,
+    /// Whose file it is; that of the process that makes it without one.
+    pub(crate) group: Option<Group>,
 }
 
 impl File {
@@ -44,6 +56,7 @@ impl File {
             path: path.to_owned(),
             place,
             identity,
+            has_group: false,
         })
     }
 
@@ -65,19 +78,21 @@ impl File {
         &self.path
     }
 
-    /// Permits a group to use it.
-    pub(crate) fn give_to_group(&self, group: Group, mode: Mode) -> io::Result<()> {
-        let (is, gid) = (self.identity, group.gid());
-        self.place.give_socket(is, None, gid, Some(mode))
-    }
-
     /// Gives it to this user, unless a process of this user has created it.
     pub(crate) fn give(&self, user: &Identity) -> io::Result<()> {
         if self.place.is_in_reach() {
             return Ok(());
         }
         let (uid, gid) = user.owner();
-        self.place.give_socket(self.identity, Some(uid), gid, None)
+        let gid = (!self.has_group).then_some(gid);
+        self.place.give_socket(self.identity, Some(uid), gid)
+    }
+
+    /// Gives it the mode that the umask has cut, and its group.
+    fn open_to(&self, access: Access) -> io::Result<()> {
+        let gid = access.group.map(Group::gid);
+        self.place.give_socket(self.identity, None, gid)?;
+        self.place.open_socket(self.identity, access.mode)
     }
 
     /// Removes the file, unless another one has replaced it.
@@ -98,11 +113,10 @@ pub(crate) enum Whose {
     Ours,
 }
 
-/// Listens on `path`, which is created with `mode`, less the umask. `user` is the application's user of a root
-/// server.
+/// Listens on `path`, which is created with `access`. `user` is the application's user of a root server.
 pub(crate) fn open(
     path: &Path,
-    mode: Mode,
+    access: Access,
     backlog: Backlog,
     user: Option<&Identity>,
     whose: Whose,
@@ -124,15 +138,15 @@ pub(crate) fn open(
     let _guard = folder.and_then(|folder| Flock::lock(folder, FlockArg::LockExclusive).ok());
     let flags = listener_flags();
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(refused)?;
-    // Linux creates the file with the mode of the socket. So the mode is right from the beginning, without changing
-    // the umask, which all threads share.
-    fchmod(socket.as_fd(), mode).map_err(refused)?;
+    // Linux creates the file with the mode of the socket, less the umask. So it is never more open than it should be,
+    // without changing the umask, which all threads share.
+    fchmod(socket.as_fd(), access.mode).map_err(refused)?;
     let user = user.filter(|_| place.is_in_reach());
     let (address, user) = match (user, whose) {
         (Some(_), Whose::Ours) => (UnixAddr::new(&place.held()).map_err(refused)?, None),
         _ => (address, user),
     };
-    let take = || take(socket.as_fd(), &address, user);
+    let take = || take(socket.as_fd(), &address, access, user);
     let taken = match take() {
         Err(Errno::EADDRINUSE) => make_room(&place).and_then(|()| take()),
         other => other,
@@ -145,21 +159,43 @@ pub(crate) fn open(
         .socket()
         .map_err(failed)?
         .ok_or_else(|| failed(replaced()))?;
+    let file = File {
+        path,
+        place,
+        identity,
+        has_group: access.group.is_some(),
+    };
+    // The control socket without a group is made with all the rights that it has.
+    if user.is_none()
+        && (whose == Whose::Users || access.group.is_some())
+        && let Err(source) = file.open_to(access)
+    {
+        file.remove();
+        return Err(failed(source));
+    }
     listen(&socket, backlog).map_err(refused)?;
-    Ok((
-        socket,
-        File {
-            path,
-            place,
-            identity,
-        },
-    ))
+    Ok((socket, file))
 }
 
 /// Binds the socket, in a process of this user if there is one.
-fn take(socket: BorrowedFd<'_>, address: &UnixAddr, user: Option<&Identity>) -> nix::Result<()> {
-    let take = || bind(socket.as_raw_fd(), address);
-    let Some(user) = user else { return take() };
+fn take(
+    socket: BorrowedFd<'_>,
+    address: &UnixAddr,
+    access: Access,
+    user: Option<&Identity>,
+) -> nix::Result<()> {
+    let Some(user) = user else {
+        return bind(socket.as_raw_fd(), address);
+    };
+    let take = || {
+        // This process has one thread and ends here: no other file is made.
+        umask(Mode::empty());
+        bind(socket.as_raw_fd(), address)?;
+        match (access.group, address.path()) {
+            (Some(group), Some(path)) => chown(path, None, Some(group.gid())),
+            _ => Ok(()),
+        }
+    };
     let code = |errno: Errno| u8::try_from(errno as i32).unwrap_or(u8::MAX);
     match user.rehearse(|| take().map_or_else(code, |()| 0)) {
         Ok(()) => Ok(()),
@@ -211,7 +247,7 @@ mod tests {
     use tempfile::tempdir;
 
     fn open(path: &Path) -> Result<Listener, BindError> {
-        Listener::open(&Address::Unix(path.to_path_buf()), 511, None)
+        Listener::open(&Address::Unix(path.to_path_buf().into()), &[], 511, None)
             .map(|mut listeners| listeners.remove(0))
     }
 

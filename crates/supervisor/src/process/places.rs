@@ -199,23 +199,23 @@ impl Place {
         Ok(unlinkat(&self.folder, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
-    /// Gives a socket to a user and group, if its device and inode are these. Sets the mode again, which the umask
-    /// has reduced.
+    /// Gives a socket to a user and group, if it is the file with this device and inode.
     pub(crate) fn give_socket(
         &self,
         is: (u64, u64),
         uid: Option<Uid>,
-        gid: Gid,
-        mode: Option<Mode>,
+        gid: Option<Gid>,
     ) -> io::Result<()> {
         let socket = self.this_socket(is)?.ok_or_else(replaced)?;
-        fchownat(&socket, "", uid, Some(gid), AtFlags::AT_EMPTY_PATH)?;
-        if let Some(mode) = mode {
-            // By the descriptor: chmod follows the link in /proc to exactly this file.
-            let file = format!("/proc/self/fd/{}", socket.as_raw_fd());
-            std::fs::set_permissions(file, Permissions::from_mode(mode.bits()))?;
-        }
-        Ok(())
+        Ok(fchownat(&socket, "", uid, gid, AtFlags::AT_EMPTY_PATH)?)
+    }
+
+    /// Gives a socket this mode, if it is the file with this device and inode.
+    pub(crate) fn open_socket(&self, is: (u64, u64), mode: Mode) -> io::Result<()> {
+        let socket = self.this_socket(is)?.ok_or_else(replaced)?;
+        // By the descriptor: chmod follows the link in /proc to exactly this file.
+        let file = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        std::fs::set_permissions(file, Permissions::from_mode(mode.bits()))
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn serve(options: &[String]) -> ExitCode {
         queue: 4,
     })
     .unwrap();
-    let listeners = Listener::open(&"127.0.0.1:0".parse().unwrap(), 8, None).unwrap();
+    let listeners = Listener::open(&"127.0.0.1:0".parse().unwrap(), &[], 8, None).unwrap();
     let roles = Actors {
         options: options.to_vec(),
         settings: settings.clone(),

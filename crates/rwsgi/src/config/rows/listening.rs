@@ -16,17 +16,22 @@ pub(crate) const BIND: Opt = Opt {
     value: "ADDR",
     default: Some("127.0.0.1:8000"),
     short: "Listen here: host:port, :port, [::1]:port, unix:PATH or fd://N",
-    long: "Port 0 lets the kernel pick one; without a host, every IPv4 address of the machine is meant; `fd://N` is \
-        a listening socket that the server inherits. When systemd passes sockets and `--bind` is not given, those \
-        are used. The file of a unix socket, whose path has at most 107 bytes, is `--user`'s. In a folder that this user \
+    long: "Port 0 lets the kernel pick one; without a host, every IPv4 address of the machine is meant, with `[::]` \
+        every IPv4 and IPv6 address, unless the same port of IPv4 is named as well; `fd://N` is a listening socket that the server inherits. When systemd passes sockets and `--bind` is not given, those \
+        are used. The file of a unix socket, whose path has at most 107 bytes, is `--user`'s, and everybody may connect to it; \
+        `unix:PATH?mode=0660&group=www-data` says who may. In a folder that this user \
         can change, or below one, it is made with this user's rights; links that the user may have made are refused.",
     given: Some(|config| config.bind_given = true),
     kind: Kind::List(|config, text, folder| {
         let mut address = text
             .parse()
             .map_err(|error: AddressError| error.to_string())?;
-        if let Address::Unix(path) = &mut address {
-            *path = folder.join(&*path);
+        if let Address::Unix(place) = &mut address {
+            place.path = folder.join(&place.path);
+            if let Some(group) = &place.group {
+                let wrong = |problem| format!("has a group that {problem}");
+                supervisor::Group::find(group).map_err(wrong)?;
+            }
         }
         config.bind.push(address);
         Ok(())

@@ -196,7 +196,10 @@ fn paths_are_made_absolute_from_where_they_are_meant() {
     );
     assert_eq!(
         config.bind,
-        [Address::Unix(start("s")), Address::Unix("/s".into())]
+        [
+            Address::Unix(start("s").into()),
+            Address::Unix(PathBuf::from("/s").into())
+        ]
     );
     assert_eq!(config.app, Target::File(start("site/app.py")));
 }
