@@ -26,7 +26,7 @@ use crate::net::Stream;
 use crate::timing::{Phase, Verdict, poll_deadline};
 
 /// How long further input is read and discarded after the last response, so that the client can read the response.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// State shared by a connection and its requests.
 struct Connection<'c, S: Stream, H> {
@@ -137,7 +137,7 @@ impl<S: Stream, H> Connection<'_, S, H> {
             self.note_cut_off();
         }
         // The client is slow or has closed: whether it reads its last response does not matter.
-        let _ = timeout(LINGER_TIMEOUT, self.close(error)).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.close(error)).await;
     }
 
     /// Sends the error response, if there is one, and closes so that the client can still read it (RFC 9112 section

@@ -141,7 +141,7 @@ pub struct Elastic {
 /// How an elastic pool grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// Without bursts of new children.
+    /// With limits on starting children, so that their imports do not overload the machine.
     #[default]
     Safe,
     /// Exactly as Apache does.

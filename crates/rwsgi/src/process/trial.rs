@@ -32,7 +32,7 @@ pub(crate) struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    /// `None` when there is nothing to try: an application without findings gets no requests except those of
+    /// `None` when there is nothing to try: an application without unknown findings gets no requests except those of
     /// `--warmup`.
     ///
     /// `warmed`: the duration of the warm-up, if no request failed.
