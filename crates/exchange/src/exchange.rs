@@ -31,7 +31,7 @@ pub struct Exchange {
     geometry: Geometry,
     pub(crate) doorbell: Doorbell,
     /// The application of this process has closed the server's descriptors: the front cannot be woken any more.
-    is_cut_off: AtomicBool,
+    has_lost_descriptors: AtomicBool,
     /// The front's ends. Molds and children close them: a process that shares the open file could make it blocking, and the
     /// front would hang in it.
     front: Mutex<Option<FrontEnds>>,
@@ -56,7 +56,7 @@ impl Exchange {
             mapping,
             geometry,
             doorbell,
-            is_cut_off: AtomicBool::new(false),
+            has_lost_descriptors: AtomicBool::new(false),
             fd_channel: children,
             front: Mutex::new(Some(FrontEnds {
                 doorbell_reader,
@@ -117,7 +117,7 @@ impl Exchange {
     pub(crate) fn wake_front(&self) {
         // When it cannot be woken, it reads the answer when this process has been reaped.
         if self.mapping.header().front.mark_unparked() && self.doorbell.ring().is_err() {
-            self.is_cut_off.store(true, Relaxed);
+            self.has_lost_descriptors.store(true, Relaxed);
         }
     }
 
@@ -125,14 +125,14 @@ impl Exchange {
     /// descriptor it did not open. The process must end: it can neither wake the front, nor fetch a body, nor send a file.
     /// Checked when one of them is needed, and before a thread parks.
     #[must_use]
-    pub fn is_cut_off(&self) -> bool {
-        self.is_cut_off.load(Relaxed)
+    pub fn has_lost_descriptors(&self) -> bool {
+        self.has_lost_descriptors.load(Relaxed)
     }
 
     /// Checks whether the descriptors are still those of the server.
-    pub fn look_for_descriptors(&self) {
+    pub fn check_descriptors(&self) {
         if self.doorbell.get().is_err() || self.fd_channel.children.get().is_err() {
-            self.is_cut_off.store(true, Relaxed);
+            self.has_lost_descriptors.store(true, Relaxed);
         }
     }
 

@@ -18,9 +18,9 @@ pub struct Governor {
 
 /// What a child's threads are doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Activity {
     /// Threads that are not parked: they run a request, or look for one.
-    pub awake: u32,
+    pub unparked: u32,
     /// Requests wait, and threads of this child are parked only because of its limit.
     pub held_back: bool,
     /// The running requests: the thread, and the nanoseconds at which it took the request, which tell one from the next.
@@ -46,20 +46,20 @@ impl Governor {
     /// Whether more than one thread is unparked, or one is held back.
     #[must_use]
     pub fn matters(&self) -> bool {
-        let look = self.look();
-        look.awake > 1 || look.held_back
+        let activity = self.activity();
+        activity.unparked > 1 || activity.held_back
     }
 
     /// What the threads are doing now.
     #[must_use]
-    pub fn look(&self) -> Look {
+    pub fn activity(&self) -> Activity {
         let allowed = &self.exchange.scoreboard().child(self.child.slot).limit;
         let census = allowed.census(self.exchange.parkers(self.child.slot));
         let first = self.exchange.thread_index(self.child.slot, 0);
         let threads = usize::from(self.exchange.geometry().threads);
         let threads = &self.exchange.mapping.threads()[first..first + threads];
-        Look {
-            awake: census.unparked,
+        Activity {
+            unparked: census.unparked,
             held_back: census.has_parked
                 && census.next.is_none()
                 && !self.exchange.queue().is_empty(),

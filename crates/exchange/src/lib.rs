@@ -67,7 +67,7 @@ pub use {
     dispatcher::{Dispatcher, Full, Part, Refused, Sink, Wish},
     exchange::Exchange,
     fd_channel::WantedBody,
-    governor::{Governor, Look},
+    governor::{Activity, Governor},
     load::Load,
     original::Original,
     places::{ChildPlace, ChildState, Geometry},

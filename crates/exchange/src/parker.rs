@@ -30,7 +30,7 @@ impl Parker {
         if self.prepare_park(something_to_do) {
             while self.0.load(Ordering::Acquire) == PARKED {
                 if futex_wait(&self.0, PARKED) {
-                    self.set_awake();
+                    self.cancel_park();
                     return true;
                 }
             }
@@ -43,14 +43,14 @@ impl Parker {
         self.0.store(PARKED, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if something_to_do() {
-            self.set_awake();
+            self.cancel_park();
             return false;
         }
         true
     }
 
     /// Stores that this thread is not parked.
-    pub(crate) fn set_awake(&self) {
+    pub(crate) fn cancel_park(&self) {
         self.0.store(UNPARKED, Ordering::Relaxed);
     }
 
@@ -71,7 +71,7 @@ impl Parker {
     /// Wakes the thread also when it was marked as woken by a process that died before it woke it. A thread without work
     /// parks again.
     pub(crate) fn unpark_always(&self) {
-        self.set_awake();
+        self.cancel_park();
         futex_wake(&self.0);
     }
 

@@ -105,8 +105,8 @@ impl Worker {
                 self.wake_another();
             }
             // Checked before parking, or an idle child might never find out: the doorbell is not needed while the front runs.
-            self.exchange.look_for_descriptors();
-            if self.exchange.is_cut_off() {
+            self.exchange.check_descriptors();
+            if self.exchange.has_lost_descriptors() {
                 self.pass_wake_up_on();
                 // Wakes the other threads, which find the same.
                 wake_child(&self.exchange, self.owner.child);
@@ -260,7 +260,7 @@ impl Answer<'_> {
             return Err(io::ErrorKind::NotFound.into());
         }
         let file = self.worker.exchange.fd_channel.fetch(self.request_id);
-        file.inspect_err(|_| self.worker.exchange.look_for_descriptors())
+        file.inspect_err(|_| self.worker.exchange.check_descriptors())
     }
 }
 
@@ -316,7 +316,7 @@ impl Reply for Answer<'_> {
             || exchange
                 .fd_channel
                 .give(self.request_id, &extent)
-                .inspect_err(|_| exchange.look_for_descriptors())
+                .inspect_err(|_| exchange.check_descriptors())
                 .is_ok();
         // Without the file the answer cannot be completed.
         let after = if given { After::File } else { After::Broken };

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::plan::{MAX_PENDING_ORDERS, Plan};
 use crate::{
-    Action, Child, Elastic, Event, Exit, Generation, GiveUp, Life, Message, Mpm, Observed,
+    Action, Child, ChildStats, Elastic, Event, Exit, Generation, GiveUp, Message, Mpm, Observed,
 };
 
 /// The most children started in one pass (`MAX_SPAWN_RATE`).
@@ -393,10 +393,10 @@ impl Parent {
 
 /// Children of the new generation, which has at least one when it becomes the current one.
 fn count_new_generation(seen: &Observed<'_>) -> u16 {
-    let is_there = |(child, life): &(&Child, &Life)| {
-        life.is_current && matches!(child, Child::Starting { .. } | Child::Ready { .. })
+    let is_there = |(child, stats): &(&Child, &ChildStats)| {
+        stats.is_current && matches!(child, Child::Starting { .. } | Child::Ready { .. })
     };
-    let there = seen.children.iter().zip(seen.lives).filter(is_there);
+    let there = seen.children.iter().zip(seen.stats).filter(is_there);
     u16::try_from(there.count()).unwrap_or(u16::MAX)
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn decide(
     let gone = count(|child| *child == Child::Gone);
     if ready + coming + gone < wanted {
         grow(wanted - ready - coming - gone, backoffs, seen, plan);
-    } else if ready + coming > wanted && seen.lives.iter().all(|life| life.is_current) {
+    } else if ready + coming > wanted && seen.stats.iter().all(|stats| stats.is_current) {
         // While a generation is replaced by the next there is one child more, and `turnover` chooses which one leaves.
         shrink(ready.min(ready + coming - wanted), seen, plan);
     }

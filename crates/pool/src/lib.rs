@@ -34,7 +34,7 @@ pub use action::{Action, GiveUp, Message, Reason};
 pub use directives::{Correction, Directive, Directives, Elastic, Mpm};
 pub use front::{Front, FrontAction, FrontMemory, decide_front};
 pub use limits::{Limits, Pool, Recycling, Safe};
-pub use observed::{Child, Demand, Event, Exit, Generation, Life, Mold, Observed, Weight};
+pub use observed::{Child, ChildStats, Demand, Event, Exit, Generation, Mold, Observed, Weight};
 pub use threads::{ThreadLimitRule, ThreadSample};
 
 use backoffs::Backoffs;

@@ -12,7 +12,7 @@ pub struct Observed<'a> {
     /// The children by slot.
     pub children: &'a [Child],
     /// Statistics of each child, for recycling; empty without recycling.
-    pub lives: &'a [Life],
+    pub stats: &'a [ChildStats],
     /// The requests that wait.
     pub demand: Demand,
     /// The memory that children take; `None` until one has been measured.
@@ -80,7 +80,7 @@ pub enum Child {
 
 /// Statistics of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct ChildStats {
     /// It belongs to the generation that serves, and not to an earlier one.
     pub is_current: bool,
     /// Requests that it has answered.
@@ -129,7 +129,7 @@ pub enum Event {
     /// The mold died or could not be forked.
     MoldDied,
     /// A new generation has become the current one (`USR1` of Apache), of which at least the first child takes requests.
-    /// Children of earlier ones serve on, with `is_current` of their [`Life`] unset, and are replaced one after the other.
+    /// Children of earlier ones serve on, with `is_current` of their [`ChildStats`] unset, and are replaced one after the other.
     /// Apache tells all of them to leave at once.
     GracefulRestart,
 }

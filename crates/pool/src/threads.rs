@@ -41,7 +41,7 @@ pub struct ThreadSample<'a> {
     /// A thread with a request computes now, or waits for a processor.
     pub computing: bool,
     /// Threads that are not parked: they run a request, or look for one.
-    pub awake: u32,
+    pub unparked: u32,
     /// Requests wait only because of the limit.
     pub held_back: bool,
     /// About how long each running request has computed.
@@ -129,7 +129,7 @@ impl ThreadLimitRule {
         // A thread that waits for a processor may hold the GIL, and a further thread would wait for both.
         let busy = level >= BUSY || seen.computing;
         self.shrunk = self.shrunk.saturating_add(1);
-        let crowded = level < PARALLEL && self.average > CROWDED && seen.awake > 1;
+        let crowded = level < PARALLEL && self.average > CROWDED && seen.unparked > 1;
         if !busy {
             self.trial = Trial::after(PAUSES.0);
             self.crowded.0 = 0;

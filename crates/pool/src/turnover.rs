@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::plan::Plan;
-use crate::{Action, Child, Life, Observed, Reason, Recycling};
+use crate::{Action, Child, ChildStats, Observed, Reason, Recycling};
 
 /// Retires outgoing children, or chooses the next. `complete`: the pool has all its children without the outgoing ones.
 pub(crate) fn decide(recycling: &Recycling, seen: &Observed<'_>, complete: bool, plan: &mut Plan) {
@@ -34,11 +34,11 @@ pub(crate) fn decide(recycling: &Recycling, seen: &Observed<'_>, complete: bool,
 /// The child to be replaced next. When there is none, notes the time at which one will be due.
 fn next(recycling: &Recycling, seen: &Observed<'_>, plan: &mut Plan) -> Option<(u16, Reason)> {
     let mut next: Option<(u16, Reason)> = None;
-    for (slot, (child, life)) in (0..).zip(seen.children.iter().zip(seen.lives)) {
+    for (slot, (child, stats)) in (0..).zip(seen.children.iter().zip(seen.stats)) {
         let Child::Ready { since, .. } = *child else {
             continue;
         };
-        let reason = due(recycling, since, life, plan);
+        let reason = due(recycling, since, stats, plan);
         // Children of an earlier generation come before all others.
         let first = match (next, reason) {
             (_, None) => false,
@@ -54,8 +54,13 @@ fn next(recycling: &Recycling, seen: &Observed<'_>, plan: &mut Plan) -> Option<(
     next
 }
 
-fn due(recycling: &Recycling, since: Duration, life: &Life, plan: &mut Plan) -> Option<Reason> {
-    if !life.is_current {
+fn due(
+    recycling: &Recycling,
+    since: Duration,
+    stats: &ChildStats,
+    plan: &mut Plan,
+) -> Option<Reason> {
+    if !stats.is_current {
         return Some(Reason::Reload);
     }
     let Recycling {
@@ -64,17 +69,17 @@ fn due(recycling: &Recycling, since: Duration, life: &Life, plan: &mut Plan) -> 
         inactivity_timeout,
         max_memory,
     } = *recycling;
-    if max_requests > 0 && life.requests >= max_requests {
+    if max_requests > 0 && stats.requests >= max_requests {
         return Some(Reason::MaxRequests);
     }
-    if max_memory > 0 && life.private.is_some_and(|private| private > max_memory) {
+    if max_memory > 0 && stats.private.is_some_and(|private| private > max_memory) {
         return Some(Reason::MaxChildMemory);
     }
     if !restart_interval.is_zero() && plan.due(since + restart_interval) {
         return Some(Reason::RestartInterval);
     }
     if !inactivity_timeout.is_zero()
-        && let Some(idle_since) = life.idle_since
+        && let Some(idle_since) = stats.idle_since
         && plan.due(idle_since + inactivity_timeout)
     {
         return Some(Reason::InactivityTimeout);

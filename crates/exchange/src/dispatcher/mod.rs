@@ -36,7 +36,7 @@ pub struct Dispatcher {
     /// The queue's position after the newest entry.
     tail: u64,
     /// How often the queue had to be repaired since another process had overwritten it.
-    mended: u64,
+    queue_repairs: u64,
     /// How far each thread's ring has been read.
     read: Vec<u64>,
     /// How often in a row a thread has written a position that no frames explain.
@@ -142,7 +142,7 @@ impl Dispatcher {
             free_blocks,
             waiting: VecDeque::new(),
             tail: 0,
-            mended: 0,
+            queue_repairs: 0,
             read: vec![0; threads],
             unexplained: vec![0; threads],
             takes_over: true,
@@ -314,7 +314,7 @@ impl Dispatcher {
     ///
     /// Our own code loses no wake-up and no dirty bit; but an application that writes into the exchange can overwrite them, and
     /// then a request would wait until something else happens. To be called at intervals while there are requests.
-    pub fn look_over(&mut self) {
+    pub fn recheck(&mut self) {
         self.stalled = (0..self.read.len()).collect();
         if !self.waiting.is_empty() {
             self.unpark_all();
@@ -341,8 +341,8 @@ impl Dispatcher {
     }
 
     /// Stores that the front is not parked.
-    pub fn set_awake(&self) {
-        self.exchange.mapping.header().front.set_awake();
+    pub fn cancel_park(&self) {
+        self.exchange.mapping.header().front.cancel_park();
     }
 
     /// Frees what a reaped child held: what it had answered is delivered, the rest is lost. Afterwards its slot may have the
@@ -392,8 +392,8 @@ impl Dispatcher {
 
     /// How often the queue had to be repaired since another process had overwritten it.
     #[must_use]
-    pub fn mended(&self) -> u64 {
-        self.mended
+    pub fn queue_repairs(&self) -> u64 {
+        self.queue_repairs
     }
 
     /// Free blocks.
@@ -450,7 +450,7 @@ impl Dispatcher {
     fn repair_queue(&mut self) {
         let oldest = self.waiting.front().copied();
         if !self.exchange.queue().agrees(self.tail, oldest) {
-            self.mended += 1;
+            self.queue_repairs += 1;
             self.renew_queue();
         }
     }
@@ -483,8 +483,8 @@ impl Dispatcher {
         self.stalled.retain(|stalled| *stalled != thread);
         self.corrupt.retain(|corrupt| *corrupt != thread);
         let place = &self.exchange.mapping.threads()[thread];
-        place.parker.set_awake();
-        place.room.set_awake();
+        place.parker.cancel_park();
+        place.room.cancel_park();
         place.since.store(0, Ordering::Relaxed);
         place.lasted.store(0, Ordering::Relaxed);
         self.read[thread] = 0;

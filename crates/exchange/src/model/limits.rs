@@ -72,7 +72,7 @@ fn model_the_governor_is_woken_when_a_thread_is_held_back() {
             let governor = Governor::new(Arc::clone(&exchange), child(0));
             thread::spawn(move || {
                 let stop = AtomicBool::new(false);
-                while !governor.look().held_back {
+                while !governor.activity().held_back {
                     governor.sleep(&stop);
                     thread::yield_now();
                 }

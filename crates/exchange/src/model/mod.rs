@@ -103,7 +103,7 @@ impl Answers {
             }
             if dispatcher.prepare_park() {
                 exchange.doorbell.wait();
-                dispatcher.set_awake();
+                dispatcher.cancel_park();
             }
         }
     }

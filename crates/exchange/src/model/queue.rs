@@ -75,6 +75,6 @@ fn model_a_queue_that_threads_use_is_not_taken_for_overwritten() {
             assert_eq!(dispatcher.pump(&mut Answers::default()), []);
         }
         assert!(child.join().unwrap().is_some());
-        assert_eq!(dispatcher.mended(), 0);
+        assert_eq!(dispatcher.queue_repairs(), 0);
     });
 }

@@ -115,13 +115,17 @@ fn an_overwritten_entry_of_the_queue_is_entered_again() {
         site.queue().entries[0].store(wrong, Ordering::SeqCst);
         site.answer();
         site.pump();
-        assert_eq!(site.dispatcher.mended(), 1);
+        assert_eq!(site.dispatcher.queue_repairs(), 1);
         site.answer();
         site.pump();
         assert_eq!(site.sink.answers[&waiting], b"/a");
         assert_eq!(site.sink.answers[&later], b"/b");
         site.check_serves();
-        assert_eq!(site.dispatcher.mended(), 1, "what is right is left alone");
+        assert_eq!(
+            site.dispatcher.queue_repairs(),
+            1,
+            "what is right is left alone"
+        );
     }
 }
 

@@ -63,7 +63,7 @@ fn every_request_is_answered_once_whichever_child_takes_it() {
         .sum();
     assert_eq!(served, 5_000);
     // What threads do at the same time is not taken for an overwritten queue.
-    assert_eq!(dispatcher.mended(), 0);
+    assert_eq!(dispatcher.queue_repairs(), 0);
     assert_eq!(
         (0..3)
             .map(|slot| exchange.scoreboard().served(slot))

@@ -181,7 +181,7 @@ impl Upstream {
 
     /// To be called when the runtime wakes.
     pub(crate) fn after_unpark(&self) {
-        self.state.borrow_mut().dispatcher.set_awake();
+        self.state.borrow_mut().dispatcher.cancel_park();
     }
 
     /// Counts a step of a connection: a runtime that always has a task to run never sleeps.
@@ -201,13 +201,14 @@ impl Upstream {
             );
             self.supervisor.tell(FromFront::Corrupt(child));
         }
-        let mended = state.dispatcher.mended();
+        let queue_repairs = state.dispatcher.queue_repairs();
         // Reported the first time and at each doubling. Which child caused it is unknown.
-        if mended >= 2 * state.reported_repairs.max(1) || (mended, state.reported_repairs) == (1, 0)
+        if queue_repairs >= 2 * state.reported_repairs.max(1)
+            || (queue_repairs, state.reported_repairs) == (1, 0)
         {
-            state.reported_repairs = mended;
+            state.reported_repairs = queue_repairs;
             warn!(
-                times = mended,
+                times = queue_repairs,
                 "a child has overwritten the queue of requests, which is put right"
             );
         }
@@ -217,9 +218,9 @@ impl Upstream {
     }
 
     /// Checks the exchange for what a corrupt child may have overwritten.
-    pub(super) fn look_over(&self) {
+    pub(super) fn recheck(&self) {
         let mut state = self.state.borrow_mut();
-        state.dispatcher.look_over();
+        state.dispatcher.recheck();
         self.turn(&mut state);
     }
 

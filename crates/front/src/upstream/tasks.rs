@@ -70,7 +70,7 @@ async fn watch_requests(upstream: Rc<Upstream>) {
             sleep(until_next.min(longest)).await;
             if looked.elapsed() >= CHECK_INTERVAL {
                 looked = Instant::now();
-                upstream.look_over();
+                upstream.recheck();
             }
             upstream.is_watched.set(upstream.is_busy());
         }

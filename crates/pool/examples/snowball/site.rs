@@ -85,7 +85,7 @@ pub(crate) struct Moment {
 
 /// A child.
 #[derive(Clone, Debug)]
-struct Life {
+struct SimulatedChild {
     seen: Child,
     fork: u64,
     import: u64,
@@ -112,7 +112,7 @@ pub(crate) struct Site {
     look_at: Duration,
     events: Vec<Event>,
     now: u64,
-    lives: Vec<Option<Life>>,
+    slots: Vec<Option<SimulatedChild>>,
     /// The arrival times of the waiting requests.
     queue: VecDeque<u64>,
     /// The most memory that a child has had, in KiB.
@@ -127,7 +127,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(pool: Pool, import: Import, machine: Machine, traffic: Traffic) -> Self {
-        let slots = match pool {
+        let size = match pool {
             Pool::Fixed { processes } => processes,
             Pool::Apache(elastic) | Pool::Safe(Safe { elastic, .. }) => elastic.max_children(),
         };
@@ -145,7 +145,7 @@ impl Site {
             look_at: Duration::ZERO,
             events: Vec::new(),
             now: 0,
-            lives: vec![None; usize::from(slots)],
+            slots: vec![None; usize::from(size)],
             queue: VecDeque::new(),
             heaviest: None,
             served: 0,
@@ -178,7 +178,7 @@ impl Site {
             self.now += STEP;
         }
         // Requests that still wait and are late already count as late.
-        let working = self.lives.iter().flatten().filter_map(|life| life.job);
+        let working = self.slots.iter().flatten().filter_map(|child| child.job);
         let working = working.filter(|job| !job.given_up).map(|job| job.arrived);
         for arrived in working.chain(self.queue.clone()).collect::<Vec<_>>() {
             if self.now - arrived > LATE {
@@ -212,10 +212,10 @@ impl Site {
         }
         let mut lost = Vec::new();
         for job in self
-            .lives
+            .slots
             .iter_mut()
             .flatten()
-            .filter_map(|life| life.job.as_mut())
+            .filter_map(|child| child.job.as_mut())
         {
             if !job.given_up && now - job.arrived >= PATIENCE {
                 job.given_up = true;
@@ -231,14 +231,14 @@ impl Site {
     fn dispatch(&mut self) {
         while !self.queue.is_empty() {
             let idle = self
-                .lives
+                .slots
                 .iter_mut()
                 .flatten()
-                .filter(|life| life.is_idle());
-            let Some(life) = idle.min_by_key(|life| life.idle_since) else {
+                .filter(|child| child.is_idle());
+            let Some(child) = idle.min_by_key(|child| child.idle_since) else {
                 return;
             };
-            life.job = self.queue.pop_front().map(|arrived| Job {
+            child.job = self.queue.pop_front().map(|arrived| Job {
                 arrived,
                 computing: self.traffic.computing,
                 waiting: self.traffic.waiting,
@@ -249,32 +249,32 @@ impl Site {
 
     /// Each process that computes gets an equal share of the cores.
     fn work(&mut self) {
-        let computing = self.lives.iter().flatten().filter(|life| life.computes());
+        let computing = self.slots.iter().flatten().filter(|child| child.computes());
         let processes = computing.count() as u64;
         let share = self.machine.share(STEP, processes, self.memory());
         let (now, spiked) = (self.now, self.now >= SPIKE);
         let mut answered = Vec::new();
-        for slot in 0..self.lives.len() {
-            let Some(life) = &mut self.lives[slot] else {
+        for slot in 0..self.slots.len() {
+            let Some(child) = &mut self.slots[slot] else {
                 continue;
             };
-            let before = life.import;
-            if life.computes() {
-                self.served += if life.serves() { share } else { 0 };
-                life.compute(share);
-            } else if let Some(job) = &mut life.job {
+            let before = child.import;
+            if child.computes() {
+                self.served += if child.serves() { share } else { 0 };
+                child.compute(share);
+            } else if let Some(job) = &mut child.job {
                 job.waiting = job.waiting.saturating_sub(STEP);
             }
             if spiked {
-                self.report.importing += before - life.import;
+                self.report.importing += before - child.import;
             }
-            if let Some(job) = life.job
+            if let Some(job) = child.job
                 && job.computing == 0
                 && job.waiting == 0
             {
-                life.job = None;
-                life.served = true;
-                life.idle_since = now;
+                child.job = None;
+                child.served = true;
+                child.idle_since = now;
                 answered.extend((!job.given_up).then_some(job.arrived));
             }
             self.progress(slot);
@@ -287,33 +287,33 @@ impl Site {
     /// A child is forked, becomes ready, or leaves.
     fn progress(&mut self, slot: usize) {
         let since = Duration::from_micros(self.now);
-        let Some(life) = &mut self.lives[slot] else {
+        let Some(child) = &mut self.slots[slot] else {
             return;
         };
-        match life.seen {
-            Child::Ordered { .. } if life.fork == 0 => {
+        match child.seen {
+            Child::Ordered { .. } if child.fork == 0 => {
                 self.events.push(Event::Born);
-                life.seen = Child::Starting { since };
+                child.seen = Child::Starting { since };
                 self.progress(slot);
             }
-            Child::Starting { .. } if life.import == 0 || self.import == Import::FirstRequest => {
+            Child::Starting { .. } if child.import == 0 || self.import == Import::FirstRequest => {
                 // The message that a child is ready makes the supervisor look.
                 self.look_at = since;
-                life.idle_since = self.now;
-                life.seen = Child::Ready { since, busy: 0 };
+                child.idle_since = self.now;
+                child.seen = Child::Ready { since, busy: 0 };
             }
-            Child::Leaving if life.job.is_none() => self.reap(slot, Exit::Normal),
+            Child::Leaving if child.job.is_none() => self.reap(slot, Exit::Normal),
             Child::Ready { since, .. } => {
-                let busy = u16::from(life.job.is_some());
-                life.seen = Child::Ready { since, busy };
-                self.heaviest = self.heaviest.max(Some(life.memory(self.import)));
+                let busy = u16::from(child.job.is_some());
+                child.seen = Child::Ready { since, busy };
+                self.heaviest = self.heaviest.max(Some(child.memory(self.import)));
             }
             _ => {}
         }
     }
 
     fn reap(&mut self, slot: usize, exit: Exit) {
-        self.lives[slot] = None;
+        self.slots[slot] = None;
         let slot = u16::try_from(slot).expect("slots are numbered by a u16");
         self.events.push(Event::Reaped { slot, exit });
     }
@@ -321,12 +321,12 @@ impl Site {
     /// The kernel kills the largest, and its request is lost.
     fn run_out_of_memory(&mut self) {
         while self.machine.is_out_of_memory(self.memory()) {
-            let lives = self.lives.iter().enumerate();
-            let largest = lives
-                .filter_map(|(slot, life)| Some((life.as_ref()?.memory(self.import), slot)))
+            let slots = self.slots.iter().enumerate();
+            let largest = slots
+                .filter_map(|(slot, child)| Some((child.as_ref()?.memory(self.import), slot)))
                 .max();
             let Some((_, slot)) = largest else { return };
-            let job = self.lives[slot].as_ref().and_then(|life| life.job);
+            let job = self.slots[slot].as_ref().and_then(|child| child.job);
             if let Some(job) = job
                 && !job.given_up
             {
@@ -352,9 +352,9 @@ impl Site {
             return;
         }
         let children: Vec<_> = self
-            .lives
+            .slots
             .iter()
-            .map(|life| life.as_ref().map_or(Child::Vacant, |life| life.seen))
+            .map(|child| child.as_ref().map_or(Child::Vacant, |child| child.seen))
             .collect();
         let since = Duration::ZERO;
         let events = std::mem::take(&mut self.events);
@@ -363,7 +363,7 @@ impl Site {
             now,
             mold: Mold::Ready { since },
             children: &children,
-            lives: &[],
+            stats: &[],
             demand: Demand {
                 waiting: u32::try_from(self.queue.len()).expect("the queue is bounded"),
                 longest_wait: Duration::from_micros(waits),
@@ -391,7 +391,7 @@ impl Site {
                     IMPORT
                 };
                 self.report.forks += u32::from(self.now >= SPIKE);
-                self.lives[usize::from(slot)] = Some(Life {
+                self.slots[usize::from(slot)] = Some(SimulatedChild {
                     seen: Child::Ordered {
                         since: Duration::from_micros(self.now),
                     },
@@ -403,8 +403,8 @@ impl Site {
                 });
             }
             Action::Retire { slot } => {
-                if let Some(life) = &mut self.lives[usize::from(slot)] {
-                    life.seen = Child::Leaving;
+                if let Some(child) = &mut self.slots[usize::from(slot)] {
+                    child.seen = Child::Leaving;
                 }
             }
             Action::LookAgain { at } => self.look_at = at,
@@ -438,8 +438,8 @@ impl Site {
     }
 
     fn memory(&self) -> u64 {
-        let children = self.lives.iter().flatten();
-        self.shared() + children.map(|life| life.memory(self.import)).sum::<u64>()
+        let children = self.slots.iter().flatten();
+        self.shared() + children.map(|child| child.memory(self.import)).sum::<u64>()
     }
 
     fn watch(&mut self) {
@@ -450,16 +450,17 @@ impl Site {
     }
 
     fn children(&self) -> usize {
-        self.lives.iter().flatten().count()
+        self.slots.iter().flatten().count()
     }
 
     fn moment(&self) -> Moment {
-        let count = |of: fn(&&Life) -> bool| self.lives.iter().flatten().filter(of).count();
+        let count =
+            |of: fn(&&SimulatedChild) -> bool| self.slots.iter().flatten().filter(of).count();
         Moment {
             second: self.now / SECOND,
             children: self.children(),
-            busy: count(|life| life.job.is_some()),
-            importing: count(|life| life.computes() && life.fork == 0 && life.import > 0),
+            busy: count(|child| child.job.is_some()),
+            importing: count(|child| child.computes() && child.fork == 0 && child.import > 0),
             waiting: self.queue.len(),
             memory: self.memory(),
             answered: self.report.answered,
@@ -469,7 +470,7 @@ impl Site {
     }
 }
 
-impl Life {
+impl SimulatedChild {
     fn is_idle(&self) -> bool {
         matches!(self.seen, Child::Ready { .. }) && self.job.is_none()
     }

@@ -64,7 +64,7 @@ impl Bench {
             now: Duration::from_secs_f64(seconds),
             mold: self.mold,
             children: &children,
-            lives: &[],
+            stats: &[],
             demand: self.demand,
             weight: self.weight,
             computing: self.computing,

@@ -27,7 +27,7 @@ fn look(rule: &mut ThreadLimitRule, load: Load, looks: usize) -> Vec<u32> {
                 passed: LOOK,
                 computed: LOOK * load(limit) / 1000,
                 computing: false,
-                awake: limit,
+                unparked: limit,
                 held_back: limit < ALL,
                 running: &[],
                 lasted: &[],
@@ -87,7 +87,7 @@ fn highest_when_processors_are_rare(computed: impl Fn(u32) -> Duration) -> u32 {
             passed: LOOK,
             computed: computed(look),
             computing: true,
-            awake: 1,
+            unparked: 1,
             held_back: true,
             running: &[],
             lasted: &[],
@@ -118,7 +118,7 @@ fn other_requests_do_not_wait_for_one_that_is_much_longer() {
             passed: LOOK,
             computed: LOOK,
             computing: false,
-            awake: 1,
+            unparked: 1,
             held_back: true,
             running,
             lasted,
@@ -142,7 +142,7 @@ fn threads_that_wait_keep_their_limit_when_processors_are_rare() {
             passed: LOOK,
             computed: LOOK / 4,
             computing: number % 10 != 0,
-            awake: ALL,
+            unparked: ALL,
             held_back: false,
             running: &[],
             lasted: &[],
@@ -158,13 +158,13 @@ proptest! {
         looks in prop::collection::vec((0u64..9_000_000, 0u64..40_000_000, any::<[bool; 2]>(), 0u32..300, 0u64..500), 1..200),
     ) {
         let mut rule = ThreadLimitRule::new(all);
-        for (passed, computed, [computing, held_back], awake, running) in looks {
+        for (passed, computed, [computing, held_back], unparked, running) in looks {
             let running = [Duration::from_millis(running)];
             let limit = rule.decide(&ThreadSample {
                 passed: Duration::from_nanos(passed),
                 computed: Duration::from_nanos(computed),
                 computing,
-                awake,
+                unparked,
                 held_back,
                 running: &running,
                 lasted: &[],

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::scoreboard::uncorrected;
 use crate::{
-    Action, Child, Demand, Directives, Event, Life, Limits, Memory, Mold, Mpm, Observed, Pool,
-    Recycling, Safe, decide,
+    Action, Child, ChildStats, Demand, Directives, Event, Limits, Memory, Mold, Mpm, Observed,
+    Pool, Recycling, Safe, decide,
 };
 
 /// A pool with its slots, in which decisions take effect at once.
@@ -14,12 +14,12 @@ struct Site {
     memory: Memory,
     now: Duration,
     children: Vec<Child>,
-    lives: Vec<Life>,
+    stats: Vec<ChildStats>,
     mold: Mold,
     events: Vec<Event>,
 }
 
-const NEW: Life = Life {
+const NEW: ChildStats = ChildStats {
     is_current: true,
     requests: 0,
     idle_since: None,
@@ -38,7 +38,7 @@ impl Site {
             memory: Memory::default(),
             now: Duration::from_secs(100),
             children: vec![Child::Vacant; slots],
-            lives: vec![NEW; slots],
+            stats: vec![NEW; slots],
             mold: Mold::Ready {
                 since: Duration::ZERO,
             },
@@ -57,7 +57,7 @@ impl Site {
     fn ready(&mut self, slot: usize) {
         let (since, busy) = (self.now, 0);
         self.children[slot] = Child::Ready { since, busy };
-        self.lives[slot] = NEW;
+        self.stats[slot] = NEW;
     }
 
     fn look(&mut self) -> String {
@@ -66,7 +66,7 @@ impl Site {
             now: self.now,
             mold: self.mold,
             children: &self.children,
-            lives: &self.lives,
+            stats: &self.stats,
             demand: Demand::default(),
             weight: None,
             computing: None,
@@ -112,8 +112,8 @@ impl Site {
 
     /// The first child of a new generation has become ready in this slot, and the others are of the former one.
     fn take_over(&mut self, slot: usize) {
-        self.lives.iter_mut().for_each(|life| {
-            *life = Life {
+        self.stats.iter_mut().for_each(|stats| {
+            *stats = ChildStats {
                 is_current: false,
                 ..NEW
             }
@@ -156,9 +156,9 @@ fn after_requests(max_requests: u64) -> Recycling {
 #[test]
 fn the_replacement_is_ready_before_a_child_is_told_to_go() {
     let mut site = Site::fixed(after_requests(50));
-    site.lives[0].requests = 49;
+    site.stats[0].requests = 49;
     assert_eq!(site.look(), "");
-    site.lives[0].requests = 50;
+    site.stats[0].requests = 50;
     assert_eq!(site.look(), "max-requests 0");
     assert_eq!(site.look(), "+2 @160");
     assert_eq!(site.does(), "", "it starts, and the old child serves");
@@ -170,8 +170,8 @@ fn the_replacement_is_ready_before_a_child_is_told_to_go() {
 #[test]
 fn one_is_recycled_after_the_other() {
     let mut site = Site::fixed(after_requests(50));
-    site.lives[0].requests = 60;
-    site.lives[1].requests = 70;
+    site.stats[0].requests = 60;
+    site.stats[1].requests = 70;
     assert_eq!(site.look(), "max-requests 0");
     assert_eq!(site.look(), "+2 @160");
     site.ready(2);
@@ -187,7 +187,7 @@ fn one_is_recycled_after_the_other() {
 #[test]
 fn no_child_is_recycled_while_one_is_lacking_or_none_can_be_forked() {
     let mut site = Site::fixed(after_requests(50));
-    site.lives[0].requests = 60;
+    site.stats[0].requests = 60;
     site.children[1] = Child::Starting { since: site.now };
     assert_eq!(site.does(), "");
     site.ready(1);
@@ -200,7 +200,7 @@ fn no_child_is_recycled_while_one_is_lacking_or_none_can_be_forked() {
 #[test]
 fn a_replacement_that_dies_is_started_again_and_the_old_child_stays_meanwhile() {
     let mut site = Site::fixed(after_requests(50));
-    site.lives[0].requests = 60;
+    site.stats[0].requests = 60;
     assert_eq!(site.look(), "max-requests 0");
     assert_eq!(site.look(), "+2 @160");
     site.children[2] = Child::Vacant;
@@ -211,20 +211,20 @@ fn a_replacement_that_dies_is_started_again_and_the_old_child_stays_meanwhile() 
 
 #[test]
 fn children_are_recycled_by_age_idleness_and_size() {
-    let check = |recycling: Recycling, life: Life, seconds: u64, expected: &str| {
+    let check = |recycling: Recycling, stats: ChildStats, seconds: u64, expected: &str| {
         let mut site = Site::fixed(recycling);
         site.children[1] = Child::Vacant;
         site.limits.pool = Pool::Fixed { processes: 1 };
-        site.lives[0] = life;
+        site.stats[0] = stats;
         site.pass(seconds);
-        assert_eq!(site.look(), expected, "{recycling:?} {life:?} {seconds}");
+        assert_eq!(site.look(), expected, "{recycling:?} {stats:?} {seconds}");
     };
-    let idle = Life {
+    let idle = ChildStats {
         idle_since: Some(Duration::from_secs(103)),
         requests: 1,
         ..NEW
     };
-    let large = Life {
+    let large = ChildStats {
         private: Some(1001),
         ..NEW
     };
@@ -247,7 +247,7 @@ fn children_are_recycled_by_age_idleness_and_size() {
     };
     check(size, NEW, 1, "");
     check(size, large, 1, "max-child-memory 0");
-    check(Recycling::default(), Life { ..large }, 1000, "");
+    check(Recycling::default(), ChildStats { ..large }, 1000, "");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn an_earlier_generation_is_replaced_although_requests_of_it_still_run() {
     let mut site = Site::new(Pool::Fixed { processes: 3 }, Recycling::default(), 5);
     for slot in 0..3 {
         site.ready(slot);
-        site.lives[slot].is_current = false;
+        site.stats[slot].is_current = false;
     }
     // The first child of the new generation, which the reload has started.
     site.ready(3);
@@ -278,8 +278,8 @@ fn an_earlier_generation_is_replaced_although_requests_of_it_still_run() {
 #[test]
 fn one_spare_slot_is_enough_for_a_new_generation() {
     let mut site = Site::fixed(Recycling::default());
-    site.lives[0].is_current = false;
-    site.lives[1].is_current = false;
+    site.stats[0].is_current = false;
+    site.stats[1].is_current = false;
     site.ready(2);
     assert_eq!(site.look(), "reload 0");
     assert_eq!(site.look(), "-0 @130");
@@ -392,7 +392,7 @@ fn an_elastic_pool_at_its_limit_has_a_spare_slot_for_the_replacement() {
         let since = site.now;
         let busy = [0, 1].map(|_| Child::Ready { since, busy: 1 });
         site.children[..2].copy_from_slice(&busy);
-        site.lives[1].requests = 60;
+        site.stats[1].requests = 60;
         let mut done = Vec::new();
         for _ in 0..6 {
             site.pass(1);
@@ -418,7 +418,7 @@ fn step(site: &mut Site) -> String {
 #[test]
 fn a_child_that_does_not_leave_is_killed_after_the_shutdown_timeout() {
     let mut site = Site::fixed(after_requests(50));
-    site.lives[0].requests = 50;
+    site.stats[0].requests = 50;
     assert_eq!(site.look(), "max-requests 0");
     assert_eq!(site.look(), "+2 @160");
     site.ready(2);

@@ -158,7 +158,7 @@ impl World {
             now: self.now,
             mold: Mold::Ready { since },
             children: &self.slots,
-            lives: &[],
+            stats: &[],
             demand,
             weight: self.weight,
             computing: Some(self.computing()),
@@ -175,7 +175,11 @@ impl World {
         match action {
             Action::Spawn { slot } => {
                 let place = &mut self.slots[usize::from(slot)];
-                assert_eq!(*place, Child::Vacant, "only a vacant slot has a new life");
+                assert_eq!(
+                    *place,
+                    Child::Vacant,
+                    "a child is started only in a vacant slot"
+                );
                 *place = Child::Ordered { since: self.now };
             }
             Action::Retire { slot } => {

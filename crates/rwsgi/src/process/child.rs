@@ -88,7 +88,7 @@ pub(crate) fn live(
     let answered = || {
         end_copy(&original);
         count.one_more();
-        if exchange.is_cut_off() {
+        if exchange.has_lost_descriptors() {
             stop.order();
         }
         later.iter().for_each(LateImports::look);
@@ -108,7 +108,7 @@ pub(crate) fn live(
     }
     wsgi::leave(py, Waits::ForThreads);
     match served {
-        Ok(()) if exchange.is_cut_off() => exit::CUT_OFF,
+        Ok(()) if exchange.has_lost_descriptors() => exit::CUT_OFF,
         Ok(()) => exit::OK,
         Err(problem) => {
             error!(child = child.slot, error = %problem, "cannot begin to serve");
@@ -140,8 +140,8 @@ impl Count<'_> {
     fn one_more(&self) {
         if self.enough > 0 && self.answered.fetch_add(1, Ordering::Relaxed) + 1 == self.enough {
             // Another file may have the number of the channel by now.
-            self.exchange.look_for_descriptors();
-            if !self.exchange.is_cut_off() {
+            self.exchange.check_descriptors();
+            if !self.exchange.has_lost_descriptors() {
                 // The end of the supervisor is noticed elsewhere.
                 let _ = self.link.report(ChildReport::Spent);
             }

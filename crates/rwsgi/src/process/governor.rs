@@ -84,23 +84,23 @@ fn watch(
     while quiet < QUIET && !stop.flag.load(Ordering::Acquire) {
         // Not waiting for an event: this is the duration of the measurement.
         std::thread::sleep(pace);
-        let look = governor.look();
+        let activity = governor.activity();
         let (now, total) = (Instant::now(), processor_time());
         let (passed, spent) = (now - last, total.saturating_sub(computed));
         (last, computed) = (now, total);
-        note_shares(&mut shares, &look.running, spent);
+        note_shares(&mut shares, &activity.running, spent);
         let running: Vec<Duration> = shares.iter().map(|(_, share)| *share).collect();
-        let may_be_busy = look.held_back || 2 * spent >= passed;
+        let may_be_busy = activity.held_back || 2 * spent >= passed;
         let new = rule.decide(&ThreadSample {
             passed,
             computed: spent,
             computing: may_be_busy && spent < passed && states.any_computes(),
-            awake: look.awake,
-            held_back: look.held_back,
+            unparked: activity.unparked,
+            held_back: activity.held_back,
             running: &running,
-            lasted: &look.lasted,
+            lasted: &activity.lasted,
         });
-        if new != limit || look.held_back {
+        if new != limit || activity.held_back {
             governor.set_limit(new);
         }
         let slowest = if new == threads && 2 * spent < passed {
@@ -113,7 +113,7 @@ fn watch(
         } else {
             PACES.0
         };
-        quiet = if look.held_back || look.awake > 1 {
+        quiet = if activity.held_back || activity.unparked > 1 {
             0
         } else {
             quiet + 1

@@ -22,7 +22,7 @@ impl Site<'_> {
         let load = self.load();
         let weight = self.measure_memory(front);
         let computing = self.measure_cpu(front);
-        let lives = self.lives(&load.busy);
+        let stats = self.child_stats(&load.busy);
         let now = self.now();
         let demand = self.observed.waits.look(&load, now);
         let children: Vec<_> = self
@@ -42,7 +42,7 @@ impl Site<'_> {
                 mold => Mold::observed(mold.as_ref()),
             },
             children: &children,
-            lives: &lives,
+            stats: &stats,
             demand,
             weight,
             computing,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::unistd::{Pid, getpid};
-use pool::{Life, Pool, Weight};
+use pool::{ChildStats, Pool, Weight};
 
 use crate::site::Site;
 use crate::site::cpu::used;
@@ -56,13 +56,13 @@ impl Site<'_> {
     }
 
     /// The lifetime counters of each slot's child.
-    pub(crate) fn lives(&mut self, busy: &[u16]) -> Vec<Life> {
+    pub(crate) fn child_stats(&mut self, busy: &[u16]) -> Vec<ChildStats> {
         let (now, generation) = (self.now(), self.generation);
         let board = self.exchange.scoreboard();
         let counts = self.counts_requests();
-        let life = |(slot, busy): (&mut Slot, &u16)| {
+        let stats = |(slot, busy): (&mut Slot, &u16)| {
             let Some(child) = slot.child_mut() else {
-                return Life {
+                return ChildStats {
                     is_current: true,
                     requests: 0,
                     idle_since: None,
@@ -78,7 +78,7 @@ impl Site<'_> {
             if *busy > 0 || requests != record.served.0 {
                 record.served = (requests, now);
             }
-            Life {
+            ChildStats {
                 // A child just ordered for the next generation does not belong to a former one.
                 is_current: child.leaving || child.generation >= generation,
                 requests,
@@ -86,7 +86,7 @@ impl Site<'_> {
                 private: record.private,
             }
         };
-        self.slots.iter_mut().zip(busy).map(life).collect()
+        self.slots.iter_mut().zip(busy).map(stats).collect()
     }
 
     /// Measures the CPU usage of the serving processes, if a rule needs it.
