@@ -1,6 +1,5 @@
 """An HTTP/2 client with concurrent requests."""
 
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -14,12 +13,15 @@ from h2.events import (
     StreamReset,
 )
 from h2.exceptions import StreamClosedError
+from h2.settings import SettingCodes
 
-from tests.client import PATIENCE
+from tests.client import Client
 
 # Bytes of a frame header, and the type of GOAWAY (RFC 9113 section 6.8).
 HEADER = 9
 GOAWAY = 7
+# What a client allows that says nothing about it (RFC 9113 section 6.9.2).
+DEFAULT_WINDOW = 65535
 
 Fields = list[tuple[str, str]]
 
@@ -40,13 +42,19 @@ class Stream:
 class Http2Client:
     """A connection without TLS, with prior knowledge."""
 
-    def __init__(self, address: tuple[str, int] | str) -> None:
+    def __init__(
+        self, address: tuple[str, int] | str, receives: int | None = None, window: int | None = None
+    ) -> None:
+        """Connect; `receives` as for a `Client`, `window` bytes are let come on each stream and on all."""
         assert not isinstance(address, str)
-        self.socket = socket.create_connection(address, PATIENCE)
+        self.socket = Client(address, receives).socket
         self.closed = False
         self.goaway = False
         self._connection = H2Connection(H2Configuration(header_encoding="utf-8"))
         self._connection.initiate_connection()
+        if window is not None:
+            self._connection.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
+            self._connection.increment_flow_control_window(window - DEFAULT_WINDOW)
         self._received = b""
         self._streams: dict[int, Stream] = {}
         self._flush()
@@ -87,6 +95,12 @@ class Http2Client:
         self._connection.reset_stream(stream.number)
         stream.reset, stream.unsent = True, b""
         self._flush()
+
+    def send_all_it_may(self) -> None:
+        """Send of the bodies all that the server lets us send as long as it reads no more of them."""
+        unsent = -1
+        while unsent != (unsent := sum(len(stream.unsent) for stream in self._streams.values())):
+            self.get("/")
 
     def until(self, done: Callable[[], bool]) -> None:
         while not done():

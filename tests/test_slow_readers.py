@@ -1,6 +1,7 @@
 """Clients that read their answers slowly, or not at all: they occupy no thread of the application."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,24 @@ def test_responses_have_a_bounded_amount_of_memory_together(start: Start, target
         takes_all(client, KIB_100)
 
 
+@pytest.mark.parametrize("target", [f"/whole/{KIB_100}", f"/parts/{KIB_100}/1000"])
+def test_responses_of_http2_have_a_bounded_amount_of_memory_together(start: Start, target: str) -> None:
+    server = start("--http2", "on", "--buffer-memory", "1M", "large")
+    front = server.front()
+    server.get(target)
+    before = processes.private(front)
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(Http2Client(server.address, receives=8192, window=MEBIBYTE)) for _ in range(8)
+        ]
+        streams = {client: [client.send(target) for _ in range(50)] for client in clients}
+        server.wait_for_all(GIVEN.format(KIB_100), 401)
+        assert processes.private(front) - before < ALL_OF_THEM
+        for client in clients:
+            client.finish(streams[client])
+            assert all(stream.body == content(KIB_100) for stream in streams[client])
+
+
 def test_where_no_disk_space_is_left_responses_of_any_size_have_a_bounded_amount_of_memory(
     start: Start,
 ) -> None:
@@ -205,6 +224,26 @@ def test_bodies_have_a_bounded_amount_of_memory_together(start: Start) -> None:
     for client in clients:
         client.socket.sendall(body[-1:])
         assert client.answer().body == b"%d\n" % KIB_100
+
+
+@as_root
+def test_bodies_of_http2_that_wait_for_a_disk_have_little_memory(start: Start, freezable: Disk) -> None:
+    server = start("--http2", "on", "--buffer-dir", str(freezable.place), "--buffer-memory", "1M", "leaver")
+    front = server.front()
+    before = processes.private(front)
+    freezable.freeze()
+    body = content(MEBIBYTE)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Http2Client(server.address)) for _ in range(16)]
+        streams = {client: [client.send("/body", "POST", body) for _ in range(4)] for client in clients}
+        for client in clients:
+            client.send_all_it_may()
+        until_equal(lambda: unread(server), 0)
+        assert processes.private(front) - before < 14 * MEBIBYTE
+        freezable.thaw()
+        for client in clients:
+            client.finish(streams[client])
+            assert all(stream.body == b"%d\n" % MEBIBYTE for stream in streams[client])
 
 
 def test_pieces_of_one_byte_cost_about_a_byte(start: Start) -> None:

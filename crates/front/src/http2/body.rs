@@ -12,6 +12,9 @@ use crate::http::parse::Expects;
 use crate::http::{Body, ErrorResponse, RequestHead, Spool};
 use crate::timing::body_pause;
 
+/// Bytes that a client may send on a stream before they have been read.
+pub(super) const WINDOW: u32 = 64 * 1024;
+
 /// Reads the body behind this head. An error says that its end is not read either.
 pub(super) async fn read(
     mut incoming: Incoming,
@@ -26,6 +29,7 @@ pub(super) async fn read(
         return Err(ErrorResponse::BodyTooLarge);
     }
     let mut spool = Spool::new(context.memory.share());
+    let mut unread = context.memory.share();
     let (mut data, began) = (Vec::new(), Instant::now());
     while !incoming.is_end_stream() {
         let so_far = spool.length() + data.len() as u64;
@@ -40,7 +44,10 @@ pub(super) async fn read(
             return Err(ErrorResponse::BodyTooLarge);
         }
         if spool.is_to_be_stored(data.len()) {
+            // What the client sends meanwhile is with hyper.
+            unread.hold(WINDOW as usize);
             spool.push(&mut data, disk).await?;
+            unread.hold(0);
         }
     }
     spool.push(&mut data, disk).await?;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::body;
+use super::kept::GIVEN;
 use super::preface::PREFACE;
 use super::request;
 use super::response::{ResponseBody, encode};
@@ -29,11 +30,9 @@ use crate::timing::{Verdict, poll_deadline};
 
 /// Requests that a client may have open at once on a connection, as nginx and Apache have it; more wait with the client.
 const MOST_STREAMS: u32 = 100;
-/// Bytes of bodies that a client may send on a stream, and on all of them, before they have been stored.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes that are kept of each response for a client that does not take them.
-const SEND_BUFFER: usize = 64 * 1024;
+/// Bytes that a client may send on all streams before they have been read.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
 /// What the streams of a connection share.
 struct Shared<H> {
     context: Rc<Context>,
@@ -93,9 +92,9 @@ where
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .max_concurrent_streams(MOST_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_stream_window_size(body::WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
+        .max_send_buf_size(GIVEN)
         .max_header_list_size(u32::try_from(context.limits.head).unwrap_or(u32::MAX));
     let mut connection = pin!(builder.serve_connection(stream, service));
     let mut draining = context.draining.clone();

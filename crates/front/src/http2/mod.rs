@@ -2,6 +2,8 @@
 
 mod body;
 mod connection;
+mod data;
+mod kept;
 mod preface;
 mod request;
 mod response;

@@ -6,19 +6,19 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 
+use bytes::Buf;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue};
-use hyper::body::{Body, Bytes, Frame};
+use hyper::body::{Body, Frame};
 use tracing::error;
 
+use super::data::Data;
+use super::kept::{GIVEN, Kept};
 use super::streams::OpenStream;
 use crate::access_log::Record;
 use crate::context::Context;
 use crate::http::response_head::{Unspeakable, check, has_length};
 use crate::http::{ErrorResponse, Piece, Response, Rest};
-
-/// Bytes that a client is given at once. It may take nothing for `--send-timeout` before it has taken these.
-const GIVEN: usize = 64 * 1024;
 
 /// The head of a response, and its body as hyper asks for it.
 pub(super) fn encode(
@@ -43,10 +43,15 @@ pub(super) fn encode(
     if let (false, Some(record)) = (head.has_body, &mut record) {
         record.complete();
     }
-    let begin = Bytes::copy_from_slice(response.begin());
+    let (begin, from, rest) = response.into_parts();
+    let kept = if head.has_body {
+        Kept::new(begin, from, context)
+    } else {
+        Kept::empty(context)
+    };
     let body = ResponseBody {
-        begin: if head.has_body { begin } else { Bytes::new() },
-        rest: response.rest,
+        kept,
+        rest,
         has_ended: !head.has_body,
         left: head.length,
         context: Rc::clone(context),
@@ -109,7 +114,7 @@ fn head(response: &Response, is_head: bool, context: &Context) -> Result<Head, U
 /// The body of a response.
 pub(super) struct ResponseBody {
     /// What is there.
-    begin: Bytes,
+    kept: Kept,
     rest: Rest,
     has_ended: bool,
     /// Bytes that it may still have, when that is known.
@@ -120,19 +125,20 @@ pub(super) struct ResponseBody {
 }
 
 impl Body for ResponseBody {
-    type Data = Bytes;
+    type Data = Data;
     type Error = Broken;
 
-    /// hyper asks for more when the client has room for it.
+    /// hyper asks for more when it has the piece before, whether the client has room for it or not.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Data>, Broken>>> {
         let this = &mut *self;
+        ready!(this.kept.poll_taken(context));
         this.stream.go_on(this.context.clock.now());
         let given = ready!(this.poll_given(context));
         if let Some(Ok(frame)) = &given {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            let bytes = frame.data_ref().map_or(0, Data::remaining);
             let (patience, now) = (
                 this.context.settings.send_patience(),
                 this.context.clock.now(),
@@ -153,41 +159,44 @@ impl ResponseBody {
     fn poll_given(
         &mut self,
         context: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        while self.begin.is_empty() && !self.has_ended {
-            self.begin = match ready!(self.rest.poll_next(context)) {
-                Piece::Bytes(bytes) => bytes.into(),
-                Piece::File(piece) => match piece.read() {
-                    Ok(bytes) => bytes.into(),
-                    Err(error) => return Poll::Ready(Some(Err(Broken::unreadable(&error)))),
-                },
+    ) -> Poll<Option<Result<Frame<Data>, Broken>>> {
+        while self.kept.is_empty() && !self.has_ended {
+            match ready!(self.rest.poll_next(context)) {
+                Piece::Bytes(bytes) => self.kept.put(bytes),
+                Piece::File(piece) => self.kept.put_file(piece),
                 Piece::Broken => return Poll::Ready(Some(Err(Broken::Early))),
-                Piece::End => {
-                    self.has_ended = true;
-                    break;
-                }
-            };
+                Piece::End => self.has_ended = true,
+            }
         }
-        if self.begin.is_empty() {
+        if self.kept.is_empty() {
             return Poll::Ready(self.finish());
         }
-        let mut given = self.begin.split_to(self.begin.len().min(GIVEN));
+        let left = self.left.unwrap_or(u64::MAX);
+        let most = usize::try_from(left).map_or(GIVEN, |left| left.min(GIVEN));
+        if most == 0 {
+            return Poll::Ready(Some(Err(Broken::Longer)));
+        }
+        let given = match ready!(self.kept.poll_give(most, context)) {
+            Ok(given) => given,
+            Err(error) => return Poll::Ready(Some(Err(Broken::unreadable(&error)))),
+        };
         if let Some(left) = &mut self.left {
-            let fitting = usize::try_from(*left).map_or(given.len(), |left| left.min(given.len()));
-            if fitting == 0 {
-                return Poll::Ready(Some(Err(Broken::Longer)));
-            }
-            given.truncate(fitting);
-            *left -= fitting as u64;
+            *left -= given.remaining() as u64;
         }
         if let Some(record) = &mut self.record {
-            record.sent(given.len());
+            record.sent(given.remaining());
+        }
+        // The last one says that it is.
+        let is_last = self.kept.is_empty() && matches!(self.rest, Rest::Nothing);
+        if is_last && !matches!(self.left, Some(1..)) {
+            self.has_ended = true;
+            self.finish();
         }
         Poll::Ready(Some(Ok(Frame::data(given))))
     }
 
     /// All that there is has been given.
-    fn finish(&mut self) -> Option<Result<Frame<Bytes>, Broken>> {
+    fn finish(&mut self) -> Option<Result<Frame<Data>, Broken>> {
         if matches!(self.left, Some(1..)) {
             return Some(Err(Broken::Early));
         }

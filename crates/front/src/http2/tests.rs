@@ -1,12 +1,14 @@
 //! Connections in memory, with hyper's client and handlers of the tests' own.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use exchange::{After, Part, Version};
+use exchange::{After, Extent, Part, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::rt::Executor;
@@ -20,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{first_bytes, is_preface, serve};
 use crate::config::Settings;
 use crate::context::Context;
-use crate::http::{Peer, Request, Response};
+use crate::http::{Next, Parts, Peer, Request, Response};
 use crate::testing::{Answers, Way, content, response, settings};
 
 type Client = SendRequest<Full<Bytes>>;
@@ -264,6 +266,57 @@ fn a_client_that_takes_nothing_is_cut_off() {
         }
         assert_eq!(began.elapsed().as_secs(), 20);
         assert!(response.into_body().collect().await.is_err());
+    });
+}
+
+/// Pieces of one byte.
+#[derive(Debug)]
+struct Small(Rc<Cell<usize>>);
+
+const SMALL_PIECES: usize = 60_000;
+
+impl Parts for Small {
+    fn poll_next(&mut self, _: &mut TaskContext<'_>) -> Poll<Next> {
+        self.0.set(self.0.get() + 1);
+        let is_last = self.0.get() == SMALL_PIECES;
+        Poll::Ready(Next::Part(Part {
+            bytes: vec![0],
+            head: 0,
+            after: if is_last {
+                After::Complete
+            } else {
+                After::More
+            },
+        }))
+    }
+
+    fn extent(&mut self) -> Option<Extent> {
+        None
+    }
+}
+
+#[test]
+fn small_pieces_stay_where_they_are_while_the_client_takes_nothing() {
+    let given = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&given);
+    let answer = move |_: Request| {
+        let head = response(200, &[], &[], Way::Whole);
+        let (bytes, head, _) = head.into_parts();
+        let after = After::More;
+        Response::new(Part { bytes, head, after }, Small(Rc::clone(&given)))
+    };
+    run(settings(), answer, async |stream, _| {
+        let (mut client, connection) = handshake(Local, TokioIo::new(stream)).await.unwrap();
+        let mut connection = pin!(connection);
+        let response = client.send_request(get("GET"));
+        let response = tokio::select! {
+            response = response => response.unwrap(),
+            ended = &mut connection => panic!("{ended:?}"),
+        };
+        // Nothing more is read of the connection.
+        sleep(Duration::from_millis(100)).await;
+        assert!(seen.get() < SMALL_PIECES / 2, "{}", seen.get());
+        drop(response);
     });
 }
 

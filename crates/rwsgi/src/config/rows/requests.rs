@@ -104,9 +104,10 @@ pub(crate) const BUFFER_MEMORY: Opt = Opt {
     value: "SIZE",
     default: Some("64M"),
     short: "Memory for bodies, and for responses that wait for their clients",
-    long: "For all connections together; 4 KiB of each are not counted. With nothing left, what comes goes to a file \
-        (`--buffer-disk`), and where that takes no more either, or is slow, a response's thread waits for its client, at the \
-        latest when 4 MiB more than this are held. 0 keeps no more than these 4 KiB in memory.",
+    long: "For all connections together; 4 KiB of each, and 8 KiB more of a response over HTTP/2, are not counted. With \
+        nothing left, what comes goes to a file (`--buffer-disk`), and where that takes no more either, or is slow, a \
+        response's thread waits for its client, at the latest when 4 MiB more than this are held. 0 keeps no more in memory \
+        than what is not counted.",
     kind: Kind::Size(0..=1 << 40, |config, bytes| {
         config.front.buffer_memory = narrow(bytes)
     }),
