@@ -79,7 +79,7 @@ def test_the_environment_alone_is_enough_to_serve(start: Start) -> None:
         (["--chdir", "nowhere", "probe"], 'chdir "nowhere" is not a folder'),
         (["--reload-include", "a/**b", "probe"], 'reload-include "a/**b" is no pattern: recursive wildcards'),
         (["nowhere.py"], 'app "nowhere.py" is not a file in'),
-        ([], "no application: give module:callable, module, or the path of a .wsgi or .py file"),
+        ([], "no application: give module:callable, module:factory(), module, or the path of a .wsgi"),
     ],
 )
 def test_a_wrong_command_line_is_explained(run: Run, arguments: list[str], message: str) -> None:

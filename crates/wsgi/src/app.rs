@@ -47,7 +47,7 @@ pub enum Target {
     Module {
         /// The module's full name.
         module: String,
-        /// The attribute, perhaps of an attribute: `site.app`.
+        /// The attribute, perhaps of an attribute: `site.app`. Or the call of one: `create_app("prod")`.
         callable: Option<String>,
     },
     /// A file of Python code, whatever its suffix, that defines `application` or `app`.
@@ -115,8 +115,8 @@ impl App {
     /// [`LoadError`], when an exception was the cause after its traceback has been logged.
     pub fn load(py: Python<'_>, spec: &Spec) -> Result<Self, LoadError> {
         load(py, spec).map_err(|raised| {
-            let not_there =
-                prelude::module(py).and_then(|module| module.getattr(intern!(py, "NotThereError")));
+            let not_there = prelude::application(py)
+                .and_then(|module| module.getattr(intern!(py, "NotThereError")));
             prelude::note_failure(py, &raised);
             if not_there.is_ok_and(|kind| raised.get_type(py).is(&kind)) {
                 return LoadError::NotThere(raised.value(py).to_string());
@@ -269,8 +269,10 @@ fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
             None,
         ),
     };
-    let callable =
-        prelude.call_method1(intern!(py, "load"), (kind, place, callable, &spec.imports))?;
+    let application = prelude::application(py)?;
+    let callable = application.call_method1(intern!(py, "find"), (kind, place, callable))?;
+    application.call_method1(intern!(py, "import_all"), (&spec.imports,))?;
+    prelude.call_method0(intern!(py, "load_rest_of_django"))?;
     let errors = prelude.call_method0(intern!(py, "errors"))?;
     let file_wrapper = prelude.getattr(intern!(py, "FileWrapper"))?;
     let fixed = Fixed {

@@ -1,4 +1,4 @@
-"""What rwsgi does in Python around the application: load it, look it over, wrap files.
+"""What rwsgi does in Python around the application: prepare its process, have its memory shared, wrap files.
 
 Runs as the module ``_rwsgi_prelude``; Rust calls the functions without an underscore.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import importlib.machinery
 import importlib.util
 import io
 import os
@@ -21,16 +20,13 @@ from typing import Any, TextIO
 
 _loaders = (
     __file__,
+    "<rwsgi application>",
     importlib.__file__,
     "<frozen importlib._bootstrap>",
     "<frozen importlib._bootstrap_external>",
 )
 _thresholds = gc.get_threshold()
 _missed: set[str] = set()
-
-
-class NotThereError(Exception):
-    """There is no application where it should be."""
 
 
 def prepare(python_path: list[str], env: list[tuple[str, str]], package: tuple[str, str, str]) -> None:
@@ -57,20 +53,23 @@ def prepare(python_path: list[str], env: list[tuple[str, str]], package: tuple[s
     _provide(*package)
 
 
-def load(kind: str, place: str, name: str | None, imports: list[str]) -> Any:
-    """Import the application, and what it would import with its first requests."""
-    application: Any
-    if kind == "django":
-        application = _django_application(place)
-    else:
-        module = _file_module(place) if kind == "file" else _import(place)
-        application = _attribute(module, place, name)
-    if not callable(application):
-        raise NotThereError(f"what {place} offers as its application cannot be called: {application!r}")
-    for extra in imports:
-        _import(extra)
-    _load_rest_of_django()
-    return application
+def load_rest_of_django() -> None:
+    """Load what Django loads with the first request, after which nothing of it would be shared any more."""
+    settings = _django_settings()
+    if settings is None:
+        return
+    if getattr(settings, "ROOT_URLCONF", None):
+        # The views: a broken one is to be found now.
+        resolver = importlib.import_module("django.urls").get_resolver()
+        waiting = [resolver]
+        while waiting:
+            waiting += [entry for entry in waiting.pop().url_patterns if hasattr(entry, "url_patterns")]
+        _attempt(lambda: resolver.reverse_dict)
+    if settings.TEMPLATES:
+        _attempt(lambda: importlib.import_module("django.template").engines.all())
+    databases = sys.modules.get("django.db")
+    if databases is not None:
+        _attempt(lambda: [each.ops.compiler("SQLCompiler") for each in databases.connections.all()])
 
 
 def errors() -> TextIO:
@@ -262,59 +261,6 @@ def _provide(version: str, package: str, hooks: str) -> None:
     found.__dict__.update(__version__=version, hooks=sys.modules["rwsgi.hooks"])
 
 
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # Another name is one that the module itself imports: that one may be installed later.
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise NotThereError(f"{type(error).__name__}: {error}") from None
-        raise
-
-
-def _attribute(module: ModuleType, place: str, name: str | None) -> Any:
-    if name is None:
-        for usual in ("application", "app"):
-            if hasattr(module, usual):
-                return getattr(module, usual)
-        raise NotThereError(f"{place} has neither `application` nor `app`")
-    found: Any = module
-    for part in name.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise NotThereError(f"{place} has no attribute `{name}`") from None
-    return found
-
-
-def _file_module(path: str) -> ModuleType:
-    if not os.path.isfile(path):
-        raise NotThereError(f"there is no file {path}")
-    name = os.path.splitext(os.path.basename(path))[0]
-    if not name.isidentifier() or importlib.util.find_spec(name) is not None:
-        # It must not hide a module that the application imports.
-        name = "_rwsgi_application"
-    loader = importlib.machinery.SourceFileLoader(name, os.path.abspath(path))
-    spec = importlib.util.spec_from_loader(name, loader)
-    assert spec is not None, "a loader was given"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    loader.exec_module(module)
-    return module
-
-
-def _django_application(settings: str) -> Any:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings)
-    conf = _import("django.conf")
-    place = getattr(conf.settings, "WSGI_APPLICATION", None)
-    if place is None:
-        return importlib.import_module("django.core.wsgi").get_wsgi_application()
-    module, _, name = place.rpartition(".")
-    if not module:
-        raise NotThereError(f"WSGI_APPLICATION is {place!r}, not like 'mysite.wsgi.application'")
-    return _attribute(_import(module), module, name)
-
-
 def _django_settings() -> Any | None:
     conf = sys.modules.get("django.conf")
     return conf.settings if conf is not None and conf.settings.configured else None
@@ -331,25 +277,6 @@ def _collect_often() -> None:
     # An application that has chosen for itself is left with it. CPython 3.14 has no old generation to set.
     if gc.get_threshold() == _thresholds and old:
         gc.set_threshold(young, 5, 1)
-
-
-def _load_rest_of_django() -> None:
-    """Load what Django loads with the first request, after which nothing of it would be shared any more."""
-    settings = _django_settings()
-    if settings is None:
-        return
-    if getattr(settings, "ROOT_URLCONF", None):
-        # The views: a broken one is to be found now.
-        resolver = importlib.import_module("django.urls").get_resolver()
-        waiting = [resolver]
-        while waiting:
-            waiting += [entry for entry in waiting.pop().url_patterns if hasattr(entry, "url_patterns")]
-        _attempt(lambda: resolver.reverse_dict)
-    if settings.TEMPLATES:
-        _attempt(lambda: importlib.import_module("django.template").engines.all())
-    databases = sys.modules.get("django.db")
-    if databases is not None:
-        _attempt(lambda: [each.ops.compiler("SQLCompiler") for each in databases.connections.all()])
 
 
 def _attempt(preparation: Callable[[], object]) -> None:

@@ -17,6 +17,11 @@ const PRELUDE: Embedded = Embedded(
     c"<rwsgi prelude>",
     c"_rwsgi_prelude",
 );
+const APPLICATION: Embedded = Embedded(
+    concat!(include_str!("application.py"), "\0"),
+    c"<rwsgi application>",
+    c"_rwsgi_loading",
+);
 const AUDIT: Embedded = Embedded(
     concat!(include_str!("audit.py"), "\0"),
     c"<rwsgi audit>",
@@ -65,6 +70,12 @@ impl Embedded {
 pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: Executed = Executed::new();
     PRELUDE.executed(py, &MODULE)
+}
+
+/// The module that finds the application.
+pub(crate) fn application(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: Executed = Executed::new();
+    APPLICATION.executed(py, &MODULE)
 }
 
 /// The module about the end of a process.

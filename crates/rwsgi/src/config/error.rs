@@ -97,7 +97,7 @@ pub enum Error {
     },
     /// No application was given, and none was found.
     #[error(
-        "no application: give module:callable, module, or the path of a .wsgi or .py file, \
+        "no application: give module:callable, module:factory(), module, or the path of a .wsgi or .py file, \
          or start in the folder of a Django project ({problem})"
     )]
     NoApp {

@@ -147,7 +147,7 @@ fn an_application_that_fails_with_nothing_sent_is_broken_off_without_a_head() {
         "def app(e, s):\n s('200 OK', [])\n return [bytearray(b'x')]",
         "def app(e, s):\n s('200 OK', [])\n s('200 OK', [])\n return []",
         "def app(e, s):\n s('200 OK', [])\n raise ValueError('x')",
-        "def app(e):\n return []",
+        "def app(*e):\n return (lambda one: [])(*e)",
     ] {
         assert_eq!(get(failing).parts_as_text(), [" Broken"], "{failing}");
     }

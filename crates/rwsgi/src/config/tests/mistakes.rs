@@ -63,8 +63,8 @@ fn a_wrong_command_line_is_explained() {
     check_usage("--chdir none a", "chdir \"none\" is not a folder");
     check_usage("--buffer-dir none a", "buffer-dir \"none\" is not a folder");
     check_usage(
-        "a:b()",
-        "app \"a:b()\" must be module:callable, module, or the path of a .wsgi or .py file",
+        "a:b(",
+        "app \"a:b(\" must be module:callable, module:factory(), module, or the path of a .wsgi or .py file",
     );
 }
 

@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::configuration::Target;
 
+/// What APP must be.
+const FORMS: &str =
+    "must be module:callable, module:factory(), module, or the path of a .wsgi or .py file";
+
 /// Reads APP, whose path is taken from `folder`.
 pub(crate) fn find(text: &str, folder: &Path) -> Result<Target, String> {
     settle(parse(text)?, folder)
@@ -21,10 +25,8 @@ fn parse(text: &str) -> Result<Target, String> {
         Some((module, callable)) => (module, Some(callable)),
         None => (text, None),
     };
-    if !is_dotted(module) || !callable.is_none_or(is_dotted) {
-        return Err(
-            "must be module:callable, module, or the path of a .wsgi or .py file".to_owned(),
-        );
+    if !is_dotted(module) || !callable.is_none_or(is_callable) {
+        return Err(FORMS.to_owned());
     }
     Ok(Target::Module {
         module: module.to_owned(),
@@ -70,6 +72,14 @@ pub(crate) fn check_url(text: &str) -> Result<(), String> {
     }
 }
 
+/// The text is the name of an attribute, or its call. The arguments are read where Python runs.
+fn is_callable(text: &str) -> bool {
+    match text.split_once('(') {
+        Some((name, rest)) => is_dotted(name) && rest.ends_with(')'),
+        None => is_dotted(text),
+    }
+}
+
 /// The text is the dotted name of a module.
 pub(crate) fn is_dotted(text: &str) -> bool {
     text.split('.').all(|part| {
@@ -96,6 +106,13 @@ mod tests {
             module("mysite.wsgi", Some("application"))
         );
         assert_eq!(parse("a:b.c"), module("a", Some("b.c")));
+        for call in [
+            "create_app()",
+            "site.make(\"a:b\", debug=True)",
+            "f((1, 2))",
+        ] {
+            assert_eq!(parse(&format!("shop:{call}")), module("shop", Some(call)));
+        }
         for text in ["dir/app.py", "app.py", "dir/site.wsgi", "my-site.wsgi"] {
             assert_eq!(parse(text), Ok(Target::File(text.into())));
         }
@@ -111,7 +128,11 @@ mod tests {
             "a:b:c",
             ".py",
             ".wsgi",
-            "a:create()",
+            "a:create(",
+            "a:create)",
+            "a:create().app",
+            "a:()",
+            "a()",
             "-",
         ] {
             assert!(parse(text).is_err(), "{text}");
