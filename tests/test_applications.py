@@ -160,3 +160,85 @@ def test_the_asgi_module_of_django_is_recognised(run: Run, tmp_path: Path, besid
     assert ran.code == 78
     hint = ": `mysite.wsgi` is beside it" if beside else "; an ASGI server, as uvicorn, serves it"
     assert f"`mysite.asgi:application` is an ASGI application, and rwsgi serves WSGI{hint}" in ran.err
+
+
+FILES = {
+    "site.wsgi": "from shop import create_app\n"
+    "application = create_app('site')\nother = create_app('other')\n",
+    "mysite/__init__.py": "",
+    "mysite/settings.py": "STAGE = 'relative'",
+    "mysite/wsgi.py": "from shop import create_app\nfrom . import settings\n"
+    "application = create_app(settings.STAGE)\nname = __name__\n",
+    "bare/app.py": "import shop, beside\napp = shop.create_app(beside.__name__)\n",
+    "bare/beside.py": "",
+    "bare/json.py": "import json\nassert json.dumps(1) == '1'\nimport shop\napp = shop.create_app('json')\n",
+    # As pgAdmin's.
+    "web/pgAdmin4.wsgi": "import os, sys\nsys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))\n"
+    "from pgAdmin4 import app as application\n",
+    "web/pgAdmin4.py": "import shop\napp = shop.create_app('pgAdmin')\n",
+    "web/beside.wsgi": "from beside import app as application\n",
+    "web/beside.py": "import shop\napp = shop.create_app('beside')\n",
+    # Its own models import it, as in many a small site.
+    "web/circle.py": "import shop\nstage = 'circle'\n"
+    "import models\napp = shop.create_app(models.circle.stage)\n",
+    "web/models.py": "import circle\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("app", "stage"),
+    [
+        ("shop.py:create_app('file')", "file"),
+        ("site.wsgi", "site"),
+        ("site.wsgi:other", "other"),
+        ("./site.wsgi:application", "site"),
+        ("mysite/wsgi.py", "relative"),
+        ("mysite/wsgi.py:application", "relative"),
+        ("mysite.wsgi:application", "relative"),
+        ("bare/app.py:app", "beside"),
+        ("bare/json.py:app", "json"),
+        ("web/pgAdmin4.wsgi", "pgAdmin"),
+        ("web/beside.wsgi:application", "beside"),
+        ("web/circle.py:app", "circle"),
+    ],
+)
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in its folder", "from elsewhere"])
+def test_a_file_is_served_with_what_is_beside_it(
+    start: Start, tmp_path: Path, app: str, stage: str, elsewhere: bool
+) -> None:
+    site = tmp_path / "deployed"
+    for name, text in FILES.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    (site / "shop.py").write_text(SHOP)
+    (tmp_path / "shop.py").unlink()
+    if not elsewhere:
+        server = start(app, folder=site)
+    elif "/" in app or app.startswith(("shop.py", "site.wsgi")):
+        server = start("--python-path", str(site), str(site / app))
+    else:
+        server = start("--chdir", str(site), app)
+    assert server.get("/").body == repr((stage, False, ())).encode()
+
+
+def test_a_file_is_the_module_that_others_import(start: Start, tmp_path: Path) -> None:
+    """It is executed once, and by the name that it has in the package."""
+    (tmp_path / "mysite").mkdir()
+    (tmp_path / "mysite" / "__init__.py").touch()
+    (tmp_path / "mysite" / "main.py").write_text(
+        "import shop\nprint('executed', __name__)\nimport mysite.views\napp = shop.create_app()\n"
+    )
+    (tmp_path / "mysite" / "views.py").write_text("import mysite.main\n")
+    server = start("--preload", "on", "mysite/main.py:app")
+    assert server.get("/").status == 200
+    server.stop()
+    assert str(server.output).splitlines() == ["executed mysite.main"]
+
+
+def test_what_a_file_does_not_have_is_told(run: Run) -> None:
+    ran = run("shop.py:nothere")
+    assert ran.code == 78
+    assert "shop.py has no attribute `nothere`" in ran.err
+    ran = run("nowhere/wsgi.py:application")
+    assert ran.code == 64
+    assert 'app "nowhere/wsgi.py:application" is not a file in ' in ran.err

@@ -40,7 +40,10 @@ fn call(criterion: &mut Criterion) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches");
     Python::attach(|py| {
         let spec = Spec {
-            target: Target::File(folder.join("hello.py")),
+            target: Target::File {
+                path: folder.join("hello.py"),
+                callable: None,
+            },
             imports: Vec::new(),
             python_path: Vec::new(),
             env: Vec::new(),

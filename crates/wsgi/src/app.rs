@@ -50,8 +50,13 @@ pub enum Target {
         /// The attribute, perhaps of an attribute: `site.app`. Or the call of one: `create_app("prod")`.
         callable: Option<String>,
     },
-    /// A file of Python code, whatever its suffix, that defines `application` or `app`.
-    File(PathBuf),
+    /// A file of Python code, whatever its suffix.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// As of a module.
+        callable: Option<String>,
+    },
     /// What the settings of a Django project call `WSGI_APPLICATION`.
     Django {
         /// The module of the settings, unless `DJANGO_SETTINGS_MODULE` names another.
@@ -262,7 +267,11 @@ fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
             module.as_str().into_pyobject(py)?.into_any(),
             callable.as_deref(),
         ),
-        Target::File(path) => ("file", path.as_os_str().into_pyobject(py)?.into_any(), None),
+        Target::File { path, callable } => (
+            "file",
+            path.as_os_str().into_pyobject(py)?.into_any(),
+            callable.as_deref(),
+        ),
         Target::Django { settings } => (
             "django",
             settings.as_str().into_pyobject(py)?.into_any(),
@@ -312,7 +321,14 @@ impl fmt::Display for Target {
                 module,
                 callable: None,
             } => f.write_str(module),
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::File {
+                path,
+                callable: Some(callable),
+            } => write!(f, "{}:{callable}", path.display()),
+            Self::File {
+                path,
+                callable: None,
+            } => write!(f, "{}", path.display()),
             Self::Django { settings } => write!(f, "the Django project of {settings}"),
         }
     }

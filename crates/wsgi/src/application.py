@@ -197,12 +197,17 @@ def _shown(value: object) -> str:
 
 
 def _file_module(path: str) -> ModuleType:
+    """The module of a file, imported by its name where that leads to it: then others can import it, too."""
     if not os.path.isfile(path):
         raise NotThereError(f"there is no file {path}")
-    name = os.path.splitext(os.path.basename(path))[0]
-    if not name.isidentifier() or importlib.util.find_spec(name) is not None:
-        # It must not hide a module that the application imports.
-        name = "_rwsgi_application"
+    name, top = _module_name(path)
+    # Behind all others: what is beside the file can be imported, and hides nothing.
+    if top not in map(os.path.realpath, sys.path):
+        sys.path.append(top)
+    if name is not None and _leads_to(name.partition(".")[0], path, top):
+        return _import(name)
+    # It must not hide a module that the application imports, as `site.wsgi` does that imports `site`.
+    name = "_rwsgi_application"
     loader = importlib.machinery.SourceFileLoader(name, os.path.abspath(path))
     spec = importlib.util.spec_from_loader(name, loader)
     assert spec is not None, "a loader was given"
@@ -210,6 +215,32 @@ def _file_module(path: str) -> ModuleType:
     sys.modules[name] = module
     loader.exec_module(module)
     return module
+
+
+def _module_name(path: str) -> tuple[str | None, str]:
+    """The name of the file as a module of its packages, if it has one, and the folder that they are in."""
+    # Of a file that is a link the name is its own: it may lead to one that many have in common.
+    folder, file = os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path)
+    stem, suffix = os.path.splitext(file)
+    parts = [stem]
+    while os.path.isfile(os.path.join(folder, "__init__.py")) and os.path.basename(folder):
+        folder, package = os.path.split(folder)
+        parts.insert(0, package)
+    if parts[-1] == "__init__" and len(parts) > 1:
+        parts.pop()
+    is_name = suffix == ".py" and all(map(str.isidentifier, parts))
+    return (".".join(parts) if is_name else None), folder
+
+
+def _leads_to(name: str, path: str, top: str) -> bool:
+    """An import of the name leads to the file, or to the package that it is in."""
+    if name in sys.modules:
+        return False
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return False
+    origin = os.path.realpath(spec.origin)
+    return origin == os.path.realpath(path) or origin == os.path.join(top, name, "__init__.py")
 
 
 def _django_application(settings: str) -> Any:

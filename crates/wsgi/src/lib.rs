@@ -3,9 +3,8 @@
 //!
 //! For each request, [`App::answer`] builds the dictionary (`environ`), calls the application with `start_response`, and
 //! sends each part over the [`exchange::Reply`] as soon as the application has produced it (`answer`). Code that need not
-//! be fast is Python: finding the application in `application.py`, what is around it in `prelude.py`, the end of a process in
-//! `ending.py`, the search for what a fork would break
-//! in `audit.py`, and what each child makes anew in `renew.py`.
+//! be fast is Python: finding the application in `application.py`, its surroundings in `prelude.py`, the end of a process
+//! in `ending.py`, the search for what a fork would break in `audit.py`, and what each child makes anew in `renew.py`.
 //!
 //! Threads, processes and sockets are made by the caller, never here.
 

@@ -22,7 +22,10 @@ impl Scratch {
     }
 
     fn target(&self) -> Target {
-        Target::File(self.folder.path().join(self.name))
+        Target::File {
+            path: self.folder.path().join(self.name),
+            callable: None,
+        }
     }
 }
 
@@ -103,7 +106,10 @@ fn a_missing_target_is_named() {
             callable: None,
         });
         assert!(text.ends_with("cannot be called: 3"), "{text}");
-        let text = missing(Target::File("/nowhere/site.wsgi".into()));
+        let text = missing(Target::File {
+            path: "/nowhere/site.wsgi".into(),
+            callable: None,
+        });
         assert_eq!(text, "there is no file /nowhere/site.wsgi");
     });
 }

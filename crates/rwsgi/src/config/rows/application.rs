@@ -19,7 +19,7 @@ pub(crate) const APP: Opt = Opt {
     short: "The application to serve",
     long: "`module:callable`; or `module:factory()`, which is called for the application, also with arguments that are \
         literals: `module:create_app(\"prod\", debug=True)`; or `module`, in which `application` is looked for, then `app`; or the path of a \
-        `.wsgi` or `.py` file. Without one, in a folder with the `manage.py` of a Django project, the project's \
+        `.wsgi` or `.py` file, with or without `:callable`. Without one, in a folder with the `manage.py` of a Django project, the project's \
         `WSGI_APPLICATION` is served. A relative path is taken from `--chdir`.",
     kind: Kind::Text(|config, text, folder| {
         config.app = application::find(text, folder)?;

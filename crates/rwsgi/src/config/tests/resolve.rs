@@ -131,7 +131,10 @@ fn a_wsgi_name_is_a_file_only_where_there_is_one() {
     let folder = Folder::new(&[("one.wsgi", "")]);
     assert_eq!(
         folder.serve("one.wsgi", &[]).app,
-        Target::File(folder.join("one.wsgi"))
+        Target::File {
+            path: folder.join("one.wsgi"),
+            callable: None
+        }
     );
     assert_eq!(folder.serve("two.wsgi", &[]).app, module("two.wsgi"));
     let message = format!(

@@ -201,5 +201,7 @@ fn paths_are_made_absolute_from_where_they_are_meant() {
             Address::Unix(PathBuf::from("/s").into())
         ]
     );
-    assert_eq!(config.app, Target::File(start("site/app.py")));
+    let path = start("site/app.py");
+    let callable = None;
+    assert_eq!(config.app, Target::File { path, callable });
 }

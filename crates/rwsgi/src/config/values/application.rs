@@ -17,35 +17,42 @@ pub(crate) fn find(text: &str, folder: &Path) -> Result<Target, String> {
 ///
 /// `mysite.wsgi` may be a module or a file: it is a module here, and [`settle`] looks.
 fn parse(text: &str) -> Result<Target, String> {
-    let is_file = |end: &str| text.strip_suffix(end).is_some_and(|stem| !stem.is_empty());
-    if is_file(".py") || (is_file(".wsgi") && !is_dotted(text)) {
-        return Ok(Target::File(PathBuf::from(text)));
-    }
-    let (module, callable) = match text.split_once(':') {
-        Some((module, callable)) => (module, Some(callable)),
+    let (place, callable) = match text.split_once(':') {
+        Some((place, callable)) => (place, Some(callable)),
         None => (text, None),
     };
-    if !is_dotted(module) || !callable.is_none_or(is_callable) {
+    let is_file = |end: &str| place.strip_suffix(end).is_some_and(|stem| !stem.is_empty());
+    let is_path = is_file(".py") || (is_file(".wsgi") && !is_dotted(place));
+    if !(is_path || is_dotted(place)) || !callable.is_none_or(is_callable) {
         return Err(FORMS.to_owned());
     }
-    Ok(Target::Module {
-        module: module.to_owned(),
-        callable: callable.map(str::to_owned),
+    let callable = callable.map(str::to_owned);
+    Ok(if is_path {
+        Target::File {
+            path: PathBuf::from(place),
+            callable,
+        }
+    } else {
+        Target::Module {
+            module: place.to_owned(),
+            callable,
+        }
     })
 }
 
 /// Makes the path of a file absolute, and a file of what is the name of one in `folder`.
 fn settle(app: Target, folder: &Path) -> Result<Target, String> {
-    let path = match &app {
-        Target::File(path) => folder.join(path),
-        Target::Module {
-            module,
-            callable: None,
-        } if module.ends_with(".wsgi") && folder.join(module).is_file() => folder.join(module),
-        Target::Module { .. } | Target::Django { .. } => return Ok(app),
+    let (path, callable) = match app {
+        Target::File { path, callable } => (folder.join(path), callable),
+        Target::Module { module, callable }
+            if module.ends_with(".wsgi") && folder.join(&module).is_file() =>
+        {
+            (folder.join(module), callable)
+        }
+        app @ (Target::Module { .. } | Target::Django { .. }) => return Ok(app),
     };
     if path.is_file() {
-        Ok(Target::File(path))
+        Ok(Target::File { path, callable })
     } else {
         Err(format!("is not a file in {}", folder.display()))
     }
@@ -114,7 +121,15 @@ mod tests {
             assert_eq!(parse(&format!("shop:{call}")), module("shop", Some(call)));
         }
         for text in ["dir/app.py", "app.py", "dir/site.wsgi", "my-site.wsgi"] {
-            assert_eq!(parse(text), Ok(Target::File(text.into())));
+            for callable in [None, Some("app"), Some("create_app(':', 1)")] {
+                let named = callable
+                    .map_or_else(|| text.to_owned(), |callable| format!("{text}:{callable}"));
+                let expected = Target::File {
+                    path: text.into(),
+                    callable: callable.map(str::to_owned),
+                };
+                assert_eq!(parse(&named), Ok(expected));
+            }
         }
         for text in [
             "",
@@ -128,6 +143,9 @@ mod tests {
             "a:b:c",
             ".py",
             ".wsgi",
+            "app.py:",
+            "app.py:a b",
+            "a/b:app",
             "a:create(",
             "a:create)",
             "a:create().app",
