@@ -151,6 +151,33 @@ def test_an_application_that_does_not_exist_is_another_thing_than_what_it_import
     check(ran.code, ran.err, ["the application cannot be loaded"], code)
 
 
+@PRELOAD
+@pytest.mark.parametrize("count", ["1", "3"])
+@pytest.mark.parametrize("app", ["nowhere:app", "nowhere.wsgi", "shop.nowhere", "shop:nowhere"])
+def test_a_wrong_module_is_told_once_with_where_it_was_looked_for(
+    run: Run, tmp_path: Path, app: str, preload: str, count: str
+) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").touch()
+    (tmp_path / "more").mkdir()
+    ran = run("--preload", preload, "--processes", count, "--python-path", "more", app)
+    assert ran.code == CONFIGURATION
+    told = [line for line in ran.err.splitlines() if "nowhere" in line]
+    assert len(told) == 1, ran.err
+    assert ran.err.count("the application cannot be loaded") == 1, ran.err
+    places = {
+        "nowhere": f"; looked for in {tmp_path}, {tmp_path / 'more'} and in the packages of {sys.prefix}",
+        "shop.nowhere": f'; looked for in {tmp_path / "shop"}"',
+        "shop:nowhere": "shop has no attribute `nowhere`",
+    }
+    assert places[app if app.startswith("shop") else "nowhere"] in told[0], told
+    # What the server itself has killed for it is no event of its own.
+    assert "SIGKILL" not in ran.err
+    check = run("--check", "--python-path", "more", app)
+    assert check.code == CONFIGURATION
+    assert check.err.count("nowhere") == told[0].count("nowhere") + 1, check.err
+
+
 FAILING = {
     "an exception": ("raise ConnectionError('no database')", "ConnectionError: no database"),
     "a status": ("start_response('503 No', []); return [b'']", "the answer has the status 503"),

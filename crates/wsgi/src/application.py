@@ -38,8 +38,28 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # Another name is one that the module itself imports: that one may be installed later.
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise NotThereError(f"{type(error).__name__}: {error}") from None
+            raise NotThereError(f"{type(error).__name__}: {error}{_looked(error.name)}") from None
         raise
+
+
+def _looked(name: str) -> str:
+    """Where a module of this name was looked for, as the end of a sentence."""
+    parent = name.rpartition(".")[0]
+    if parent:
+        module = sys.modules.get(parent)
+        folders = list(getattr(module, "__path__", ()))
+        return (
+            f"; looked for in {', '.join(folders)}" if folders else f" ({getattr(module, '__file__', None)})"
+        )
+    # Of the folders of packages the environment says enough.
+    library = os.path.dirname(os.__file__)
+    packages = ("site-packages", "dist-packages", "lib-dynload")
+    own = [
+        entry or os.getcwd()
+        for entry in sys.path
+        if entry != library and not entry.endswith(".zip") and os.path.basename(entry) not in packages
+    ]
+    return f"; looked for in {', '.join(dict.fromkeys(own))} and in the packages of {sys.prefix}"
 
 
 def _application(module: ModuleType, place: str, name: str | None) -> Any:

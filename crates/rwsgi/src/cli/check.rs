@@ -34,8 +34,14 @@ pub(crate) fn run(config: Config, start: &Path) -> u8 {
     };
     Python::attach(|py| {
         wsgi::watch(py);
-        let Ok(app) = loading::load(py, &loading::spec(config)) else {
-            return exit::CONFIGURATION;
+        let app = match loading::load(py, &loading::spec(config)) {
+            Ok(app) => app,
+            Err(unloadable) => {
+                if unloadable.is_final {
+                    error!(app = %config.app, error = unloadable.why, "the application cannot be loaded");
+                }
+                return exit::CONFIGURATION;
+            }
         };
         let began = Instant::now();
         let Ok(warmed) = loading::warm_up(py, &app, config, true) else {

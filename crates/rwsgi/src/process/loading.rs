@@ -29,16 +29,17 @@ fn environment(config: &Config) -> Vec<(String, String)> {
     variables
 }
 
-/// Loads the application; says so when it cannot be, and gives the traceback back, or what else is to be told.
+/// Loads the application; says so when it has raised an exception, and gives the traceback back. That there is none is for
+/// the caller to tell: several processes may have looked.
 pub(crate) fn load(py: Python<'_>, spec: &Spec) -> Result<App, Unloadable> {
-    App::load(py, spec).map_err(|problem| {
-        error!(app = %spec.target, error = %problem, "the application cannot be loaded");
-        match problem {
-            LoadError::NotThere(why) => Unloadable {
-                why,
-                is_final: true,
-            },
-            LoadError::Raised { traceback, .. } => raised(traceback),
+    App::load(py, spec).map_err(|problem| match problem {
+        LoadError::NotThere(why) => Unloadable {
+            why,
+            is_final: true,
+        },
+        LoadError::Raised { summary, traceback } => {
+            error!(app = %spec.target, error = summary, "the application cannot be loaded");
+            raised(traceback)
         }
     })
 }

@@ -54,6 +54,19 @@ impl ExitReason {
     }
 }
 
+impl Exit {
+    /// How it ended, for the log; `by_server` where the server has killed it.
+    pub(crate) fn cause(self, by_server: bool) -> String {
+        let killed =
+            matches!(self, Self::Signal { number, .. } if number == Signal::SIGKILL as i32);
+        if by_server && killed {
+            "ended by the server".to_owned()
+        } else {
+            self.to_string()
+        }
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

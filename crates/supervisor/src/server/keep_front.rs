@@ -161,7 +161,8 @@ impl<'a> Server<'a> {
         let Some(front) = self.front.take() else {
             return;
         };
-        let (pid, cause) = (front.pid.as_raw(), exit.to_string());
+        let is_killed = matches!(self.stage, Stage::Killing { .. });
+        let (pid, cause) = (front.pid.as_raw(), exit.cause(is_killed));
         if self.stage.serves() {
             warn!(pid, cause, "front died");
             self.front_died = true;

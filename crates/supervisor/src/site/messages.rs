@@ -142,7 +142,16 @@ impl Site<'_> {
     }
 
     fn application_unloadable(&mut self, unloadable: &Unloadable) {
-        error!("the application cannot be loaded");
+        // Every child that loads for itself says the same.
+        let is_told = self.course == Course::Stopping || self.waits_for_change();
+        if is_told && !self.startup.child_was_ready {
+            return;
+        }
+        if unloadable.is_final {
+            error!(error = unloadable.why, "the application cannot be loaded");
+        } else {
+            error!("the application cannot be loaded");
+        }
         if self.startup.child_was_ready {
             return;
         }

@@ -54,7 +54,8 @@ impl Site<'_> {
         let Some(mold) = self.molds.take(pid) else {
             return;
         };
-        let (generation, pid, cause) = (mold.generation, mold.pid.as_raw(), exit.to_string());
+        let is_killed = mold.leaving && mold.leave_by.is_none() && !mold.overdue;
+        let (generation, pid, cause) = (mold.generation, mold.pid.as_raw(), exit.cause(is_killed));
         if mold.leaving {
             info!(r#gen = generation, pid, cause, "mold left");
             return;
@@ -140,7 +141,8 @@ fn exit_for_pool(child: &Child, exit: Exit) -> pool::Exit {
 
 fn log_end(child: &Child, exit: Exit, in_flight: Option<&str>) {
     let (slot, generation, pid) = (child.id.slot, child.generation, child.pid.map(Pid::as_raw));
-    let cause = exit.to_string();
+    let is_killed = child.leaving && child.draining.is_none() && !child.overdue;
+    let cause = exit.cause(is_killed);
     if child.overdue {
         let reason = "shutdown-timeout";
         info!(child = slot, r#gen = generation, pid, cause, reason, "left");

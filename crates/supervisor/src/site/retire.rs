@@ -91,6 +91,7 @@ impl Site<'_> {
                 "mold has not left in time: killed"
             );
             mold.kill();
+            mold.overdue = true;
         }
     }
 

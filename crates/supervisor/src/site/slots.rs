@@ -27,6 +27,8 @@ pub(crate) struct Mold {
     pub(crate) leaving: bool,
     /// The deadline for its exit, once it was told to.
     pub(crate) leave_by: Option<Duration>,
+    /// It was killed because it had not exited by then.
+    pub(crate) overdue: bool,
     /// The number of its unexpected messages.
     pub(crate) unexpected: u8,
 }
@@ -220,6 +222,7 @@ impl Mold {
             loads: false,
             leaving: false,
             leave_by: None,
+            overdue: false,
             unexpected: 0,
         }
     }
