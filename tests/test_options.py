@@ -72,7 +72,7 @@ def test_the_environment_alone_is_enough_to_serve(start: Start) -> None:
     ("arguments", "message"),
     [
         (["--thread", "4", "probe"], "command line: unknown option --thread; did you mean --threads?"),
-        (["--workers", "4", "probe"], "command line: unknown option --workers; did you mean --processes?"),
+        (["--workers", "4", "probe"], "command line: unknown option --workers; rwsgi calls it --processes"),
         (["--threads", "many", "probe"], 'threads "many" must be a whole number from 1 to 255'),
         (["--stack-size", "255K", "probe"], 'stack-size "255K" must be a size from 256K to 1G'),
         (["--bind", "8000", "probe"], 'bind "8000" has no port: write HOST:PORT, :PORT, unix:PATH or fd://N'),
@@ -88,6 +88,49 @@ def test_a_wrong_command_line_is_explained(run: Run, arguments: list[str], messa
     assert len(ran.err.splitlines()) == 1, ran.err
     assert ran.err.startswith("rwsgi: ")
     assert message in ran.err
+
+
+HABITS = {
+    "-w 4": "unknown option -w; of gunicorn's --workers, rwsgi calls it --processes; of uWSGI's "
+    "--module, rwsgi takes it as APP without a name before it",
+    "--workers 4": "unknown option --workers; rwsgi calls it --processes",
+    "--timeout 120": "unknown option --timeout; rwsgi has none: a request may run as long as it needs",
+    "-t 120": 'threads "120" is a number of threads here, and -t of gunicorn and uWSGI a time limit',
+    "-t30": "for so many threads write --threads 30. Of a time limit, rwsgi has none: ",
+    "-p gunicorn.pid": 'processes "gunicorn.pid" is a number of processes here; -p of gunicorn, a file for '
+    "the pid, is --pid-file",
+    "--pid x": "unknown option --pid; rwsgi calls it --pid-file",
+    "--name shop": "unknown option --name; rwsgi has none: titles say what a process does",
+    "--log-file -": "unknown option --log-file; rwsgi has none: its log goes to standard error",
+    "--access-logfile -": "unknown option --access-logfile; rwsgi calls it --access-log",
+    "-k gevent": "unknown option -k; of gunicorn's --worker-class, rwsgi has none: there is one kind",
+    "-c conf.py": "unknown option -c; of gunicorn's --config, rwsgi calls it --config",
+    "--daemon": "unknown option --daemon; rwsgi has none: a service manager runs it",
+    "--graceful-timeout 9": "unknown option --graceful-timeout; rwsgi calls it --shutdown-timeout",
+    "--http :80": "unknown option --http; rwsgi calls it --bind",
+    "--wsgi-file a.py": "unknown option --wsgi-file; rwsgi takes it as APP without a name before it",
+    "--master": "unknown option --master; rwsgi has none: it always does so",
+    "--lazy-apps": "unknown option --lazy-apps; rwsgi calls it --preload off",
+    "--harakiri 30": "unknown option --harakiri; rwsgi has none: ",
+    "--uid www-data": "unknown option --uid; rwsgi calls it --user",
+    "--working-directory x": "unknown option --working-directory; rwsgi calls it --chdir",
+    "--reload-on-changes": "unknown option --reload-on-changes; rwsgi calls it --reload",
+    "--url-alias a b": "unknown option --url-alias; rwsgi has none: a proxy in front of it",
+}
+
+
+@pytest.mark.parametrize("typed", HABITS)
+def test_options_of_other_servers_are_answered_with_ours(run: Run, typed: str) -> None:
+    ran = run(*typed.split(), "probe", bind=None)
+    assert (ran.code, ran.out) == (64, "")
+    assert len(ran.err.splitlines()) == 1, ran.err
+    assert ran.err.startswith("rwsgi: command line: ")
+    assert HABITS[typed] in ran.err
+
+
+def test_many_threads_are_had_by_the_long_name(run: Run) -> None:
+    assert run("--print-config", "--threads", "120", "probe").code == 0
+    assert run("--print-config", "-t", "64", "probe").code == 0
 
 
 @pytest.mark.parametrize(
@@ -129,6 +172,11 @@ def test_port_and_processes_are_those_of_the_platform(start: Start, run: Run) ->
         ("# note\nthread = 4\n", "rwsgi.toml:2: unknown key thread; did you mean threads?"),
         ("\n\nthreads = 'many'\n", 'rwsgi.toml:3: threads "many" must be a whole number from 1 to 255'),
         ("threads = \n", "rwsgi.toml:1: "),
+        (
+            "worker_class = 'gthread'\n",
+            "rwsgi.toml:1: unknown key worker_class; rwsgi has none: there is one",
+        ),
+        ("accesslog = '-'\n", "rwsgi.toml:1: unknown key accesslog; rwsgi calls it access-log"),
     ],
 )
 def test_a_wrong_file_is_explained(run: Run, tmp_path: Path, text: str, message: str) -> None:

@@ -52,7 +52,7 @@ pub enum Error {
     #[error("command line: {0}")]
     Usage(String),
     /// An unknown option, key or variable.
-    #[error("{place}: unknown {what} {name}{}", hint(nearest.as_ref()))]
+    #[error("{place}: unknown {what} {name}{hint}")]
     Unknown {
         /// `option`, `key` or `variable`.
         what: &'static str,
@@ -60,8 +60,8 @@ pub enum Error {
         name: String,
         /// Where it was given.
         place: Origin,
-        /// The most similar name.
-        nearest: Option<String>,
+        /// What was probably meant, as the end of the sentence.
+        hint: String,
     },
     /// An invalid value of an option.
     #[error("{place}: {option} {value:?} {problem}")]

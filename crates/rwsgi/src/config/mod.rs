@@ -6,6 +6,7 @@
 //! Nothing here acts on an option. Only the configuration file, the environment file and a `manage.py` are read.
 
 mod configuration;
+mod elsewhere;
 mod error;
 pub(crate) mod print;
 mod resolve;

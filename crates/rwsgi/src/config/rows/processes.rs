@@ -43,7 +43,8 @@ pub(crate) const THREADS: Opt = Opt {
     default: Some("1"),
     short: "Application threads of each child",
     long: "With 1 the application runs on the child's main thread, and `wsgi.multithread` is false. With `--mpm worker` \
-        it is 25 when it is not given.",
+        it is 25 when it is not given. `-t` of gunicorn and uWSGI is a time limit: what looks like seconds (30, 60, 90, \
+        and all above 64) is refused after the letter, and taken after the name.",
     kind: Kind::Count(1..=255, |config, number| config.threads = narrow(number)),
     ..ROW
 };

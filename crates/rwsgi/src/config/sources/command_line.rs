@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use lexopt::{Arg, Parser};
 
 use super::given::{Entries, Value};
+use crate::config::elsewhere::{answer_letter, hint_at, mistaken};
 use crate::config::error::{Error, Origin};
 use crate::config::spec::{Kind, Opt, Place, Switch};
-use crate::config::table::{OPTIONS, nearest_to};
+use crate::config::table::OPTIONS;
 
 /// Parses the arguments, without the program's name, up to `--help` or `--version`.
 pub(crate) fn read(
@@ -17,6 +18,10 @@ pub(crate) fn read(
     let mut given = Entries::new();
     let mut switch = None;
     while let Some(arg) = parser.next().map_err(usage)? {
+        let typed = match arg {
+            Arg::Short(letter) => Some(letter),
+            _ => None,
+        };
         let row = match arg {
             Arg::Long(name) => named(|row| row.is_called(name)).ok_or_else(|| unknown(name))?,
             Arg::Short(letter) => {
@@ -43,7 +48,18 @@ pub(crate) fn read(
             }
             Kind::Switch(asked) => switch = Some(asked),
             Kind::Flag(_) => given.push((row, value(row, "on".into())?)),
-            _ => given.push((row, value(row, parser.value().map_err(usage)?)?)),
+            _ => {
+                let value = value(row, parser.value().map_err(usage)?)?;
+                if let Some(problem) = typed.and_then(|letter| mistaken(letter, &value.text)) {
+                    return Err(Error::Value {
+                        option: row.name,
+                        value: value.text,
+                        problem,
+                        place: value.origin,
+                    });
+                }
+                given.push((row, value));
+            }
         }
     }
     Ok((given, switch))
@@ -77,8 +93,7 @@ fn unknown(name: &str) -> Error {
         what: "option",
         name: format!("--{name}"),
         place: Origin::CommandLine,
-        nearest: nearest_to(name, |row| row.place != Place::Positional)
-            .map(|row| format!("--{}", row.name)),
+        hint: hint_at(name, "--", |row| row.place != Place::Positional),
     }
 }
 
@@ -87,7 +102,7 @@ fn unknown_letter(letter: char) -> Error {
         what: "option",
         name: format!("-{letter}"),
         place: Origin::CommandLine,
-        nearest: None,
+        hint: answer_letter(letter).map_or_else(String::new, |answer| format!("; {answer}")),
     }
 }
 

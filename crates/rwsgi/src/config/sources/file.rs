@@ -7,10 +7,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::given::{Entries, Value};
+use crate::config::elsewhere::hint_at;
 use crate::config::error::{Error, Origin};
 use crate::config::rows::meta::CONFIG;
 use crate::config::spec::{Kind, Opt};
-use crate::config::table::{OPTIONS, nearest_to};
+use crate::config::table::OPTIONS;
 
 /// The maximum size in bytes of a file with settings or variables.
 pub(crate) const LONGEST: u64 = 1024 * 1024;
@@ -70,7 +71,7 @@ impl File<'_> {
                 what: "key",
                 name: key.to_owned(),
                 place: self.origin(offset),
-                nearest: nearest_to(key, Opt::in_file).map(|row| row.name.to_owned()),
+                hint: hint_at(key, "", Opt::in_file),
             })
     }
 

@@ -10,7 +10,7 @@ fn a_wrong_command_line_is_explained() {
     );
     check_usage(
         "--workers 4 a",
-        "unknown option --workers; did you mean --processes?",
+        "unknown option --workers; rwsgi calls it --processes",
     );
     check_usage("--sandwich x a", "unknown option --sandwich");
     check_usage(
