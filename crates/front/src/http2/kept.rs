@@ -97,7 +97,7 @@ impl Kept {
         }
         self.in_flight.wake_when_taken(task.waker());
         if let Bytes::Memory(memory) = &self.bytes
-            && memory.share.is_beyond()
+            && memory.share.exceeds_budget()
             && !memory.stays
         {
             if self.has_yielded {
@@ -173,7 +173,7 @@ impl Kept {
     }
 
     fn of_memory(&mut self, mut memory: Memory, most: usize) -> (Vec<u8>, usize, Share) {
-        let has_room = !memory.share.is_beyond();
+        let has_room = !memory.share.exceeds_budget();
         let most = most.min(if has_room { GIVEN } else { FREE });
         if memory.left() <= most && (has_room || memory.bytes.len() <= FREE) {
             return (memory.bytes, memory.given, memory.share);

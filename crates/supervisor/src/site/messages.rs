@@ -143,7 +143,7 @@ impl Site<'_> {
 
     fn application_unloadable(&mut self, unloadable: &Unloadable) {
         // Every child that loads for itself says the same.
-        let is_told = self.course == Course::Stopping || self.waits_for_change();
+        let is_told = self.server_state == ServerState::Stopping || self.waits_for_change();
         if is_told && !self.startup.child_was_ready {
             return;
         }
