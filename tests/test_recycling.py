@@ -45,9 +45,8 @@ def test_a_limit_of_requests_costs_no_request(start: Start, threads: int) -> Non
         *("--processes", "2", "--threads", str(threads), "--max-requests-per-child", "50", "brief"),
         children=2,
     )
-    with under_load(server, enough=10_000) as load:
-        assert load.finished()
-    assert len(recycled(server, "max-requests", 20)) >= 20
+    with under_load(server) as load:
+        recycled(server, "max-requests", 20)
     # Each child was used up to its limit, and not far beyond.
     assert len(load.bodies) >= 20
     assert min(sorted(load.bodies.values())[2:-2]) >= 50

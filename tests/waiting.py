@@ -21,3 +21,13 @@ def until(look: Callable[[], T | None], what: Callable[[], object], patience: fl
 def until_equal(look: Callable[[], object], expected: object, patience: float = PATIENCE) -> None:
     """Repeat `look` until it returns the expected value."""
     until(lambda: True if look() == expected else None, lambda: f"{expected}\nbut {look()}", patience)
+
+
+def steady(look: Callable[[], T], still: float = 0.5) -> T:
+    """What is seen when it has not changed for this number of seconds, where no event tells that."""
+    seen, since = look(), time.monotonic()
+    while time.monotonic() - since < still:
+        time.sleep(0.02)
+        if (now := look()) != seen:
+            seen, since = now, time.monotonic()
+    return seen

@@ -1,7 +1,7 @@
 //! What a child says that a response is: either it is refused, or what is written is read as just that.
 #![no_main]
 
-use encode::{RequestTraits, Framing, head};
+use encode::{Framing, RequestTraits, head};
 use exchange::{Head, HeaderWriter};
 use libfuzzer_sys::fuzz_target;
 

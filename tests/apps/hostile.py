@@ -27,6 +27,9 @@ PAGE = 4096
 # Four processes, as many again for leaving ones, and one for a replacement.
 CHILDREN = 9
 SLOTS = 1024 + 2 * CHILDREN
+# Slots from here on are free: there are fewer requests at once, and the front takes the slot that was freed
+# last. Others may be filled between a look at them and a write: that would attack the request in them.
+IDLE_SLOTS = range(16, SLOTS)
 ENTRIES_COUNT = 4096
 RING = 256 * 1024
 
@@ -120,7 +123,7 @@ def signature(memory: Memory, me: int) -> int:
 
 def sign(memory: Memory, me: int) -> None:
     """Claim free slots."""
-    for slot in range(SLOTS):
+    for slot in IDLE_SLOTS:
         word = memory.word(WORDS + LINE * slot)
         if not word.value >> 60:
             word.value = CLAIMED | me << 48 | 1 << 40 | word.value
@@ -147,9 +150,9 @@ def free_often(memory: Memory, me: int) -> None:
     """Claim free slots, and end an answer for each."""
     signed = signature(memory, me)
     free = []
-    for slot in range(SLOTS):
+    for slot in IDLE_SLOTS:
         word = memory.word(WORDS + LINE * slot)
-        if not word.value >> 60 and word.value:
+        if not word.value >> 60:
             free.append((slot, word.value & 0xFFFFFFFF))
             word.value = signed | word.value
     frames(memory, me, free * 10, last=True)
