@@ -44,6 +44,7 @@ fn call(criterion: &mut Criterion) {
                 path: folder.join("hello.py"),
                 callable: None,
             },
+            paste_global: Vec::new(),
             imports: Vec::new(),
             python_path: Vec::new(),
             env: Vec::new(),

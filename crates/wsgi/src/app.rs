@@ -26,6 +26,8 @@ const EXIT_STACK: usize = 8 << 20;
 pub struct Spec {
     /// Where the application is.
     pub target: Target,
+    /// Variables for the file of PasteDeploy, if there is one.
+    pub paste_global: Vec<(String, String)>,
     /// Modules that are imported as well.
     pub imports: Vec<String>,
     /// Directories for `sys.path`, after the current one.
@@ -56,6 +58,13 @@ pub enum Target {
         path: PathBuf,
         /// As of a module.
         callable: Option<String>,
+    },
+    /// An application of a file of PasteDeploy.
+    Paste {
+        /// The file.
+        path: PathBuf,
+        /// Its name there; `main` when none is given.
+        name: Option<String>,
     },
     /// What the settings of a Django project call `WSGI_APPLICATION`.
     Django {
@@ -272,6 +281,14 @@ fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
             path.as_os_str().into_pyobject(py)?.into_any(),
             callable.as_deref(),
         ),
+        Target::Paste { path, name } => {
+            prelude.call_method1(intern!(py, "watch_file"), (path.as_os_str(),))?;
+            (
+                "paste",
+                path.as_os_str().into_pyobject(py)?.into_any(),
+                name.as_deref(),
+            )
+        }
         Target::Django { settings } => (
             "django",
             settings.as_str().into_pyobject(py)?.into_any(),
@@ -279,7 +296,10 @@ fn load(py: Python<'_>, spec: &Spec) -> PyResult<App> {
         ),
     };
     let application = prelude::application(py)?;
-    let callable = application.call_method1(intern!(py, "find"), (kind, place, callable))?;
+    let callable = application.call_method1(
+        intern!(py, "find"),
+        (kind, place, callable, &spec.paste_global),
+    )?;
     application.call_method1(intern!(py, "import_all"), (&spec.imports,))?;
     prelude.call_method0(intern!(py, "load_rest_of_django"))?;
     let errors = prelude.call_method0(intern!(py, "errors"))?;
@@ -329,6 +349,11 @@ impl fmt::Display for Target {
                 path,
                 callable: None,
             } => write!(f, "{}", path.display()),
+            Self::Paste {
+                path,
+                name: Some(name),
+            } => write!(f, "{}#{name}", path.display()),
+            Self::Paste { path, name: None } => write!(f, "{}", path.display()),
             Self::Django { settings } => write!(f, "the Django project of {settings}"),
         }
     }

@@ -18,10 +18,12 @@ class NotThereError(Exception):
     """There is no application where it should be."""
 
 
-def find(kind: str, place: str, name: str | None) -> Any:
+def find(kind: str, place: str, name: str | None, variables: list[tuple[str, str]]) -> Any:
     """Import the module and return its application, which may be what a factory returns."""
     if kind == "django":
         return _django_application(place)
+    if kind == "paste":
+        return _paste_application(place, name, dict(variables))
     module = _file_module(place) if kind == "file" else _import(place)
     return _application(module, place, name)
 
@@ -72,7 +74,7 @@ def _application(module: ModuleType, place: str, name: str | None) -> Any:
     found = _attribute(module, place, path.strip())
     if parenthesis:
         found = _call(found, place, name)
-    _check(found, place, name)
+    _check(found, place, f"`{place}:{name}`", None if parenthesis else f"{place}:{name}")
     return found
 
 
@@ -130,11 +132,13 @@ def _call(factory: Any, place: str, call: str) -> Any:
     return application
 
 
-def _check(application: Any, place: str, name: str) -> None:
-    """Refuse what no request could call with `environ` and `start_response`."""
+def _check(application: Any, place: str, told: str, factory: str | None) -> None:
+    """Refuse what no request could call with `environ` and `start_response`.
+
+    `factory` is how it would be named if it has not been called, and is to be.
+    """
     if not callable(application):
         raise NotThereError(f"what {place} offers as its application cannot be called: {_shown(application)}")
-    told = f"`{place}:{name}`"
     signature = _signature(application)
     if _is_asgi(application, signature):
         raise NotThereError(f"{told} is an ASGI application, and rwsgi serves WSGI{_wsgi_beside(place)}")
@@ -150,10 +154,10 @@ def _check(application: Any, place: str, name: str) -> None:
     ]
     # `create_app(config=None, testing=False)` could be called with the two arguments of WSGI as well.
     is_factory = not needed and not takes_all and "start_response" not in signature.parameters
-    if is_factory and "(" not in name:
+    if is_factory and factory:
         raise NotThereError(
             f"{told} is a factory, not an application: it takes {signature} and not (environ, "
-            f"start_response); write `{place}:{name}()`"
+            f"start_response); write `{factory}()`"
         )
     try:
         if not is_factory:
@@ -161,10 +165,10 @@ def _check(application: Any, place: str, name: str) -> None:
             return
     except TypeError:
         pass
-    if "(" in name:
-        told, hint = f"what {told} returned", ""
+    if factory:
+        hint = f"; a factory is called with literal arguments, as `{factory}(…)`"
     else:
-        hint = f"; a factory is called with literal arguments, as `{place}:{name}(…)`"
+        told, hint = f"what {told} returned", ""
     raise NotThereError(
         f"{told} is not a WSGI application: it takes {signature} and not (environ, start_response){hint}"
     )
@@ -261,6 +265,55 @@ def _leads_to(name: str, path: str, top: str) -> bool:
         return False
     origin = os.path.realpath(spec.origin)
     return origin == os.path.realpath(path) or origin == os.path.join(top, name, "__init__.py")
+
+
+def _paste_application(path: str, name: str | None, variables: dict[str, str]) -> Any:
+    """The application of a file of PasteDeploy, with the logging that the file sets up."""
+    import configparser
+    from urllib.parse import quote
+
+    if not os.path.isfile(path):
+        raise NotThereError(f"there is no file {path}")
+    try:
+        deploy = importlib.import_module("paste.deploy.loadwsgi")
+    except ModuleNotFoundError as error:
+        if error.name is None or not "paste.deploy.loadwsgi.".startswith(f"{error.name}."):
+            raise
+        raise NotThereError(
+            f"--paste needs the package PasteDeploy, which {sys.prefix} does not have: "
+            "pip install PasteDeploy"
+        ) from None
+    told = f"{path}#{name}" if name else path
+    try:
+        _set_up_logging(path, variables)
+        # A path is unquoted there.
+        application = deploy.loadapp(
+            f"config:{quote(os.path.abspath(path))}", name=name, global_conf=variables
+        )
+    except (LookupError, configparser.Error) as error:
+        # Code of the application raises such errors, too: then its frames are among these.
+        ours = ("<rwsgi ", os.path.dirname(str(deploy.__file__)), str(configparser.__file__))
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(ours):
+            trace = trace.tb_next
+        if trace is not None:
+            raise
+        raise NotThereError(f"{told}: {' '.join(str(error).split())}") from None
+    _check(application, told, f"`{told}`", None)
+    return application
+
+
+def _set_up_logging(path: str, variables: dict[str, str]) -> None:
+    import configparser
+
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read(path, encoding="utf-8")
+    if parser.has_section("loggers"):
+        from logging.config import fileConfig
+
+        place = os.path.abspath(path)
+        defaults = {**variables, "__file__": place, "here": os.path.dirname(place)}
+        fileConfig(path, defaults, disable_existing_loggers=False, encoding="utf-8")
 
 
 def _django_application(settings: str) -> Any:

@@ -27,6 +27,7 @@ _loaders = (
 )
 _thresholds = gc.get_threshold()
 _missed: set[str] = set()
+_watched: set[str] = set()
 
 
 def prepare(python_path: list[str], env: list[tuple[str, str]], package: tuple[str, str, str]) -> None:
@@ -174,7 +175,7 @@ def report(error: BaseException) -> str:
 
 def module_files() -> list[str]:
     """The files from which what has been imported so far comes, and those of a failure."""
-    found = set(_missed)
+    found = _missed | _watched
     for module in list(sys.modules.values()):
         # What stands there need not be a module, and one may answer by itself.
         with contextlib.suppress(Exception):
@@ -182,6 +183,11 @@ def module_files() -> list[str]:
             if isinstance(name, str):
                 found.update(_file_of(name))
     return sorted(found)
+
+
+def watch_file(path: str) -> None:
+    """The application is what this file says: a change of it counts as one of a module."""
+    _watched.add(os.path.abspath(path))
 
 
 def note_failure(error: BaseException | None) -> None:

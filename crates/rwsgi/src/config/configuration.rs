@@ -16,6 +16,8 @@ pub use wsgi::Target;
 pub struct Config {
     /// The application.
     pub app: Target,
+    /// Variables for the file of PasteDeploy that the application is in.
+    pub paste_global: Vec<(String, String)>,
     /// The addresses of the listeners.
     pub bind: Vec<Address>,
     /// `bind` was given; otherwise its default is replaced by sockets passed from systemd.

@@ -27,7 +27,6 @@ pub use configuration::{
 };
 pub use error::{Error, Origin};
 
-use rows::application::APP;
 use sources::{Given, environment};
 use spec::Switch;
 pub(crate) use values::units::show_size;
@@ -65,7 +64,7 @@ pub fn read(
     if given.switch == Some(Switch::PrintConfig) {
         return Ok(Command::Print(print::toml::page(&given)));
     }
-    if given.of(&APP).is_empty() {
+    if !given.names_app() {
         config.app = resolve::find_app(&config, &env, start)?;
     }
     Ok(if given.switch == Some(Switch::Check) {
@@ -116,7 +115,7 @@ impl Started {
         let mut given = Given::read(args, &env, start, user.as_ref())?;
         let need_restart = given.keep_what_needs_restart(&self.0);
         let mut config = resolve::configure(&given, start)?;
-        if given.of(&APP).is_empty() {
+        if !given.names_app() {
             config.app = resolve::find_app(&config, &env, start)?;
         }
         Ok(Again {

@@ -10,6 +10,8 @@ use super::spec::Opt;
 /// Every option.
 pub(crate) const OPTIONS: &[Opt] = &[
     application::APP,
+    application::PASTE,
+    application::PASTE_GLOBAL,
     application::PRELOAD,
     application::IMPORT,
     application::WARMUP,

@@ -37,7 +37,7 @@ impl Release {
         for path in &mut found.python_path {
             follow(path);
         }
-        if let Target::File { path: file, .. } = &mut found.app {
+        if let Target::File { path: file, .. } | Target::Paste { path: file, .. } = &mut found.app {
             follow_parents(file, 1);
         }
         found.python = chosen_python(&given).map(|(_, python)| python);

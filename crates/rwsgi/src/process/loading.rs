@@ -12,6 +12,7 @@ use crate::config::{Config, WarmupFailures};
 pub(crate) fn spec(config: &Config) -> Spec {
     Spec {
         target: config.app.clone(),
+        paste_global: config.paste_global.clone(),
         imports: config.import.clone(),
         python_path: config.python_path.clone(),
         env: environment(config),

@@ -28,6 +28,7 @@ pub(super) fn attached<T>(test: impl FnOnce(Python<'_>) -> T) -> T {
 pub(super) fn spec(target: Target) -> Spec {
     Spec {
         target,
+        paste_global: Vec::new(),
         imports: Vec::new(),
         python_path: Vec::new(),
         env: Vec::new(),

@@ -28,6 +28,44 @@ pub(crate) const APP: Opt = Opt {
     ..ROW
 };
 
+pub(crate) const PASTE: Opt = Opt {
+    name: "paste",
+    also: &["paster"],
+    elsewhere: &[("gunicorn", "paste"), ("uWSGI", "ini-paste")],
+    section: Section::Application,
+    change: Change::WithReload,
+    relative_to: RelativeTo::Application,
+    value: "FILE[#NAME]",
+    short: "Serve the application of a file of PasteDeploy",
+    long: "In place of `APP`: an `.ini` as Pyramid, CKAN and others have it, and the name of its application where that is \
+        not `main`. Python's logging is set up by its `[loggers]`, and with `--reload` a change of the file counts as one \
+        of a module. Its `[server:main]` is not read: what is in it for `pserve` is given as options, or `pserve` itself \
+        starts the server with `use = egg:rwsgi#main` there, and all other lines of the section are options \
+        (docs/paste.md). It needs the package PasteDeploy in the application's environment. A relative path is \
+        taken from `--chdir`.",
+    kind: Kind::Text(|config, text, folder| {
+        config.app = application::find_paste(text, folder)?;
+        Ok(())
+    }),
+    ..ROW
+};
+
+pub(crate) const PASTE_GLOBAL: Opt = Opt {
+    name: "paste-global",
+    elsewhere: &[("gunicorn", "paste-global")],
+    section: Section::Application,
+    change: Change::WithReload,
+    value: "K=V",
+    short: "Set a variable for the file of --paste",
+    long: "The file has it as `%(K)s`, and the application among its global settings; `pserve FILE K=V` does the same.",
+    kind: Kind::Pairs(|config, text, _| {
+        let pair = variables::variable(text)?;
+        config.paste_global.push(pair);
+        Ok(())
+    }),
+    ..ROW
+};
+
 pub(crate) const PRELOAD: Opt = Opt {
     name: "preload",
     elsewhere: &[("gunicorn", "preload_app")],

@@ -47,7 +47,10 @@ pub(crate) fn read(
                 return Ok((given, Some(asked)));
             }
             Kind::Switch(asked) => switch = Some(asked),
-            Kind::Flag(_) => given.push((row, value(row, "on".into())?)),
+            Kind::Flag(_) => {
+                let text = parser.optional_value().unwrap_or_else(|| "on".into());
+                given.push((row, value(row, text)?));
+            }
             _ => {
                 let value = value(row, parser.value().map_err(usage)?)?;
                 if let Some(problem) = typed.and_then(|letter| mistaken(letter, &value.text)) {

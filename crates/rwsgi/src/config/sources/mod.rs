@@ -5,6 +5,7 @@ pub(crate) mod environment;
 pub(crate) mod file;
 pub(crate) mod given;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::path::Path;
 use supervisor::Identity;
 
 use super::error::{Error, Origin};
+use super::rows::application::{APP, PASTE};
 use super::rows::meta::CONFIG;
 use super::spec::{Opt, Switch};
 use super::table::OPTIONS;
@@ -65,7 +67,42 @@ impl Given {
         }
         given.add(environment::platform(env));
         given.add(defaults());
+        given.choose_app()?;
         Ok(given)
+    }
+
+    /// An application has been named.
+    pub(crate) fn names_app(&self) -> bool {
+        !self.of(&APP).is_empty() || !self.of(&PASTE).is_empty()
+    }
+
+    /// Of the two options that name an application, the one from the first source counts.
+    fn choose_app(&mut self) -> Result<(), Error> {
+        let (Some(app), Some(paste)) = (self.given(&APP), self.given(&PASTE)) else {
+            return Ok(());
+        };
+        let rank = |value: &Value| match value.origin {
+            Origin::CommandLine => 0,
+            Origin::Environment(_) => 1,
+            Origin::File { .. } | Origin::Platform(_) | Origin::Default => 2,
+        };
+        let other = match rank(app).cmp(&rank(paste)) {
+            Ordering::Less => PASTE.name,
+            Ordering::Greater => APP.name,
+            Ordering::Equal => {
+                return Err(Error::Value {
+                    option: PASTE.name,
+                    value: paste.text.clone(),
+                    problem: format!(
+                        "names an application, and so does app {:?}: leave one out",
+                        app.text
+                    ),
+                    place: paste.origin.clone(),
+                });
+            }
+        };
+        self.values.remove(other);
+        Ok(())
     }
 
     /// The values of an option: at most one, unless it is a list.

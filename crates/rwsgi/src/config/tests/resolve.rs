@@ -9,6 +9,7 @@ fn the_defaults_are_those_of_the_contract() {
         config,
         Config {
             app: module("a"),
+            paste_global: vec![],
             bind: vec![Address::Tcp {
                 host: "127.0.0.1".to_owned(),
                 port: 8000

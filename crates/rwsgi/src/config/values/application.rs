@@ -49,10 +49,30 @@ fn settle(app: Target, folder: &Path) -> Result<Target, String> {
         {
             (folder.join(module), callable)
         }
-        app @ (Target::Module { .. } | Target::Django { .. }) => return Ok(app),
+        app => return Ok(app),
     };
     if path.is_file() {
         Ok(Target::File { path, callable })
+    } else {
+        Err(format!("is not a file in {}", folder.display()))
+    }
+}
+
+/// Reads FILE or FILE#NAME of PasteDeploy, whose path is taken from `folder`.
+pub(crate) fn find_paste(text: &str, folder: &Path) -> Result<Target, String> {
+    let whole = folder.join(text);
+    let (path, name) = match text.rsplit_once('#') {
+        // A file may have such a name.
+        Some((file, name)) if !whole.is_file() => (folder.join(file), Some(name.to_owned())),
+        _ => (whole, None),
+    };
+    if name.as_ref().is_some_and(String::is_empty) {
+        return Err(
+            "must be FILE, or FILE#NAME for another application of it than main".to_owned(),
+        );
+    }
+    if path.is_file() {
+        Ok(Target::Paste { path, name })
     } else {
         Err(format!("is not a file in {}", folder.display()))
     }

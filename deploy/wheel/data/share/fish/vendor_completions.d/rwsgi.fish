@@ -1,3 +1,5 @@
+complete -c rwsgi -l paste -l paster -d 'Serve the application of a file of PasteDeploy' -r -f
+complete -c rwsgi -l paste-global -d 'Set a variable for the file of --paste' -r -f
 complete -c rwsgi -l preload -d 'Import the application once, before the children are forked' -r -f -a "auto\t''
 on\t''
 off\t''"
