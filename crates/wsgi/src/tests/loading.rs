@@ -330,3 +330,25 @@ fn freezing_leaves_a_working_application() {
         assert_eq!(Ask::get("/").send(py, &app).body(), "fine");
     });
 }
+
+#[test]
+fn our_own_modules_have_no_file_that_is_looked_for() {
+    attached(|py| {
+        let app = load(py, r#"
+import os, sys
+def app(environ, start_response):
+    start_response('200 OK', [])
+    ours = [module for name, module in sys.modules.items() if name.startswith('_rwsgi_') and name != '_rwsgi_application']
+    files = [getattr(module, name, None) for module in ours for name in ('__file__', '__cached__')]
+    code = [f.__code__.co_filename for module in ours for f in vars(module).values() if type(f) is type(app) and f.__module__ == module.__name__]
+    assert len(ours) > 3 and code, ours
+    # As of code without a file: coverage, linecache and inspect leave it alone.
+    assert all(name.startswith('<rwsgi ') and name.endswith('>') for name in code), code
+    return [repr([file for file in files if file is not None]).encode()]
+"#).unwrap();
+        // The audit and what else is executed later.
+        let _ = app.audit(py);
+        let body = Ask::get("/").send(py, &app).body();
+        assert_eq!(body, "[]");
+    });
+}
