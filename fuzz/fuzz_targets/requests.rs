@@ -1,4 +1,4 @@
-//! What a client sends: however it is cut, the same is handed on, and hyper can read every head of it.
+//! What a client sends: however it is cut, the same is handed on, and hyper can read every head of it, its target aside.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -55,6 +55,23 @@ fn read(bytes: &[u8], lengths: &[u8]) -> (Vec<u8>, Vec<usize>, Option<Fault>) {
     (handed_on, heads, None)
 }
 
+/// The head with a letter for each character of the target that clients send as it is, which hyper refuses and Apache and
+/// nginx serve.
+fn with_letters(head: &[u8]) -> Vec<u8> {
+    let start = head.iter().position(|byte| !b"\r\n".contains(byte));
+    let mut line = start.unwrap_or(head.len())..head.len();
+    if let Some(length) = head[line.clone()].iter().position(|&byte| byte == b'\r') {
+        line.end = line.start + length;
+    }
+    let mut head = head.to_vec();
+    for byte in &mut head[line] {
+        if b"\"<>`".contains(byte) || !byte.is_ascii() {
+            *byte = b'x';
+        }
+    }
+    head
+}
+
 /// Whether hyper's parser, and the types that it fills, take what begins with a head.
 fn hyper_takes(bytes: &[u8]) -> bool {
     let mut fields = [httparse::EMPTY_HEADER; 32];
@@ -86,6 +103,6 @@ fuzz_target!(|input: (&[u8], &[u8])| {
     assert_eq!((&whole, fault), (&pieces, fault_of_pieces));
     for head in heads {
         let head = &whole[head..];
-        assert!(hyper_takes(head), "{}", head.escape_ascii());
+        assert!(hyper_takes(&with_letters(head)), "{}", head.escape_ascii());
     }
 });
