@@ -1,5 +1,6 @@
 """Children that have lived long enough are replaced, without an effect on clients."""
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -66,6 +67,37 @@ def test_the_request_that_a_child_runs_while_it_is_recycled_is_finished(start: S
     held.release()
     assert held.answer().json()["pid"] == held.pid
     server.wait_for(rf' pid={held.pid} cause="exit 0" left$')
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_child_that_gets_term_is_replaced(start: Start, threads: int) -> None:
+    """As an operator ends a process that uses too much; each request is answered."""
+    server = start("--processes", "2", "--threads", str(threads), "probe", children=2)
+    held = server.hold()
+    with under_load(server):
+        # A second one changes nothing.
+        for _ in range(2):
+            os.kill(held.pid, signal.SIGTERM)
+        assert recycled(server, "SIGTERM") == [held.pid]
+        server.wait_for(rf" pid={held.pid} retires$")
+        check_that_replacements_were_ready_first(server)
+        held.release()
+        assert held.answer().json()["pid"] == held.pid
+        server.wait_for(rf' pid={held.pid} cause="exit 0" left$')
+        assert len(server.children(2)) == 2
+
+
+def test_every_child_that_gets_term_is_replaced_one_after_the_other(start: Start) -> None:
+    server = start("--processes", "3", "probe", children=3)
+    former = set(server.children(3).values())
+    with under_load(server):
+        for pid in former:
+            os.kill(pid, signal.SIGTERM)
+        assert set(recycled(server, "SIGTERM", 3)) == former
+        for pid in former:
+            server.wait_for(rf' pid={pid} cause="exit 0" left$')
+    assert former.isdisjoint(server.children(3).values())
+    check_that_replacements_were_ready_first(server)
 
 
 @pytest.mark.parametrize("how", ["recycled", "scaled down", "told to retire", "stopped"])

@@ -43,7 +43,7 @@ pub enum Action {
     },
 }
 
-/// Why a child is replaced. Shown as the option that asks for it.
+/// Why a child is replaced. Shown as the option, or the signal, that asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It belongs to an earlier generation.
@@ -56,6 +56,8 @@ pub enum Reason {
     InactivityTimeout,
     /// It has become too large.
     MaxChildMemory,
+    /// It has got SIGTERM.
+    Term,
 }
 
 /// Messages for the log, in Apache's wording where Apache has the message.
@@ -149,6 +151,7 @@ impl fmt::Display for Reason {
             Self::RestartInterval => "restart-interval",
             Self::InactivityTimeout => "inactivity-timeout",
             Self::MaxChildMemory => "max-child-memory",
+            Self::Term => "SIGTERM",
         })
     }
 }

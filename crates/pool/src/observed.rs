@@ -89,6 +89,8 @@ pub struct ChildStats {
     pub idle_since: Option<Duration>,
     /// Bytes of private memory, if measured.
     pub private: Option<u64>,
+    /// It has got SIGTERM.
+    pub terminated: bool,
 }
 
 /// The requests that wait for a thread.

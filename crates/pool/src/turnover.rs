@@ -63,6 +63,9 @@ fn due(
     if !stats.is_current {
         return Some(Reason::Reload);
     }
+    if stats.terminated {
+        return Some(Reason::Term);
+    }
     let Recycling {
         max_requests,
         restart_interval,

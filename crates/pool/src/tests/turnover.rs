@@ -24,6 +24,7 @@ const NEW: ChildStats = ChildStats {
     requests: 0,
     idle_since: None,
     private: None,
+    terminated: false,
 };
 
 impl Site {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use exchange::{Exchange, Original, Worker};
 use supervisor::{ChildLink, ChildOrder, ChildReport, Unloadable, end_copy, exit};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use wsgi::{App, HookPoint, Python, Spec, Waits};
 
 use super::stop::Stop;
@@ -204,6 +204,9 @@ fn listen(link: ChildLink, stop: Arc<Stop>) -> std::io::Result<()> {
     let listener = move || {
         // Never closed: the number may refer to a file of the application by then.
         let link = ManuallyDrop::new(link);
+        if let Err(problem) = link.report_term() {
+            warn!(error = %problem, "SIGTERM to this process has no effect");
+        }
         while let Some(order) = link.next_order() {
             match order {
                 ChildOrder::Serve => {}

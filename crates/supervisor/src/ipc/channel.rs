@@ -122,7 +122,8 @@ impl<Out: Message, In: Message> Channel<Out, In> {
         self.recv_with(MsgFlags::MSG_DONTWAIT)
     }
 
-    fn is_ours(&self) -> bool {
+    /// Whether its number is still that of its socket: the application may have closed it.
+    pub(crate) fn is_ours(&self) -> bool {
         self.is.is_some() && identity(&self.socket) == self.is
     }
 

@@ -106,6 +106,8 @@ pub enum ChildReport {
     Unloadable(Unloadable),
     /// The child has answered its maximum of requests. It takes further ones until it is told to drain.
     Spent,
+    /// The child has got SIGTERM. It takes further requests until it is told to drain.
+    Terminated,
     /// These files belong to modules of the application.
     Modules {
         /// Some of the files, as many as fit into a message.
@@ -251,6 +253,7 @@ impl ChildReport {
             Self::Unloadable(_) => "unloadable",
             Self::Short => "short",
             Self::Spent => "spent",
+            Self::Terminated => "terminated",
             Self::Draining => "draining",
             Self::Modules { .. } => "modules",
         }
@@ -398,6 +401,7 @@ mod tests {
             }),
             ChildReport::Short,
             ChildReport::Spent,
+            ChildReport::Terminated,
             ChildReport::Draining,
             ChildReport::Modules { files: vec![] },
         ] {

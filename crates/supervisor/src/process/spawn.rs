@@ -21,6 +21,7 @@ use crate::process::identity::{self, Identity};
 use crate::process::signals;
 use crate::sys::descriptors::open_output_anew;
 use crate::sys::fork::{Side, fork, leave};
+use crate::sys::signal::{listen_for_term, wait_readable};
 use crate::sys::title;
 use crate::sys::wait::{Exit, until_ended};
 
@@ -128,7 +129,19 @@ impl ChildLink {
     /// Waits for the next order. `None` when the supervisor has gone: the child must exit.
     #[must_use]
     pub fn next_order(&self) -> Option<ChildOrder> {
+        while self.channel.is_ours() && wait_readable(self.channel.as_fd()).ok()? {
+            // Fails when the supervisor has gone.
+            let _ = self.report(ChildReport::Terminated);
+        }
         self.channel.recv()
+    }
+
+    /// Reports SIGTERM to this process, once, from now on: while this thread waits by [`Self::next_order`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn report_term(&self) -> io::Result<()> {
+        Ok(listen_for_term()?)
     }
 
     /// A second handle.

@@ -276,6 +276,8 @@ impl Site<'_> {
             }
             // Only wakes the loop: the rules count requests themselves.
             (ChildReport::Spent, Phase::Ready) if !child.spent => child.spent = true,
+            // Reported once, and also by a child that is being replaced for another reason.
+            (ChildReport::Terminated, Phase::Ready) if !child.terminated => child.terminated = true,
             (ChildReport::Draining, Phase::Ready) => child.drains = true,
             // A child is born and ready only once, and a ready child has loaded the application.
             (report, phase) => {

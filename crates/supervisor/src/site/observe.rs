@@ -67,8 +67,10 @@ impl Site<'_> {
                     requests: 0,
                     idle_since: None,
                     private: None,
+                    terminated: false,
                 };
             };
+            let terminated = child.terminated;
             let record = &mut child.record;
             let requests = if counts {
                 board.served(child.id.slot) - record.served_before
@@ -84,6 +86,7 @@ impl Site<'_> {
                 requests,
                 idle_since: (requests > 0 && *busy == 0).then_some(record.served.1),
                 private: record.private,
+                terminated,
             }
         };
         self.slots.iter_mut().zip(busy).map(stats).collect()

@@ -114,6 +114,8 @@ pub(crate) struct Child {
     pub(crate) drains: bool,
     /// It has reported that it has answered its maximum of requests.
     pub(crate) spent: bool,
+    /// It has reported that it has got SIGTERM.
+    pub(crate) terminated: bool,
     /// The number of its unexpected messages.
     pub(crate) unexpected: u8,
     pub(crate) record: Record,

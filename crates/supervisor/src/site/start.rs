@@ -159,6 +159,7 @@ impl Site<'_> {
                     outgoing: false,
                     drains: false,
                     spent: false,
+                    terminated: false,
                     unexpected: 0,
                     record: Record {
                         served_before,

@@ -2,10 +2,14 @@
 #![expect(unsafe_code, reason = "sigaction")]
 
 use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use libc::{c_int, sighandler_t};
-use nix::sys::signal::Signal;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigSet, Signal};
 
 /// Signals that only the supervisor handles, and two that would end a process for a broken pipe or a large file,
 /// which Rust and Python report as errors.
@@ -104,6 +108,61 @@ pub(crate) fn nudge(thread: libc::pid_t) {
 }
 
 extern "C" fn nothing(_signal: c_int) {}
+
+/// The thread of this process that waits for SIGTERM; 0 without one.
+static LISTENER: AtomicI32 = AtomicI32::new(0);
+/// The process of that thread: a copy that the application has forked has no such thread.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+/// SIGTERM has come, and that has been told.
+static TERMINATED: AtomicBool = AtomicBool::new(false);
+static IS_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// From now on, SIGTERM to this process interrupts [`wait_readable`] in this thread, whichever thread the kernel delivers it to.
+/// No thread of the application has it blocked, so that programs it starts can be terminated.
+pub(crate) fn listen_for_term() -> nix::Result<()> {
+    SigSet::from(Signal::SIGTERM).thread_block()?;
+    OWNER.store(nix::unistd::getpid().as_raw(), Ordering::Relaxed);
+    LISTENER.store(nix::unistd::gettid().as_raw(), Ordering::Release);
+    set(
+        libc::SIGTERM,
+        to_listener as extern "C" fn(c_int) as sighandler_t,
+    );
+    Ok(())
+}
+
+/// Waits until there is something to read. `true` when SIGTERM has come instead for the first time.
+pub(crate) fn wait_readable(file: BorrowedFd<'_>) -> nix::Result<bool> {
+    let mut mask = SigSet::thread_get_mask()?;
+    mask.remove(Signal::SIGTERM);
+    loop {
+        if TERMINATED.load(Ordering::Relaxed) && !IS_TOLD.swap(true, Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let mut files = [PollFd::new(file, PollFlags::POLLIN)];
+        // SIGTERM is delivered to this thread here alone: it cannot come between the look above and the wait.
+        match ppoll(&mut files, None, Some(mask)) {
+            Ok(_) => return Ok(false),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+extern "C" fn to_listener(signal: c_int) {
+    let (listener, process) = (
+        LISTENER.load(Ordering::Acquire),
+        nix::unistd::getpid().as_raw(),
+    );
+    if nix::unistd::gettid().as_raw() == listener {
+        TERMINATED.store(true, Ordering::Relaxed);
+    } else if process == OWNER.load(Ordering::Relaxed) {
+        let former = Errno::last_raw();
+        // SAFETY: numbers only, and a call that a handler may make. It fails when the thread has ended, and then changes errno,
+        // which is set right below.
+        let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, listener, signal) };
+        Errno::set_raw(former);
+    }
+}
 
 /// The handler of `signal`; `None` for the two signals that the C library reserves.
 fn handler(signal: c_int) -> Option<sighandler_t> {
