@@ -205,9 +205,8 @@ pub(super) fn mistaken(letter: char, text: &str) -> Option<String> {
                 )
             })
         }
-        'p' if !text.is_empty()
-            && !text.bytes().all(|byte| byte.is_ascii_digit())
-            && text != "auto" =>
+        'p' if text.contains(['/', '.'])
+            && !text.starts_with(|first: char| first.is_ascii_digit()) =>
         {
             Some(
                 "is a number of processes here; -p of gunicorn, a file for the pid, is --pid-file"
