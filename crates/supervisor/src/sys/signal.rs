@@ -91,9 +91,15 @@ extern "C" fn pass_on(signal: c_int) {
         return;
     }
     let process = process.as_raw();
-    // SAFETY: numbers only. A handler may make this call, which leaves errno unchanged when it succeeds. It does:
-    // the thread exists and the signal is valid.
-    let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, process, signal) };
+    send_to_thread(process, process, signal);
+}
+
+/// Sends the signal to a thread of this process, if it is still there. A handler may call this: errno stays as it is.
+fn send_to_thread(process: libc::pid_t, thread: libc::pid_t, signal: c_int) {
+    let former = Errno::last_raw();
+    // SAFETY: numbers only, and a system call that a handler may make.
+    let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+    Errno::set_raw(former);
 }
 
 /// Makes a thread of this process restart the system call in which it is blocked, if there is a signal whose
@@ -102,8 +108,7 @@ pub(crate) fn nudge(thread: libc::pid_t) {
     let ours = nothing as extern "C" fn(c_int) as sighandler_t;
     if handler(libc::SIGUSR2) == Some(ours) {
         let process = nix::unistd::getpid().as_raw();
-        // SAFETY: numbers only; the handler of this signal was just checked to do nothing.
-        let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR2) };
+        send_to_thread(process, thread, libc::SIGUSR2);
     }
 }
 
@@ -156,11 +161,7 @@ extern "C" fn to_listener(signal: c_int) {
     if nix::unistd::gettid().as_raw() == listener {
         TERMINATED.store(true, Ordering::Relaxed);
     } else if process == OWNER.load(Ordering::Relaxed) {
-        let former = Errno::last_raw();
-        // SAFETY: numbers only, and a call that a handler may make. It fails when the thread has ended, and then changes errno,
-        // which is set right below.
-        let _ = unsafe { libc::syscall(libc::SYS_tgkill, process, listener, signal) };
-        Errno::set_raw(former);
+        send_to_thread(process, listener, signal);
     }
 }
 
